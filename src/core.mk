@@ -1,0 +1,160 @@
+# core.mk
+#     Builds core, the backends and the C tests. Needs no pg_config.
+#
+# Run from the top of the tree:  make -f src/core.mk [TARGET] [VARIABLE=...]
+#
+#   core        $(BUILD)/libbr_core.a, what the extension and the tests link
+#   backends    $(BUILD)/br_backend_NAME.so, one for each folder of src/backend
+#   tests       the programs of test/unit and test/backend
+#   unit        builds and runs them all; unit-NAME runs test_NAME alone
+#   bench       the programs of test/bench
+#   sanitize    unit under AddressSanitizer and UndefinedBehaviorSanitizer
+#   clean       removes $(BUILD)
+#   list-tests  the test programs, one a line
+#
+#   BUILD=dir      where everything goes (build)
+#   DEPS_DIR=dir   headers and archives of utf8proc and cJSON that are not
+#                  installed: dir itself, dir/include and dir/lib are searched
+#   WERROR=1       warnings are errors
+#   V=1            prints the commands
+#   CFLAGS=...     instead of -O2 -g
+#
+# A library that is not there is named, and what needs it is left out.
+
+BUILD ?= build
+DEPS_DIR ?=
+WERROR ?=
+SANITIZE ?=
+CFLAGS ?= -O2 -g
+
+# How the tests find their data; a test whose data is missing skips.
+export BR_GOLDEN ?= $(abspath ../shared/golden)
+export BR_TEST_DIR ?= $(abspath test/golden)
+export BR_BACKEND_DIR ?= $(abspath $(BUILD))
+ifndef BR_MODEL_DIR
+export BR_MODEL_DIR := $(shell tools/model path 2>/dev/null)
+endif
+
+BR_WARNINGS := -Wall -Wextra -Wmissing-prototypes -Wpointer-arith -Wvla -Wshadow=local \
+	-Wformat-security -Werror=implicit -Werror=incompatible-pointer-types -Werror=int-conversion
+BR_SANITIZE := $(if $(SANITIZE),-fsanitize=address -fsanitize=undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+BR_INCLUDES := -Isrc $(if $(DEPS_DIR),-I$(DEPS_DIR) -I$(DEPS_DIR)/include)
+BR_LIBRARY_PATH := $(if $(DEPS_DIR),-L$(DEPS_DIR) -L$(DEPS_DIR)/lib)
+BR_FLAGS := $(BR_INCLUDES) $(BR_WARNINGS) $(if $(WERROR),-Werror) $(BR_SANITIZE) \
+	-ffp-contract=off -fPIC -fvisibility=hidden -MMD -MP
+
+# $(call br_links,HEADER,LIBRARY): yes where both are found
+br_links = $(shell echo 'int main(void) { return 0; }' | $(CC) -x c $(BR_INCLUDES) -include stddef.h \
+	-include stdint.h -include stdarg.h -include setjmp.h -include $(1) - $(BR_LIBRARY_PATH) -l$(2) \
+	-o /dev/null 2>/dev/null && echo yes)
+
+HAVE_UTF8PROC := $(call br_links,utf8proc.h,utf8proc)
+HAVE_CJSON := $(call br_links,cjson/cJSON.h,cjson)
+HAVE_CMOCKA := $(call br_links,cmocka.h,cmocka)
+HAVE_OPENBLAS := $(call br_links,cblas.h,openblas)
+
+# The encoder needs both text libraries; without them core is built without it.
+HAVE_ENCODER := $(if $(HAVE_UTF8PROC),$(HAVE_CJSON))
+BR_TEXT_LIBRARIES := $(if $(HAVE_ENCODER),-lutf8proc -lcjson)
+
+CORE_SOURCES := $(wildcard src/core/*/*.c)
+UNIT_SOURCES := $(wildcard test/unit/test_*.c)
+BACKEND_TEST_SOURCES := $(wildcard test/backend/test_*.c)
+HELPER_SOURCES := $(filter-out $(UNIT_SOURCES) $(BACKEND_TEST_SOURCES),$(wildcard test/unit/*.c test/backend/*.c))
+BENCH_SOURCES := $(wildcard test/bench/*.c)
+ifeq ($(HAVE_ENCODER),)
+br_no_encoder = $(filter-out $(shell grep -l '"core/encoder/\|<cjson/\|"cjson/' $(1) /dev/null),$(1))
+CORE_SOURCES := $(filter-out src/core/encoder/%,$(CORE_SOURCES))
+UNIT_SOURCES := $(call br_no_encoder,$(UNIT_SOURCES))
+BACKEND_TEST_SOURCES := $(call br_no_encoder,$(BACKEND_TEST_SOURCES))
+HELPER_SOURCES := $(call br_no_encoder,$(HELPER_SOURCES))
+BENCH_SOURCES := $(call br_no_encoder,$(BENCH_SOURCES))
+$(info without the encoder: $(if $(HAVE_UTF8PROC),,utf8proc) $(if $(HAVE_CJSON),,cJSON) not found)
+endif
+ifeq ($(HAVE_CMOCKA),)
+UNIT_SOURCES :=
+BACKEND_TEST_SOURCES :=
+$(info without the C tests: cmocka not found)
+endif
+ifeq ($(HAVE_OPENBLAS),)
+$(info without the openblas backend: OpenBLAS not found)
+endif
+
+ARCHIVE := $(BUILD)/libbr_core.a
+CORE_OBJECTS := $(CORE_SOURCES:src/%.c=$(BUILD)/%.o)
+OPENBLAS_OBJECTS := $(patsubst src/%.c,$(BUILD)/%.o,$(wildcard src/backend/openblas/*.c))
+BACKENDS := $(if $(HAVE_OPENBLAS),$(if $(OPENBLAS_OBJECTS),$(BUILD)/br_backend_openblas.so))
+HELPER_OBJECTS := $(HELPER_SOURCES:%.c=$(BUILD)/%.o)
+TEST_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(UNIT_SOURCES) $(BACKEND_TEST_SOURCES))
+BENCH_PROGRAMS := $(BENCH_SOURCES:%.c=$(BUILD)/%)
+UNIT_NAMES := $(patsubst test_%,unit-%,$(notdir $(TEST_PROGRAMS)))
+
+.PHONY: core backends tests unit bench sanitize clean list-tests $(UNIT_NAMES) core-force
+.SECONDARY:
+
+core: $(ARCHIVE)
+	@:
+backends: $(BACKENDS)
+	@:
+tests: $(TEST_PROGRAMS) $(BACKENDS)
+bench: $(BENCH_PROGRAMS) $(BACKENDS)
+
+# Rewritten only when their contents change: new flags compile, and a source
+# that came or went links anew.
+$(BUILD)/core.flags: contents = $(CC) $(CFLAGS) $(CPPFLAGS) $(BR_FLAGS)
+$(BUILD)/core.list: contents = $(CORE_OBJECTS) $(HELPER_OBJECTS)
+$(BUILD)/core.flags $(BUILD)/core.list: core-force | $(BUILD)
+	$(file >$@.new,$(contents))
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+$(BUILD):
+	mkdir -p $@
+
+$(BUILD)/core/%.o: src/core/%.c $(BUILD)/core.flags
+	@mkdir -p $(@D)
+	$(if $(V),,@echo '  cc $<';) $(CC) -std=c11 $(CFLAGS) $(CPPFLAGS) $(BR_FLAGS) -c -o $@ $<
+
+$(BUILD)/backend/%.o: src/backend/%.c $(BUILD)/core.flags
+	@mkdir -p $(@D)
+	$(if $(V),,@echo '  cc $<';) $(CC) -std=c11 $(CFLAGS) $(CPPFLAGS) $(BR_FLAGS) -c -o $@ $<
+
+$(BUILD)/test/%.o: test/%.c $(BUILD)/core.flags
+	@mkdir -p $(@D)
+	$(if $(V),,@echo '  cc $<';) $(CC) -std=gnu11 -Itest $(CFLAGS) $(CPPFLAGS) $(BR_FLAGS) -c -o $@ $<
+
+# Built anew each time: ar would keep the object of a source that is gone.
+$(ARCHIVE): $(CORE_OBJECTS) $(BUILD)/core.list
+	@rm -f $@
+	$(if $(V),,@echo '  ar $@';) $(AR) rcs $@ $(CORE_OBJECTS)
+
+$(BUILD)/br_backend_openblas.so: $(OPENBLAS_OBJECTS)
+	$(if $(V),,@echo '  ld $@';) $(CC) -shared $(CFLAGS) $(BR_SANITIZE) $(LDFLAGS) -o $@ $^ -lopenblas -lm
+
+$(TEST_PROGRAMS): %: %.o $(HELPER_OBJECTS) $(ARCHIVE)
+	$(if $(V),,@echo '  ld $@';) $(CC) $(CFLAGS) $(BR_SANITIZE) $(LDFLAGS) -o $@ $< $(HELPER_OBJECTS) $(ARCHIVE) \
+		$(BR_LIBRARY_PATH) -lcmocka $(BR_TEXT_LIBRARIES) -lm -ldl -lpthread
+
+$(BENCH_PROGRAMS): %: %.o $(ARCHIVE)
+	$(if $(V),,@echo '  ld $@';) $(CC) $(CFLAGS) $(BR_SANITIZE) $(LDFLAGS) -o $@ $< $(ARCHIVE) \
+		$(BR_LIBRARY_PATH) $(BR_TEXT_LIBRARIES) -lm -ldl -lpthread
+
+unit: tests
+	@failed=; for program in $(TEST_PROGRAMS); do \
+		echo "# $$program"; $$program || failed="$$failed $$program"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
+
+$(UNIT_NAMES): unit-%: tests
+	@for program in $(filter %/test_$*,$(TEST_PROGRAMS)); do $$program || exit 1; done
+
+list-tests:
+	@for program in $(TEST_PROGRAMS); do echo $$program; done
+
+sanitize:
+	$(MAKE) -f src/core.mk BUILD=$(BUILD)/sanitize SANITIZE=1 CFLAGS='-O1 -g' unit
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(CORE_OBJECTS:.o=.d) $(OPENBLAS_OBJECTS:.o=.d) $(HELPER_OBJECTS:.o=.d) \
+	$(TEST_PROGRAMS:=.d) $(BENCH_PROGRAMS:=.d)
