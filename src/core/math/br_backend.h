@@ -1,0 +1,88 @@
+/*
+ * br_backend.h
+ *	  The table of tensor operations that every backend fills.
+ *
+ * The portable table in core/math is the reference: slow, clear, and what the
+ * others are checked against, operation by operation (test/backend). Other
+ * backends are shared objects that export one function, br_backend_table.
+ * Matrices are row-major float32. Texts of a batch are packed: token rows
+ * stand one after another without padding, and offsets[i] .. offsets[i + 1]
+ * are the rows of text i. No operation allocates, fails, or calls back.
+ */
+#ifndef BR_BACKEND_H
+#define BR_BACKEND_H
+
+#include "core/base/br_base.h"
+
+/* Raised when the table below changes; a backend of another version is refused. */
+#define BR_BACKEND_VERSION 1
+
+typedef enum BrActivation
+{
+	BR_ACTIVATION_NONE = 0,
+	BR_ACTIVATION_GELU_ERF,	 /* x Phi(x) */
+	BR_ACTIVATION_GELU_TANH, /* the tanh approximation ("gelu_new", "gelu_pytorch_tanh") */
+	BR_ACTIVATION_TANH,
+	BR_ACTIVATION_RELU
+} BrActivation;
+
+typedef struct BrBackend
+{
+	uint32_t version;					  /* BR_BACKEND_VERSION */
+	const char *name;					  /* "portable", "openblas", ... */
+	const char *(*instruction_set)(void); /* what it runs with here, such as "avx512" */
+
+	/* output = activation(input weight' + bias); bias may be NULL */
+	void (*linear)(const float *input /* (rows, in_dim) */,
+				   const float *weight /* (out_dim, in_dim) */, const float *bias /* (out_dim) */,
+				   int rows, int in_dim, int out_dim, BrActivation activation,
+				   float *output /* (rows, out_dim) */);
+
+	/* output[i] = word[ids[i]] + position[positions[i]] + type_row */
+	void (*embed)(const int32_t *ids /* (rows) */, const int32_t *positions /* (rows) */,
+				  const float *word /* (vocabulary, dim) */,
+				  const float *position /* (max_positions, dim) */,
+				  const float *type_row /* (dim), may be NULL */, int rows, int dim,
+				  float *output /* (rows, dim) */);
+
+	/*
+	 * output = layer_norm(input + residual) * gain + bias; residual may be
+	 * NULL; output may be input. Variance is the biased one.
+	 */
+	void (*add_layer_norm)(const float *input /* (rows, dim) */,
+						   const float *residual /* (rows, dim) */, const float *gain /* (dim) */,
+						   const float *bias /* (dim) */, float epsilon, int rows, int dim,
+						   float *output /* (rows, dim) */);
+
+	/*
+	 * Self-attention of each text over its own tokens only:
+	 * softmax(q k' / sqrt(head_dim)) v, heads side by side in dim.
+	 * qkv holds query, key and value of a token side by side.
+	 * scratch: at least longest * longest floats.
+	 */
+	void (*attention)(const float *qkv /* (rows, 3 * dim) */,
+					  const int32_t *offsets /* (texts + 1) */, int texts, int heads, int head_dim,
+					  float *scratch, float *output /* (rows, heads * head_dim) */);
+
+	/* similarity = left right'; plain product for exact search over many rows */
+	void (*multiply_transposed)(const float *left /* (rows, dim) */,
+								const float *right /* (columns, dim) */, int rows, int columns,
+								int dim, float *output /* (rows, columns) */);
+} BrBackend;
+
+/* The reference. Always there; the same results on every machine but for libm's last bit. */
+extern const BrBackend *br_math_portable_backend(void);
+
+/* The one symbol a backend's shared object exports: NULL where it cannot run here. */
+typedef const BrBackend *(*BrBackendTable)(void);
+
+#define BR_BACKEND_SYMBOL "br_backend_table"
+
+/*
+ * An environment variable that the function above reads: "baseline", "avx2" or
+ * "avx512" is the most that a CPU backend may use, for tests and for finding
+ * the instruction set at fault. Unset: whatever the processor has.
+ */
+#define BR_BACKEND_ISA_VARIABLE "BR_MAX_ISA"
+
+#endif /* BR_BACKEND_H */

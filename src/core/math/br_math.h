@@ -1,0 +1,71 @@
+/*
+ * br_math.h
+ *	  The door of the math room: numbers that are the same on every machine.
+ *
+ * Decisions must be reproducible, so whatever feeds a decision uses these
+ * functions instead of libm or BLAS: exp and log of our own, Cholesky in fixed
+ * order, dot products in fixed order, all in double. The fast and
+ * machine-dependent tensor operations live behind br_backend.h.
+ */
+#ifndef BR_MATH_H
+#define BR_MATH_H
+
+#include "core/base/br_base.h"
+
+/* e^x within 1 ulp or so; 0 below -745.13, infinity above 709.78; NaN stays NaN. */
+extern double br_math_exp(double x);
+
+/* Natural logarithm within 1 ulp or so; x > 0; 0 gives -infinity, below 0 NaN. */
+extern double br_math_log(double x);
+
+/* 1 / (1 + e^-x), in [0, 1], without overflow at either end. */
+extern double br_math_logistic(double x);
+
+/*
+ * Quantile of the standard normal distribution, p in (0, 1).
+ * Source: Wichura, "Algorithm AS 241", Applied Statistics 37 (1988), PPND16.
+ */
+extern double br_math_normal_quantile(double p);
+
+/* One standard normal draw by inversion: exactly one uniform is consumed. */
+extern double br_math_normal(BrRandom *random);
+
+/* IEEE 754 binary16, round to nearest even; overflow gives infinity. */
+extern uint16_t br_math_half_from_float(float value);
+extern float br_math_half_to_float(uint16_t half);
+extern void br_math_half_from_floats(const float *values /* (n) */, size_t n,
+									 uint16_t *halves /* (n) */);
+extern void br_math_half_to_floats(const uint16_t *halves /* (n) */, size_t n,
+								   float *values /* (n) */);
+
+/*
+ * Products of half vectors: converted to float exactly, accumulated in double
+ * in an order that does not depend on the instruction set.
+ */
+extern double br_math_half_dot(const uint16_t *left /* (n) */, const uint16_t *right /* (n) */,
+							   size_t n);
+extern double br_math_half_squared_distance(const uint16_t *left /* (n) */,
+											const uint16_t *right /* (n) */, size_t n);
+
+extern double br_math_dot(const double *left /* (n) */, const double *right /* (n) */, size_t n);
+
+/* Length of a packed lower triangle of order n, row by row: (i, j) at i(i+1)/2 + j, j <= i. */
+#define BR_MATH_PACKED(n) ((size_t) (n) * ((size_t) (n) + 1) / 2)
+
+/*
+ * In place: the packed lower triangle of a symmetric positive definite matrix
+ * becomes its Cholesky factor L, A = L L'.
+ * BR_ERR_NUMERIC: not positive definite, or not finite; the contents are then
+ * undefined.
+ */
+extern BrStatus br_math_cholesky(BrContext *context, double *packed /* (n(n+1)/2) */, int n);
+
+/* Solves L y = b in place. */
+extern void br_math_solve_lower(const double *factor /* (n(n+1)/2) */, int n,
+								double *vector /* (n) */);
+
+/* Solves L' x = y in place. */
+extern void br_math_solve_lower_transposed(const double *factor /* (n(n+1)/2) */, int n,
+										   double *vector /* (n) */);
+
+#endif /* BR_MATH_H */

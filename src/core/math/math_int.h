@@ -1,0 +1,34 @@
+/*
+ * math_int.h
+ *	  What the files of the math room share: the half-vector kernels, one set
+ *	  per instruction set, all with the same results bit for bit.
+ *
+ * The order of summation is part of the contract. Element i belongs to lane
+ * i mod BR_MATH_LANES; each lane adds its products in ascending i, starting
+ * from +0; then the upper half of the lanes is added to the lower half until
+ * one is left.
+ */
+#ifndef BR_MATH_INT_H
+#define BR_MATH_INT_H
+
+#include "core/math/br_math.h"
+
+#define BR_MATH_LANES 32
+
+typedef struct BrHalfKernels
+{
+	const char *name;
+	void (*from_floats)(const float *values, size_t n, uint16_t *halves);
+	void (*to_floats)(const uint16_t *halves, size_t n, float *values);
+	double (*dot)(const uint16_t *left, const uint16_t *right, size_t n);
+	double (*squared_distance)(const uint16_t *left, const uint16_t *right, size_t n);
+} BrHalfKernels;
+
+/* The portable set. */
+extern const BrHalfKernels *br_math_half_kernels_portable(void);
+
+/* The sets of x86-64; NULL where the processor or the build lacks them. */
+extern const BrHalfKernels *br_math_half_kernels_avx2(void);
+extern const BrHalfKernels *br_math_half_kernels_avx512(void);
+
+#endif /* BR_MATH_INT_H */

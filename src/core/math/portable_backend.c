@@ -1,0 +1,202 @@
+/*
+ * portable_backend.c
+ *	  The reference of the tensor operations: slow, clear, in plain C.
+ *
+ * Every operation follows its definition, with sums in double, so that what
+ * another backend differs from it is that backend's own rounding.
+ */
+#include <math.h>
+
+#include "core/math/br_backend.h"
+#include "core/math/br_math.h"
+
+#define SQRT_HALF 0x1.6a09e667f3bcdp-1
+#define SQRT_2_OVER_PI 0x1.9884533d43651p-1
+#define GELU_TANH_CUBIC 0.044715
+
+static const char *
+instruction_set(void)
+{
+	return "portable";
+}
+
+/* Eight interleaved sums, so that a compiler may keep them in vector registers. */
+static double
+product_sum(const float *left, const float *right, int n)
+{
+	double sums[8] = {0};
+	int i = 0;
+
+	for (; i + 8 <= n; i += 8)
+		for (int lane = 0; lane < 8; lane++)
+			sums[lane] += (double) left[i + lane] * (double) right[i + lane];
+	for (int lane = 0; i + lane < n; lane++)
+		sums[lane] += (double) left[i + lane] * (double) right[i + lane];
+	return ((sums[0] + sums[4]) + (sums[1] + sums[5])) +
+		((sums[2] + sums[6]) + (sums[3] + sums[7]));
+}
+
+static double
+activate(double x, BrActivation activation)
+{
+	switch (activation)
+	{
+		case BR_ACTIVATION_NONE:
+			break;
+		case BR_ACTIVATION_GELU_ERF:
+			return 0.5 * x * (1 + erf(x * SQRT_HALF));
+		case BR_ACTIVATION_GELU_TANH:
+			return 0.5 * x * (1 + tanh(SQRT_2_OVER_PI * (x + GELU_TANH_CUBIC * x * x * x)));
+		case BR_ACTIVATION_TANH:
+			return tanh(x);
+		case BR_ACTIVATION_RELU:
+			return x > 0 ? x : 0;
+	}
+	return x;
+}
+
+static void
+linear(const float *input, const float *weight, const float *bias, int rows, int in_dim,
+	   int out_dim, BrActivation activation, float *output)
+{
+	for (int row = 0; row < rows; row++)
+		for (int column = 0; column < out_dim; column++)
+		{
+			double sum = product_sum(input + (size_t) row * in_dim,
+									 weight + (size_t) column * in_dim, in_dim);
+
+			if (bias != NULL)
+				sum += bias[column];
+			output[(size_t) row * out_dim + column] = (float) activate(sum, activation);
+		}
+}
+
+static void
+embed(const int32_t *ids, const int32_t *positions, const float *word, const float *position,
+	  const float *type_row, int rows, int dim, float *output)
+{
+	for (int row = 0; row < rows; row++)
+	{
+		const float *word_row = word + (size_t) ids[row] * dim;
+		const float *position_row = position + (size_t) positions[row] * dim;
+
+		for (int i = 0; i < dim; i++)
+			output[(size_t) row * dim + i] =
+				(float) ((double) word_row[i] + (double) position_row[i] +
+						 (type_row != NULL ? (double) type_row[i] : 0));
+	}
+}
+
+static void
+layer_norm_row(const float *input, const float *residual, const float *gain, const float *bias,
+			   float epsilon, int dim, float *output)
+{
+	double mean = 0;
+	double variance = 0;
+	double scale;
+
+	for (int i = 0; i < dim; i++)
+		mean += (double) input[i] + (residual != NULL ? (double) residual[i] : 0);
+	mean /= dim;
+	for (int i = 0; i < dim; i++)
+	{
+		double x = (double) input[i] + (residual != NULL ? (double) residual[i] : 0) - mean;
+
+		variance += x * x;
+	}
+	variance /= dim;
+
+	scale = 1 / sqrt(variance + (double) epsilon);
+	for (int i = 0; i < dim; i++)
+	{
+		double x = (double) input[i] + (residual != NULL ? (double) residual[i] : 0) - mean;
+
+		output[i] = (float) (x * scale * (double) gain[i] + (double) bias[i]);
+	}
+}
+
+static void
+add_layer_norm(const float *input, const float *residual, const float *gain, const float *bias,
+			   float epsilon, int rows, int dim, float *output)
+{
+	for (int row = 0; row < rows; row++)
+	{
+		size_t start = (size_t) row * dim;
+
+		layer_norm_row(input + start, residual != NULL ? residual + start : NULL, gain, bias,
+					   epsilon, dim, output + start);
+	}
+}
+
+/* One query over the keys and values of its text; weights: room for one per token. */
+static void
+attend(const float *query, const float *text /* (tokens, 3 * dim), from this head's query on */,
+	   int tokens, int dim, int head_dim, float *weights, float *output /* (head_dim) */)
+{
+	double largest = -INFINITY;
+	double total = 0;
+
+	for (int token = 0; token < tokens; token++)
+	{
+		double score =
+			product_sum(query, text + (size_t) token * 3 * dim + dim, head_dim) / sqrt(head_dim);
+
+		weights[token] = (float) score;
+		largest = fmax(largest, weights[token]);
+	}
+	for (int token = 0; token < tokens; token++)
+	{
+		weights[token] = (float) br_math_exp(weights[token] - largest);
+		total += weights[token];
+	}
+	for (int i = 0; i < head_dim; i++)
+	{
+		double sum = 0;
+
+		for (int token = 0; token < tokens; token++)
+			sum += (double) weights[token] * (double) text[(size_t) token * 3 * dim + 2 * dim + i];
+		output[i] = (float) (sum / total);
+	}
+}
+
+static void
+attention(const float *qkv, const int32_t *offsets, int texts, int heads, int head_dim,
+		  float *scratch, float *output)
+{
+	int dim = heads * head_dim;
+
+	for (int i = 0; i < texts; i++)
+		for (int token = offsets[i]; token < offsets[i + 1]; token++)
+			for (int head = 0; head < heads; head++)
+			{
+				const float *text = qkv + (size_t) offsets[i] * 3 * dim + head * head_dim;
+
+				attend(text + (size_t) (token - offsets[i]) * 3 * dim, text,
+					   offsets[i + 1] - offsets[i], dim, head_dim, scratch,
+					   output + (size_t) token * dim + head * head_dim);
+			}
+}
+
+static void
+multiply_transposed(const float *left, const float *right, int rows, int columns, int dim,
+					float *output)
+{
+	linear(left, right, NULL, rows, dim, columns, BR_ACTIVATION_NONE, output);
+}
+
+const BrBackend *
+br_math_portable_backend(void)
+{
+	static const BrBackend backend = {
+		.version = BR_BACKEND_VERSION,
+		.name = "portable",
+		.instruction_set = instruction_set,
+		.linear = linear,
+		.embed = embed,
+		.add_layer_norm = add_layer_norm,
+		.attention = attention,
+		.multiply_transposed = multiply_transposed,
+	};
+
+	return &backend;
+}
