@@ -1,0 +1,561 @@
+/*
+ * kernels_template.h
+ *	  The operations and their table, over vectors of any width.
+ *
+ * Each kernels_<set>.c selects its instruction set, defines the words below
+ * and includes this file once; one text thus becomes one table per instruction
+ * set, and the processor decides which of them is used.
+ *
+ *		SET						the name of the instruction set
+ *		Vector, LANES			floats side by side, usable with + - * /
+ *		Integers				as many int32_t, usable with + - & | << >>
+ *		MULTIPLY_ADD(a, b, c)	a * b + c, fused where that is one instruction
+ *		MAXIMUM, MINIMUM(a, b)	lane by lane
+ *		LOAD_FIRST(p, n)		the first n <= LANES floats at p, zeros behind
+ *		STORE_FIRST(p, n, v)	writes only the first n <= LANES lanes
+ *		TILE_ROWS				rows of a product tile; TILE_ROWS * 2 vectors fit
+ *								into the registers
+ */
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "backend/openblas/openblas_int.h"
+
+#define TILE_COLUMNS (2 * LANES)
+
+/* Features of a head that one packed tile of keys holds. */
+#define TILE_DEPTH 128
+
+#define INLINE static inline __attribute__((always_inline))
+
+#define LOG2_E 0x1.715476p+0f
+#define LN2_HIGH 0x1.62e4p-1f /* 15 bits: exact times any exponent of a float */
+#define LN2_LOW 0x1.7f7d1cp-20f
+
+/* Adding it rounds a small float to an integer, which then fills the low bits. */
+#define ROUNDING_SHIFT 0x1.8p23f
+
+#define MANTISSA_BITS 23
+
+/* e^x is a normal float between these */
+#define EXP_SMALLEST (-87.0f)
+#define EXP_LARGEST 88.0f
+
+#define SQRT_8_OVER_PI 0x1.988454p+0f
+#define GELU_TANH_CUBIC 0.044715f
+
+INLINE Vector
+splat(float x)
+{
+	return x - (Vector){0};
+}
+
+INLINE Vector
+load(const float *p)
+{
+	Vector v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+INLINE void
+store(float *p, Vector v)
+{
+	memcpy(p, &v, sizeof(v));
+}
+
+INLINE float
+sum_lanes(Vector v)
+{
+	float lanes[LANES];
+
+	store(lanes, v);
+#pragma GCC unroll 4
+	for (int width = LANES / 2; width > 0; width /= 2)
+#pragma GCC unroll 8
+		for (int i = 0; i < width; i++)
+			lanes[i] += lanes[i + width];
+	return lanes[0];
+}
+
+INLINE float
+largest_lane(Vector v)
+{
+	float lanes[LANES];
+
+	store(lanes, v);
+#pragma GCC unroll 4
+	for (int width = LANES / 2; width > 0; width /= 2)
+#pragma GCC unroll 8
+		for (int i = 0; i < width; i++)
+			lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
+	return lanes[0];
+}
+
+/*
+ * x = n ln 2 + r with integer n and |r| <= ln(2)/2. Returns e^r - 1, and n in
+ * the low bits of *exponent. The polynomial is the minimax one of e^r with
+ * value and slope 1 at 0; its error is 3e-9.
+ */
+INLINE Vector
+reduced_expm1(Vector x, Integers *exponent)
+{
+	Vector shifted = MULTIPLY_ADD(x, splat(LOG2_E), splat(ROUNDING_SHIFT));
+	Vector n = shifted - splat(ROUNDING_SHIFT);
+	Vector r = MULTIPLY_ADD(n, splat(-LN2_LOW), MULTIPLY_ADD(n, splat(-LN2_HIGH), x));
+	Vector p = splat(0x1.6a2400p-10f);
+
+	p = MULTIPLY_ADD(p, r, splat(0x1.1239e4p-7f));
+	p = MULTIPLY_ADD(p, r, splat(0x1.5558f2p-5f));
+	p = MULTIPLY_ADD(p, r, splat(0x1.555492p-3f));
+	p = MULTIPLY_ADD(p, r, splat(0x1.fffffcp-2f));
+	*exponent = (Integers) shifted;
+	return MULTIPLY_ADD(p * r, r, r);
+}
+
+INLINE Vector
+exponential(Vector x)
+{
+	Integers exponent;
+	Vector power =
+		reduced_expm1(MINIMUM(MAXIMUM(x, splat(EXP_SMALLEST)), splat(EXP_LARGEST)), &exponent) +
+		splat(1);
+
+	return (Vector) ((Integers) power + (exponent << MANTISSA_BITS));
+}
+
+/* e / (e + 2) with e = e^(2|x|) - 1, which stays accurate near 0; beyond 10 it rounds to 1. */
+INLINE Vector
+hyperbolic_tangent(Vector x)
+{
+	const Integers sign_bit = (Integers) splat(-0.0f);
+	Vector magnitude = (Vector) ((Integers) x & ~sign_bit);
+	Integers exponent;
+	Vector e = reduced_expm1(MINIMUM(magnitude + magnitude, splat(20)), &exponent);
+	Vector power = (Vector) ((exponent << MANTISSA_BITS) + (Integers) splat(1));
+
+	e = MULTIPLY_ADD(e, power, power - splat(1));
+	return (Vector) ((Integers) (e / (e + splat(2))) | ((Integers) x & sign_bit));
+}
+
+/*
+ * x Phi(x) = max(x, 0) - a Phi(-a) with a = |x|. Phi(-a) falls from 1/2 to
+ * 1e-7 over [0, 5.2]; there it is the polynomial of degree 15 in a / 2.6 - 1
+ * with the least largest error (3.5e-8, weighted by a), and beyond it the
+ * product is below the last bit of x.
+ */
+INLINE Vector
+gelu_erf(Vector x)
+{
+	static const float coefficient[] = {0x1.3179e4p-8f,	 -0x1.214edcp-5f, 0x1.e8ec64p-4f,
+										-0x1.d558c6p-3f, 0x1.02ed62p-2f,  -0x1.c10ad6p-4f,
+										-0x1.ad1ae6p-4f, 0x1.85ff34p-3f,  -0x1.55e414p-4f,
+										-0x1.0f5712p-4f, 0x1.7647aap-4f,  -0x1.818350p-7f,
+										-0x1.24b5f8p-5f, 0x1.f45074p-7f,  0x1.758dc2p-8f,
+										-0x1.d3a4f6p-9f};
+	const int degree = (int) (sizeof(coefficient) / sizeof(coefficient[0])) - 1;
+	Vector a = MINIMUM(MAXIMUM(x, -x), splat(5.2f));
+	Vector u = MULTIPLY_ADD(a, splat(1 / 2.6f), splat(-1));
+	Vector tail = splat(coefficient[degree]);
+
+#pragma GCC unroll 16
+	for (int i = degree - 1; i >= 0; i--)
+		tail = MULTIPLY_ADD(tail, u, splat(coefficient[i]));
+	return MULTIPLY_ADD(-a, tail, MAXIMUM(x, splat(0)));
+}
+
+/* x (1 + tanh(t)) / 2 = x / (1 + e^(-2t)) */
+INLINE Vector
+gelu_tanh(Vector x)
+{
+	Vector twice_t =
+		splat(SQRT_8_OVER_PI) * x * MULTIPLY_ADD(x * x, splat(GELU_TANH_CUBIC), splat(1));
+
+	return x / (splat(1) + exponential(-twice_t));
+}
+
+INLINE Vector
+activation_of(Vector x, BrActivation activation)
+{
+	switch (activation)
+	{
+		case BR_ACTIVATION_NONE:
+			break;
+		case BR_ACTIVATION_GELU_ERF:
+			return gelu_erf(x);
+		case BR_ACTIVATION_GELU_TANH:
+			return gelu_tanh(x);
+		case BR_ACTIVATION_TANH:
+			return hyperbolic_tangent(x);
+		case BR_ACTIVATION_RELU:
+			return MAXIMUM(x, splat(0));
+	}
+	return x;
+}
+
+/* activation is a constant at every call, so that no loop decides anything. */
+INLINE void
+activate_all(float *values, size_t n, BrActivation activation)
+{
+	size_t i = 0;
+
+	for (; i + LANES <= n; i += LANES)
+		store(values + i, activation_of(load(values + i), activation));
+	if (i < n)
+		STORE_FIRST(values + i, n - i, activation_of(LOAD_FIRST(values + i, n - i), activation));
+}
+
+static void
+activate(float *values, size_t n, BrActivation activation)
+{
+	switch (activation)
+	{
+		case BR_ACTIVATION_NONE:
+			break;
+		case BR_ACTIVATION_GELU_ERF:
+			activate_all(values, n, BR_ACTIVATION_GELU_ERF);
+			break;
+		case BR_ACTIVATION_GELU_TANH:
+			activate_all(values, n, BR_ACTIVATION_GELU_TANH);
+			break;
+		case BR_ACTIVATION_TANH:
+			activate_all(values, n, BR_ACTIVATION_TANH);
+			break;
+		case BR_ACTIVATION_RELU:
+			activate_all(values, n, BR_ACTIVATION_RELU);
+			break;
+	}
+}
+
+/*
+ * The bias is put into the output before the product is added to it, where
+ * BLAS would otherwise write zeros.
+ */
+static void
+linear(const float *input, const float *weight, const float *bias, int rows, int in_dim,
+	   int out_dim, BrActivation activation, float *output)
+{
+	if (bias != NULL)
+		for (int row = 0; row < rows; row++)
+			memcpy(output + (size_t) row * (size_t) out_dim, bias,
+				   (size_t) out_dim * sizeof(float));
+	br_openblas_multiply(input, weight, rows, out_dim, in_dim, bias != NULL ? 1 : 0, output);
+	activate(output, (size_t) rows * (size_t) out_dim, activation);
+}
+
+static void
+multiply_transposed(const float *left, const float *right, int rows, int columns, int dim,
+					float *output)
+{
+	br_openblas_multiply(left, right, rows, columns, dim, 0, output);
+}
+
+/* sum = left + right; returns the sum of its elements. right may be NULL. */
+INLINE float
+add_rows(const float *left, const float *right, int dim, float *sum)
+{
+	Vector total = {0};
+	int i = 0;
+
+	for (; i + LANES <= dim; i += LANES)
+	{
+		Vector v = load(left + i);
+
+		if (right != NULL)
+			v += load(right + i);
+		store(sum + i, v);
+		total += v;
+	}
+	if (i < dim)
+	{
+		size_t rest = (size_t) (dim - i);
+		Vector v = LOAD_FIRST(left + i, rest);
+
+		if (right != NULL)
+			v += LOAD_FIRST(right + i, rest);
+		STORE_FIRST(sum + i, rest, v);
+		total += v;
+	}
+	return sum_lanes(total);
+}
+
+/*
+ * Of row - mean: its mean, which is what rounding left out of mean, and its
+ * variance around that.
+ */
+INLINE void
+deviation(const float *row, int dim, float mean, float *remainder, float *variance)
+{
+	Vector total = {0};
+	Vector squares = {0};
+	float rest[LANES] = {0};
+	int i = 0;
+
+	for (; i + LANES <= dim; i += LANES)
+	{
+		Vector v = load(row + i) - splat(mean);
+
+		total += v;
+		squares = MULTIPLY_ADD(v, v, squares);
+	}
+	for (int lane = 0; i + lane < dim; lane++)
+		rest[lane] = row[i + lane] - mean;
+	total += load(rest);
+	squares = MULTIPLY_ADD(load(rest), load(rest), squares);
+
+	*remainder = sum_lanes(total) / (float) dim;
+	*variance = sum_lanes(squares) / (float) dim - *remainder * *remainder;
+	if (*variance < 0)
+		*variance = 0;
+}
+
+/* One row at a time, all three passes while it is in the nearest cache. */
+static void
+add_layer_norm(const float *input, const float *residual, const float *gain, const float *bias,
+			   float epsilon, int rows, int dim, float *output)
+{
+	for (int row = 0; row < rows; row++)
+	{
+		size_t start = (size_t) row * (size_t) dim;
+		float *out = output + start;
+		float mean = add_rows(input + start, residual != NULL ? residual + start : NULL, dim, out) /
+			(float) dim;
+		float remainder;
+		float variance;
+		float scale;
+		int i = 0;
+
+		deviation(out, dim, mean, &remainder, &variance);
+		scale = 1 / sqrtf(variance + epsilon);
+		for (; i + LANES <= dim; i += LANES)
+		{
+			Vector v = load(out + i) - splat(mean) - splat(remainder);
+
+			store(out + i, MULTIPLY_ADD(v * splat(scale), load(gain + i), load(bias + i)));
+		}
+		for (; i < dim; i++)
+			out[i] = (out[i] - mean - remainder) * scale * gain[i] + bias[i];
+	}
+}
+
+static void
+embed(const int32_t *ids, const int32_t *positions, const float *word, const float *position,
+	  const float *type_row, int rows, int dim, float *output)
+{
+	for (int row = 0; row < rows; row++)
+	{
+		const float *word_row = word + (size_t) ids[row] * (size_t) dim;
+		const float *position_row = position + (size_t) positions[row] * (size_t) dim;
+		float *out = output + (size_t) row * (size_t) dim;
+
+		add_rows(word_row, position_row, dim, out);
+		if (type_row != NULL)
+			add_rows(out, type_row, dim, out);
+	}
+}
+
+/*
+ * output = left right, over one tile of at most TILE_ROWS rows and
+ * TILE_COLUMNS columns; added to what is there when more. Rows that are
+ * missing repeat the last one and are not stored. whole: all columns are
+ * there; it and more are constants at every call.
+ */
+INLINE void
+multiply_tile(const float *left, size_t left_stride, int rows, const float *right,
+			  size_t right_stride, int depth, int columns, bool whole, bool more, float *output,
+			  size_t output_stride)
+{
+	Vector sums[TILE_ROWS][2];
+	const float *row_of[TILE_ROWS];
+	int in_first = columns < LANES ? columns : LANES;
+	int in_second = columns - in_first;
+
+#pragma GCC unroll 8
+	for (int i = 0; i < TILE_ROWS; i++)
+	{
+		row_of[i] = left + (size_t) (i < rows ? i : rows - 1) * left_stride;
+		sums[i][0] = splat(0);
+		sums[i][1] = splat(0);
+	}
+	for (int k = 0; k < depth; k++)
+	{
+		const float *p = right + (size_t) k * right_stride;
+		Vector first = whole || in_first == LANES ? load(p) : LOAD_FIRST(p, (size_t) in_first);
+		Vector second = whole ? load(p + LANES) : LOAD_FIRST(p + LANES, (size_t) in_second);
+
+#pragma GCC unroll 8
+		for (int i = 0; i < TILE_ROWS; i++)
+		{
+			sums[i][0] = MULTIPLY_ADD(splat(row_of[i][k]), first, sums[i][0]);
+			sums[i][1] = MULTIPLY_ADD(splat(row_of[i][k]), second, sums[i][1]);
+		}
+	}
+#pragma GCC unroll 8
+	for (int i = 0; i < TILE_ROWS; i++)
+	{
+		if (i < rows)
+		{
+			float *out = output + (size_t) i * output_stride;
+
+			if (more)
+			{
+				sums[i][0] += LOAD_FIRST(out, (size_t) in_first);
+				sums[i][1] += LOAD_FIRST(out + LANES, (size_t) in_second);
+			}
+			STORE_FIRST(out, (size_t) in_first, sums[i][0]);
+			STORE_FIRST(out + LANES, (size_t) in_second, sums[i][1]);
+		}
+	}
+}
+
+/*
+ * packed = keys', times scale: one row per feature, TILE_COLUMNS keys side by
+ * side, zeros where keys are missing.
+ */
+static void
+pack_keys(const float *keys /* (n, stride) */, size_t stride, int n, int features, float scale,
+		  float *packed /* (features, TILE_COLUMNS) */)
+{
+	if (n < TILE_COLUMNS)
+		memset(packed, 0, (size_t) features * TILE_COLUMNS * sizeof(float));
+	for (int key = 0; key < n; key++)
+		for (int i = 0; i < features; i++)
+			packed[i * TILE_COLUMNS + key] = keys[(size_t) key * stride + (size_t) i] * scale;
+}
+
+/* scores = query key' scale, for every pair of tokens of one text and head */
+static void
+score(const float *query /* (tokens, stride) */, const float *key /* (tokens, stride) */,
+	  size_t stride, int tokens, int head_dim, float scale, float *scores /* (tokens, tokens) */)
+{
+	float packed[TILE_DEPTH * TILE_COLUMNS];
+
+	for (int column = 0; column < tokens; column += TILE_COLUMNS)
+	{
+		int columns = tokens - column < TILE_COLUMNS ? tokens - column : TILE_COLUMNS;
+
+		for (int start = 0; start < head_dim; start += TILE_DEPTH)
+		{
+			int depth = head_dim - start < TILE_DEPTH ? head_dim - start : TILE_DEPTH;
+
+			pack_keys(key + (size_t) column * stride + start, stride, columns, depth, scale,
+					  packed);
+			for (int row = 0; row < tokens; row += TILE_ROWS)
+			{
+				const float *left = query + (size_t) row * stride + start;
+				float *out = scores + (size_t) row * (size_t) tokens + column;
+
+				if (start == 0)
+					multiply_tile(left, stride, tokens - row, packed, TILE_COLUMNS, depth, columns,
+								  true, false, out, (size_t) tokens);
+				else
+					multiply_tile(left, stride, tokens - row, packed, TILE_COLUMNS, depth, columns,
+								  true, true, out, (size_t) tokens);
+			}
+		}
+	}
+}
+
+static void
+softmax(float *row, int n)
+{
+	Vector largest_lanes = splat(-INFINITY);
+	Vector total = {0};
+	float largest;
+	float inverse;
+	int whole = n - n % LANES;
+	float rest[LANES];
+
+	/* what the last vector lacks weighs nothing */
+	for (int lane = 0; lane < LANES; lane++)
+		rest[lane] = whole + lane < n ? row[whole + lane] : -INFINITY;
+
+	for (int i = 0; i < whole; i += LANES)
+		largest_lanes = MAXIMUM(largest_lanes, load(row + i));
+	largest = largest_lane(MAXIMUM(largest_lanes, load(rest)));
+
+	for (int i = 0; i < whole; i += LANES)
+	{
+		Vector weight = exponential(load(row + i) - splat(largest));
+
+		store(row + i, weight);
+		total += weight;
+	}
+	store(rest, exponential(load(rest) - splat(largest)));
+	inverse = 1 / sum_lanes(total + load(rest));
+
+	for (int i = 0; i < whole; i += LANES)
+		store(row + i, load(row + i) * splat(inverse));
+	for (int lane = 0; whole + lane < n; lane++)
+		row[whole + lane] = rest[lane] * inverse;
+}
+
+/* output = weights value, for one text and head */
+static void
+mix(const float *weights /* (tokens, tokens) */, const float *value /* (tokens, stride) */,
+	size_t stride, int tokens, int head_dim, float *output /* (tokens, output_stride) */,
+	size_t output_stride)
+{
+	for (int row = 0; row < tokens; row += TILE_ROWS)
+	{
+		const float *left = weights + (size_t) row * (size_t) tokens;
+		float *out = output + (size_t) row * output_stride;
+		int column = 0;
+
+		for (; column + TILE_COLUMNS <= head_dim; column += TILE_COLUMNS)
+			multiply_tile(left, (size_t) tokens, tokens - row, value + column, stride, tokens,
+						  TILE_COLUMNS, true, false, out + column, output_stride);
+		if (column < head_dim)
+			multiply_tile(left, (size_t) tokens, tokens - row, value + column, stride, tokens,
+						  head_dim - column, false, false, out + column, output_stride);
+	}
+}
+
+/*
+ * Text by text and head by head, so that the scores stay in cache. A product
+ * of some tens of tokens by a head of some tens of features is too small for
+ * a BLAS call to pay.
+ */
+static void
+attention(const float *qkv, const int32_t *offsets, int texts, int heads, int head_dim,
+		  float *scratch, float *output)
+{
+	size_t dim = (size_t) heads * (size_t) head_dim;
+	float scale = 1 / sqrtf((float) head_dim);
+
+	for (int i = 0; i < texts; i++)
+	{
+		int tokens = offsets[i + 1] - offsets[i];
+
+		for (int head = 0; head < heads; head++)
+		{
+			size_t first = (size_t) head * (size_t) head_dim;
+			const float *query = qkv + (size_t) offsets[i] * 3 * dim + first;
+
+			score(query, query + dim, 3 * dim, tokens, head_dim, scale, scratch);
+			for (int token = 0; token < tokens; token++)
+				softmax(scratch + (size_t) token * (size_t) tokens, tokens);
+			mix(scratch, query + 2 * dim, 3 * dim, tokens, head_dim,
+				output + (size_t) offsets[i] * dim + first, dim);
+		}
+	}
+}
+
+static const char *
+instruction_set(void)
+{
+	return SET;
+}
+
+static const BrBackend table = {
+	.version = BR_BACKEND_VERSION,
+	.name = "openblas",
+	.instruction_set = instruction_set,
+	.linear = linear,
+	.embed = embed,
+	.add_layer_norm = add_layer_norm,
+	.attention = attention,
+	.multiply_transposed = multiply_transposed,
+};
