@@ -1,0 +1,106 @@
+/*
+ * br_pg.h
+ *	  What the files of src/pg share: errors, memory, rights, plans, settings.
+ *
+ * Core is called with a BrContext made by br_pg_context; its BrStatus becomes
+ * an ereport in br_pg_check and nowhere else. The extension's tables are
+ * read and written between br_pg_enter_owner and br_pg_leave; anything of the
+ * user's runs as the caller or as the catalog's owner, never as us.
+ */
+#ifndef BR_PG_H
+#define BR_PG_H
+
+#include "compat.h"
+
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "utils/array.h"
+
+#include "core/base/br_base.h"
+#include "core/math/br_backend.h"
+
+/* settings.c: what the settings bundle_rec.* say */
+
+typedef enum BrPgBackendChoice
+{
+	BR_PG_BACKEND_AUTO,
+	BR_PG_BACKEND_PORTABLE,
+	BR_PG_BACKEND_OPENBLAS
+} BrPgBackendChoice;
+
+extern int br_pg_backend;		   /* BrPgBackendChoice */
+extern char *br_pg_default_model;  /* "" where none is set */
+extern double br_pg_log_pool;	   /* share of decisions whose pool is logged, [0, 1] */
+extern int br_pg_max_basket_items; /* larger baskets count for items but not for pairs */
+extern int br_pg_neighbours;	   /* stored content neighbours per item */
+extern void br_pg_define_settings(void);
+
+/* status.c: between core and ereport */
+
+/*
+ * A context whose memory is that of `memory`, without errors, and whose cancel
+ * callback answers whether a cancel or a termination is pending.
+ */
+extern void br_pg_context(BrContext *context, MemoryContext memory);
+
+/*
+ * Returns when status is BR_OK. Otherwise raises message with the SQLSTATE of
+ * the status and the context's detail; hint may be NULL. A cancelled call
+ * raises PostgreSQL's own error.
+ */
+extern void br_pg_check(BrStatus status, const BrContext *context, const char *message,
+						const char *hint);
+
+/* rights.c: whose rights a statement runs with */
+
+typedef struct BrPgRights
+{
+	Oid user;
+	int security;
+	int guc_level;
+} BrPgRights;
+
+/*
+ * Until br_pg_leave: the extension's owner, for statements over the extension's
+ * own tables only. SECURITY_RESTRICTED_OPERATION, search_path = pg_catalog,
+ * pg_temp. An error in between restores the caller by aborting the transaction.
+ */
+extern void br_pg_enter_owner(BrPgRights *saved);
+
+/*
+ * The same with another role's rights (a catalog's owner reading its source)
+ * or, with InvalidOid, the caller's own.
+ */
+extern void br_pg_enter_role(BrPgRights *saved, Oid role);
+extern void br_pg_leave(const BrPgRights *saved);
+
+/* plans.c: statements prepared once per connection */
+
+/*
+ * Executes sql with a plan that is kept by its text for the connection. SPI
+ * must be connected. read_only: under the active snapshot, nothing written.
+ * limit: rows at most, 0 for all. Returns the number of rows (SPI_processed);
+ * results are in SPI_tuptable. Errors are raised.
+ */
+extern uint64 br_pg_execute(const char *sql, int n_arguments, const Oid *types, const Datum *values,
+							const char *nulls, bool read_only, long limit);
+
+/* Column of the current SPI result; *is_null tells whether it is NULL. Columns from 1. */
+extern Datum br_pg_column(uint64 row, int column, bool *is_null);
+
+/* The same as a palloc'd C string in the current memory context, NULL for NULL. */
+extern char *br_pg_column_text(uint64 row, int column);
+
+/* text[] without NULL elements to C strings; raises 22004 naming the argument otherwise. */
+extern char **br_pg_text_array(ArrayType *array, const char *argument, int *n);
+
+/* Arrays without NULLs to pass to a statement; n may be 0. */
+extern Datum br_pg_int4_array(const int32 *values, int n);
+extern Datum br_pg_text_array_datum(char **values, int n);
+
+/* backends.c: the table of tensor operations of this session */
+
+/* What bundle_rec.backend says, loaded on first use; never NULL. */
+extern const BrBackend *br_pg_session_backend(void);
+
+#endif /* BR_PG_H */

@@ -1,0 +1,169 @@
+/*
+ * plans.c
+ *	  Statements prepared once per connection, and what they return.
+ *
+ * Each catalog has tables of its own, so a statement's text is its identity.
+ * The number of plans is bounded: when a connection has touched very many
+ * catalogs the plans are dropped together and made anew.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+#include "pg/br_pg.h"
+
+#define MAX_PLANS 1000
+
+typedef struct KeptPlan
+{
+	const char *sql; /* the key; lives in TopMemoryContext */
+	SPIPlanPtr plan;
+} KeptPlan;
+
+static HTAB *kept_plans = NULL;
+
+static uint32
+hash_text(const void *key, Size size)
+{
+	const char *sql = *(const char *const *) key;
+
+	return hash_bytes((const unsigned char *) sql, (int) strlen(sql));
+}
+
+static int
+compare_text(const void *left, const void *right, Size size)
+{
+	return strcmp(*(const char *const *) left, *(const char *const *) right);
+}
+
+static void
+create_plan_table(void)
+{
+	HASHCTL control = {
+		.keysize = sizeof(const char *),
+		.entrysize = sizeof(KeptPlan),
+		.hash = hash_text,
+		.match = compare_text,
+		.hcxt = TopMemoryContext,
+	};
+
+	kept_plans = hash_create("bundle_rec plans", 64, &control,
+							 HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+}
+
+static void
+drop_all_plans(void)
+{
+	HASH_SEQ_STATUS sequence;
+	KeptPlan *kept;
+
+	hash_seq_init(&sequence, kept_plans);
+	while ((kept = hash_seq_search(&sequence)) != NULL)
+	{
+		char *sql = unconstify(char *, kept->sql);
+
+		SPI_freeplan(kept->plan);
+		hash_search(kept_plans, &kept->sql, HASH_REMOVE, NULL);
+		pfree(sql);
+	}
+}
+
+/*
+ * Statements that only read are the short ones of the serving path: planning
+ * them anew for each call would cost more than running them.
+ */
+static SPIPlanPtr
+find_plan(const char *sql, int n_arguments, const Oid *types, bool read_only)
+{
+	KeptPlan *kept;
+	SPIPlanPtr plan;
+	char *key;
+
+	if (kept_plans == NULL)
+		create_plan_table();
+	kept = hash_search(kept_plans, &sql, HASH_FIND, NULL);
+	if (kept != NULL)
+		return kept->plan;
+
+	if (hash_get_num_entries(kept_plans) >= MAX_PLANS)
+		drop_all_plans();
+	plan = SPI_prepare_cursor(sql, n_arguments, unconstify(Oid *, types),
+							  read_only ? CURSOR_OPT_GENERIC_PLAN : 0);
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+	SPI_keepplan(plan);
+
+	key = MemoryContextStrdup(TopMemoryContext, sql);
+	kept = hash_search(kept_plans, &key, HASH_ENTER, NULL);
+	kept->sql = key;
+	kept->plan = plan;
+	return plan;
+}
+
+uint64
+br_pg_execute(const char *sql, int n_arguments, const Oid *types, const Datum *values,
+			  const char *nulls, bool read_only, long limit)
+{
+	int result = SPI_execute_plan(find_plan(sql, n_arguments, types, read_only),
+								  unconstify(Datum *, values), nulls, read_only, limit);
+
+	if (result < 0)
+		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+Datum
+br_pg_column(uint64 row, int column, bool *is_null)
+{
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, is_null);
+}
+
+char *
+br_pg_column_text(uint64 row, int column)
+{
+	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
+}
+
+char **
+br_pg_text_array(ArrayType *array, const char *argument, int *n)
+{
+	Datum *elements;
+	bool *nulls;
+	char **texts;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, n);
+	texts = palloc(sizeof(char *) * Max(*n, 1));
+	for (int i = 0; i < *n; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("element %d of \"%s\" is NULL", i + 1, argument)));
+		texts[i] = TextDatumGetCString(elements[i]);
+	}
+	return texts;
+}
+
+Datum
+br_pg_int4_array(const int32 *values, int n)
+{
+	Datum *elements = palloc(sizeof(Datum) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		elements[i] = Int32GetDatum(values[i]);
+	return PointerGetDatum(construct_array(elements, n, INT4OID, 4, true, TYPALIGN_INT));
+}
+
+Datum
+br_pg_text_array_datum(char **values, int n)
+{
+	Datum *elements = palloc(sizeof(Datum) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		elements[i] = CStringGetTextDatum(values[i]);
+	return PointerGetDatum(construct_array(elements, n, TEXTOID, -1, false, TYPALIGN_INT));
+}

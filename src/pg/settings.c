@@ -1,0 +1,48 @@
+/*
+ * settings.c
+ *	  The settings bundle_rec.*.
+ */
+#include "postgres.h"
+
+#include "utils/guc.h"
+
+#include "pg/br_pg.h"
+
+int br_pg_backend = BR_PG_BACKEND_AUTO;
+char *br_pg_default_model = NULL;
+double br_pg_log_pool = 1.0;
+int br_pg_max_basket_items = 200;
+int br_pg_neighbours = 32;
+
+static const struct config_enum_entry backend_choices[] = {
+	{"auto", BR_PG_BACKEND_AUTO, false},
+	{"portable", BR_PG_BACKEND_PORTABLE, false},
+	{"openblas", BR_PG_BACKEND_OPENBLAS, false},
+	{NULL, 0, false},
+};
+
+void
+br_pg_define_settings(void)
+{
+	DefineCustomEnumVariable("bundle_rec.backend",
+							 "Library that computes embeddings in this session.",
+							 "auto takes the fastest that can be loaded here.", &br_pg_backend,
+							 BR_PG_BACKEND_AUTO, backend_choices, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("bundle_rec.default_model",
+							   "Model that is used where none is named.",
+							   "Empty: the only model there is, or an error if there are several.",
+							   &br_pg_default_model, "", PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomRealVariable("bundle_rec.log_pool",
+							 "Share of decisions that are logged with the whole pool and all votes.",
+							 "Off-policy evaluation of other policies needs the pool; learning "
+							 "needs only the slots shown, which are always logged.",
+							 &br_pg_log_pool, 1.0, 0.0, 1.0, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("bundle_rec.max_basket_items",
+							"Baskets with more items than this count for items but not for pairs.",
+							NULL, &br_pg_max_basket_items, 200, 2, 10000, PGC_USERSET, 0, NULL,
+							NULL, NULL);
+	DefineCustomIntVariable("bundle_rec.neighbours",
+							"Nearest items by text that refresh stores for each item.", NULL,
+							&br_pg_neighbours, 32, 1, 1000, PGC_USERSET, 0, NULL, NULL, NULL);
+	MarkGUCPrefixReserved("bundle_rec");
+}
