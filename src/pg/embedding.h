@@ -1,0 +1,52 @@
+/*
+ * embedding.h
+ *	  The type bundle_rec.embedding as the rest of src/pg sees it.
+ */
+#ifndef BR_EMBEDDING_H
+#define BR_EMBEDDING_H
+
+#include "pg/br_pg.h"
+
+#define BR_EMBEDDING_MAX_DIMS 16000
+
+/* A varlena: little-endian IEEE half components, never NaN or infinite. */
+typedef struct BrEmbedding
+{
+	int32 vl_len_; /* varlena header: use SET_VARSIZE */
+	uint16 dims;   /* 1 .. BR_EMBEDDING_MAX_DIMS */
+	uint16 unused; /* 0 */
+	uint16 components[FLEXIBLE_ARRAY_MEMBER];
+} BrEmbedding;
+
+#define BR_EMBEDDING_SIZE(dims) (offsetof(BrEmbedding, components) + sizeof(uint16) * (dims))
+#define DatumGetEmbedding(d) ((BrEmbedding *) PG_DETOAST_DATUM(d))
+#define PG_GETARG_EMBEDDING(n) DatumGetEmbedding(PG_GETARG_DATUM(n))
+
+/* The halves that are neither infinite nor NaN. */
+#define BR_HALF_IS_FINITE(half) (((half) &0x7C00) != 0x7C00)
+
+/* Components all zero. Raises an error where dims is no number of dimensions. */
+extern BrEmbedding *br_pg_embedding_create(int64 dims);
+
+/* Rounds to half. Raises 22003 where a component is NaN or leaves the range of a half. */
+extern BrEmbedding *br_pg_embedding_from_floats(const float *components, int dims);
+
+/*
+ * value to the nearest half, ties to even; what is too small becomes 0. Raises
+ * 22003 like the above; index counts from 0 and is named in the error.
+ */
+extern uint16 br_pg_embedding_component(double value, int index);
+
+/* Cosine similarity in [-1, 1]; 0 where a vector is zero. Both of equal dims. */
+extern double br_pg_embedding_cosine(const BrEmbedding *left, const BrEmbedding *right);
+
+/* Raises 22000 unless dims is what a column or cast declared; a negative typmod declares nothing. */
+extern void br_pg_embedding_check_typmod(int dims, int32 typmod);
+
+/* Raises 22000 unless both numbers of dimensions are the same. */
+extern void br_pg_embedding_check_same_dims(int left, int right);
+
+/* Oid of the type in this database. */
+extern Oid br_pg_embedding_type(void);
+
+#endif /* BR_EMBEDDING_H */
