@@ -1,0 +1,107 @@
+-- model.sql
+--    Models: the tables that hold them, and the functions that load, list,
+--    drop and use them.
+
+CREATE SEQUENCE model_number AS int;
+COMMENT ON SEQUENCE model_number IS 'Numbers of models, never reused';
+
+CREATE TABLE stored_model (
+    model int PRIMARY KEY DEFAULT nextval('@extschema@.model_number'),
+    name text NOT NULL UNIQUE CHECK (name <> ''),
+    hash bytea NOT NULL CHECK (octet_length(hash) = 32),
+    layout int NOT NULL,
+    bytes bigint NOT NULL CHECK (bytes > 0),
+    architecture text NOT NULL,
+    tokenizer text NOT NULL,
+    pooling text NOT NULL,
+    normalize boolean NOT NULL,
+    dimensions int NOT NULL CHECK (dimensions BETWEEN 1 AND 16000),
+    max_tokens int NOT NULL,
+    parameters bigint NOT NULL,
+    loaded_at timestamptz NOT NULL DEFAULT now(),
+    loaded_by name NOT NULL
+);
+COMMENT ON TABLE stored_model IS 'One row per model; hash is the SHA-256 of its image, whose bytes stand in model_chunk';
+
+CREATE TABLE model_chunk (
+    model int NOT NULL REFERENCES stored_model ON DELETE CASCADE,
+    part int NOT NULL CHECK (part >= 0),
+    data bytea NOT NULL,
+    PRIMARY KEY (model, part)
+);
+ALTER TABLE model_chunk ALTER COLUMN data SET STORAGE EXTERNAL;
+COMMENT ON TABLE model_chunk IS 'The image of each model (configuration, tokenizer, weights) in parts of at most 4 MiB, in order';
+
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.model_number', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.stored_model', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.model_chunk', '');
+REVOKE ALL ON SEQUENCE model_number FROM PUBLIC;
+REVOKE ALL ON TABLE stored_model, model_chunk FROM PUBLIC;
+
+CREATE FUNCTION load_model(name text, directory text) RETURNS void
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'br_load_model';
+COMMENT ON FUNCTION load_model(text, text) IS
+'Reads a sentence-transformers or plain Hugging Face folder on the server (absolute path) and stores the model under a new name; needs the rights of pg_read_server_files; nothing is stored unless everything in the folder is right; does nothing and returns NULL if an argument is NULL';
+
+CREATE FUNCTION drop_model(name text) RETURNS void
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'br_drop_model';
+COMMENT ON FUNCTION drop_model(text) IS
+'Removes a model that no catalog uses; needs the rights of pg_read_server_files; does nothing and returns NULL if name is NULL';
+
+CREATE FUNCTION model_used_by(model int) RETURNS text[]
+LANGUAGE C STRICT STABLE PARALLEL SAFE COST 1000
+AS 'MODULE_PATHNAME', 'br_model_used_by';
+COMMENT ON FUNCTION model_used_by(int) IS
+'Names of the catalogs that use a model, given by its number, or hold embeddings of it; NULL if the number is NULL';
+
+CREATE FUNCTION tokenize(text text, model text DEFAULT NULL, parse_special boolean DEFAULT false)
+RETURNS int[]
+LANGUAGE C STABLE PARALLEL SAFE COST 1000
+AS 'MODULE_PATHNAME', 'br_tokenize';
+COMMENT ON FUNCTION tokenize(text, text, boolean) IS
+'Token ids of a text, with the model''s special tokens, cut to its max_tokens; special tokens written inside the text are plain text unless parse_special; NULL if the text is NULL; model NULL: bundle_rec.default_model, or the only one there is';
+
+CREATE FUNCTION embed(text text, model text DEFAULT NULL, parse_special boolean DEFAULT false)
+RETURNS embedding
+LANGUAGE C STABLE PARALLEL SAFE COST 100000
+AS 'MODULE_PATHNAME', 'br_embed';
+COMMENT ON FUNCTION embed(text, text, boolean) IS
+'Embedding of a text, computed in 32 bits and rounded to 16; NULL if the text is NULL, while an empty text has the embedding that the model gives it; model NULL: bundle_rec.default_model, or the only one there is';
+
+CREATE FUNCTION embed(texts text[], model text DEFAULT NULL, parse_special boolean DEFAULT false)
+RETURNS embedding[]
+LANGUAGE C STABLE PARALLEL SAFE COST 1000000
+AS 'MODULE_PATHNAME', 'br_embed_array';
+COMMENT ON FUNCTION embed(text[], text, boolean) IS
+'Embeddings of the texts of an array, in its shape, faster than one by one; NULL for an element that is NULL, NULL if the array is NULL; model NULL: bundle_rec.default_model, or the only one there is';
+
+CREATE FUNCTION backends(OUT name text, OUT available boolean, OUT in_use boolean,
+                         OUT instruction_set text, OUT reason text)
+RETURNS SETOF record
+LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 2
+AS 'MODULE_PATHNAME', 'br_backends';
+COMMENT ON FUNCTION backends() IS
+'The libraries that can compute embeddings: whether each can be loaded here, whether bundle_rec.backend makes this session use it, the instruction set it found, and the reason where it cannot be loaded (otherwise NULL)';
+
+CREATE VIEW model AS
+SELECT s.name, s.architecture, s.tokenizer, s.pooling, s.normalize, s.dimensions, s.max_tokens,
+       s.parameters, s.bytes, pg_catalog.encode(s.hash, 'hex') AS hash, s.loaded_at, s.loaded_by,
+       @extschema@.model_used_by(s.model) AS used_by
+FROM @extschema@.stored_model s;
+COMMENT ON VIEW model IS 'The models that are loaded; load_model and drop_model change them';
+COMMENT ON COLUMN model.name IS 'What the model is called in calls of embed, tokenize and create_catalog';
+COMMENT ON COLUMN model.architecture IS 'Kind of transformer';
+COMMENT ON COLUMN model.tokenizer IS 'Kind of tokenizer';
+COMMENT ON COLUMN model.pooling IS 'How the token vectors of a text become one: cls, mean or max';
+COMMENT ON COLUMN model.normalize IS 'Whether embeddings have length 1';
+COMMENT ON COLUMN model.dimensions IS 'Components of an embedding';
+COMMENT ON COLUMN model.max_tokens IS 'Longest text in tokens, special tokens included; longer ones are cut';
+COMMENT ON COLUMN model.parameters IS 'Number of weights';
+COMMENT ON COLUMN model.bytes IS 'Size of the stored image, in bytes';
+COMMENT ON COLUMN model.hash IS 'SHA-256 of the stored image, hexadecimal';
+COMMENT ON COLUMN model.loaded_at IS 'Start of the transaction that loaded the model';
+COMMENT ON COLUMN model.loaded_by IS 'Role that loaded the model';
+COMMENT ON COLUMN model.used_by IS 'Names of the catalogs that use the model or hold embeddings of it';
+GRANT SELECT ON model TO PUBLIC;

@@ -1,0 +1,58 @@
+/*
+ * model.h
+ *	  Models as the rest of src/pg sees them: an open encoder by number or name.
+ */
+#ifndef BR_MODEL_H
+#define BR_MODEL_H
+
+#include "pg/br_pg.h"
+
+#include "core/encoder/br_encoder.h"
+
+/*
+ * Number of the model called name; NULL or "" means bundle_rec.default_model,
+ * or else the only model there is. SPI must be connected. Raises 42704 with a
+ * hint that lists what there is.
+ */
+extern int32 br_pg_model_number(const char *name);
+
+/*
+ * The encoder of a model, mapped from its packed file (created if it is not
+ * there) and kept for the connection; valid until the end of the transaction.
+ * SPI must be connected. Raises 42704 if the model is gone.
+ */
+extern const BrEncoder *br_pg_model_encoder(int32 model);
+
+/*
+ * Embeds texts in the database's encoding; embeddings is (n, dimensions).
+ * Cancellable. Texts are converted to UTF-8 first. Callers with very many
+ * texts bound memory by calling for some hundreds at a time.
+ */
+extern void br_pg_model_embed(int32 model, char **texts, int n, bool parse_special,
+							  float *embeddings);
+
+/*
+ * Token ids of a text in the database's encoding, palloc'd; *n of them.
+ */
+extern int32 *br_pg_model_tokenize(int32 model, const char *text, bool parse_special, int *n);
+
+/*
+ * Reads a model folder of the server and stores it under name. SPI must be
+ * connected. Raises 42501 without the rights of pg_read_server_files, 42710
+ * where the name is taken, file errors, and what br_encoder_import finds wrong.
+ */
+extern void br_pg_model_load(const char *name, const char *directory);
+
+/*
+ * Removes a model. SPI must be connected. Raises 42501 like br_pg_model_load,
+ * 42704 for an unknown name, and 2BP01 while catalogs use the model.
+ */
+extern void br_pg_model_drop(const char *name);
+
+/*
+ * Names of the catalogs that use the model or hold embeddings of it, sorted,
+ * as a text[] in the current memory context. SPI must be connected.
+ */
+extern ArrayType *br_pg_model_used_by(int32 model);
+
+#endif /* BR_MODEL_H */

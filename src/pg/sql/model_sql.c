@@ -1,0 +1,215 @@
+/*
+ * model_sql.c
+ *	  SQL doors of models and of the encoder (sql/parts/model.sql).
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "pg/backends.h"
+#include "pg/embedding.h"
+#include "pg/model.h"
+
+/* Texts whose float embeddings are in memory at once. */
+#define TEXTS_AT_ONCE 512
+
+PG_FUNCTION_INFO_V1(br_load_model);
+PG_FUNCTION_INFO_V1(br_drop_model);
+PG_FUNCTION_INFO_V1(br_model_used_by);
+PG_FUNCTION_INFO_V1(br_tokenize);
+PG_FUNCTION_INFO_V1(br_embed);
+PG_FUNCTION_INFO_V1(br_embed_array);
+PG_FUNCTION_INFO_V1(br_backends);
+
+/* ---- models ---- */
+
+PGDLLEXPORT Datum
+br_load_model(PG_FUNCTION_ARGS)
+{
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *directory = text_to_cstring(PG_GETARG_TEXT_PP(1));
+
+	SPI_connect();
+	br_pg_model_load(name, directory);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+PGDLLEXPORT Datum
+br_drop_model(PG_FUNCTION_ARGS)
+{
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	SPI_connect();
+	br_pg_model_drop(name);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+PGDLLEXPORT Datum
+br_model_used_by(PG_FUNCTION_ARGS)
+{
+	Datum names;
+
+	SPI_connect();
+	names = SPI_datumTransfer(PointerGetDatum(br_pg_model_used_by(PG_GETARG_INT32(0))), false, -1);
+	SPI_finish();
+	PG_RETURN_DATUM(names);
+}
+
+/* ---- the encoder ---- */
+
+/* The model named by an argument, NULL or not. */
+static int32
+model_argument(FunctionCallInfo fcinfo, int argument)
+{
+	char *name = PG_ARGISNULL(argument) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(argument));
+	int32 model;
+
+	SPI_connect();
+	model = br_pg_model_number(name);
+	SPI_finish();
+	return model;
+}
+
+static bool
+flag_argument(FunctionCallInfo fcinfo, int argument)
+{
+	return !PG_ARGISNULL(argument) && PG_GETARG_BOOL(argument);
+}
+
+static int
+dimensions_of(int32 model)
+{
+	int dimensions;
+
+	SPI_connect();
+	dimensions = br_encoder_info(br_pg_model_encoder(model))->dimensions;
+	SPI_finish();
+	return dimensions;
+}
+
+PGDLLEXPORT Datum
+br_tokenize(PG_FUNCTION_ARGS)
+{
+	Datum *elements;
+	int32 *ids;
+	int n;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	ids = br_pg_model_tokenize(model_argument(fcinfo, 1), text_to_cstring(PG_GETARG_TEXT_PP(0)),
+							   flag_argument(fcinfo, 2), &n);
+	elements = palloc(sizeof(Datum) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+		elements[i] = Int32GetDatum(ids[i]);
+	PG_RETURN_ARRAYTYPE_P(construct_array(elements, n, INT4OID, sizeof(int32), true, TYPALIGN_INT));
+}
+
+PGDLLEXPORT Datum
+br_embed(PG_FUNCTION_ARGS)
+{
+	char *content;
+	float *components;
+	int32 model;
+	int dimensions;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	content = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	model = model_argument(fcinfo, 1);
+	dimensions = dimensions_of(model);
+	components = palloc(sizeof(float) * dimensions);
+	br_pg_model_embed(model, &content, 1, flag_argument(fcinfo, 2), components);
+	PG_RETURN_POINTER(br_pg_embedding_from_floats(components, dimensions));
+}
+
+/*
+ * Embeds elements[first ..] that are not NULL, as many as are in memory at
+ * once, into results; returns the element after the last one done.
+ */
+static int
+embed_some(int32 model, int dimensions, const Datum *elements, const bool *nulls, int first, int n,
+		   bool parse_special, Datum *results)
+{
+	char *texts[TEXTS_AT_ONCE];
+	int places[TEXTS_AT_ONCE];
+	float *components;
+	int taken = 0;
+	int at;
+
+	for (at = first; at < n && taken < TEXTS_AT_ONCE; at++)
+	{
+		if (nulls[at])
+			continue;
+		texts[taken] = TextDatumGetCString(elements[at]);
+		places[taken++] = at;
+	}
+	components = palloc(sizeof(float) * dimensions * Max(taken, 1));
+	br_pg_model_embed(model, texts, taken, parse_special, components);
+	for (int i = 0; i < taken; i++)
+	{
+		results[places[i]] = PointerGetDatum(
+			br_pg_embedding_from_floats(components + (size_t) i * dimensions, dimensions));
+		pfree(texts[i]);
+	}
+	pfree(components);
+	return at;
+}
+
+PGDLLEXPORT Datum
+br_embed_array(PG_FUNCTION_ARGS)
+{
+	ArrayType *array;
+	Datum *elements;
+	Datum *results;
+	bool *nulls;
+	int32 model;
+	int dimensions;
+	int n;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	array = PG_GETARG_ARRAYTYPE_P(0);
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
+	model = model_argument(fcinfo, 1);
+	dimensions = dimensions_of(model);
+	results = palloc0(sizeof(Datum) * Max(n, 1));
+	for (int at = 0; at < n;)
+		at = embed_some(model, dimensions, elements, nulls, at, n, flag_argument(fcinfo, 2),
+						results);
+	PG_RETURN_ARRAYTYPE_P(construct_md_array(results, nulls, ARR_NDIM(array), ARR_DIMS(array),
+											 ARR_LBOUND(array), br_pg_embedding_type(), -1, false,
+											 TYPALIGN_INT));
+}
+
+/* ---- backends ---- */
+
+PGDLLEXPORT Datum
+br_backends(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	BrPgBackendStatus backends[BR_PG_N_BACKENDS];
+
+	br_pg_list_backends(backends);
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < BR_PG_N_BACKENDS; i++)
+	{
+		const BrPgBackendStatus *backend = &backends[i];
+		Datum values[5] = {CStringGetTextDatum(backend->name), BoolGetDatum(backend->available),
+						   BoolGetDatum(backend->in_use)};
+		bool nulls[5] = {false, false, false, backend->instruction_set == NULL,
+						 backend->reason == NULL};
+
+		if (backend->instruction_set != NULL)
+			values[3] = CStringGetTextDatum(backend->instruction_set);
+		if (backend->reason != NULL)
+			values[4] = CStringGetTextDatum(backend->reason);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}

@@ -1,0 +1,213 @@
+\unset ECHO
+\set QUIET 1
+\i test/sql/include/setup.sql
+--
+-- model.sql
+--    Models: loading, listing, naming, using and dropping them.
+--
+SELECT plan(64);
+
+SELECT :'golden_dir' || '/models/tiny-bert-cls' AS cls_dir,
+       :'golden_dir' || '/models/tiny-bert-cased-max-dense' AS dense_dir \gset
+SET client_min_messages = warning;
+DROP ROLE IF EXISTS br_test_loader, br_test_nobody;
+CREATE ROLE br_test_loader;
+CREATE ROLE br_test_nobody;
+GRANT pg_read_server_files TO br_test_loader;
+GRANT USAGE ON SCHEMA public TO br_test_nobody;
+RESET client_min_messages;
+
+CREATE TEMP TABLE place AS SELECT :'cls_dir'::text AS cls, :'dense_dir'::text AS dense;
+GRANT SELECT ON place TO PUBLIC;
+
+-- without a model
+
+SELECT is((SELECT count(*) FROM model), 0::bigint, 'no model at first');
+SELECT throws_ok($$SELECT embed('a')$$, '42704', 'there is no model', 'embed without a model');
+SELECT throws_ok($$SELECT tokenize('a', 'none')$$, '42704', 'model "none" does not exist', 'an unknown model');
+SELECT throws_ok($$SELECT drop_model('none')$$, '42704', 'model "none" does not exist', 'dropping an unknown model');
+
+-- loading
+
+SELECT throws_ok($$SELECT load_model('', cls) FROM place$$, '22023', NULL, 'a model needs a name');
+SELECT throws_ok($$SELECT load_model('a', 'models/a')$$, '42602', NULL, 'a relative path is refused');
+SELECT throws_ok($$SELECT load_model('a', cls || '/nowhere') FROM place$$, '58P01', NULL, 'a folder that is not there');
+SELECT throws_ok($$SELECT load_model('a', cls || '/config.json') FROM place$$, '42809', NULL, 'a file is no folder');
+SELECT throws_ok($$SELECT load_model('a', cls || '/1_Pooling') FROM place$$, '58P01', NULL, 'a folder without weights');
+SELECT is(load_model(NULL, '/')::text, NULL, 'load_model(NULL, ...) does nothing');
+SELECT is(load_model('a', NULL)::text, NULL, 'load_model(..., NULL) does nothing');
+SELECT is((SELECT count(*) FROM stored_model), 0::bigint, 'nothing was stored so far');
+
+SET ROLE br_test_nobody;
+SELECT throws_ok($$SELECT load_model('cls', cls) FROM place$$, '42501', 'permission denied to load models',
+                 'loading takes the rights of pg_read_server_files');
+RESET ROLE;
+SET ROLE br_test_loader;
+SELECT lives_ok($$SELECT load_model('cls', cls) FROM place$$, 'who has them may load');
+RESET ROLE;
+
+-- what the view says: expectations from the folder's own files
+
+SELECT results_eq(
+    $$SELECT architecture, tokenizer, pooling, normalize, loaded_by::text COLLATE "default", used_by FROM model WHERE name = 'cls'$$,
+    $$VALUES ('bert'::text, 'wordpiece'::text, 'cls'::text, false, 'br_test_loader'::text, '{}'::text[])$$,
+    'the view says what the model is');
+SELECT is((SELECT dimensions FROM model), (pg_read_file(cls || '/config.json')::jsonb ->> 'hidden_size')::int,
+          'dimensions as config.json says') FROM place;
+SELECT is((SELECT max_tokens FROM model),
+          (pg_read_file(cls || '/tokenizer_config.json')::jsonb ->> 'model_max_length')::int,
+          'max_tokens as the folder says') FROM place;
+
+-- a safetensors file: 8 bytes of length, little-endian, then a JSON header
+CREATE FUNCTION pg_temp.weights(path text) RETURNS bigint
+LANGUAGE sql BEGIN ATOMIC
+    SELECT sum((SELECT coalesce(exp(sum(ln(d::numeric))), 1)
+                FROM jsonb_array_elements_text(t.value -> 'shape') d))::numeric(20, 0)::bigint
+    FROM jsonb_each((SELECT convert_from(pg_read_binary_file(path, 8,
+                                get_byte(pg_read_binary_file(path, 0, 8), 0)
+                                + get_byte(pg_read_binary_file(path, 0, 8), 1) * 256
+                                + get_byte(pg_read_binary_file(path, 0, 8), 2) * 65536), 'UTF8')::jsonb)) t
+    WHERE t.key <> '__metadata__' AND t.key !~ '(^|\.)pooler\.|position_ids';
+END;
+SELECT is((SELECT parameters FROM model), pg_temp.weights(cls || '/model.safetensors'),
+          'parameters as the file of weights has, without the pooler that is not used') FROM place;
+SELECT is((SELECT hash FROM model), (SELECT encode(sha256(string_agg(data, '' ORDER BY part)), 'hex') FROM model_chunk),
+          'hash is the SHA-256 of the stored parts');
+SELECT is((SELECT bytes FROM model), (SELECT sum(octet_length(data)) FROM model_chunk)::bigint,
+          'bytes is their size');
+
+SELECT throws_ok($$SELECT load_model('cls', cls) FROM place$$, '42710', 'model "cls" already exists',
+                 'a name can be taken once');
+
+-- everybody may use models, see the view, and nothing else
+
+SET ROLE br_test_nobody;
+SELECT is((SELECT array_agg(name) FROM model), '{cls}', 'everybody sees the view');
+SELECT is(dims(embed('a')), 32, 'everybody may embed');
+SELECT throws_ok($$SELECT FROM stored_model$$, '42501', NULL, 'the tables are private');
+SELECT throws_ok($$SELECT FROM model_chunk$$, '42501', NULL, 'the weights too');
+SELECT throws_ok($$SELECT drop_model('cls')$$, '42501', 'permission denied to drop models', 'and not everybody may drop');
+RESET ROLE;
+
+-- which model a call means
+
+SELECT is(embed('shirt'), embed('shirt', 'cls'), 'the only model needs no name');
+SELECT is(embed('shirt', ''), embed('shirt', 'cls'), 'an empty name is no name');
+SELECT lives_ok($$SELECT load_model('dense', dense) FROM place$$, 'a second model');
+SELECT results_eq($$SELECT pooling, normalize FROM model WHERE name = 'dense'$$, $$VALUES ('max'::text, true)$$,
+              'the view tells them apart');
+SELECT throws_ok($$SELECT embed('shirt')$$, '42704', 'there are several models and none is named',
+                 'of several models one must be named');
+SET bundle_rec.default_model = 'dense';
+SELECT is(embed('shirt'), embed('shirt', 'dense'), 'the default is taken where none is named');
+SELECT isnt(embed('shirt', 'cls'), embed('shirt', 'dense'), 'two models, two embeddings');
+SET bundle_rec.default_model = 'gone';
+SELECT throws_ok($$SELECT embed('shirt')$$, '42704', 'model "gone" does not exist', 'a default that does not exist');
+SET bundle_rec.default_model = 'cls';
+
+-- NULL, empty, arrays, types
+
+SELECT is(embed(NULL::text), NULL, 'NULL has no embedding');
+SELECT is(tokenize(NULL), NULL, 'NULL has no tokens');
+SELECT is(embed(NULL::text[]), NULL, 'a NULL array has no embeddings');
+SELECT is(pg_typeof(embed('a'))::text, 'embedding', 'a literal is a text');
+SELECT is(pg_typeof(embed(ARRAY['a']))::text, 'embedding[]', 'an array is an array');
+SELECT is(tokenize('')::text, '{2,3}', 'an empty text is its special tokens');
+SELECT is(dims(embed('')), 32, 'an empty text has an embedding');
+SELECT is(embed('{}'::text[])::text, '{}', 'an empty array gives an empty array');
+SELECT is((SELECT array_agg(e IS NULL ORDER BY n) FROM unnest(embed(ARRAY['a', NULL, 'b', NULL])) WITH ORDINALITY u (e, n)),
+          '{f,t,f,t}'::boolean[], 'a NULL element stays NULL');
+SELECT is((embed(ARRAY[NULL, NULL]::text[])) :: text, '{NULL,NULL}', 'nothing but NULL');
+SELECT is(array_dims(embed('[2:3][0:1]={{a,b},{c,d}}'::text[])), '[2:3][0:1]', 'an array keeps its shape');
+SELECT is((embed('[2:3][0:1]={{a,b},{c,d}}'::text[]))[3][0], (embed(ARRAY['a', 'b', 'c', 'd']))[3], 'and its order');
+-- packed with others a text's sums may differ in their last bits
+SELECT is((SELECT count(*) FROM (SELECT 'text ' || i % 7 AS content, i FROM generate_series(1, 1300) i) t
+           JOIN unnest(embed(ARRAY(SELECT 'text ' || i % 7 FROM generate_series(1, 1300) i)))
+                WITH ORDINALITY u (e, i) USING (i)
+           JOIN (SELECT 'text ' || i AS content, embed('text ' || i) AS alone FROM generate_series(0, 6) i) a USING (content)
+           WHERE e <-> alone < 0.01),
+          1300::bigint, 'an array longer than what is computed at once');
+
+-- parallel workers
+
+CREATE TABLE title AS SELECT i, 'title number ' || i AS title FROM generate_series(1, 2000) i;
+ANALYZE title;
+CREATE FUNCTION pg_temp.has_gather(query text) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE
+    line text;
+BEGIN
+    FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP
+        IF line LIKE '%Gather%' THEN
+            RETURN true;
+        END IF;
+    END LOOP;
+    RETURN false;
+END $$;
+CREATE TEMP TABLE serial AS SELECT i, embed(title) AS e FROM title;
+SET parallel_setup_cost = 0;
+SET parallel_tuple_cost = 0;
+SET min_parallel_table_scan_size = 0;
+SET parallel_leader_participation = off;
+SELECT ok(pg_temp.has_gather('SELECT i, embed(title) FROM title'), 'embed is planned in parallel');
+CREATE TEMP TABLE in_parallel AS SELECT i, embed(title) AS e FROM title;
+SELECT set_eq('SELECT i, e FROM in_parallel', 'SELECT i, e FROM serial', 'parallel workers embed the same');
+RESET ALL;
+SET search_path = bundle_rec, public;
+
+-- backends
+
+SELECT results_eq($$SELECT available, in_use, reason FROM backends() WHERE name = 'portable'$$,
+              $$VALUES (true, false, NULL::text)$$, 'the portable backend is always there');
+SELECT is((SELECT count(*) FROM backends() WHERE in_use), 1::bigint, 'one backend is in use');
+SET bundle_rec.backend = portable;
+SELECT is((SELECT name FROM backends() WHERE in_use), 'portable', 'the setting chooses it');
+RESET bundle_rec.backend;
+
+-- dropping, and a name that comes to mean another model
+
+PREPARE shirt AS SELECT embed('shirt', 'dense');
+CREATE TEMP TABLE before AS EXECUTE shirt;
+BEGIN;
+SELECT drop_model('dense') \g /dev/null
+SELECT throws_ok('EXECUTE shirt', '42704', NULL, 'what is dropped is gone in its own transaction');
+ROLLBACK;
+CREATE TEMP TABLE rolled_back AS EXECUTE shirt;
+SELECT is((SELECT embed FROM rolled_back), (SELECT embed FROM before), 'and back after a rollback');
+BEGIN;
+SELECT drop_model('dense'), load_model('dense', cls) FROM place \g /dev/null
+COMMIT;
+CREATE TEMP TABLE replaced AS EXECUTE shirt;
+SELECT is((SELECT embed FROM replaced), embed('shirt', 'cls'), 'a name means what it now stands for, in plans made before too');
+
+SELECT create_catalog('shop', 'title', 'i', text => '{title}', model => 'cls'),
+       create_catalog('other', 'title', 'i'), create_catalog('third', 'title', 'i') \g /dev/null
+-- as if another model had served it before
+INSERT INTO item (catalog, item, item_id, model)
+SELECT c.catalog, 1, '1', s.model FROM catalog c, stored_model s WHERE c.name = 'other' AND s.name = 'cls';
+SELECT results_eq('SELECT name, used_by FROM model ORDER BY name',
+                  $$VALUES ('cls', '{other,shop}'::text[]), ('dense', '{}')$$, 'the view says which catalogs use a model');
+SELECT throws_ok($$SELECT drop_model('cls')$$, '2BP01', 'model "cls" is in use', 'a model in use is not dropped');
+SELECT is(model_used_by(NULL), NULL, 'no number, no users');
+DELETE FROM ONLY item;
+SELECT drop_catalog('shop') \g /dev/null
+SET ROLE br_test_loader;
+SELECT lives_ok($$SELECT drop_model('cls'), drop_model('dense')$$, 'who may load may drop');
+RESET ROLE;
+SELECT is(drop_model(NULL)::text, NULL, 'drop_model(NULL) does nothing');
+SELECT is((SELECT count(*) FROM stored_model) + (SELECT count(*) FROM model_chunk), 0::bigint, 'nothing is left of a dropped model');
+
+-- all or nothing
+
+BEGIN READ ONLY;
+SELECT throws_ok($$SELECT load_model('a', cls) FROM place$$, '25006', NULL, 'nothing is loaded in a read-only transaction');
+ROLLBACK;
+BEGIN;
+SELECT load_model('gone', cls) FROM place \g /dev/null
+SELECT is(dims(embed('a', 'gone')), 32, 'a model can be used where it was loaded');
+ROLLBACK;
+SELECT is((SELECT count(*) FROM stored_model) + (SELECT count(*) FROM model_chunk), 0::bigint, 'a rollback leaves nothing of it');
+
+SELECT * FROM finish();
+DROP OWNED BY br_test_loader, br_test_nobody;
+DROP ROLE br_test_loader, br_test_nobody;
