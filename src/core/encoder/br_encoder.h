@@ -1,0 +1,111 @@
+/*
+ * br_encoder.h
+ *	  The door of the encoder room: from text to token ids to an embedding.
+ *
+ * A model folder is imported once into an image: one contiguous, pointer-free,
+ * checked block that holds configuration, tokenizer tables and weights. The
+ * image is what the database stores, what the shared packed file contains, and
+ * what an encoder is opened over, without a copy.
+ */
+#ifndef BR_ENCODER_H
+#define BR_ENCODER_H
+
+#include "core/base/br_base.h"
+#include "core/math/br_backend.h"
+
+/* Raised when the layout of an image changes. */
+#define BR_ENCODER_LAYOUT_VERSION 1
+
+/* One file of a model folder, by its path inside the folder ("1_Pooling/config.json"). */
+typedef struct BrModelFile
+{
+	const char *path;
+	const void *data;
+	size_t size;
+} BrModelFile;
+
+typedef enum BrPooling
+{
+	BR_POOLING_CLS,
+	BR_POOLING_MEAN,
+	BR_POOLING_MAX
+} BrPooling;
+
+/* What a model is. Strings live as long as the image. */
+typedef struct BrModelInfo
+{
+	const char *architecture; /* "bert" */
+	const char *tokenizer;	  /* "wordpiece" */
+	BrPooling pooling;
+	bool normalize; /* embeddings have length 1 */
+	int dimensions; /* of an embedding */
+	int hidden_size;
+	int layers;
+	int heads;
+	int vocabulary; /* rows of the word table */
+	int max_tokens; /* with special tokens; longer texts are cut */
+	int64_t parameters;
+} BrModelInfo;
+
+typedef struct BrEncoder BrEncoder;
+
+/*
+ * The paths, relative to the folder, that an import may need, in the order in
+ * which they should be read; paths with a module folder come from
+ * modules.json, so this takes its text (NULL: a plain Hugging Face folder).
+ * *paths: array of *n strings in one block that the caller frees.
+ */
+extern BrStatus br_encoder_needed_files(BrContext *context, const char *modules_json,
+										size_t modules_size, char ***paths, int *n);
+
+/*
+ * Checks everything in the files of a sentence-transformers or plain Hugging
+ * Face folder and builds the image. Plain folders get mean pooling, no
+ * normalisation.
+ * *image: *image_size bytes, owned by the caller (br_base_free). All inside it
+ * stands at multiples of 64 bytes from its beginning.
+ * BR_ERR_FORMAT: missing, damaged or contradictory file; BR_ERR_UNSUPPORTED:
+ * architecture, tokenizer part or module that is not handled, by name;
+ * BR_ERR_NUMERIC: NaN or infinite weight, by tensor.
+ */
+extern BrStatus br_encoder_import(BrContext *context, const BrModelFile *files, int n_files,
+								  void **image, size_t *image_size);
+
+/*
+ * Opens an encoder over an image, which must stay in place and unchanged until
+ * br_encoder_close, aligned to 8 bytes at least, best to 64 as a mapped file
+ * is. Checks the header, every offset and the sizes, not the
+ * weights themselves. The allocator of the context must outlive the encoder.
+ */
+extern BrStatus br_encoder_open(BrContext *context, const void *image, size_t image_size,
+								BrEncoder **encoder);
+extern void br_encoder_close(BrEncoder *encoder); /* NULL is ignored */
+extern const BrModelInfo *br_encoder_info(const BrEncoder *encoder);
+
+/*
+ * Token ids of a UTF-8 text, with special tokens, cut to max_tokens.
+ * parse_special: special tokens written inside the text become their ids, as
+ * Hugging Face does; otherwise they are plain text.
+ * *ids: *n ids, owned by the caller (br_base_free).
+ * BR_ERR_ARGUMENT: not UTF-8.
+ */
+extern BrStatus br_encoder_tokenize(const BrEncoder *encoder, BrContext *context, const char *text,
+									size_t size, bool parse_special, int32_t **ids, int *n);
+
+/*
+ * Embeddings of texts, through the model's whole module chain. Texts are packed
+ * by token count, without padding, and come back in their own order. Checks
+ * for cancellation between layers.
+ */
+extern BrStatus br_encoder_embed(const BrEncoder *encoder, BrContext *context,
+								 const BrBackend *backend, const char *const *texts /* (n) */,
+								 const size_t *sizes /* (n) */, int n, bool parse_special,
+								 float *embeddings /* (n, dimensions) */);
+
+/* The same from token ids: ids of text i at offsets[i] .. offsets[i + 1]. */
+extern BrStatus br_encoder_embed_tokens(const BrEncoder *encoder, BrContext *context,
+										const BrBackend *backend, const int32_t *ids,
+										const int32_t *offsets /* (n + 1) */, int n,
+										float *embeddings /* (n, dimensions) */);
+
+#endif /* BR_ENCODER_H */

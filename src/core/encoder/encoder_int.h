@@ -1,0 +1,511 @@
+/*
+ * encoder_int.h
+ *	  What the files of the encoder room share.
+ *
+ * An import runs left to right: json.c and safetensors.c read files,
+ * folder.c and architecture.c understand a model, tokenizer_import.c its
+ * tokenizer, import.c writes the image. Use runs over the image alone:
+ * image.c checks it, tokenizer.c and wordpiece.c make ids, forward.c makes
+ * token embeddings, encoder.c pools them. A further architecture is a row in
+ * architecture.c and, where its layers differ, a forward pass; a further
+ * tokenizer is a reader and a row in tokenizer.c.
+ */
+#ifndef BR_ENCODER_INT_H
+#define BR_ENCODER_INT_H
+
+#include <cjson/cJSON.h>
+
+#include "core/encoder/br_encoder.h"
+
+/* ---- json.c: JSON that a stranger wrote ---- */
+
+/* Room for a name out of a file, made fit for a sentence. */
+#define BR_QUOTED_SIZE 100
+
+/* The first characters of name, control characters replaced; returns buffer. */
+extern const char *br_encoder_quote(const char *name, char buffer[BR_QUOTED_SIZE]);
+
+/*
+ * Parses one JSON value that fills data. where names the file in messages.
+ * The tree belongs to cJSON's allocator: cJSON_Delete it before returning to
+ * the caller of the room. BR_ERR_FORMAT: not UTF-8, not JSON, or a string
+ * with a NUL, which cJSON would cut short; BR_ERR_LIMIT: nested or split
+ * further than any model file is.
+ */
+extern BrStatus br_encoder_json_parse(BrContext *context, const char *where, const void *data,
+									  size_t size, cJSON **root);
+
+/* Member by name; of several the last, as Python reads them; NULL: absent or null. */
+extern const cJSON *br_encoder_json_get(const cJSON *object, const char *key);
+
+/* Typed members. An absent or null one gives the fallback; another type is BR_ERR_FORMAT. */
+extern BrStatus br_encoder_json_int(BrContext *context, const char *where, const cJSON *object,
+									const char *key, int64_t minimum, int64_t maximum,
+									int64_t fallback, int64_t *value);
+extern BrStatus br_encoder_json_bool(BrContext *context, const char *where, const cJSON *object,
+									 const char *key, bool fallback, bool *value);
+extern BrStatus br_encoder_json_string(BrContext *context, const char *where, const cJSON *object,
+									   const char *key, const char *fallback, const char **value);
+
+/* A fallback outside the range makes a member of br_encoder_json_int required. */
+#define BR_JSON_REQUIRED INT64_MIN
+
+/* ---- safetensors.c ---- */
+
+#define BR_TENSOR_MAX_DIMENSIONS 8
+
+typedef struct BrTensor
+{
+	const char *name;
+	const char *type; /* "F32" */
+	int n_dimensions;
+	int64_t shape[BR_TENSOR_MAX_DIMENSIONS];
+	uint64_t begin; /* bytes from the start of the data */
+	uint64_t end;
+} BrTensor;
+
+typedef struct BrTensorFile
+{
+	const char *path;
+	const uint8_t *data; /* behind the header */
+	cJSON *header;
+	BrTensor *tensors; /* (n), sorted by name */
+	int n;
+} BrTensorFile;
+
+/*
+ * Checks the whole header of a safetensors file. The tensors point into it:
+ * data must stay until br_encoder_tensors_close, which accepts a file that
+ * could not be opened, too.
+ */
+extern BrStatus br_encoder_tensors_open(BrContext *context, const char *path, const void *data,
+										size_t size, BrTensorFile *file);
+extern void br_encoder_tensors_close(BrContext *context, BrTensorFile *file);
+extern const BrTensor *br_encoder_tensor_find(const BrTensorFile *file, const char *name);
+
+/*
+ * Copies a tensor as float32. columns 0: a vector of rows elements.
+ * BR_ERR_FORMAT: no such tensor, or another shape; BR_ERR_UNSUPPORTED: not of
+ * type F32, F16 or BF16; BR_ERR_NUMERIC: NaN or infinity.
+ */
+extern BrStatus br_encoder_tensor_read(BrContext *context, const BrTensorFile *file,
+									   const char *name, int64_t rows, int64_t columns,
+									   float *values /* (rows, columns); NULL: check only */);
+
+/* ---- unicode.c: characters as Hugging Face's tokenizers see them ---- */
+
+extern bool br_encoder_is_utf8(const char *text, size_t size);
+
+/* Code point at text, which must be UTF-8; *length: its bytes. */
+extern int32_t br_encoder_decode(const char *text, int *length);
+extern int br_encoder_encode(int32_t character, char bytes[4]);
+
+extern bool br_encoder_is_whitespace(int32_t character);	  /* Unicode White_Space */
+extern bool br_encoder_is_control(int32_t character);		  /* Cc, Cf, Co */
+extern bool br_encoder_is_nonspacing_mark(int32_t character); /* Mn */
+extern bool br_encoder_is_punctuation(int32_t character);	  /* ASCII punctuation and P* */
+extern bool br_encoder_is_word(int32_t character); /* \w of a Unicode regular expression */
+extern bool br_encoder_is_cjk(int32_t character);  /* ideographs that stand alone */
+
+/* Lower case of one character: 1 or 2 of them. */
+extern int br_encoder_lower(int32_t character, int32_t lower[2]);
+
+/* Canonical decomposition, at most BR_DECOMPOSED_MAX characters; returns their number. */
+#define BR_DECOMPOSED_MAX 4
+extern int br_encoder_decompose(int32_t character, int32_t decomposed[BR_DECOMPOSED_MAX]);
+extern int br_encoder_combining_class(int32_t character);
+
+/* ---- image.c: the layout, version BR_ENCODER_LAYOUT_VERSION ---- */
+
+#define BR_IMAGE_ALIGNMENT 64
+#define BR_IMAGE_MAX_STEPS 8
+#define BR_IMAGE_PREFIX_SIZE 16
+
+typedef enum BrImagePart
+{
+	BR_PART_CONFIG,		/* BrImageConfig */
+	BR_PART_VOCABULARY, /* BrImageToken (n_tokens) */
+	BR_PART_SLOTS,		/* uint32_t (n_slots): hash table of token number + 1, 0 empty */
+	BR_PART_ADDED,		/* BrImageAdded (n_added), longest text first */
+	BR_PART_TEMPLATE,	/* int32_t (n_before + n_after) */
+	BR_PART_TEXT,		/* bytes of all tokens */
+	BR_PART_WEIGHTS,	/* float */
+	BR_PART_COUNT
+} BrImagePart;
+
+typedef struct BrImageSpan
+{
+	uint64_t offset; /* from the start of the image; a multiple of 64 */
+	uint64_t size;	 /* bytes */
+} BrImageSpan;
+
+typedef struct BrImageHeader
+{
+	char magic[8];
+	uint32_t layout_version;
+	uint32_t byte_order; /* BR_IMAGE_BYTE_ORDER as the writer stores it */
+	uint64_t size;		 /* of the image */
+	BrImageSpan parts[BR_PART_COUNT];
+} BrImageHeader;
+
+typedef struct BrImageToken
+{
+	uint32_t offset; /* in BR_PART_TEXT */
+	uint32_t size;
+	uint32_t hash;
+	int32_t id;
+} BrImageToken;
+
+/* Flags of an added token, and of WordPiece's normaliser. */
+#define BR_ADDED_SINGLE_WORD 0x01
+#define BR_ADDED_STRIP_LEFT 0x02
+#define BR_ADDED_STRIP_RIGHT 0x04
+#define BR_ADDED_NORMALIZED 0x08
+#define BR_ADDED_SPECIAL 0x10
+
+#define BR_BERT_CLEAN_TEXT 0x01
+#define BR_BERT_SPACE_CJK 0x02
+#define BR_BERT_STRIP_ACCENTS 0x04
+#define BR_BERT_LOWERCASE 0x08
+#define BR_BERT_LOWERCASE_FIRST 0x10 /* do_lower_case of sentence-transformers */
+
+typedef struct BrImageAdded
+{
+	uint32_t offset; /* in BR_PART_TEXT; normalised where so flagged */
+	uint32_t size;
+	int32_t id;
+	uint32_t flags;
+} BrImageAdded;
+
+typedef enum BrStepKind
+{
+	BR_STEP_DENSE,
+	BR_STEP_NORMALIZE
+} BrStepKind;
+
+/* What follows pooling. */
+typedef struct BrImageStep
+{
+	uint32_t kind;
+	uint32_t in_dim;
+	uint32_t out_dim;
+	uint32_t activation; /* BrActivation */
+	uint32_t has_bias;
+} BrImageStep;
+
+typedef struct BrImageConfig
+{
+	uint32_t architecture; /* row in architecture.c */
+	uint32_t tokenizer;	   /* row in tokenizer.c */
+	uint32_t hidden;
+	uint32_t layers;
+	uint32_t heads;
+	uint32_t intermediate;
+	uint32_t vocabulary;
+	uint32_t positions;
+	uint32_t activation; /* BrActivation */
+	float epsilon;		 /* of the layer norms */
+	uint32_t pooling;	 /* BrPooling */
+	uint32_t max_tokens;
+	uint64_t parameters;
+
+	uint32_t n_steps;
+	BrImageStep steps[BR_IMAGE_MAX_STEPS];
+
+	uint32_t n_tokens;
+	uint32_t n_slots; /* power of two */
+	uint32_t n_added;
+	uint32_t n_before; /* template: ids before the text */
+	uint32_t n_after;
+
+	uint32_t flags; /* BR_BERT_ */
+	int32_t unknown_id;
+	uint32_t max_word_characters;
+	uint32_t prefix_size; /* of the continuing prefix, "##" */
+	char prefix[BR_IMAGE_PREFIX_SIZE];
+} BrImageConfig;
+
+/* Limits within which nothing computed from a configuration can overflow. */
+#define BR_MAX_HIDDEN 16384
+#define BR_MAX_INTERMEDIATE 131072
+#define BR_MAX_LAYERS 256
+#define BR_MAX_VOCABULARY 4000000
+#define BR_MAX_POSITIONS 65536
+#define BR_MAX_WORD_CHARACTERS 1000
+
+/*
+ * Where each matrix stands in BR_PART_WEIGHTS, in floats. Computed from the
+ * configuration, so that a damaged image cannot misdirect it.
+ */
+typedef struct BrWeightMap
+{
+	size_t word;	 /* (vocabulary, hidden) */
+	size_t position; /* (positions, hidden) */
+	size_t type_row; /* (hidden): all tokens are of the first type */
+	size_t gain;	 /* (hidden) */
+	size_t bias;	 /* (hidden) */
+
+	size_t layer; /* the first layer; the rest relative to a layer */
+	size_t layer_stride;
+	size_t qkv_weight; /* (3 * hidden, hidden) */
+	size_t qkv_bias;
+	size_t output_weight; /* (hidden, hidden) */
+	size_t output_bias;
+	size_t attention_gain; /* (hidden) */
+	size_t attention_bias;
+	size_t up_weight; /* (intermediate, hidden) */
+	size_t up_bias;
+	size_t down_weight; /* (hidden, intermediate) */
+	size_t down_bias;
+	size_t layer_gain; /* (hidden) */
+	size_t layer_bias;
+
+	size_t step_weight[BR_IMAGE_MAX_STEPS]; /* (out_dim, in_dim) */
+	size_t step_bias[BR_IMAGE_MAX_STEPS];
+	size_t total;
+} BrWeightMap;
+
+extern void br_encoder_map_weights(const BrImageConfig *config, BrWeightMap *map);
+
+/* Sizes of the parts of an image; false where they do not fit in memory. */
+extern bool br_encoder_plan_image(const BrImageConfig *config, size_t text_size,
+								  BrImageHeader *header);
+
+/* Checks everything that a damaged image could make harmful. */
+extern BrStatus br_encoder_check_image(BrContext *context, const void *image, size_t size);
+
+static inline const void *
+br_encoder_part(const void *image, BrImagePart part)
+{
+	return (const char *) image + ((const BrImageHeader *) image)->parts[part].offset;
+}
+
+/* Hash of a token's bytes (FNV-1a); seed with BR_HASH_SEED or a hash to go on from. */
+#define BR_HASH_SEED UINT32_C(2166136261)
+
+static inline uint32_t
+br_encoder_hash_byte(uint32_t hash, unsigned char byte)
+{
+	return (hash ^ byte) * UINT32_C(16777619);
+}
+
+/* ---- architecture.c ---- */
+
+/* The tensors of a transformer, by the names its own folder uses. */
+typedef struct BrArchitecture
+{
+	const char *model_type; /* of config.json */
+	const char *prefix;		/* that tensor names may or may not have */
+	const char *word;
+	const char *position;
+	const char *type;
+	const char *norm;  /* the rest of a layer norm's name is .weight and .bias */
+	const char *layer; /* a number and the names below follow it */
+	const char *query;
+	const char *key;
+	const char *value;
+	const char *output;
+	const char *attention_norm;
+	const char *up;
+	const char *down;
+	const char *layer_norm;
+} BrArchitecture;
+
+/* By number, as an image stores it; NULL: none. */
+extern const BrArchitecture *br_encoder_architecture(uint32_t number);
+
+/* Reads config.json into the transformer's part of config. */
+extern BrStatus br_encoder_read_config(BrContext *context, const char *where, const cJSON *json,
+									   BrImageConfig *config);
+
+/*
+ * Copies all tensors of the transformer into their places, and counts their
+ * parameters. weights NULL: checks that all are there in their shapes.
+ */
+extern BrStatus br_encoder_read_weights(BrContext *context, const BrTensorFile *file,
+										const BrImageConfig *config, const BrWeightMap *map,
+										float *weights, uint64_t *parameters);
+
+/* ---- folder.c: the files of a model folder and its module chain ---- */
+
+/* Zero but for the files before the first use; the strings are its own. */
+typedef struct BrFolder
+{
+	const BrModelFile *files;
+	int n;
+	char *transformer; /* path prefix of the transformer's files: "" or "0_Transformer/" */
+	char *step_path[BR_IMAGE_MAX_STEPS]; /* of the dense steps' weights, else NULL */
+} BrFolder;
+
+/* "directory" + "name"; NULL without memory. Free with br_base_free. */
+extern char *br_encoder_join(BrContext *context, const char *directory, const char *name);
+
+/* NULL: not there. */
+extern const BrModelFile *br_encoder_find_file(const BrFolder *folder, const char *path);
+
+/* A JSON file of the transformer; *json NULL where an optional one is not there. */
+extern BrStatus br_encoder_open_json(BrContext *context, const BrFolder *folder, const char *path,
+									 bool required, cJSON **json);
+
+/* Reads of modules.json where the transformer's files are. */
+extern BrStatus br_encoder_read_modules(BrContext *context, BrFolder *folder);
+
+/*
+ * Reads pooling and steps into config, whose transformer part must be there,
+ * and the places of the steps' files into folder.
+ */
+extern BrStatus br_encoder_read_chain(BrContext *context, BrFolder *folder, BrImageConfig *config);
+extern void br_encoder_close_folder(BrContext *context, BrFolder *folder);
+
+/* ---- limits.c ---- */
+
+/* The names under which the transformer module keeps its own configuration; NULL: no more. */
+extern const char *br_encoder_limit_file(int number);
+
+/*
+ * Reads how many tokens a text may have, and whether it is lower-cased first.
+ * tokenizer_config: the tree of tokenizer_config.json, or NULL.
+ */
+extern BrStatus br_encoder_read_limits(BrContext *context, const BrFolder *folder,
+									   const cJSON *tokenizer_config, BrImageConfig *config);
+
+/* ---- tokenizer_import.c ---- */
+
+typedef struct BrImportToken
+{
+	const char *text;
+	uint32_t size;
+	int32_t id;
+} BrImportToken;
+
+typedef struct BrImportAdded
+{
+	const char *text; /* as written in the file */
+	int32_t id;
+	uint32_t flags;
+} BrImportAdded;
+
+/* A tokenizer as its files describe it; strings point into the files' trees. */
+typedef struct BrTokenizerImport
+{
+	cJSON *json;		   /* tokenizer.json; NULL: vocab.txt */
+	cJSON *config;		   /* tokenizer_config.json; NULL: none */
+	char *lines;		   /* vocab.txt, cut into strings */
+	BrImportToken *tokens; /* (config.n_tokens) */
+	BrImportAdded *added;  /* (config.n_added) */
+	int32_t *template;	   /* (config.n_before + config.n_after) */
+} BrTokenizerImport;
+
+/* Reads the tokenizer of the folder into import and its part of config. */
+extern BrStatus br_encoder_read_tokenizer(BrContext *context, const BrFolder *folder,
+										  BrImageConfig *config, BrTokenizerImport *import);
+extern void br_encoder_close_tokenizer(BrContext *context, BrTokenizerImport *import);
+
+/* The id of a token, -1: none. */
+extern int32_t br_encoder_token_id(const BrTokenizerImport *import, const BrImageConfig *config,
+								   const char *text);
+
+/* The members of an added token; special and normalized default to each other's opposite. */
+extern BrStatus br_encoder_read_added_flags(BrContext *context, const char *where,
+											const cJSON *entry, uint32_t *flags);
+
+/* tokenizer_json.c: import->json into the rest of import and config. */
+extern BrStatus br_encoder_read_tokenizer_json(BrContext *context, const char *where,
+											   BrImageConfig *config, BrTokenizerImport *import);
+
+/* ---- tokenizer.c ---- */
+
+/* A tokenizer over an image. */
+typedef struct BrTokenizer
+{
+	const BrImageConfig *config;
+	const BrImageToken *tokens;
+	const uint32_t *slots;
+	const BrImageAdded *added;
+	const int32_t *template;
+	const char *text;
+	bool starts_raw[256];		 /* first bytes of added tokens, matched as written */
+	bool starts_normalized[256]; /* and after normalising */
+	bool whole;					 /* text cannot be cut at whitespace */
+} BrTokenizer;
+
+/* Buffers of one tokenizing call, reused from text to text. */
+typedef struct BrTokenWork
+{
+	BrContext *context;
+	char *text; /* normalised piece */
+	size_t text_size;
+	size_t text_capacity;
+	uint64_t *marks; /* combining marks that wait to be ordered */
+	size_t n_marks;
+	size_t marks_capacity;
+	uint32_t *hashes; /* of the beginnings of a word (max_word_characters) */
+	int32_t *ids;
+	size_t n_ids;
+	size_t ids_capacity;
+	size_t room; /* ids that may still come, without the template */
+} BrTokenWork;
+
+/* What differs between tokenizers. */
+typedef struct BrTokenizerKind
+{
+	const char *name;
+	bool
+		ends_at_whitespace; /* what stands behind whitespace does not depend on what stands before */
+
+	/* appends the normalised piece to work->text */
+	BrStatus (*normalize)(const BrImageConfig *config, BrTokenWork *work, const char *piece,
+						  size_t size);
+
+	/* appends the ids of normalised text, until work->room of them are there */
+	BrStatus (*encode)(const BrTokenizer *tokenizer, BrTokenWork *work, const char *text,
+					   size_t size);
+} BrTokenizerKind;
+
+/* By number, as an image stores it; NULL: none. */
+extern const BrTokenizerKind *br_encoder_tokenizer_kind(uint32_t number);
+
+extern void br_encoder_open_tokenizer(const void *image, BrTokenizer *tokenizer);
+extern void br_encoder_close_work(BrTokenWork *work);
+
+/* Appends the ids of a text, with the template's, to work->ids. */
+extern BrStatus br_encoder_encode_text(const BrTokenizer *tokenizer, BrTokenWork *work,
+									   const char *text, size_t size, bool parse_special);
+
+/* Number of the token with these bytes, -1: none; hash is that of prefix and bytes together. */
+extern int br_encoder_find_token(const BrTokenizer *tokenizer, uint32_t hash, const char *prefix,
+								 size_t prefix_size, const char *bytes, size_t size);
+
+extern BrStatus br_encoder_append_text(BrTokenWork *work, const char *bytes, size_t size);
+extern BrStatus br_encoder_append_id(BrTokenWork *work, int32_t id);
+extern BrStatus br_encoder_append_mark(BrTokenWork *work, uint64_t mark);
+
+/* ---- wordpiece.c, bert_normalizer.c ---- */
+
+extern BrStatus br_encoder_bert_normalize(const BrImageConfig *config, BrTokenWork *work,
+										  const char *piece, size_t size);
+extern BrStatus br_encoder_wordpiece(const BrTokenizer *tokenizer, BrTokenWork *work,
+									 const char *text, size_t size);
+
+/* ---- forward.c ---- */
+
+/* The buffers of one embedding call, sized by its largest batch. */
+typedef struct BrForwardWork
+{
+	float *memory;
+	size_t capacity; /* floats */
+	size_t tokens;	 /* of the batch below */
+	float *hidden;	 /* (tokens, hidden): token embeddings at the end */
+} BrForwardWork;
+
+/*
+ * Token embeddings of a packed batch into work->hidden. positions counts up
+ * from 0; ids are checked by the caller.
+ */
+extern BrStatus br_encoder_forward(BrContext *context, const BrBackend *backend,
+								   const BrImageConfig *config, const BrWeightMap *map,
+								   const float *weights, const int32_t *ids /* (tokens) */,
+								   const int32_t *offsets /* (texts + 1) */, int texts,
+								   BrForwardWork *work);
+
+#endif /* BR_ENCODER_INT_H */

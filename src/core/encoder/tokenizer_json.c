@@ -1,0 +1,374 @@
+/*
+ * tokenizer_json.c
+ *	  Reader of tokenizer.json, the description of a fast tokenizer.
+ *
+ * The file names its normaliser, pre-tokenizer, model and post-processor by
+ * type. What is known is read; every other type is refused by its name.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "core/encoder/encoder_int.h"
+
+/* The part of the file that key names must be an object of the wanted type. */
+static BrStatus
+find_part(BrContext *context, const char *where, const cJSON *json, const char *key,
+		  const char *wanted, const cJSON **part)
+{
+	const char *type;
+	char quoted[BR_QUOTED_SIZE];
+	BrStatus status;
+
+	*part = br_encoder_json_get(json, key);
+	if (*part == NULL)
+		return br_base_fail(context, BR_ERR_UNSUPPORTED,
+							"%s: a tokenizer without %s is not handled; \"%s\" is.", where, key,
+							wanted);
+	status = br_encoder_json_string(context, where, *part, "type", "", &type);
+	if (status == BR_OK && strcmp(type, wanted) != 0)
+		status = br_base_fail(context, BR_ERR_UNSUPPORTED,
+							  "%s: the %s \"%s\" is not handled; \"%s\" is.", where, key,
+							  br_encoder_quote(type, quoted), wanted);
+	return status;
+}
+
+static BrStatus
+read_normalizer(BrContext *context, const char *where, const cJSON *json, BrImageConfig *config)
+{
+	const cJSON *part;
+	bool clean = true;
+	bool cjk = true;
+	bool lower = true;
+	bool strip = true;
+	BrStatus status = find_part(context, where, json, "normalizer", "BertNormalizer", &part);
+
+	if (status == BR_OK)
+		status = br_encoder_json_bool(context, where, part, "clean_text", true, &clean);
+	if (status == BR_OK)
+		status = br_encoder_json_bool(context, where, part, "handle_chinese_chars", true, &cjk);
+	if (status == BR_OK)
+		status = br_encoder_json_bool(context, where, part, "lowercase", true, &lower);
+	if (status == BR_OK)
+		status = br_encoder_json_bool(context, where, part, "strip_accents", lower, &strip);
+	config->flags = (clean ? BR_BERT_CLEAN_TEXT : 0) | (cjk ? BR_BERT_SPACE_CJK : 0) |
+		(lower ? BR_BERT_LOWERCASE : 0) | (strip ? BR_BERT_STRIP_ACCENTS : 0);
+	return status;
+}
+
+static BrStatus
+read_vocabulary(BrContext *context, const char *where, const cJSON *model, BrImageConfig *config,
+				BrTokenizerImport *import)
+{
+	const cJSON *vocabulary = br_encoder_json_get(model, "vocab");
+	const cJSON *entry;
+	int n = cJSON_IsObject(vocabulary) ? cJSON_GetArraySize(vocabulary) : 0;
+
+	if (n == 0 || n > BR_MAX_VOCABULARY)
+		return br_base_fail(context, BR_ERR_FORMAT,
+							"%s: the vocabulary must be an object of 1 to %d tokens.", where,
+							BR_MAX_VOCABULARY);
+	import->tokens = br_base_alloc_array(context, (size_t) n, sizeof(BrImportToken));
+	if (import->tokens == NULL)
+		return BR_ERR_MEMORY;
+
+	cJSON_ArrayForEach(entry, vocabulary)
+	{
+		char quoted[BR_QUOTED_SIZE];
+
+		if (!cJSON_IsNumber(entry) || entry->valuedouble != (double) entry->valueint ||
+			entry->valueint < 0 || (uint32_t) entry->valueint >= config->vocabulary)
+			return br_base_fail(context, BR_ERR_FORMAT,
+								"%s: token \"%s\" has an id outside 0 to %u.", where,
+								br_encoder_quote(entry->string, quoted), config->vocabulary - 1);
+		import->tokens[config->n_tokens++] =
+			(BrImportToken){entry->string, (uint32_t) strlen(entry->string), entry->valueint};
+	}
+	return BR_OK;
+}
+
+static BrStatus
+read_word_limits(BrContext *context, const char *where, const cJSON *model, BrImageConfig *config)
+{
+	const char *prefix;
+	int64_t characters;
+	BrStatus status =
+		br_encoder_json_string(context, where, model, "continuing_subword_prefix", "##", &prefix);
+
+	if (status != BR_OK)
+		return status;
+	if (strlen(prefix) > BR_IMAGE_PREFIX_SIZE)
+		return br_base_fail(context, BR_ERR_LIMIT,
+							"%s: continuing_subword_prefix has more than %d bytes.", where,
+							BR_IMAGE_PREFIX_SIZE);
+	config->prefix_size = (uint32_t) strlen(prefix);
+	memcpy(config->prefix, prefix, config->prefix_size);
+
+	status = br_encoder_json_int(context, where, model, "max_input_chars_per_word", 1,
+								 BR_MAX_WORD_CHARACTERS, 100, &characters);
+	config->max_word_characters = (uint32_t) characters;
+	return status;
+}
+
+static BrStatus
+read_model(BrContext *context, const char *where, const cJSON *json, BrImageConfig *config,
+		   BrTokenizerImport *import)
+{
+	const cJSON *model;
+	const char *unknown;
+	char quoted[BR_QUOTED_SIZE];
+	BrStatus status = BR_OK;
+
+	/* files of the first versions name no type; of all models only WordPiece has this member */
+	model = br_encoder_json_get(json, "model");
+	if (br_encoder_json_get(model, "type") != NULL ||
+		br_encoder_json_get(model, "max_input_chars_per_word") == NULL)
+		status = find_part(context, where, json, "model", "WordPiece", &model);
+
+	if (status == BR_OK)
+		status = read_vocabulary(context, where, model, config, import);
+	if (status == BR_OK)
+		status = read_word_limits(context, where, model, config);
+	if (status == BR_OK)
+		status = br_encoder_json_string(context, where, model, "unk_token", "[UNK]", &unknown);
+	if (status != BR_OK)
+		return status;
+	config->unknown_id = br_encoder_token_id(import, config, unknown);
+	if (config->unknown_id < 0)
+		return br_base_fail(context, BR_ERR_FORMAT,
+							"%s: the unknown token \"%s\" is not in the vocabulary.", where,
+							br_encoder_quote(unknown, quoted));
+	return BR_OK;
+}
+
+BrStatus
+br_encoder_read_added_flags(BrContext *context, const char *where, const cJSON *entry,
+							uint32_t *flags)
+{
+	static const struct
+	{
+		const char *key;
+		uint32_t flag;
+	} members[] = {
+		{"single_word", BR_ADDED_SINGLE_WORD}, {"lstrip", BR_ADDED_STRIP_LEFT},
+		{"rstrip", BR_ADDED_STRIP_RIGHT},	   {"special", BR_ADDED_SPECIAL},
+		{"normalized", BR_ADDED_NORMALIZED},
+	};
+
+	*flags = 0;
+	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
+	{
+		bool fallback = members[i].flag == BR_ADDED_NORMALIZED && !(*flags & BR_ADDED_SPECIAL);
+		bool value;
+		BrStatus status =
+			br_encoder_json_bool(context, where, entry, members[i].key, fallback, &value);
+
+		if (status != BR_OK)
+			return status;
+		*flags |= value ? members[i].flag : 0;
+	}
+	return BR_OK;
+}
+
+static BrStatus
+read_added(BrContext *context, const char *where, const cJSON *json, BrImageConfig *config,
+		   BrTokenizerImport *import)
+{
+	const cJSON *list = br_encoder_json_get(json, "added_tokens");
+	const cJSON *entry;
+	BrStatus status = BR_OK;
+
+	import->added =
+		br_base_alloc_array(context, (size_t) cJSON_GetArraySize(list) + 1, sizeof(BrImportAdded));
+	if (import->added == NULL)
+		return BR_ERR_MEMORY;
+	cJSON_ArrayForEach(entry, list)
+	{
+		BrImportAdded *added = &import->added[config->n_added];
+		const char *text;
+		char quoted[BR_QUOTED_SIZE];
+		int32_t known;
+		int64_t id = 0;
+
+		status = br_encoder_json_string(context, where, entry, "content", "", &text);
+		if (status == BR_OK)
+			status = br_encoder_json_int(context, where, entry, "id", 0, config->vocabulary - 1,
+										 BR_JSON_REQUIRED, &id);
+		if (status == BR_OK)
+			status = br_encoder_read_added_flags(context, where, entry, &added->flags);
+		if (status == BR_OK && br_base_cancelled(context))
+			status = br_base_fail(context, BR_ERR_CANCELLED, "The import was cancelled.");
+		if (status != BR_OK)
+			return status;
+		if (text[0] == '\0')
+			continue;
+
+		known = br_encoder_token_id(import, config, text);
+		if (known >= 0 && known != id)
+			return br_base_fail(context, BR_ERR_FORMAT,
+								"%s: the added token \"%s\" has the id %lld, in the vocabulary %d.",
+								where, br_encoder_quote(text, quoted), (long long) id, known);
+		added->text = text;
+		added->id = (int32_t) id;
+		config->n_added++;
+	}
+	return BR_OK;
+}
+
+static BrStatus
+append_template(BrContext *context, const char *where, BrImageConfig *config,
+				BrTokenizerImport *import, const cJSON *id, bool before)
+{
+	if (!cJSON_IsNumber(id) || id->valuedouble != (double) id->valueint || id->valueint < 0 ||
+		(uint32_t) id->valueint >= config->vocabulary)
+		return br_base_fail(context, BR_ERR_FORMAT,
+							"%s: the post_processor has a token id outside 0 to %u.", where,
+							config->vocabulary - 1);
+	import->template[config->n_before + config->n_after] = id->valueint;
+	if (before)
+		config->n_before++;
+	else
+		config->n_after++;
+	return BR_OK;
+}
+
+/* Ids of a special token of a template, from its table. */
+static const cJSON *
+special_ids(const cJSON *processor, const cJSON *special)
+{
+	const cJSON *name = br_encoder_json_get(special, "id");
+	const cJSON *table = br_encoder_json_get(processor, "special_tokens");
+
+	if (!cJSON_IsString(name))
+		return NULL;
+	return br_encoder_json_get(br_encoder_json_get(table, name->valuestring), "ids");
+}
+
+/* Room for the ids of all special tokens of the template's pieces. */
+static size_t
+template_room(const cJSON *processor, const cJSON *single)
+{
+	const cJSON *piece;
+	size_t room = 0;
+
+	cJSON_ArrayForEach(piece, single) room += (size_t) cJSON_GetArraySize(
+		special_ids(processor, br_encoder_json_get(piece, "SpecialToken")));
+	return room;
+}
+
+/* [{"SpecialToken": ...}, {"Sequence": {"id": "A"}}, {"SpecialToken": ...}], all of type 0 */
+static BrStatus
+read_template(BrContext *context, const char *where, const cJSON *processor, BrImageConfig *config,
+			  BrTokenizerImport *import)
+{
+	const cJSON *single = br_encoder_json_get(processor, "single");
+	const cJSON *piece;
+	const cJSON *id;
+	bool before = true;
+
+	import->template =
+		br_base_alloc_array(context, template_room(processor, single) + 1, sizeof(int32_t));
+	if (import->template == NULL)
+		return BR_ERR_MEMORY;
+
+	cJSON_ArrayForEach(piece, single)
+	{
+		const cJSON *special = br_encoder_json_get(piece, "SpecialToken");
+		const cJSON *sequence = br_encoder_json_get(piece, "Sequence");
+		int64_t type_id;
+		BrStatus status = br_encoder_json_int(context, where, special ? special : sequence,
+											  "type_id", 0, INT32_MAX, 0, &type_id);
+
+		if (status != BR_OK)
+			return status;
+		if (type_id != 0 || (special == NULL && (sequence == NULL || !before)))
+			return br_base_fail(context, BR_ERR_UNSUPPORTED,
+								"%s: the template of the post_processor is not handled; special tokens around one sequence of type 0 are.",
+								where);
+		if (sequence != NULL)
+			before = false;
+		else if (!cJSON_IsArray(special_ids(processor, special)))
+			return br_base_fail(context, BR_ERR_FORMAT,
+								"%s: a special token of the post_processor has no ids.", where);
+		else
+			cJSON_ArrayForEach(id, special_ids(processor, special))
+			{
+				status = append_template(context, where, config, import, id, before);
+				if (status != BR_OK)
+					return status;
+			}
+	}
+	if (before)
+		return br_base_fail(context, BR_ERR_FORMAT, "%s: the post_processor drops the text.",
+							where);
+	return BR_OK;
+}
+
+/* {"cls": ["[CLS]", 101], "sep": ["[SEP]", 102]} */
+static BrStatus
+read_bert_processing(BrContext *context, const char *where, const cJSON *processor,
+					 BrImageConfig *config, BrTokenizerImport *import)
+{
+	BrStatus status;
+
+	import->template = br_base_alloc_array(context, 2, sizeof(int32_t));
+	if (import->template == NULL)
+		return BR_ERR_MEMORY;
+	status = append_template(context, where, config, import,
+							 cJSON_GetArrayItem(br_encoder_json_get(processor, "cls"), 1), true);
+	if (status == BR_OK)
+		status =
+			append_template(context, where, config, import,
+							cJSON_GetArrayItem(br_encoder_json_get(processor, "sep"), 1), false);
+	return status;
+}
+
+static BrStatus
+read_post_processor(BrContext *context, const char *where, const cJSON *json, BrImageConfig *config,
+					BrTokenizerImport *import)
+{
+	const cJSON *processor = br_encoder_json_get(json, "post_processor");
+	const cJSON *type = br_encoder_json_get(processor, "type");
+	BrStatus status;
+
+	if (cJSON_IsString(type) && strcmp(type->valuestring, "BertProcessing") == 0)
+		return read_bert_processing(context, where, processor, config, import);
+	status = find_part(context, where, json, "post_processor", "TemplateProcessing", &processor);
+	if (status == BR_OK)
+		status = read_template(context, where, processor, config, import);
+	return status;
+}
+
+static BrStatus
+check_truncation(BrContext *context, const char *where, const cJSON *json)
+{
+	const char *direction;
+	BrStatus status =
+		br_encoder_json_string(context, where, br_encoder_json_get(json, "truncation"), "direction",
+							   "Right", &direction);
+
+	if (status == BR_OK && strcmp(direction, "Right") != 0)
+		status = br_base_fail(context, BR_ERR_UNSUPPORTED,
+							  "%s: truncation on the left is not handled.", where);
+	return status;
+}
+
+BrStatus
+br_encoder_read_tokenizer_json(BrContext *context, const char *where, BrImageConfig *config,
+							   BrTokenizerImport *import)
+{
+	const cJSON *part;
+	BrStatus status = read_normalizer(context, where, import->json, config);
+
+	if (status == BR_OK)
+		status =
+			find_part(context, where, import->json, "pre_tokenizer", "BertPreTokenizer", &part);
+	if (status == BR_OK)
+		status = read_model(context, where, import->json, config, import);
+	if (status == BR_OK)
+		status = read_added(context, where, import->json, config, import);
+	if (status == BR_OK)
+		status = read_post_processor(context, where, import->json, config, import);
+	if (status == BR_OK)
+		status = check_truncation(context, where, import->json);
+	return status;
+}
