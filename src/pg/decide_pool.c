@@ -1,0 +1,120 @@
+/*
+ * decide_pool.c
+ *	  How strongly the candidates belong together, and the pool of feasible
+ *	  bundles made of them.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/memutils.h"
+
+#include "pg/decide.h"
+
+/* partners looked at per candidate; a pair counts when either end lists the other */
+#define PARTNERS 64
+
+static int
+index_of(const BrPgDecision *decision, int32 item)
+{
+	int low = 0, high = decision->n_items - 1;
+
+	while (low <= high)
+	{
+		int middle = (low + high) / 2;
+		int32 there = decision->items[middle].candidate.item;
+
+		if (there == item)
+			return middle;
+		if (there < item)
+			low = middle + 1;
+		else
+			high = middle - 1;
+	}
+	return -1;
+}
+
+static void
+fill_copurchase(BrPgDecision *decision)
+{
+	static const Oid types[] = {INT4ARRAYOID, INT4OID};
+	int n = decision->n_items;
+	int32 *items = palloc(sizeof(int32) * Max(n, 1));
+	Datum values[2];
+	uint64 found;
+	BrPgRights rights;
+
+	for (int i = 0; i < n; i++)
+		items[i] = decision->items[i].candidate.item;
+	values[0] = br_pg_int4_array(items, n);
+	values[1] = Int32GetDatum(PARTNERS);
+	br_pg_enter_owner(&rights);
+	found =
+		br_pg_execute(psprintf("SELECT p.item, p.other, p.together"
+							   " FROM pg_catalog.unnest($1) AS u(item), LATERAL ("
+							   "SELECT q.item, q.other, q.together FROM bundle_rec.item_pair_%d q"
+							   " WHERE q.item = u.item"
+							   " ORDER BY q.together DESC, q.other LIMIT $2) p",
+							   decision->request->catalog->number),
+					  2, types, values, NULL, true, 0);
+	for (uint64 row = 0; row < found; row++)
+	{
+		bool is_null;
+		int a = index_of(decision, DatumGetInt32(br_pg_column(row, 1, &is_null)));
+		int b = index_of(decision, DatumGetInt32(br_pg_column(row, 2, &is_null)));
+		int64 together = DatumGetInt64(br_pg_column(row, 3, &is_null));
+
+		if (a < 0 || b < 0)
+			continue;
+		decision->together[a * n + b] = decision->together[b * n + a] = together;
+		decision->copurchase[a * n + b] = decision->copurchase[b * n + a] =
+			br_pg_decide_cosine(together, decision->items[a].baskets, decision->items[b].baskets);
+	}
+	br_pg_leave(&rights);
+}
+
+static void
+fill_content(BrPgDecision *decision)
+{
+	int n = decision->n_items;
+
+	for (int a = 0; a < n; a++)
+		for (int b = 0; b < a; b++)
+		{
+			const BrEmbedding *left = decision->items[a].embedding;
+			const BrEmbedding *right = decision->items[b].embedding;
+			double similarity = 0;
+
+			if (left != NULL && right != NULL && left->dims == right->dims)
+				similarity = br_pg_embedding_cosine(left, right);
+			decision->content[a * n + b] = decision->content[b * n + a] =
+				Min(Max(similarity, 0), 1.0);
+		}
+}
+
+void
+br_pg_decide_pool(BrPgDecision *decision)
+{
+	const BrPgRequest *request = decision->request;
+	int n = decision->n_items;
+	BrCandidate *candidates = palloc(sizeof(BrCandidate) * Max(n, 1));
+	BrAffinity affinity;
+	BrContext context;
+
+	decision->content = palloc0(sizeof(double) * Max(n * n, 1));
+	decision->copurchase = palloc0(sizeof(double) * Max(n * n, 1));
+	decision->together = palloc0(sizeof(int64) * Max(n * n, 1));
+	if (request->constraints.max_size > 1)
+	{
+		fill_content(decision);
+		fill_copurchase(decision);
+	}
+	for (int i = 0; i < n; i++)
+		candidates[i] = decision->items[i].candidate;
+	affinity.content = decision->content;
+	affinity.copurchase = decision->copurchase;
+
+	br_pg_context(&context, CurrentMemoryContext);
+	br_pg_check(br_bundle_pool(&context, candidates, n, &affinity, &request->constraints,
+							   request->wanted, BR_BUNDLE_MAX_POOL, &decision->pool),
+				&context, "could not assemble bundles", NULL);
+}

@@ -1,0 +1,186 @@
+/*
+ * decision_log.c
+ *	  Reading the log of decisions: whose it is, who may, and what it says.
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "pg/decision_log.h"
+
+void
+br_pg_decision_unknown(int64 decision_id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("decision %lld does not exist", (long long) decision_id),
+			 errdetail("It was never logged, its transaction has not committed, or its "
+					   "catalog was dropped."),
+			 errhint("Use the decision_id that recommend returned.")));
+}
+
+BrPgCatalog *
+br_pg_decision_catalog(int64 decision_id)
+{
+	int64 number = decision_id >> BR_PG_DECISION_NUMBER_BITS;
+	BrPgCatalog *catalog = NULL;
+
+	if (number > 0 && number <= PG_INT32_MAX)
+		catalog = br_pg_catalog_find((int32) number);
+	if (catalog == NULL)
+		br_pg_decision_unknown(decision_id);
+	return catalog;
+}
+
+void
+br_pg_require_privilege(const BrPgCatalog *catalog, const char *table, AclMode privilege,
+						const char *to)
+{
+	char *child = psprintf("%s_%d", table, catalog->number);
+	Oid relation = get_relname_relid(child, get_namespace_oid("bundle_rec", false));
+
+	if (!OidIsValid(relation))
+		elog(ERROR, "relation bundle_rec.%s does not exist", child);
+	if (pg_class_aclcheck(relation, GetUserId(), privilege) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to %s of catalog \"%s\"", to, catalog->name),
+				 errhint("GRANT %s ON bundle_rec.%s TO this role.",
+						 privilege == ACL_INSERT ? "INSERT" : "SELECT", child)));
+}
+
+/*
+ * One row per slot. Columns 1 and 2 are the rank and the ids; the rest is
+ * passed on as it is.
+ */
+#define EXPLAIN                                                                                     \
+	"SELECT k.rank::pg_catalog.int4, ARRAY(SELECT i.item_id FROM pg_catalog.unnest("                \
+	"d.slot_items[k.before + 1 : k.before + k.size]) WITH ORDINALITY AS m(item, place)"             \
+	" JOIN bundle_rec.item_%d i USING (item) ORDER BY m.place),"                                    \
+	" d.score[k.rank], d.propensity[k.rank], NULLIF(d.price[k.rank], 'NaN'),"                       \
+	" NULLIF(d.list_price[k.rank], 'NaN'), NULLIF(d.margin[k.rank], 'NaN'),"                        \
+	" d.reasons -> (k.rank - 1)::pg_catalog.int4,"                                                  \
+	" (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('kind', f.kind, 'value', f.value," \
+	" 'event_id', f.event_id, 'received_at', f.received_at) ORDER BY f.received_at, f.event_id)"    \
+	" FROM bundle_rec.feedback_%d f WHERE f.decision_id = d.decision_id AND f.rank = k.rank),"      \
+	" p.name, d.posterior, d.pool_size, d.decided_at, d.user_id, d.basket, d.query, d.filters"      \
+	" FROM bundle_rec.decision_%d d LEFT JOIN bundle_rec.policy p USING (policy),"                  \
+	" LATERAL (SELECT u.rank, u.size, pg_catalog.sum(u.size) OVER (ORDER BY u.rank) - u.size"       \
+	" AS before FROM pg_catalog.unnest(d.slot_sizes) WITH ORDINALITY AS u(size, rank)) k"           \
+	" WHERE d.decision_id = $1 ORDER BY k.rank"
+
+#define EXPLAIN_COLUMNS 17
+#define REASONS_COLUMN 7
+#define BASKET_COLUMN 14
+#define FILTERS_COLUMN 16
+
+/* $1 reasons, $2 basket, $3 filters: every item they name, but those of the slot itself */
+#define NAMED_ITEMS                                                                            \
+	"SELECT pg_catalog.array_agg(DISTINCT n.id) FROM (SELECT c ->> 'from' AS id"               \
+	" FROM pg_catalog.jsonb_array_elements($1 -> 'context') c WHERE c ->> 'source' <> 'query'" \
+	" UNION ALL SELECT pg_catalog.unnest($2)"                                                  \
+	" UNION ALL SELECT pg_catalog.jsonb_array_elements_text($3 -> 'exclude')) n"
+
+/* the same three, naming only items of $4 */
+#define WITHOUT_OTHERS                                                                             \
+	"SELECT pg_catalog.jsonb_set($1, '{context}', COALESCE((SELECT pg_catalog.jsonb_agg(e.c"       \
+	" ORDER BY e.n) FROM pg_catalog.jsonb_array_elements($1 -> 'context') WITH ORDINALITY e(c, n)" \
+	" WHERE e.c ->> 'source' = 'query' OR e.c ->> 'from' = ANY ($4)), '[]')),"                     \
+	" ARRAY(SELECT b.id FROM pg_catalog.unnest($2) WITH ORDINALITY b(id, n)"                       \
+	" WHERE b.id = ANY ($4) ORDER BY b.n), pg_catalog.jsonb_set($3, '{exclude}',"                  \
+	" COALESCE((SELECT pg_catalog.jsonb_agg(x.id) FROM"                                            \
+	" pg_catalog.jsonb_array_elements_text($3 -> 'exclude') x(id) WHERE x.id = ANY ($4)), '[]'),"  \
+	" false)"
+
+/* whether the caller may see every item of a slot in the source */
+static bool
+slot_visible(const BrPgCatalog *catalog, Datum items)
+{
+	int n;
+	char **ids = br_pg_text_array(DatumGetArrayTypeP(items), "items", &n);
+	bool *visible = palloc(sizeof(bool) * Max(n, 1));
+
+	br_pg_catalog_visible(catalog, ids, n, visible);
+	for (int i = 0; i < n; i++)
+		if (!visible[i])
+			return false;
+	return true;
+}
+
+/* takes out of a slot's explanation what names items that the caller may not see */
+static void
+hide_items(const BrPgCatalog *catalog, Datum *columns)
+{
+	static const Oid types[] = {JSONBOID, TEXTARRAYOID, JSONBOID, TEXTARRAYOID};
+	Datum values[] = {columns[REASONS_COLUMN], columns[BASKET_COLUMN], columns[FILTERS_COLUMN],
+					  (Datum) 0};
+	char **ids;
+	bool *visible;
+	bool is_null;
+	int n, n_kept = 0;
+	Datum named;
+	BrPgRights rights;
+
+	br_pg_enter_owner(&rights);
+	br_pg_execute(NAMED_ITEMS, 3, types, values, NULL, true, 0);
+	named = br_pg_column(0, 1, &is_null);
+	br_pg_leave(&rights);
+	if (is_null)
+		return;
+
+	ids = br_pg_text_array(DatumGetArrayTypeP(named), "items", &n);
+	visible = palloc(sizeof(bool) * Max(n, 1));
+	br_pg_catalog_visible(catalog, ids, n, visible);
+	for (int i = 0; i < n; i++)
+		if (visible[i])
+			ids[n_kept++] = ids[i];
+	values[3] = br_pg_text_array_datum(ids, n_kept);
+	br_pg_enter_owner(&rights);
+	br_pg_execute(WITHOUT_OTHERS, 4, types, values, NULL, true, 0);
+	columns[REASONS_COLUMN] = br_pg_column(0, 1, &is_null);
+	columns[BASKET_COLUMN] = br_pg_column(0, 2, &is_null);
+	columns[FILTERS_COLUMN] = br_pg_column(0, 3, &is_null);
+	br_pg_leave(&rights);
+}
+
+void
+br_pg_explain_decision(int64 decision_id, ReturnSetInfo *result)
+{
+	static const Oid types[] = {INT8OID};
+	BrPgCatalog *catalog = br_pg_decision_catalog(decision_id);
+	Datum values[] = {Int64GetDatum(decision_id)};
+	SPITupleTable *rows;
+	uint64 n;
+	BrPgRights rights;
+
+	br_pg_catalog_require_reader(catalog);
+	br_pg_require_privilege(catalog, "decision", ACL_SELECT, "read decisions");
+	br_pg_enter_owner(&rights);
+	n = br_pg_execute(psprintf(EXPLAIN, catalog->number, catalog->number, catalog->number), 1,
+					  types, values, NULL, true, 0);
+	br_pg_leave(&rights);
+	rows = SPI_tuptable;
+	if (n == 0)
+		br_pg_decision_unknown(decision_id);
+
+	for (uint64 row = 0; row < n; row++)
+	{
+		Datum columns[EXPLAIN_COLUMNS];
+		bool nulls[EXPLAIN_COLUMNS];
+
+		for (int i = 0; i < EXPLAIN_COLUMNS; i++)
+			columns[i] = SPI_getbinval(rows->vals[row], rows->tupdesc, i + 1, &nulls[i]);
+		if (br_pg_catalog_has_row_security(catalog))
+		{
+			if (!slot_visible(catalog, columns[1]))
+				continue;
+			hide_items(catalog, columns);
+		}
+		tuplestore_putvalues(result->setResult, result->setDesc, columns, nulls);
+	}
+}

@@ -1,0 +1,424 @@
+/*
+ * recommend_sql.c
+ *	  SQL doors of decisions (sql/parts/recommend.sql): recommend,
+ *	  recommend_items, explain_decision, feedback.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+#include "utils/rangetypes.h"
+#include "utils/typcache.h"
+
+#include "pg/decide.h"
+#include "pg/decision_log.h"
+
+PG_FUNCTION_INFO_V1(br_recommend);
+PG_FUNCTION_INFO_V1(br_recommend_items);
+PG_FUNCTION_INFO_V1(br_explain_decision);
+PG_FUNCTION_INFO_V1(br_feedback);
+
+#define MAX_WANTED BR_BUNDLE_MAX_POOL
+
+/* ---- arguments ---- */
+
+static char *
+text_argument(FunctionCallInfo fcinfo, int i)
+{
+	return PG_ARGISNULL(i) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(i));
+}
+
+static char **
+array_argument(FunctionCallInfo fcinfo, int i, const char *name, int *n)
+{
+	*n = 0;
+	return PG_ARGISNULL(i) ? NULL : br_pg_text_array(PG_GETARG_ARRAYTYPE_P(i), name, n);
+}
+
+static char *
+required_catalog(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("\"catalog\" is NULL"),
+				 errhint("Name the catalog to recommend from.")));
+	return text_argument(fcinfo, 0);
+}
+
+static int
+wanted_argument(FunctionCallInfo fcinfo, int i, const char *name)
+{
+	int wanted = PG_ARGISNULL(i) ? 0 : PG_GETARG_INT32(i);
+
+	if (wanted < 1 || wanted > MAX_WANTED)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" must be between 1 and %d", name, MAX_WANTED)));
+	return wanted;
+}
+
+static void
+size_argument(FunctionCallInfo fcinfo, int i, BrConstraints *constraints)
+{
+	RangeType *range = PG_GETARG_RANGE_P(i);
+	RangeBound lower, upper;
+	bool empty;
+
+	range_deserialize(lookup_type_cache(RangeTypeGetOid(range), TYPECACHE_RANGE_INFO), range,
+					  &lower, &upper, &empty);
+	/* canonical int4range: lower included, upper excluded */
+	constraints->min_size = empty || lower.infinite ? 1 : DatumGetInt32(lower.val);
+	constraints->max_size =
+		empty || upper.infinite ? BR_BUNDLE_MAX_SIZE : DatumGetInt32(upper.val) - 1;
+	if (empty || constraints->min_size < 1 || constraints->max_size > BR_BUNDLE_MAX_SIZE)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"size\" must be a range within 1 and %d", BR_BUNDLE_MAX_SIZE),
+				 errhint("Give an int4range such as '[2,3]'.")));
+}
+
+static void
+require_column(const BrPgCatalog *catalog, const char *column, const char *name,
+			   const char *argument)
+{
+	if (column == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("catalog \"%s\" has no %s column, which \"%s\" needs", catalog->name, name,
+						argument),
+				 errhint("Create the catalog with %s => column, or leave \"%s\" out.", name,
+						 argument)));
+}
+
+static double
+number_argument(FunctionCallInfo fcinfo, int i, const char *name, double least)
+{
+	double value = PG_GETARG_FLOAT8(i);
+
+	if (!isfinite(value) || value < least)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" is out of range: %g", name, value),
+				 errhint("Leave it out, or NULL, for no limit.")));
+	return value;
+}
+
+/* rounded down, unless it is a whole number of millionths but for the last bits */
+static double
+millionths_at_most(double amount)
+{
+	double millionths = amount * BR_PG_MILLIONTHS;
+
+	return fabs(millionths - rint(millionths)) < 1e-3 ? rint(millionths) : floor(millionths);
+}
+
+static void
+budget_argument(FunctionCallInfo fcinfo, int i, BrPgRequest *request)
+{
+	request->has_budget = !PG_ARGISNULL(i);
+	request->constraints.budget = INFINITY;
+	if (!request->has_budget)
+		return;
+	require_column(request->catalog, request->catalog->price, "price", "budget");
+	request->budget = number_argument(fcinfo, i, "budget", 0);
+	request->constraints.budget = millionths_at_most(request->budget);
+}
+
+static void
+margin_argument(FunctionCallInfo fcinfo, int i, BrPgRequest *request)
+{
+	request->has_margin = !PG_ARGISNULL(i);
+	request->constraints.min_margin = -INFINITY;
+	if (!request->has_margin)
+		return;
+	require_column(request->catalog, request->catalog->price, "price", "min_margin");
+	require_column(request->catalog, request->catalog->cost, "cost", "min_margin");
+	request->constraints.min_margin = number_argument(fcinfo, i, "min_margin", -1e9);
+}
+
+static void
+category_argument(FunctionCallInfo fcinfo, int i, BrPgRequest *request)
+{
+	request->has_categories = !PG_ARGISNULL(i);
+	if (!request->has_categories)
+		return;
+	require_column(request->catalog, request->catalog->category, "category", "categories");
+	request->categories = PG_GETARG_DATUM(i);
+}
+
+static void
+diversity_argument(FunctionCallInfo fcinfo, int i, BrPgRequest *request)
+{
+	request->diversity = request->policy->diversity;
+	if (!PG_ARGISNULL(i))
+		request->diversity = number_argument(fcinfo, i, "diversity", 0);
+}
+
+static void
+log_and_seed_arguments(FunctionCallInfo fcinfo, int log, int seed, BrPgRequest *request)
+{
+	request->logging = PG_ARGISNULL(log) ? BR_PG_LOG_AUTO
+		: PG_GETARG_BOOL(log)			 ? BR_PG_LOG_ON
+										 : BR_PG_LOG_OFF;
+	request->seeded = !PG_ARGISNULL(seed);
+	request->seed = request->seeded ? PG_GETARG_INT64(seed) : 0;
+}
+
+static void
+append_texts(StringInfo json, char **texts, int n)
+{
+	appendStringInfoChar(json, '[');
+	for (int i = 0; i < n; i++)
+	{
+		if (i > 0)
+			appendStringInfoString(json, ", ");
+		escape_json(json, texts[i]);
+	}
+	appendStringInfoChar(json, ']');
+}
+
+/* the filters as they were asked for; what was left out is not there */
+static Datum
+filters_of(const BrPgRequest *request)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfo(&json, "{\"size\": [%d, %d], \"in_stock\": %s, \"discount\": %.17g",
+					 request->constraints.min_size, request->constraints.max_size,
+					 request->in_stock ? "true" : "false", request->constraints.discount);
+	if (request->has_budget)
+		appendStringInfo(&json, ", \"budget\": %.17g", request->budget);
+	if (request->has_margin)
+		appendStringInfo(&json, ", \"min_margin\": %.17g", request->constraints.min_margin);
+	if (request->has_categories)
+	{
+		int n;
+		char **names = br_pg_text_array(DatumGetArrayTypeP(request->categories), "categories", &n);
+
+		appendStringInfoString(&json, ", \"categories\": ");
+		append_texts(&json, names, n);
+	}
+	if (request->n_exclude > 0)
+	{
+		appendStringInfoString(&json, ", \"exclude\": ");
+		append_texts(&json, request->exclude, request->n_exclude);
+	}
+	appendStringInfoChar(&json, '}');
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
+}
+
+/*
+ * Arguments that recommend and recommend_items share, in the order of the
+ * fields of this structure; -1: not an argument of this function.
+ */
+typedef struct ArgumentPlaces
+{
+	int user_id, basket, query, wanted, size, budget, min_margin, categories, exclude, in_stock,
+		diversity, policy, log, seed;
+} ArgumentPlaces;
+
+static BrPgRequest *
+read_request(FunctionCallInfo fcinfo, const char *kind, const char *wanted,
+			 const ArgumentPlaces *at)
+{
+	BrPgRequest *request = palloc0(sizeof(BrPgRequest));
+	BrPgCatalog *catalog = br_pg_catalog_open(required_catalog(fcinfo));
+
+	br_pg_catalog_require_reader(catalog);
+	request->kind = kind;
+	request->catalog = catalog;
+	request->user_id = text_argument(fcinfo, at->user_id);
+	request->basket = array_argument(fcinfo, at->basket, "basket", &request->n_basket);
+	request->query = text_argument(fcinfo, at->query);
+	request->wanted = wanted_argument(fcinfo, at->wanted, wanted);
+	request->constraints.min_size = request->constraints.max_size = 1;
+	if (at->size >= 0 && PG_ARGISNULL(at->size))
+		request->constraints.min_size = 2, request->constraints.max_size = 3;
+	else if (at->size >= 0)
+		size_argument(fcinfo, at->size, &request->constraints);
+	request->constraints.discount = at->size >= 0 ? catalog->discount : 0;
+	request->constraints.typical_price = catalog->typical_price * BR_PG_MILLIONTHS;
+	budget_argument(fcinfo, at->budget, request);
+	margin_argument(fcinfo, at->min_margin, request);
+	category_argument(fcinfo, at->categories, request);
+	request->exclude = array_argument(fcinfo, at->exclude, "exclude", &request->n_exclude);
+	request->in_stock = PG_ARGISNULL(at->in_stock) || PG_GETARG_BOOL(at->in_stock);
+	request->policy = br_pg_policy_open(catalog->number, text_argument(fcinfo, at->policy));
+	diversity_argument(fcinfo, at->diversity, request);
+	log_and_seed_arguments(fcinfo, at->log, at->seed, request);
+	request->filters = filters_of(request);
+	return request;
+}
+
+/* ---- results ---- */
+
+static void
+set_number(Datum *values, bool *nulls, int i, double value)
+{
+	values[i] = Float8GetDatum(value);
+	nulls[i] = !isfinite(value);
+}
+
+ArrayType *
+br_pg_decide_item_ids(const BrPgDecision *decision, const BrBundle *bundle)
+{
+	char *ids[BR_BUNDLE_MAX_SIZE];
+
+	for (int i = 0; i < bundle->size; i++)
+		ids[i] = decision->items[bundle->members[i]].item_id;
+	return DatumGetArrayTypeP(br_pg_text_array_datum(ids, bundle->size));
+}
+
+/* rank, decision_id, items, score, propensity, price, list_price, discount, margin, reasons */
+static void
+return_bundles(ReturnSetInfo *result, const BrPgDecision *decision)
+{
+	for (int slot = 0; slot < decision->slate.slots; slot++)
+	{
+		int chosen = decision->slate.chosen[slot];
+		const BrBundle *bundle = &decision->pool.bundles[chosen];
+		Datum values[10];
+		bool nulls[10] = {false};
+
+		values[0] = Int32GetDatum(slot + 1);
+		values[1] = Int64GetDatum(decision->decision_id);
+		nulls[1] = decision->decision_id == 0;
+		values[2] = PointerGetDatum(br_pg_decide_item_ids(decision, bundle));
+		values[3] = Float8GetDatum(decision->slate.expected[chosen]);
+		values[4] = Float8GetDatum(decision->slate.propensity[slot]);
+		set_number(values, nulls, 5, bundle->price / BR_PG_MILLIONTHS);
+		set_number(values, nulls, 6, bundle->list_price / BR_PG_MILLIONTHS);
+		values[7] = Float8GetDatum(decision->request->constraints.discount);
+		nulls[7] = nulls[6];
+		set_number(values, nulls, 8, bundle->margin);
+		values[9] =
+			DirectFunctionCall1(jsonb_in, CStringGetDatum(br_pg_decide_reasons(decision, slot)));
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+}
+
+/* rank, decision_id, item_id, score, propensity, price, reasons */
+static void
+return_items(ReturnSetInfo *result, const BrPgDecision *decision)
+{
+	for (int slot = 0; slot < decision->slate.slots; slot++)
+	{
+		int chosen = decision->slate.chosen[slot];
+		const BrBundle *bundle = &decision->pool.bundles[chosen];
+		Datum values[7];
+		bool nulls[7] = {false};
+
+		values[0] = Int32GetDatum(slot + 1);
+		values[1] = Int64GetDatum(decision->decision_id);
+		nulls[1] = decision->decision_id == 0;
+		values[2] = CStringGetTextDatum(decision->items[bundle->members[0]].item_id);
+		values[3] = Float8GetDatum(decision->slate.expected[chosen]);
+		values[4] = Float8GetDatum(decision->slate.propensity[slot]);
+		set_number(values, nulls, 5, bundle->price / BR_PG_MILLIONTHS);
+		values[6] =
+			DirectFunctionCall1(jsonb_in, CStringGetDatum(br_pg_decide_reasons(decision, slot)));
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+}
+
+/* ---- doors ---- */
+
+PGDLLEXPORT Datum
+br_recommend(PG_FUNCTION_ARGS)
+{
+	static const ArgumentPlaces at = {
+		.user_id = 1,
+		.basket = 2,
+		.query = 3,
+		.wanted = 4,
+		.size = 5,
+		.budget = 6,
+		.min_margin = 7,
+		.categories = 8,
+		.exclude = 9,
+		.in_stock = 10,
+		.diversity = 11,
+		.policy = 12,
+		.log = 13,
+		.seed = 14,
+	};
+
+	InitMaterializedSRF(fcinfo, 0);
+	SPI_connect();
+	return_bundles((ReturnSetInfo *) fcinfo->resultinfo,
+				   br_pg_decide(read_request(fcinfo, "bundle", "bundles", &at)));
+	SPI_finish();
+	return (Datum) 0;
+}
+
+PGDLLEXPORT Datum
+br_recommend_items(PG_FUNCTION_ARGS)
+{
+	static const ArgumentPlaces at = {
+		.user_id = 1,
+		.basket = 2,
+		.query = 3,
+		.wanted = 4,
+		.size = -1,
+		.budget = 5,
+		.min_margin = 6,
+		.categories = 7,
+		.exclude = 8,
+		.in_stock = 9,
+		.diversity = 10,
+		.policy = 11,
+		.log = 12,
+		.seed = 13,
+	};
+
+	InitMaterializedSRF(fcinfo, 0);
+	SPI_connect();
+	return_items((ReturnSetInfo *) fcinfo->resultinfo,
+				 br_pg_decide(read_request(fcinfo, "item", "k", &at)));
+	SPI_finish();
+	return (Datum) 0;
+}
+
+PGDLLEXPORT Datum
+br_explain_decision(PG_FUNCTION_ARGS)
+{
+	InitMaterializedSRF(fcinfo, 0);
+	SPI_connect();
+	br_pg_explain_decision(PG_GETARG_INT64(0), (ReturnSetInfo *) fcinfo->resultinfo);
+	SPI_finish();
+	return (Datum) 0;
+}
+
+/* feedback(decision_id, rank, kind, value, event_id); only event_id may be NULL */
+PGDLLEXPORT Datum
+br_feedback(PG_FUNCTION_ARGS)
+{
+	static const char *const names[] = {"decision_id", "rank", "kind", "value"};
+	BrPgFeedback feedback;
+	bool is_new;
+
+	for (int i = 0; i < (int) lengthof(names); i++)
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("\"%s\" of feedback is NULL", names[i])));
+	feedback.decision_id = PG_GETARG_INT64(0);
+	feedback.rank = PG_GETARG_INT32(1);
+	feedback.kind = text_argument(fcinfo, 2);
+	feedback.value = PG_GETARG_FLOAT8(3);
+	feedback.event_id = text_argument(fcinfo, 4);
+
+	SPI_connect();
+	is_new = br_pg_add_feedback(&feedback);
+	SPI_finish();
+	PG_RETURN_BOOL(is_new);
+}

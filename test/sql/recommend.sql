@@ -1,0 +1,191 @@
+\unset ECHO
+\set QUIET 1
+\i test/sql/include/setup.sql
+\i test/sql/include/small_shop.sql
+--
+-- recommend.sql
+--    Decisions: what is offered, what is logged, what is refused.
+--
+SELECT plan(63);
+SET client_min_messages = warning;
+
+-- the log of the only catalog here, whatever its number is
+SELECT format('decision_%s', catalog) AS decision, format('feedback_%s', catalog) AS feedback
+FROM catalog WHERE name = 'small' \gset
+
+CREATE FUNCTION pg_temp.list_price(items text[]) RETURNS double precision LANGUAGE sql
+AS 'SELECT sum(price) FROM small.product WHERE sku = ANY (items)';
+CREATE FUNCTION pg_temp.cost(items text[]) RETURNS double precision LANGUAGE sql
+AS 'SELECT CASE WHEN bool_and(cost IS NOT NULL) THEN sum(cost) END FROM small.product WHERE sku = ANY (items)';
+
+---- shape ----
+
+SELECT is((SELECT count(*) FROM recommend('small')), 5::bigint, 'five bundles by default');
+SELECT results_eq($$SELECT rank FROM recommend('small', bundles => 3)$$, $$VALUES (1), (2), (3)$$,
+                  'ranks count from 1');
+SELECT is_empty($$SELECT * FROM recommend('small', bundles => 9) WHERE cardinality(items) NOT BETWEEN 2 AND 3$$,
+                'two or three items by default');
+SELECT is((SELECT count(DISTINCT items) FROM recommend('small', bundles => 9)), 9::bigint,
+          'no bundle twice in a slate');
+SELECT is((SELECT count(DISTINCT decision_id) FROM recommend('small')), 1::bigint, 'one decision');
+SELECT is_empty($$SELECT * FROM recommend('small', bundles => 20, size => '[4,5]')
+                  WHERE cardinality(items) NOT BETWEEN 4 AND 5$$, 'larger bundles');
+SELECT is((SELECT count(*) FROM recommend_items('small', k => 4)), 4::bigint, 'single items');
+SELECT is_empty($$SELECT * FROM recommend_items('small', k => 12) JOIN small.product ON sku = item_id
+                  WHERE recommend_items.price <> product.price$$, 'items have their own price');
+
+---- constraints ----
+
+SELECT is_empty($$SELECT * FROM recommend('small', bundles => 50) r
+                  WHERE r.price IS DISTINCT FROM pg_temp.list_price(items) OR r.list_price <> r.price OR discount <> 0$$,
+                'price is the sum of prices where the catalog gives no discount');
+SELECT isnt_empty($$SELECT * FROM recommend('small', bundles => 50, budget => 20)$$, 'a budget leaves some');
+SELECT is_empty($$SELECT * FROM recommend('small', bundles => 50, budget => 20)
+                  WHERE pg_temp.list_price(items) > 20$$, 'no bundle above the budget');
+SELECT is((SELECT count(*) FROM recommend('small', bundles => 5, budget => 13.00)), 1::bigint,
+          'the one pair that fits exactly (6 + 7) is found');
+SELECT is_empty($$SELECT * FROM recommend('small', budget => 1)$$, 'nothing below the cheapest item');
+SELECT isnt_empty($$SELECT * FROM recommend('small', bundles => 50, min_margin => .5)$$, 'a margin leaves some');
+SELECT is_empty($$SELECT * FROM recommend('small', bundles => 50, min_margin => .5)
+                  WHERE (pg_temp.list_price(items) - pg_temp.cost(items)) / pg_temp.list_price(items) < .5 - 1e-12
+                     OR pg_temp.cost(items) IS NULL$$,
+                'no bundle below the margin, none of unknown cost');
+SELECT is_empty($$SELECT * FROM recommend('small', bundles => 50), unnest(items) AS sku WHERE sku IN ('p03', 'p05')$$,
+                'neither out of stock nor inactive');
+SELECT isnt_empty($$SELECT * FROM recommend('small', bundles => 200, in_stock => false), unnest(items) AS sku
+                    WHERE sku = 'p03'$$, 'out of stock where the caller says so');
+SELECT is_empty($$SELECT * FROM recommend('small', bundles => 50, categories => '{kind 1,kind 2}'), unnest(items) AS i
+                  JOIN small.product ON sku = i WHERE category NOT IN ('kind 1', 'kind 2')$$, 'only the categories asked for');
+SELECT is_empty($$SELECT * FROM recommend('small', basket => '{p01,p09}', exclude => '{p02}', bundles => 200),
+                  unnest(items) AS i WHERE i IN ('p01', 'p09', 'p02')$$, 'neither the basket nor what is excluded');
+UPDATE small.product SET stock = 0 WHERE sku = 'p16';
+SELECT is_empty($$SELECT * FROM recommend('small', bundles => 200), unnest(items) AS i WHERE i = 'p16'$$,
+                'sold out counts at once');
+UPDATE small.product SET stock = 16 WHERE sku = 'p16';
+SELECT is((SELECT count(*) FROM recommend('small', bundles => 10, size => '[2,2]', categories => '{kind 1}')), 3::bigint,
+          'fewer rows where fewer bundles exist: p01, p09, p13');
+
+---- evidence ----
+
+-- p02 was bought with p06 in 7 of its baskets
+SELECT is((SELECT r.reasons -> 'pairs' -> 0 ->> 'together' FROM recommend('small', bundles => 200, size => '[2,2]') r
+           WHERE items = '{p02,p06}'),
+          (SELECT count(*)::text FROM small.purchase a JOIN small.purchase b USING (receipt)
+           WHERE a.sku = 'p02' AND b.sku = 'p06'),
+          'a reason counts what a join counts');
+SELECT is((SELECT round((r.reasons -> 'pairs' -> 0 ->> 'shrunk_cosine')::numeric, 3)
+           FROM recommend('small', bundles => 200, size => '[2,2]') r WHERE items = '{p02,p06}'),
+          (SELECT round(b.shrunk_cosine::numeric, 3) FROM bought_together('small', '{p02}', k => 100) b WHERE item_id = 'p06'),
+          'and its score is the one bought_together gives');
+SELECT ok((SELECT bool_or(c ->> 'source' = 'basket' AND c ->> 'from' = 'p02' AND (c ->> 'together')::int > 0)
+           FROM recommend('small', basket => '{p02}', bundles => 50) r, jsonb_array_elements(r.reasons -> 'context') c
+           WHERE c ->> 'item' = 'p06'),
+          'the basket is named as the reason');
+SELECT ok((SELECT bool_or(c ->> 'source' = 'history') FROM recommend('small', user_id => 'u1', bundles => 50) r,
+           jsonb_array_elements(r.reasons -> 'context') c), 'so is the history');
+SELECT ok((SELECT bool_or(c ->> 'source' = 'query') FROM recommend('small', query => 'product 4', bundles => 50) r,
+           jsonb_array_elements(r.reasons -> 'context') c), 'so is the query');
+SELECT is((SELECT count(*) FROM recommend('small', user_id => 'nobody', basket => '{}')), 5::bigint,
+          'an unknown user with an empty basket is served');
+SELECT is((SELECT count(*) FROM recommend('small', basket => '{no such thing}')), 5::bigint,
+          'an unknown basket item is ignored');
+
+---- reproducible ----
+
+SELECT results_eq(
+    $$SELECT rank, items, score, propensity FROM recommend('small', basket => '{p02}', seed => 42)$$,
+    $$SELECT rank, items, score, propensity FROM recommend('small', basket => '{p02}', seed => 42)$$,
+    'the same seed gives the same rows');
+SELECT isnt((SELECT array_agg(items::text) FROM recommend('small', bundles => 9, seed => 1)),
+            (SELECT array_agg(items::text) FROM recommend('small', bundles => 9, seed => 2)),
+            'another seed gives others');
+
+---- the log ----
+
+SELECT decision_id AS id FROM recommend('small', basket => '{p02}', bundles => 4, budget => 40, user_id => 'u9') LIMIT 1 \gset
+CREATE TEMP TABLE entry AS SELECT * FROM :decision WHERE decision_id = :id;
+
+SELECT is((SELECT count(*) FROM entry), 1::bigint, 'a decision is logged');
+SELECT results_eq(
+    $$SELECT user_id, basket, wanted, (filters ->> 'budget')::float8, kind, deterministic FROM entry$$,
+    $$VALUES ('u9', '{p02}'::text[], 4, 40::float8, 'bundle', false)$$, 'with what was asked for');
+SELECT is((SELECT decision_id >> 40 FROM entry), (SELECT catalog::bigint FROM catalog WHERE name = 'small'),
+          'the catalog is in the high bits of its id');
+SELECT results_eq(
+    $$SELECT cardinality(pool_sizes), cardinality(votes), cardinality(pool_features), cardinality(slot_features),
+             (SELECT sum(s) FROM unnest(pool_sizes) s) = cardinality(pool_items) FROM entry$$,
+    $$SELECT pool_size, 4 * pool_size, 10 * pool_size, 40, true FROM entry$$, 'arrays have the lengths that sizes give');
+SELECT is_empty(
+    $$SELECT k FROM entry, generate_series(1, 4) k
+      WHERE (SELECT sum(v) FROM unnest(votes[(k - 1) * pool_size + 1 : k * pool_size]) v) <> draws$$,
+    'every draw votes once per slot');
+
+-- pool member of each slot: the one with its items
+CREATE TEMP VIEW member AS
+SELECT m.place, e.pool_items[m.before + 1 : m.before + m.size] AS items, m.size
+FROM entry e, LATERAL (SELECT u.place, u.size, sum(u.size) OVER (ORDER BY u.place) - u.size AS before
+                       FROM unnest(e.pool_sizes) WITH ORDINALITY AS u(size, place)) m;
+CREATE TEMP VIEW slot AS
+SELECT s.rank, e.slot_items[s.before + 1 : s.before + s.size] AS items, e.propensity[s.rank] AS propensity
+FROM entry e, LATERAL (SELECT u.rank, u.size, sum(u.size) OVER (ORDER BY u.rank) - u.size AS before
+                       FROM unnest(e.slot_sizes) WITH ORDINALITY AS u(size, rank)) s;
+SELECT is((SELECT count(*) FROM slot JOIN member USING (items)), 4::bigint, 'every slot is a member of the pool');
+SELECT is_empty(
+    $$SELECT s.rank, s.propensity FROM entry e, slot s JOIN member m USING (items)
+      WHERE abs(s.propensity - ((1 - e.epsilon) * e.votes[(s.rank - 1) * e.pool_size + m.place] / e.draws
+                                + e.epsilon / (e.pool_size - s.rank + 1))) > 1e-12$$,
+    'propensity = (1 - epsilon) votes / draws + epsilon / remaining');
+SELECT is_empty(
+    $$SELECT s.rank FROM entry e, slot s JOIN member m USING (items)
+      WHERE e.slot_features[(s.rank - 1) * 10 + 1 : s.rank * 10] <> e.pool_features[(m.place - 1) * 10 + 1 : m.place * 10]$$,
+    'features of a slot are those of its pool member');
+SELECT is((SELECT bool_and(m.size BETWEEN 2 AND 3) FROM member m), true, 'the pool obeys the sizes');
+
+SET bundle_rec.log_pool = 0;
+SELECT decision_id AS bare FROM recommend('small') LIMIT 1 \gset
+RESET bundle_rec.log_pool;
+SELECT is((SELECT pool_items IS NULL AND votes IS NULL AND cardinality(slot_features) = 50 FROM :decision WHERE decision_id = :bare),
+          true, 'without the pool the slots are still there');
+
+SELECT is((SELECT count(*) FROM recommend('small', log => false) WHERE decision_id IS NULL), 5::bigint, 'log => false gives no id');
+SELECT count(*) AS before FROM :decision \gset
+SELECT count(*) FROM recommend('small', log => false) \g /dev/null
+SELECT is((SELECT count(*) FROM :decision), :before::bigint, 'and logs nothing');
+BEGIN READ ONLY;
+SELECT is((SELECT count(*) FROM recommend('small') WHERE decision_id IS NULL), 5::bigint, 'a read-only transaction is answered');
+SELECT throws_ok($$SELECT recommend('small', log => true)$$, '25006', NULL, 'but cannot log');
+COMMIT;
+
+---- bad input ----
+
+SELECT throws_ok($$SELECT recommend('nowhere')$$, '42704', NULL, 'unknown catalog');
+SELECT throws_ok($$SELECT recommend(NULL)$$, '22004', NULL, 'no catalog');
+SELECT throws_ok($$SELECT recommend('small', policy => 'nobody')$$, '42704', NULL, 'unknown policy');
+SELECT throws_ok($$SELECT recommend('small', bundles => 0)$$, '22023', NULL, 'no bundles');
+SELECT throws_ok($$SELECT recommend('small', bundles => NULL)$$, '22023', NULL, 'NULL bundles');
+SELECT throws_ok($$SELECT recommend('small', size => '[0,2]')$$, '22023', NULL, 'size 0');
+SELECT throws_ok($$SELECT recommend('small', size => '[2,9]')$$, '22023', NULL, 'size 9');
+SELECT throws_ok($$SELECT recommend('small', size => 'empty')$$, '22023', NULL, 'empty size');
+SELECT throws_ok($$SELECT recommend('small', budget => 'NaN')$$, '22023', NULL, 'NaN budget');
+SELECT throws_ok($$SELECT recommend('small', budget => -1)$$, '22023', NULL, 'negative budget');
+SELECT throws_ok($$SELECT recommend('small', basket => '{p01,NULL}')$$, '22004', NULL, 'NULL in the basket');
+SELECT throws_ok($$SELECT recommend('small', diversity => -1)$$, '22023', NULL, 'negative diversity');
+
+CREATE TABLE small.bare (id int PRIMARY KEY, name text);
+SELECT create_catalog('bare', 'small.bare', item_id => 'id') \g /dev/null
+SELECT is_empty($$SELECT * FROM recommend('bare')$$, 'an empty catalog gives nothing');
+INSERT INTO small.bare SELECT i, 'thing' FROM generate_series(1, 5) i;
+SELECT is((SELECT count(*) FROM recommend('bare', bundles => 3) WHERE price IS NULL AND margin IS NULL), 3::bigint,
+          'bare ids are enough for bundles');
+SELECT throws_ok($$SELECT recommend('bare', budget => 5)$$, '55000', NULL, 'a budget needs prices');
+SELECT throws_ok($$SELECT recommend('bare', categories => '{x}')$$, '55000', NULL, 'categories need a category');
+SELECT throws_ok($$SELECT recommend('bare', policy => 'small')$$, '22023', NULL, 'a policy of another catalog');
+
+---- explaining ----
+
+SELECT results_eq(
+    format($$SELECT rank, propensity FROM explain_decision(%s)$$, :id), 'SELECT rank::int, propensity FROM slot ORDER BY rank',
+    'explain_decision gives what was logged');
+SELECT throws_ok($$SELECT explain_decision(12345)$$, '42704', NULL, 'unknown decision');
+
+SELECT * FROM finish();
