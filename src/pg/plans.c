@@ -108,9 +108,12 @@ uint64
 br_pg_execute(const char *sql, int n_arguments, const Oid *types, const Datum *values,
 			  const char *nulls, bool read_only, long limit)
 {
+	MemoryContext caller = CurrentMemoryContext;
 	int result = SPI_execute_plan(find_plan(sql, n_arguments, types, read_only),
 								  unconstify(Datum *, values), nulls, read_only, limit);
 
+	/* SPI leaves its own behind, which lives until SPI_finish: a loop would fill it */
+	MemoryContextSwitchTo(caller);
 	if (result < 0)
 		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
 	return SPI_processed;

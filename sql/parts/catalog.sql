@@ -1,0 +1,249 @@
+-- catalog.sql
+--    Catalogs over the tables people already have: descriptions, and the parent
+--    tables whose children item_<n>, item_state_<n>, ... hold each catalog's
+--    data. Parents stay empty; the keys and indexes are the children's.
+
+CREATE SEQUENCE catalog_number AS int MAXVALUE 4194303;
+COMMENT ON SEQUENCE catalog_number IS 'Numbers of catalogs, never reused; the high bits of decision ids';
+
+CREATE TABLE catalog (
+    catalog int PRIMARY KEY DEFAULT nextval('@extschema@.catalog_number') CHECK (catalog BETWEEN 1 AND 4194303),
+    name text NOT NULL UNIQUE CHECK (name <> ''),
+    items regclass NOT NULL,
+    owner regrole NOT NULL,
+    item_id name NOT NULL,
+    text name[] NOT NULL DEFAULT '{}',
+    price name,
+    cost name,
+    stock name,
+    category name,
+    active name,
+    created_at name,
+    image name,
+    model int REFERENCES stored_model,
+    discount double precision NOT NULL DEFAULT 0 CHECK (discount >= 0 AND discount < 1),
+    CHECK (model IS NULL OR text <> '{}')
+);
+COMMENT ON TABLE catalog IS 'One row per catalog: its source table, who owned that when the catalog was created (and may drop it once the table is gone), the names of its columns there, its model, and the discount on generated bundles';
+
+CREATE SEQUENCE event_source_number AS int;
+COMMENT ON SEQUENCE event_source_number IS 'Numbers of event sources, never reused';
+
+CREATE TABLE event_source (
+    source int PRIMARY KEY DEFAULT nextval('@extschema@.event_source_number'),
+    catalog int NOT NULL REFERENCES catalog ON DELETE CASCADE,
+    events regclass NOT NULL,
+    user_id name,
+    item_id name,
+    bundle_id name,
+    basket_id name,
+    kind name,
+    quantity name,
+    price name,
+    occurred_at name,
+    UNIQUE (catalog, events),
+    CHECK (item_id IS NOT NULL OR bundle_id IS NOT NULL)
+);
+COMMENT ON TABLE event_source IS 'One row per table of purchases or other events that feeds a catalog, with the names of its columns';
+
+CREATE TABLE catalog_state (
+    catalog int PRIMARY KEY REFERENCES catalog ON DELETE CASCADE,
+    fold int NOT NULL DEFAULT 0,
+    baskets bigint NOT NULL DEFAULT 0 CHECK (baskets >= 0),
+    max_basket_items int,
+    typical_price double precision,
+    refreshed_at timestamptz
+);
+COMMENT ON TABLE catalog_state IS 'What refresh knows of a catalog as a whole: number of the last fold, baskets counted, the largest basket whose pairs were counted, median price of an active item';
+
+CREATE TABLE item (
+    catalog int NOT NULL,
+    item int NOT NULL,
+    item_id text COLLATE "C" NOT NULL,
+    category text,
+    created_at timestamptz,
+    text_hash bytea,
+    pending_text text,
+    embedding embedding,
+    model int,
+    precision_class text
+);
+COMMENT ON TABLE item IS 'Items of all catalogs: dense number, id, category, and the embedding of the text whose SHA-256 is text_hash; pending_text waits for refresh to embed it';
+
+CREATE TABLE item_state (
+    catalog int NOT NULL,
+    item int NOT NULL,
+    price double precision,
+    cost double precision,
+    stock double precision,
+    active boolean NOT NULL
+) WITH (fillfactor = 70);
+COMMENT ON TABLE item_state IS 'What changes with every sale: price, cost, stock, and whether an item may be offered; an item that is no longer in its source has no row';
+
+CREATE TABLE item_count (
+    catalog int NOT NULL,
+    item int NOT NULL,
+    baskets bigint NOT NULL
+);
+COMMENT ON TABLE item_count IS 'Baskets that hold an item, as of the last refresh';
+
+CREATE TABLE item_pair (
+    catalog int NOT NULL,
+    item int NOT NULL,
+    other int NOT NULL,
+    together bigint NOT NULL
+);
+COMMENT ON TABLE item_pair IS 'Baskets that hold both of two items, as of the last refresh; each pair stands there in both directions';
+
+CREATE TABLE item_neighbour (
+    catalog int NOT NULL,
+    item int NOT NULL,
+    neighbours int[] NOT NULL,
+    similarity real[] NOT NULL
+);
+COMMENT ON TABLE item_neighbour IS 'Nearest items by embedding, nearest first, with their cosine similarity';
+
+CREATE TABLE event (
+    catalog int NOT NULL,
+    event bigint NOT NULL,
+    source int NOT NULL,
+    user_id text COLLATE "C",
+    item_id text COLLATE "C" NOT NULL,
+    basket_id text COLLATE "C",
+    kind text NOT NULL DEFAULT 'purchase',
+    quantity double precision NOT NULL DEFAULT 1,
+    price double precision,
+    occurred_at timestamptz NOT NULL,
+    weight smallint NOT NULL DEFAULT 1 CHECK (weight IN (-1, 1)),
+    fold int
+);
+COMMENT ON TABLE event IS 'Events as the triggers appended them; weight -1 takes a deleted source row back; fold is the refresh that counted the row, NULL until then';
+
+CREATE SEQUENCE event_number;
+COMMENT ON SEQUENCE event_number IS 'Numbers of events in all catalogs';
+
+CREATE SEQUENCE rejected_number;
+COMMENT ON SEQUENCE rejected_number IS 'Numbers of rejected rows';
+
+CREATE TABLE rejected (
+    rejected bigint PRIMARY KEY DEFAULT nextval('@extschema@.rejected_number'),
+    catalog int NOT NULL REFERENCES catalog ON DELETE CASCADE,
+    origin regclass NOT NULL,
+    row_id text COLLATE "C",
+    reason text NOT NULL,
+    noticed_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX rejected_row_id ON rejected (catalog, origin, row_id);
+COMMENT ON TABLE rejected IS 'Source rows that a catalog could not take, with the reason';
+
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.catalog_number', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.event_source_number', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.event_number', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.rejected_number', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.catalog', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.event_source', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.catalog_state', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.item', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.item_state', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.item_count', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.item_pair', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.item_neighbour', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.event', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.rejected', '');
+REVOKE ALL ON SEQUENCE catalog_number, event_source_number, event_number, rejected_number FROM PUBLIC;
+REVOKE ALL ON TABLE catalog, event_source, catalog_state, item, item_state, item_count, item_pair, item_neighbour, event, rejected FROM PUBLIC;
+
+CREATE FUNCTION items_changed() RETURNS trigger
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'br_items_changed';
+COMMENT ON FUNCTION items_changed() IS 'Trigger that carries changed rows of a source into its catalog; create_catalog attaches it';
+
+CREATE FUNCTION events_changed() RETURNS trigger
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'br_events_changed';
+COMMENT ON FUNCTION events_changed() IS 'Trigger that appends changed rows of an event source to its catalog''s log; add_event_source attaches it';
+
+CREATE FUNCTION create_catalog(name text, items regclass, item_id name, text name[] DEFAULT '{}',
+                               price name DEFAULT NULL, cost name DEFAULT NULL, stock name DEFAULT NULL,
+                               category name DEFAULT NULL, active name DEFAULT NULL,
+                               created_at name DEFAULT NULL, image name DEFAULT NULL,
+                               model text DEFAULT NULL, discount double precision DEFAULT 0)
+RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'br_create_catalog';
+COMMENT ON FUNCTION create_catalog(text, regclass, name, name[], name, name, name, name, name, name, name, text, double precision) IS
+'Makes a catalog over a plain table of the caller''s and keeps it up to date by triggers. Arguments after items name columns; NULL means there is none. text: columns whose text is embedded, joined by blanks; price and cost in one currency, stock in units, NULL in a row meaning unknown; active: NULL in a row means true. model NULL: the default model where there is text. discount: fraction taken off generated bundles, in [0, 1), NULL as 0. An error where name, items or item_id is NULL';
+
+CREATE FUNCTION add_event_source(catalog text, events regclass, user_id name DEFAULT NULL,
+                                 item_id name DEFAULT NULL, bundle_id name DEFAULT NULL,
+                                 basket_id name DEFAULT NULL, kind name DEFAULT NULL,
+                                 quantity name DEFAULT NULL, price name DEFAULT NULL,
+                                 occurred_at name DEFAULT NULL)
+RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'br_add_event_source';
+COMMENT ON FUNCTION add_event_source(text, regclass, name, name, name, name, name, name, name, name) IS
+'Feeds a catalog from a plain table of purchases or other events, one row per item, now and by triggers. Arguments after events name columns; NULL means there is none, but item_id is needed and bundle_id is not supported. kind NULL, or NULL in a row: purchase, the only kind that counts baskets and pairs. Without basket_id each purchase is a basket of its own; without occurred_at events happened when they were written. An error where catalog or events is NULL';
+
+CREATE FUNCTION refresh(catalog text) RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'br_refresh';
+COMMENT ON FUNCTION refresh(text) IS
+'Counts the events that came since the last refresh, embeds new and changed texts, and brings stored neighbours up to date; all or nothing. For the catalog''s owner. An error where catalog is NULL';
+
+CREATE FUNCTION drop_catalog(name text) RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'br_drop_catalog';
+COMMENT ON FUNCTION drop_catalog(text) IS
+'Drops a catalog with its tables, triggers, policies, decisions and feedback; its source stays. For the catalog''s owner. An error where name is NULL';
+
+CREATE VIEW catalog_coverage WITH (security_barrier) AS
+SELECT c.name AS catalog,
+       coalesce(i.items, 0) AS items,
+       coalesce(i.active, 0) AS active,
+       coalesce(i.embedded, 0) AS embedded,
+       coalesce(i.pending, 0) AS pending,
+       coalesce(r.rejected, 0) AS rejected,
+       coalesce(e.events, 0) AS events,
+       coalesce(e.unfolded, 0) AS unfolded,
+       s.baskets,
+       coalesce(p.pairs, 0) AS pairs,
+       s.refreshed_at
+FROM @extschema@.catalog c
+JOIN @extschema@.catalog_state s USING (catalog)
+LEFT JOIN (SELECT catalog, count(*) AS items, count(*) FILTER (WHERE active) AS active,
+                  count(embedding) AS embedded, count(pending_text) AS pending
+           FROM @extschema@.item JOIN @extschema@.item_state USING (catalog, item)
+           GROUP BY catalog) i USING (catalog)
+LEFT JOIN (SELECT catalog, count(*) AS rejected FROM @extschema@.rejected GROUP BY catalog) r USING (catalog)
+LEFT JOIN (SELECT catalog, sum(weight)::bigint AS events, count(*) FILTER (WHERE fold IS NULL) AS unfolded
+           FROM @extschema@.event GROUP BY catalog) e USING (catalog)
+LEFT JOIN (SELECT catalog, count(*) / 2 AS pairs FROM @extschema@.item_pair GROUP BY catalog) p USING (catalog)
+WHERE pg_catalog.has_table_privilege(c.items, 'SELECT') OR pg_catalog.pg_has_role(c.owner, 'USAGE');
+COMMENT ON VIEW catalog_coverage IS 'How complete and how fresh each catalog is, for those whose source the current user may SELECT from';
+COMMENT ON COLUMN catalog_coverage.catalog IS 'Name of the catalog';
+COMMENT ON COLUMN catalog_coverage.items IS 'Items that the source holds now';
+COMMENT ON COLUMN catalog_coverage.active IS 'Those of them that may be offered';
+COMMENT ON COLUMN catalog_coverage.embedded IS 'Those of them that have an embedding, perhaps of an older text';
+COMMENT ON COLUMN catalog_coverage.pending IS 'Those of them whose text waits for refresh';
+COMMENT ON COLUMN catalog_coverage.rejected IS 'Rows set aside, as rejected_row lists them';
+COMMENT ON COLUMN catalog_coverage.events IS 'Rows that the event sources hold now';
+COMMENT ON COLUMN catalog_coverage.unfolded IS 'Changes of event rows that no refresh has counted yet: new ones, or of items that are not known';
+COMMENT ON COLUMN catalog_coverage.baskets IS 'Baskets counted, as of the last refresh';
+COMMENT ON COLUMN catalog_coverage.pairs IS 'Pairs of items bought together at least once, as of the last refresh';
+COMMENT ON COLUMN catalog_coverage.refreshed_at IS 'When the last refresh began; NULL: never';
+GRANT SELECT ON catalog_coverage TO PUBLIC;
+
+CREATE VIEW rejected_row WITH (security_barrier) AS
+SELECT c.name AS catalog, r.origin, r.row_id, r.reason, r.noticed_at
+FROM @extschema@.rejected r JOIN @extschema@.catalog c USING (catalog)
+WHERE pg_catalog.has_table_privilege(c.items, 'SELECT')
+  AND pg_catalog.has_table_privilege(r.origin, 'SELECT')
+  AND NOT pg_catalog.row_security_active(r.origin);
+COMMENT ON VIEW rejected_row IS 'Rows that a catalog could not take, for those whose source the current user may SELECT from, unless row-level security limits what he sees there';
+COMMENT ON COLUMN rejected_row.catalog IS 'Name of the catalog';
+COMMENT ON COLUMN rejected_row.origin IS 'The source the row stands in';
+COMMENT ON COLUMN rejected_row.row_id IS 'Item id of the row; NULL where it has none';
+COMMENT ON COLUMN rejected_row.reason IS 'What is wrong with it';
+COMMENT ON COLUMN rejected_row.noticed_at IS 'When it was set aside';
+GRANT SELECT ON rejected_row TO PUBLIC;

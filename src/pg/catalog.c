@@ -1,0 +1,336 @@
+/*
+ * catalog.c
+ *	  Catalogs as the rest of src/pg sees them: their description, and whether
+ *	  the caller may read them and their items.
+ *
+ * A catalog is owned by whoever owns its source table now, and may be read by
+ * whoever may SELECT from it. Where row-level security applies to the caller,
+ * the source itself is asked, as the caller, which items are visible.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/htup_details.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/lsyscache.h"
+#include "utils/rls.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+#include "pg/catalog_int.h"
+
+#define CATALOG_COLUMNS                                                                        \
+	"SELECT c.catalog, c.name, c.items::pg_catalog.oid, c.item_id, c.text::pg_catalog.text[]," \
+	" c.price, c.cost, c.stock, c.category, c.active, c.created_at, c.model, c.discount,"      \
+	" s.fold, s.baskets, s.typical_price"                                                      \
+	" FROM bundle_rec.catalog c JOIN bundle_rec.catalog_state s USING (catalog) WHERE "
+
+char *
+br_pg_catalog_sql(const char *pattern, int32 number)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	for (const char *c = pattern; *c != '\0'; c++)
+	{
+		if (*c == '@')
+			appendStringInfo(&sql, "%d", number);
+		else
+			appendStringInfoChar(&sql, *c);
+	}
+	return sql.data;
+}
+
+void
+br_pg_prefer_generic_plans(void)
+{
+	(void) set_config_option("plan_cache_mode", "force_generic_plan", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+static Datum
+column(int number, bool *is_null)
+{
+	return br_pg_column(0, number, is_null);
+}
+
+/* the catalog in the only row of the SPI result */
+static BrPgCatalog *
+read_catalog(void)
+{
+	BrPgCatalog *catalog = palloc0(sizeof(BrPgCatalog));
+	Datum value;
+	bool is_null;
+
+	catalog->number = DatumGetInt32(column(1, &is_null));
+	catalog->name = br_pg_column_text(0, 2);
+	catalog->items = DatumGetObjectId(column(3, &is_null));
+	catalog->item_id = br_pg_column_text(0, 4);
+	catalog->text =
+		br_pg_text_array(DatumGetArrayTypeP(column(5, &is_null)), "text", &catalog->n_text);
+	catalog->price = br_pg_column_text(0, 6);
+	catalog->cost = br_pg_column_text(0, 7);
+	catalog->stock = br_pg_column_text(0, 8);
+	catalog->category = br_pg_column_text(0, 9);
+	catalog->active = br_pg_column_text(0, 10);
+	catalog->created_at = br_pg_column_text(0, 11);
+	value = column(12, &is_null);
+	catalog->model = is_null ? 0 : DatumGetInt32(value);
+	catalog->discount = DatumGetFloat8(column(13, &is_null));
+	catalog->fold = DatumGetInt32(column(14, &is_null));
+	catalog->baskets = DatumGetInt64(column(15, &is_null));
+	value = column(16, &is_null);
+	catalog->typical_price = is_null ? NAN : DatumGetFloat8(value);
+	return catalog;
+}
+
+/* sets the owner; false where the source is gone */
+static bool
+find_owner(BrPgCatalog *catalog)
+{
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(catalog->items));
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	catalog->owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return true;
+}
+
+BrPgCatalog *
+br_pg_catalog_open(const char *name)
+{
+	static const Oid types[] = {TEXTOID};
+	Datum values[] = {CStringGetTextDatum(name)};
+	BrPgCatalog *catalog;
+	BrPgRights rights;
+	uint64 found;
+
+	br_pg_enter_owner(&rights);
+	found = br_pg_execute(CATALOG_COLUMNS "c.name = $1", 1, types, values, NULL, true, 1);
+	br_pg_leave(&rights);
+	if (found == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("there is no catalog \"%s\"", name),
+				 errhint("The view bundle_rec.catalog_coverage lists catalogs; create_catalog"
+						 " makes one.")));
+	catalog = read_catalog();
+	SPI_freetuptable(SPI_tuptable);
+	if (!find_owner(catalog))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the source table of catalog \"%s\" was dropped", name),
+				 errhint("Drop the catalog with drop_catalog('%s').", name)));
+	return catalog;
+}
+
+BrPgCatalog *
+br_pg_catalog_find(int32 number)
+{
+	static const Oid types[] = {INT4OID};
+	Datum values[] = {Int32GetDatum(number)};
+	BrPgCatalog *catalog = NULL;
+	BrPgRights rights;
+	uint64 found;
+
+	/* not under the active snapshot: a trigger must see what its own transaction wrote */
+	br_pg_enter_owner(&rights);
+	found = br_pg_execute(CATALOG_COLUMNS "c.catalog = $1", 1, types, values, NULL, false, 1);
+	br_pg_leave(&rights);
+	if (found > 0)
+		catalog = read_catalog();
+	SPI_freetuptable(SPI_tuptable);
+	return catalog != NULL && find_owner(catalog) ? catalog : NULL;
+}
+
+void
+br_pg_catalog_require_reader(const BrPgCatalog *catalog)
+{
+	if (pg_class_aclcheck(catalog->items, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for catalog \"%s\"", catalog->name),
+				 errhint("Reading a catalog needs SELECT on its source table.")));
+}
+
+void
+br_pg_catalog_require_owner(const BrPgCatalog *catalog)
+{
+	if (!pg_class_ownercheck(catalog->items, GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of catalog \"%s\"", catalog->name),
+				 errhint("The owner of a catalog is the owner of its source table.")));
+}
+
+bool
+br_pg_catalog_has_row_security(const BrPgCatalog *catalog)
+{
+	return check_enable_rls(catalog->items, InvalidOid, true) == RLS_ENABLED;
+}
+
+/* ---- what the caller can see ---- */
+
+/* type and equality operator of the source's id column */
+typedef struct IdColumn
+{
+	Oid type; /* as the column has it, perhaps a domain */
+	char *array_type;
+	char *equals; /* schema-qualified */
+	FmgrInfo input;
+	Oid io_parameter;
+} IdColumn;
+
+static void
+find_id_column(const BrPgCatalog *catalog, IdColumn *id)
+{
+	AttrNumber number = get_attnum(catalog->items, catalog->item_id);
+	Oid base, input, operator;
+	HeapTuple tuple;
+	Form_pg_operator form;
+
+	if (number == InvalidAttrNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("the source of catalog \"%s\" has no column \"%s\" any more", catalog->name,
+						catalog->item_id)));
+	base = getBaseType(get_atttype(catalog->items, number));
+	id->type = base;
+	id->array_type = format_type_extended(get_array_type(base), -1, FORMAT_TYPE_FORCE_QUALIFY);
+	getTypeInputInfo(base, &input, &id->io_parameter);
+	fmgr_info(input, &id->input);
+
+	operator= lookup_type_cache(base, TYPECACHE_EQ_OPR)->eq_opr;
+	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("type %s of column \"%s\" has no equality", format_type_be(base),
+						catalog->item_id)));
+	form = (Form_pg_operator) GETSTRUCT(tuple);
+	id->equals =
+		psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(form->oprnamespace)),
+				 NameStr(form->oprname));
+	ReleaseSysCache(tuple);
+}
+
+static Datum
+id_array(IdColumn *id, char **item_ids, int n)
+{
+	Datum *values = palloc(sizeof(Datum) * n);
+
+	for (int i = 0; i < n; i++)
+		values[i] = InputFunctionCall(&id->input, item_ids[i], id->io_parameter, -1);
+	return br_pg_array(values, NULL, n, id->type);
+}
+
+typedef struct VisibleId
+{
+	const char *id;
+	int first; /* index of its first mention, the next ones follow in `next` */
+} VisibleId;
+
+static uint32
+hash_id(const void *key, Size size)
+{
+	const char *id = *(const char *const *) key;
+
+	return hash_bytes((const unsigned char *) id, (int) strlen(id));
+}
+
+static int
+compare_id(const void *left, const void *right, Size size)
+{
+	return strcmp(*(const char *const *) left, *(const char *const *) right);
+}
+
+static HTAB *
+index_ids(char **item_ids, int n, int *next)
+{
+	HASHCTL control = {.keysize = sizeof(char *),
+					   .entrysize = sizeof(VisibleId),
+					   .hash = hash_id,
+					   .match = compare_id,
+					   .hcxt = CurrentMemoryContext};
+	HTAB *table = hash_create("item ids", Max(n, 16), &control,
+							  HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+
+	for (int i = 0; i < n; i++)
+	{
+		bool found;
+		VisibleId *entry = hash_search(table, &item_ids[i], HASH_ENTER, &found);
+
+		next[i] = found ? entry->first : -1;
+		entry->first = i;
+	}
+	return table;
+}
+
+/* runs the query with the caller's rights; rows are in the SPI result */
+static uint64
+select_visible(const BrPgCatalog *catalog, const char *sql, Datum ids, Oid array_type)
+{
+	Datum values[] = {ids};
+	Oid types[] = {array_type};
+	int guc_level = NewGUCNestLevel();
+	uint64 found;
+	Oid user;
+	int security;
+
+	/*
+	 * Unlike br_pg_enter_role this keeps the caller's search_path: a policy's
+	 * functions are the caller's business and may need it, and our own query
+	 * names everything with its schema.
+	 */
+	GetUserIdAndSecContext(&user, &security);
+	SetUserIdAndSecContext(user, security | SECURITY_RESTRICTED_OPERATION);
+	found = br_pg_execute(sql, 1, types, values, NULL, true, 0);
+	SetUserIdAndSecContext(user, security);
+	AtEOXact_GUC(false, guc_level);
+	return found;
+}
+
+void
+br_pg_catalog_visible(const BrPgCatalog *catalog, char **item_ids, int n, bool *visible)
+{
+	IdColumn id;
+	int *next = palloc(sizeof(int) * Max(n, 1));
+	HTAB *index = index_ids(item_ids, n, next);
+	const char *id_name = quote_identifier(catalog->item_id);
+	uint64 found;
+
+	if (n <= 0)
+		return;
+	memset(visible, 0, sizeof(bool) * (Size) n);
+	find_id_column(catalog, &id);
+	found =
+		select_visible(catalog,
+					   psprintf("SELECT s.%s FROM ONLY %s.%s s WHERE s.%s %s ANY ($1::%s)", id_name,
+								quote_identifier(
+									get_namespace_name(get_rel_namespace(catalog->items))),
+								quote_identifier(get_rel_name(catalog->items)), id_name, id.equals,
+								id.array_type),
+					   id_array(&id, item_ids, n), get_array_type(id.type));
+	for (uint64 row = 0; row < found; row++)
+	{
+		char *seen = br_pg_column_text(row, 1);
+		VisibleId *entry;
+
+		if (id.type == BPCHAROID)
+			seen[bpchartruelen(seen, (int) strlen(seen))] = '\0';
+		entry = hash_search(index, &seen, HASH_FIND, NULL);
+		for (int i = entry == NULL ? -1 : entry->first; i >= 0; i = next[i])
+			visible[i] = true;
+	}
+	SPI_freetuptable(SPI_tuptable);
+	hash_destroy(index);
+}

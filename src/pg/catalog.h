@@ -1,0 +1,74 @@
+/*
+ * catalog.h
+ *	  Catalogs as the rest of src/pg sees them: a description by name, and the
+ *	  two questions every answer asks: which items does this id name, and which
+ *	  of these may the caller see.
+ */
+#ifndef BR_CATALOG_H
+#define BR_CATALOG_H
+
+#include "pg/br_pg.h"
+
+typedef struct BrPgCatalog
+{
+	int32 number; /* the n of item_<n> */
+	char *name;
+	Oid items;	   /* the source table; may be gone: see br_pg_catalog_open */
+	Oid owner;	   /* of the source table, and so of the catalog */
+	char *item_id; /* columns of the source; NULL where the catalog has none */
+	int n_text;
+	char **text;
+	char *price;
+	char *cost;
+	char *stock;
+	char *category;
+	char *active;
+	char *created_at;
+	int32 model; /* 0: none */
+	double discount;
+	/* from catalog_state */
+	int32 fold;
+	int64 baskets;
+	double typical_price; /* NaN: unknown */
+} BrPgCatalog;
+
+/*
+ * The catalog's description in the current memory context. SPI must be
+ * connected. Raises 42704 with a hint where there is no such catalog, and
+ * 42P01 where its source table was dropped.
+ */
+extern BrPgCatalog *br_pg_catalog_open(const char *name);
+
+/*
+ * The same by number, as policies, decisions and triggers know it; NULL where
+ * there is none, or its source is gone. Sees what the transaction itself wrote.
+ */
+extern BrPgCatalog *br_pg_catalog_find(int32 number);
+
+/* Raises 42501 unless the current user may SELECT from the catalog's source. */
+extern void br_pg_catalog_require_reader(const BrPgCatalog *catalog);
+
+/* Raises 42501 unless the current user has the rights of the source's owner. */
+extern void br_pg_catalog_require_owner(const BrPgCatalog *catalog);
+
+/*
+ * Whether answers must be filtered through the source as the caller: row-level
+ * security applies to the caller there.
+ */
+extern bool br_pg_catalog_has_row_security(const BrPgCatalog *catalog);
+
+/*
+ * Keeps of the n item ids those whose source rows the caller can see, by
+ * querying the source as the caller under the active snapshot; visible[i] is
+ * set for each. SPI must be connected.
+ */
+extern void br_pg_catalog_visible(const BrPgCatalog *catalog, char **item_ids, int n,
+								  bool *visible);
+
+/*
+ * A statement over the tables of one catalog: every @ in pattern becomes its
+ * number, so that "item_@" names item_<n>. palloc'd.
+ */
+extern char *br_pg_catalog_sql(const char *pattern, int32 number);
+
+#endif /* BR_CATALOG_H */

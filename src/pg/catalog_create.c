@@ -1,0 +1,442 @@
+/*
+ * catalog_create.c
+ *	  Catalogs and event sources come and go.
+ *
+ * A catalog's data stand in tables of its own, item_<n>, event_<n> and so on,
+ * which inherit from the extension's empty parents. They are no members of the
+ * extension: a dump carries them as tables, with their rows, keys and rights.
+ * Tables, triggers, first rows and policy appear in one transaction.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/table.h"
+#include "catalog/catalog.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "pg/catalog_create.h"
+#include "pg/catalog_int.h"
+#include "pg/model.h"
+#include "pg/policy.h"
+
+/* What is put into a child besides what it inherits; @ is the catalog's number. */
+static const struct
+{
+	const char *parent;
+	const char *constraints;
+	const char *fill;
+	const char *more; /* statements, or NULL */
+} children[] = {
+	{"item", "PRIMARY KEY (item), UNIQUE (item_id)", "100",
+	 "CREATE SEQUENCE bundle_rec.item_@_number AS int OWNED BY bundle_rec.item_@.item;"
+	 " ALTER TABLE bundle_rec.item_@ ALTER item"
+	 " SET DEFAULT pg_catalog.nextval('bundle_rec.item_@_number');"
+	 " CREATE INDEX ON bundle_rec.item_@ (category);"
+	 " CREATE INDEX ON bundle_rec.item_@ (text_hash);"
+	 " CREATE INDEX ON bundle_rec.item_@ (item) WHERE pending_text IS NOT NULL"},
+	{"item_state", "PRIMARY KEY (item)", "70", NULL},
+	{"item_count", "PRIMARY KEY (item)", "90",
+	 "CREATE INDEX ON bundle_rec.item_count_@ (baskets DESC, item)"},
+	{"item_pair", "PRIMARY KEY (item, other)", "90",
+	 "CREATE INDEX ON bundle_rec.item_pair_@ (item, together DESC, other)"},
+	{"item_neighbour", "PRIMARY KEY (item)", "100", NULL},
+	{"event", "PRIMARY KEY (event)", "100",
+	 "ALTER TABLE bundle_rec.event_@ ALTER event"
+	 " SET DEFAULT pg_catalog.nextval('bundle_rec.event_number');"
+	 " CREATE INDEX ON bundle_rec.event_@ (user_id, occurred_at DESC);"
+	 " CREATE INDEX ON bundle_rec.event_@ (source, basket_id);"
+	 " CREATE INDEX ON bundle_rec.event_@ (event) WHERE fold IS NULL"},
+	{"decision", "PRIMARY KEY (decision_id)", "100", NULL},
+	{"feedback", "PRIMARY KEY (decision_id, event_id)", "100", NULL},
+};
+
+/* several statements, run once: not worth a kept plan */
+static void
+run(const char *sql)
+{
+	int result = SPI_execute(sql, false, 0);
+
+	if (result < 0)
+		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
+}
+
+static const char *
+qualified_name(Oid relation)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)),
+									  get_rel_name(relation));
+}
+
+/* ---- sources ---- */
+
+static void
+refuse_source(const char *name, const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("\"%s\" cannot be a source: it is %s", name, what),
+			 errhint("Sources are plain tables; partitioned tables, partitions, inheritance,"
+					 " views and foreign tables are not supported.")));
+}
+
+/*
+ * Opens a source that the caller owns, locked against writers until the end of
+ * the transaction, so that none slips between triggers and first load.
+ */
+static Relation
+open_source(Oid oid)
+{
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(oid));
+	Form_pg_class class;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE), errmsg("there is no table with OID %u", oid)));
+	class = (Form_pg_class) GETSTRUCT(tuple);
+	if (class->relkind != RELKIND_RELATION)
+		refuse_source(NameStr(class->relname),
+					  class->relkind == RELKIND_PARTITIONED_TABLE	? "partitioned"
+						  : class->relkind == RELKIND_FOREIGN_TABLE ? "a foreign table"
+						  : class->relkind == RELKIND_VIEW || class->relkind == RELKIND_MATVIEW
+						  ? "a view"
+						  : "no table");
+	if (class->relpersistence == RELPERSISTENCE_TEMP)
+		refuse_source(NameStr(class->relname), "temporary");
+	if (IsSystemClass(oid, class))
+		refuse_source(NameStr(class->relname), "a system catalog");
+	if (!pg_class_ownercheck(oid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, NameStr(class->relname));
+	ReleaseSysCache(tuple);
+
+	LockRelationOid(oid, ShareRowExclusiveLock);
+	if (has_superclass(oid))
+		refuse_source(get_rel_name(oid), "a partition, or inherits from another table");
+	if (find_inheritance_children(oid, NoLock) != NIL)
+		refuse_source(get_rel_name(oid), "inherited by other tables");
+	return table_open(oid, NoLock);
+}
+
+/* bundle_rec_<prefix><number>_insert and so on */
+static void
+create_triggers(Relation source, const char *prefix, int32 number, const char *function)
+{
+	static const char *const events[][3] =
+		{{"insert", "INSERT", " REFERENCING NEW TABLE AS bundle_rec_new"},
+		 {"update", "UPDATE",
+		  " REFERENCING OLD TABLE AS bundle_rec_old NEW TABLE AS bundle_rec_new"},
+		 {"delete", "DELETE", " REFERENCING OLD TABLE AS bundle_rec_old"},
+		 {"truncate", "TRUNCATE", ""}};
+	BrPgRights rights;
+
+	br_pg_enter_role(&rights, source->rd_rel->relowner);
+	for (int i = 0; i < lengthof(events); i++)
+		run(psprintf("CREATE TRIGGER bundle_rec_%s%d_%s AFTER %s ON %s%s"
+					 " FOR EACH STATEMENT EXECUTE FUNCTION bundle_rec.%s('%d')",
+					 prefix, number, events[i][0], events[i][1],
+					 qualified_name(RelationGetRelid(source)), events[i][2], function, number));
+	br_pg_leave(&rights);
+}
+
+static void
+drop_triggers(Oid source, const char *prefix, int32 number)
+{
+	static const char *const events[] = {"insert", "update", "delete", "truncate"};
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(source));
+	BrPgRights rights;
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	br_pg_enter_role(&rights, ((Form_pg_class) GETSTRUCT(tuple))->relowner);
+	ReleaseSysCache(tuple);
+	for (int i = 0; i < lengthof(events); i++)
+		run(psprintf("DROP TRIGGER IF EXISTS bundle_rec_%s%d_%s ON %s", prefix, number, events[i],
+					 qualified_name(source)));
+	br_pg_leave(&rights);
+}
+
+/* ---- create_catalog ---- */
+
+static void
+refuse_taken_name(const char *name)
+{
+	static const Oid types[] = {TEXTOID};
+	Datum values[] = {CStringGetTextDatum(name)};
+
+	if (br_pg_execute("SELECT 1 FROM bundle_rec.catalog WHERE name = $1", 1, types, values, NULL,
+					  false, 1) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("catalog \"%s\" already exists", name),
+				 errhint("Choose another name, or drop it with drop_catalog('%s').", name)));
+}
+
+static void
+set_name(Datum *values, char *nulls, int i, const char *name)
+{
+	nulls[i] = name == NULL ? 'n' : ' ';
+	if (name != NULL)
+		values[i] = DirectFunctionCall1(namein, CStringGetDatum(name));
+}
+
+static Datum
+name_array(char **names, int n)
+{
+	Datum *values = palloc(sizeof(Datum) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		values[i] = DirectFunctionCall1(namein, CStringGetDatum(names[i]));
+	return br_pg_array(values, NULL, n, NAMEOID);
+}
+
+/* the catalog's row; returns its number */
+static int32
+insert_catalog(const BrPgCatalog *catalog, const char *image)
+{
+	static const Oid types[] = {TEXTOID, OIDOID,  NAMEOID,	 NAMEARRAYOID, NAMEOID,
+								NAMEOID, NAMEOID, NAMEOID,	 NAMEOID,	   NAMEOID,
+								NAMEOID, INT4OID, FLOAT8OID, OIDOID};
+	const char *optional[] =
+		{catalog->price,  catalog->cost,	   catalog->stock, catalog->category,
+		 catalog->active, catalog->created_at, image};
+	Datum values[14] = {0};
+	char nulls[15] = "              ";
+	Datum state[1];
+	bool is_null;
+	int32 number;
+
+	values[0] = CStringGetTextDatum(catalog->name);
+	values[1] = ObjectIdGetDatum(catalog->items);
+	set_name(values, nulls, 2, catalog->item_id);
+	values[3] = name_array(catalog->text, catalog->n_text);
+	for (int i = 0; i < lengthof(optional); i++)
+		set_name(values, nulls, 4 + i, optional[i]);
+	values[11] = Int32GetDatum(catalog->model);
+	nulls[11] = catalog->model == 0 ? 'n' : ' ';
+	values[12] = Float8GetDatum(catalog->discount);
+	values[13] = ObjectIdGetDatum(catalog->owner);
+	br_pg_execute("INSERT INTO bundle_rec.catalog (name, items, item_id, text, price, cost, stock,"
+				  " category, active, created_at, image, model, discount, owner)"
+				  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+				  " RETURNING catalog",
+				  lengthof(types), types, values, nulls, false, 0);
+	number = DatumGetInt32(br_pg_column(0, 1, &is_null));
+	state[0] = Int32GetDatum(number);
+	br_pg_execute("INSERT INTO bundle_rec.catalog_state (catalog) VALUES ($1)", 1, &types[11],
+				  state, NULL, false, 0);
+	return number;
+}
+
+static void
+create_children(int32 number, Oid owner)
+{
+	const char *reader = quote_identifier(GetUserNameFromId(owner, false));
+
+	for (int i = 0; i < lengthof(children); i++)
+	{
+		const char *child = psprintf("bundle_rec.%s_%d", children[i].parent, number);
+
+		run(psprintf("CREATE TABLE %s (CHECK (catalog = %d), %s) INHERITS (bundle_rec.%s)"
+					 " WITH (fillfactor = %s);"
+					 " ALTER TABLE %s ALTER catalog SET DEFAULT %d;"
+					 " GRANT SELECT%s ON %s TO %s WITH GRANT OPTION",
+					 child, number, children[i].constraints, children[i].parent, children[i].fill,
+					 child, number,
+					 strcmp(children[i].parent, "decision") == 0 ||
+							 strcmp(children[i].parent, "feedback") == 0
+						 ? ", INSERT"
+						 : "",
+					 child, reader));
+		if (children[i].more != NULL)
+			run(br_pg_catalog_sql(children[i].more, number));
+	}
+}
+
+void
+br_pg_catalog_create(BrPgCatalog *catalog, const char *image, const char *model)
+{
+	Relation source = open_source(catalog->items);
+	BrPgColumn column;
+	BrPgRights rights;
+
+	catalog->owner = source->rd_rel->relowner;
+	(void) br_pg_items_open(catalog, source, NULL);
+	(void) br_pg_column_find(source, image, BR_PG_COLUMN_ANY, &column, NULL);
+	if (catalog->n_text > 0)
+		catalog->model = br_pg_model_number(model);
+	else if (model != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("model \"%s\" has no text to read", model),
+				 errhint("Name the text columns too, or no model.")));
+
+	br_pg_enter_owner(&rights);
+	refuse_taken_name(catalog->name);
+	catalog->number = insert_catalog(catalog, image);
+	create_children(catalog->number, catalog->owner);
+	br_pg_leave(&rights);
+
+	create_triggers(source, "", catalog->number, "items_changed");
+	br_pg_load_items(catalog, source);
+
+	br_pg_enter_owner(&rights);
+	br_pg_policy_create_default(catalog->number, catalog->name);
+	run(br_pg_catalog_sql("ANALYZE bundle_rec.item_@, bundle_rec.item_state_@", catalog->number));
+	br_pg_leave(&rights);
+	table_close(source, NoLock);
+}
+
+/* ---- add_event_source ---- */
+
+static void
+refuse_known_source(const BrPgCatalog *catalog, Oid events)
+{
+	static const Oid types[] = {INT4OID, OIDOID};
+	Datum values[] = {Int32GetDatum(catalog->number), ObjectIdGetDatum(events)};
+
+	if (br_pg_execute("SELECT 1 FROM bundle_rec.event_source WHERE catalog = $1 AND events = $2", 2,
+					  types, values, NULL, false, 1) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("table \"%s\" is already an event source of catalog \"%s\"",
+						get_rel_name(events), catalog->name)));
+}
+
+void
+br_pg_catalog_add_events(const BrPgCatalog *catalog, Oid events,
+						 char *const columns[BR_PG_EVENT_COLUMNS])
+{
+	static const Oid types[] = {INT4OID, OIDOID,  NAMEOID, NAMEOID, NAMEOID,
+								NAMEOID, NAMEOID, NAMEOID, NAMEOID};
+	Relation source;
+	Datum values[9] = {0};
+	char nulls[10] = "         ";
+	BrPgRights rights;
+	bool is_null;
+	int32 number;
+
+	br_pg_catalog_require_owner(catalog);
+	source = open_source(events);
+	values[0] = Int32GetDatum(catalog->number);
+	values[1] = ObjectIdGetDatum(events);
+	for (int i = 0; i < BR_PG_EVENT_COLUMNS; i++)
+		set_name(values, nulls, 2 + i, columns[i]);
+
+	br_pg_enter_owner(&rights);
+	refuse_known_source(catalog, events);
+	br_pg_execute("INSERT INTO bundle_rec.event_source (catalog, events, user_id, item_id,"
+				  " basket_id, kind, quantity, price, occurred_at)"
+				  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING source",
+				  lengthof(types), types, values, nulls, false, 0);
+	number = DatumGetInt32(br_pg_column(0, 1, &is_null));
+	br_pg_leave(&rights);
+
+	create_triggers(source, "event_", number, "events_changed");
+	br_pg_load_events(number, source);
+	br_pg_enter_owner(&rights);
+	run(br_pg_catalog_sql("ANALYZE bundle_rec.event_@", catalog->number));
+	br_pg_leave(&rights);
+	table_close(source, NoLock);
+}
+
+/* ---- drop_catalog ---- */
+
+/* the number and source of a catalog that the caller may drop, its source there or not */
+static int32
+find_to_drop(const char *name, Oid *items)
+{
+	static const Oid types[] = {TEXTOID};
+	Datum values[] = {CStringGetTextDatum(name)};
+	BrPgRights rights;
+	uint64 found;
+	bool is_null, may_drop;
+	Oid owner;
+	int32 number;
+
+	br_pg_enter_owner(&rights);
+	found = br_pg_execute("SELECT c.catalog, c.items::pg_catalog.oid, c.owner::pg_catalog.oid"
+						  " FROM bundle_rec.catalog c WHERE c.name = $1",
+						  1, types, values, NULL, false, 1);
+	br_pg_leave(&rights);
+	if (found == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("there is no catalog \"%s\"", name),
+				 errhint("The view bundle_rec.catalog_coverage lists catalogs.")));
+	number = DatumGetInt32(br_pg_column(0, 1, &is_null));
+	*items = DatumGetObjectId(br_pg_column(0, 2, &is_null));
+	owner = DatumGetObjectId(br_pg_column(0, 3, &is_null));
+	may_drop = SearchSysCacheExists1(RELOID, ObjectIdGetDatum(*items))
+		? pg_class_ownercheck(*items, GetUserId())
+		: has_privs_of_role(GetUserId(), owner);
+	if (!may_drop)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of catalog \"%s\"", name),
+				 errhint("The owner of a catalog is the owner of its source table.")));
+	return number;
+}
+
+static void
+drop_event_triggers(int32 number)
+{
+	static const Oid types[] = {INT4OID};
+	Datum values[] = {Int32GetDatum(number)};
+	BrPgRights rights;
+	SPITupleTable *sources;
+
+	br_pg_enter_owner(&rights);
+	br_pg_execute("SELECT source, events::pg_catalog.oid FROM bundle_rec.event_source"
+				  " WHERE catalog = $1 ORDER BY source",
+				  1, types, values, NULL, false, 0);
+	br_pg_leave(&rights);
+	sources = SPI_tuptable;
+	for (uint64 row = 0; row < sources->numvals; row++)
+	{
+		bool is_null;
+		int32 source =
+			DatumGetInt32(SPI_getbinval(sources->vals[row], sources->tupdesc, 1, &is_null));
+		Oid events =
+			DatumGetObjectId(SPI_getbinval(sources->vals[row], sources->tupdesc, 2, &is_null));
+
+		drop_triggers(events, "event_", source);
+	}
+}
+
+void
+br_pg_catalog_drop(const char *name)
+{
+	static const Oid types[] = {INT4OID};
+	Oid items;
+	int32 number = find_to_drop(name, &items);
+	Datum values[] = {Int32GetDatum(number)};
+	BrPgRights rights;
+
+	/* a refresh that runs holds this row; then sources before children, as their writers do */
+	br_pg_enter_owner(&rights);
+	br_pg_execute("SELECT 1 FROM bundle_rec.catalog_state WHERE catalog = $1 FOR UPDATE", 1, types,
+				  values, NULL, false, 0);
+	br_pg_leave(&rights);
+	drop_triggers(items, "", number);
+	drop_event_triggers(number);
+
+	br_pg_enter_owner(&rights);
+	for (int i = 0; i < lengthof(children); i++)
+		run(psprintf("DROP TABLE bundle_rec.%s_%d", children[i].parent, number));
+	br_pg_execute("DELETE FROM bundle_rec.unfolded_decision WHERE policy IN"
+				  " (SELECT policy FROM bundle_rec.policy WHERE catalog = $1)",
+				  1, types, values, NULL, false, 0);
+	br_pg_execute("DELETE FROM bundle_rec.unfolded_feedback WHERE policy IN"
+				  " (SELECT policy FROM bundle_rec.policy WHERE catalog = $1)",
+				  1, types, values, NULL, false, 0);
+	br_pg_execute("DELETE FROM bundle_rec.catalog WHERE catalog = $1", 1, types, values, NULL,
+				  false, 0);
+	br_pg_leave(&rights);
+}

@@ -1,0 +1,31 @@
+/*
+ * catalog_create.h
+ *	  How catalogs and event sources come and go: what sql/catalog_sql.c calls.
+ */
+#ifndef BR_CATALOG_CREATE_H
+#define BR_CATALOG_CREATE_H
+
+#include "pg/catalog.h"
+
+/* user_id, item_id, basket_id, kind, quantity, price, occurred_at */
+#define BR_PG_EVENT_COLUMNS 7
+
+/*
+ * Creates the catalog that is described but for number, owner and model, with
+ * its tables, triggers, default policy and the source's rows. image and model
+ * may be NULL. SPI must be connected. Raises 42710 where the name is taken,
+ * 0A000 where the source is no plain table, 42501 where it is not the caller's.
+ */
+extern void br_pg_catalog_create(BrPgCatalog *catalog, const char *image, const char *model);
+
+/* Adds a table of events, NULL for columns it does not have, and takes its rows. */
+extern void br_pg_catalog_add_events(const BrPgCatalog *catalog, Oid events,
+									 char *const columns[BR_PG_EVENT_COLUMNS]);
+
+/* Drops a catalog, also one whose source is gone. Raises 42704, 42501. */
+extern void br_pg_catalog_drop(const char *name);
+
+/* refresh.c: everything that refresh(catalog) does. SPI must be connected. */
+extern void br_pg_catalog_refresh(const char *name);
+
+#endif /* BR_CATALOG_CREATE_H */

@@ -1,0 +1,149 @@
+/*
+ * catalog_sql.c
+ *	  SQL doors of catalogs (sql/parts/catalog.sql).
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+
+#include "pg/br_pg.h"
+#include "pg/catalog.h"
+#include "pg/catalog_create.h"
+
+PG_FUNCTION_INFO_V1(br_create_catalog);
+PG_FUNCTION_INFO_V1(br_add_event_source);
+PG_FUNCTION_INFO_V1(br_refresh);
+PG_FUNCTION_INFO_V1(br_drop_catalog);
+
+/* raises 22004 where the argument is NULL */
+static void
+require_argument(FunctionCallInfo fcinfo, int i, const char *name)
+{
+	if (PG_ARGISNULL(i))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"%s\" must not be NULL", name)));
+}
+
+static char *
+text_argument(FunctionCallInfo fcinfo, int i, const char *name)
+{
+	require_argument(fcinfo, i, name);
+	return text_to_cstring(PG_GETARG_TEXT_PP(i));
+}
+
+/* NULL for NULL */
+static char *
+name_argument(FunctionCallInfo fcinfo, int i)
+{
+	return PG_ARGISNULL(i) ? NULL : pstrdup(NameStr(*PG_GETARG_NAME(i)));
+}
+
+static void
+text_columns(BrPgCatalog *catalog, ArrayType *array)
+{
+	Datum *names;
+	bool *nulls;
+
+	deconstruct_array(array, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &names, &nulls,
+					  &catalog->n_text);
+	catalog->text = palloc(sizeof(char *) * Max(catalog->n_text, 1));
+	for (int i = 0; i < catalog->n_text; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("element %d of \"text\" is NULL", i + 1)));
+		catalog->text[i] = pstrdup(NameStr(*DatumGetName(names[i])));
+	}
+}
+
+PGDLLEXPORT Datum
+br_create_catalog(PG_FUNCTION_ARGS)
+{
+	BrPgCatalog catalog = {0};
+
+	catalog.name = text_argument(fcinfo, 0, "name");
+	if (catalog.name[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a catalog's name must not be empty")));
+	require_argument(fcinfo, 1, "items");
+	catalog.items = PG_GETARG_OID(1);
+	require_argument(fcinfo, 2, "item_id");
+	catalog.item_id = name_argument(fcinfo, 2);
+	if (!PG_ARGISNULL(3))
+		text_columns(&catalog, PG_GETARG_ARRAYTYPE_P(3));
+	catalog.price = name_argument(fcinfo, 4);
+	catalog.cost = name_argument(fcinfo, 5);
+	catalog.stock = name_argument(fcinfo, 6);
+	catalog.category = name_argument(fcinfo, 7);
+	catalog.active = name_argument(fcinfo, 8);
+	catalog.created_at = name_argument(fcinfo, 9);
+	catalog.discount = PG_ARGISNULL(12) ? 0 : PG_GETARG_FLOAT8(12);
+	if (!(catalog.discount >= 0 && catalog.discount < 1))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("discount must be at least 0 and less than 1"),
+				 errdetail("It is %g.", catalog.discount),
+				 errhint("A discount is a fraction: 0.1 takes 10 percent off.")));
+
+	SPI_connect();
+	br_pg_catalog_create(&catalog, name_argument(fcinfo, 10),
+						 PG_ARGISNULL(11) ? NULL : text_argument(fcinfo, 11, "model"));
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/* catalog, events, user_id, item_id, bundle_id, basket_id, kind, quantity, price, occurred_at */
+PGDLLEXPORT Datum
+br_add_event_source(PG_FUNCTION_ARGS)
+{
+	static const int places[BR_PG_EVENT_COLUMNS] = {2, 3, 5, 6, 7, 8, 9};
+	char *columns[BR_PG_EVENT_COLUMNS];
+	char *name = text_argument(fcinfo, 0, "catalog");
+
+	require_argument(fcinfo, 1, "events");
+	if (!PG_ARGISNULL(4))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("events of whole bundles are not supported"),
+				 errhint("Give a table with a row for each item, and name its column in"
+						 " item_id.")));
+	if (PG_ARGISNULL(3))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("an event source needs its column of item ids"),
+				 errhint("Name it: item_id => 'column'.")));
+	for (int i = 0; i < BR_PG_EVENT_COLUMNS; i++)
+		columns[i] = name_argument(fcinfo, places[i]);
+
+	SPI_connect();
+	br_pg_catalog_add_events(br_pg_catalog_open(name), PG_GETARG_OID(1), columns);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+PGDLLEXPORT Datum
+br_refresh(PG_FUNCTION_ARGS)
+{
+	char *name = text_argument(fcinfo, 0, "catalog");
+
+	SPI_connect();
+	br_pg_catalog_refresh(name);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+PGDLLEXPORT Datum
+br_drop_catalog(PG_FUNCTION_ARGS)
+{
+	char *name = text_argument(fcinfo, 0, "name");
+
+	SPI_connect();
+	br_pg_catalog_drop(name);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
