@@ -19,9 +19,9 @@
 #include "pg/proposals.h"
 
 /* popular and new items proposed in any case, and proposals fetched at a time */
-#define POPULAR_ITEMS 48
+#define POPULAR_ITEMS 40
 #define NEW_ITEMS 16
-#define PORTION 128
+#define PORTION 96
 #define FRESH_DAYS 30.0
 
 /*

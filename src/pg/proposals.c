@@ -17,8 +17,9 @@
 #include "pg/nearest.h"
 #include "pg/proposals.h"
 
-/* partners by co-purchase looked at per context item, and items by query */
-#define PARTNERS 100
+/* partners by co-purchase looked at in all, at least so many per context item; items by query */
+#define PARTNERS 240
+#define LEAST_PARTNERS 12
 #define QUERY_ITEMS 150
 #define SHRINKAGE 10.0
 
@@ -101,7 +102,8 @@ propose_partners(const BrPgDecision *decision, HTAB *proposals, Datum context)
 {
 	static const Oid types[] = {INT4ARRAYOID, INT4OID};
 	int32 number = decision->request->catalog->number;
-	Datum values[] = {context, Int32GetDatum(PARTNERS)};
+	int each = Max(PARTNERS / decision->n_context, LEAST_PARTNERS);
+	Datum values[] = {context, Int32GetDatum(Min(each, 100))};
 	uint64 n =
 		br_pg_execute(psprintf("SELECT p.item, p.other, p.together, c.baskets"
 							   " FROM pg_catalog.unnest($1) AS u(item), LATERAL ("
