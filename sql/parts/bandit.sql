@@ -79,7 +79,7 @@ AS 'MODULE_PATHNAME', 'br_fold';
 COMMENT ON FUNCTION fold(text) IS
 'Learns what the log holds and the policy has not counted yet, and returns the number of its newest posterior version; decisions go on meanwhile. Only the owner of the catalog may. NULL for NULL';
 
-CREATE VIEW policy_state AS
+CREATE VIEW policy_state WITH (security_barrier) AS
 SELECT p.name AS policy, c.name AS catalog, p.algorithm, p.is_default, o.version, o.decisions, o.events,
        (SELECT count(*) FROM unfolded_decision u WHERE u.policy = p.policy) AS unfolded_decisions,
        (SELECT count(*) FROM unfolded_feedback u WHERE u.policy = p.policy) AS unfolded_feedback,

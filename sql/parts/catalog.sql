@@ -199,6 +199,7 @@ COMMENT ON FUNCTION drop_catalog(text) IS
 
 CREATE VIEW catalog_coverage WITH (security_barrier) AS
 SELECT c.name AS catalog,
+       c.catalog AS number,
        coalesce(i.items, 0) AS items,
        coalesce(i.active, 0) AS active,
        coalesce(i.embedded, 0) AS embedded,
@@ -222,6 +223,7 @@ LEFT JOIN (SELECT catalog, count(*) / 2 AS pairs FROM @extschema@.item_pair GROU
 WHERE pg_catalog.has_table_privilege(c.items, 'SELECT') OR pg_catalog.pg_has_role(c.owner, 'USAGE');
 COMMENT ON VIEW catalog_coverage IS 'How complete and how fresh each catalog is, for those whose source the current user may SELECT from';
 COMMENT ON COLUMN catalog_coverage.catalog IS 'Name of the catalog';
+COMMENT ON COLUMN catalog_coverage.number IS 'Number of the catalog, which ends the names of its tables, such as decision_1';
 COMMENT ON COLUMN catalog_coverage.items IS 'Items that the source holds now';
 COMMENT ON COLUMN catalog_coverage.active IS 'Those of them that may be offered';
 COMMENT ON COLUMN catalog_coverage.embedded IS 'Those of them that have an embedding, perhaps of an older text';

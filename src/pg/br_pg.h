@@ -85,6 +85,13 @@ extern void br_pg_leave(const BrPgRights *saved);
 extern uint64 br_pg_execute(const char *sql, int n_arguments, const Oid *types, const Datum *values,
 							const char *nulls, bool read_only, long limit);
 
+/*
+ * The same with a plan made for this one execution: for long statements over
+ * tables that may have grown a thousandfold since a kept plan was made.
+ */
+extern uint64 br_pg_execute_once(const char *sql, int n_arguments, const Oid *types,
+								 const Datum *values);
+
 /* Column of the current SPI result; *is_null tells whether it is NULL. Columns from 1. */
 extern Datum br_pg_column(uint64 row, int column, bool *is_null);
 

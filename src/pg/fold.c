@@ -51,15 +51,15 @@ fold_decisions(Fold *fold)
 	static const Oid types[] = {INT4OID, INT4OID};
 	Datum values[] = {Int32GetDatum(fold->policy->number), Int32GetDatum(FOLD_BATCH)};
 	uint64 n =
-		br_pg_execute(psprintf("WITH due AS (DELETE FROM bundle_rec.unfolded_decision WHERE decision_id IN ("
-							   "SELECT u.decision_id FROM bundle_rec.unfolded_decision u"
-							   " JOIN bundle_rec.policy p USING (policy) WHERE p.policy = $1"
-							   " AND u.decided_at + p.attribution_window <= pg_catalog.now() LIMIT $2)"
-							   " RETURNING decision_id) SELECT d.slot_features"
-							   " FROM due JOIN bundle_rec.decision_%d d USING (decision_id)"
-							   " ORDER BY d.decision_id",
-							   fold->policy->catalog),
-					  2, types, values, NULL, false, 0);
+		br_pg_execute_once(psprintf("WITH due AS (DELETE FROM bundle_rec.unfolded_decision WHERE decision_id IN ("
+									"SELECT u.decision_id FROM bundle_rec.unfolded_decision u"
+									" JOIN bundle_rec.policy p USING (policy) WHERE p.policy = $1"
+									" AND u.decided_at + p.attribution_window <= pg_catalog.now() LIMIT $2)"
+									" RETURNING decision_id) SELECT d.slot_features"
+									" FROM due JOIN bundle_rec.decision_%d d USING (decision_id)"
+									" ORDER BY d.decision_id",
+									fold->policy->catalog),
+						   2, types, values);
 
 	for (uint64 row = 0; row < n; row++)
 	{
@@ -103,8 +103,8 @@ fold_rewards(Fold *fold)
 	static const Oid types[] = {INT4OID, INT4OID};
 	Datum values[] = {Int32GetDatum(fold->policy->number), Int32GetDatum(FOLD_BATCH)};
 	int32 catalog = fold->policy->catalog;
-	uint64 n = br_pg_execute(psprintf(NEW_REWARDS, catalog, catalog, catalog), 2, types, values,
-							 NULL, false, 0);
+	uint64 n =
+		br_pg_execute_once(psprintf(NEW_REWARDS, catalog, catalog, catalog), 2, types, values);
 
 	for (uint64 row = 0; row < n; row++)
 	{

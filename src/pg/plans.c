@@ -119,6 +119,19 @@ br_pg_execute(const char *sql, int n_arguments, const Oid *types, const Datum *v
 	return SPI_processed;
 }
 
+uint64
+br_pg_execute_once(const char *sql, int n_arguments, const Oid *types, const Datum *values)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	int result = SPI_execute_with_args(sql, n_arguments, unconstify(Oid *, types),
+									   unconstify(Datum *, values), NULL, false, 0);
+
+	MemoryContextSwitchTo(caller);
+	if (result < 0)
+		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
+	return SPI_processed;
+}
+
 Datum
 br_pg_column(uint64 row, int column, bool *is_null)
 {

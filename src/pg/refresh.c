@@ -138,8 +138,7 @@ fold_events(int32 catalog, int32 fold, int32 limit_was, int64 *baskets)
 	/* compiling this statement would often take longer than running it */
 	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
 							 false);
-	br_pg_execute(br_pg_catalog_sql(fold_statement, catalog), lengthof(types), types, values, NULL,
-				  false, 0);
+	br_pg_execute_once(br_pg_catalog_sql(fold_statement, catalog), lengthof(types), types, values);
 	*baskets = DatumGetInt64(br_pg_column(0, 1, &is_null));
 	folded = DatumGetInt64(br_pg_column(0, 2, &is_null));
 	emptied = DatumGetInt64(br_pg_column(0, 4, &is_null));
