@@ -140,6 +140,7 @@ br_pg_decide(const BrPgRequest *request)
 	if (decision->pool.n == 0)
 		return decision;
 	draw_slate(decision);
+	br_pg_decide_reasons(decision);
 	if (will_log)
 		br_pg_decide_log(decision);
 	return decision;

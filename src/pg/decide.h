@@ -99,6 +99,7 @@ typedef struct BrPgDecision
 	int64 *together; /* (n_items, n_items): baskets with both */
 	BrPool pool;
 	BrSlate slate;
+	char **reasons; /* (slate.slots): JSON text */
 	uint64 key;		   /* random key */
 	int64 decision_id; /* 0: not logged */
 } BrPgDecision;
@@ -116,8 +117,8 @@ extern void br_pg_decide_candidates(BrPgDecision *decision, bool more);
 /* Affinities of the candidates, and the pool of feasible bundles. */
 extern void br_pg_decide_pool(BrPgDecision *decision);
 
-/* Why a slot was offered, as JSON text: features, pairs inside, evidence from the context. */
-extern char *br_pg_decide_reasons(const BrPgDecision *decision, int slot);
+/* Fills reasons: why each slot was offered (features, pairs inside, evidence from the context). */
+extern void br_pg_decide_reasons(BrPgDecision *decision);
 
 /* Whether this call will write the log; raises where log => true cannot be honoured. */
 extern bool br_pg_decide_will_log(const BrPgRequest *request);

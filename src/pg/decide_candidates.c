@@ -18,10 +18,11 @@
 #include "core/math/br_math.h"
 #include "pg/proposals.h"
 
-/* popular and new items proposed in any case, and proposals fetched at a time */
-#define POPULAR_ITEMS 40
-#define NEW_ITEMS 16
-#define PORTION 96
+/* popular and new items proposed in any case, and more where there is little evidence */
+#define POPULAR_ITEMS 16
+#define NEW_ITEMS 8
+/* proposals fetched at a time: a few more than are needed, since some may not be offered */
+#define PORTION (BR_PG_CANDIDATES + BR_PG_CANDIDATES / 4)
 #define FRESH_DAYS 30.0
 
 /*
@@ -106,7 +107,7 @@ propose_offerable(const BrPgDecision *decision, HTAB *proposals, Filter *filter,
 }
 
 static void
-propose_popular(const BrPgDecision *decision, HTAB *proposals, Filter *filter)
+propose_popular(const BrPgDecision *decision, HTAB *proposals, Filter *filter, int wanted)
 {
 	int32 n = decision->request->catalog->number;
 
@@ -115,7 +116,7 @@ propose_popular(const BrPgDecision *decision, HTAB *proposals, Filter *filter)
 							   " USING (item) JOIN bundle_rec.item_%d i USING (item) WHERE" MAY_BE_OFFERED
 							   " ORDER BY c.baskets DESC, c.item LIMIT $6",
 							   n, n, n),
-					  POPULAR_ITEMS);
+					  wanted);
 }
 
 static void
@@ -364,7 +365,8 @@ br_pg_decide_candidates(BrPgDecision *decision, bool more)
 	n_evidence = (int) hash_get_num_entries(proposals);
 	br_pg_enter_owner(&rights);
 	set_filter(&filter, decision);
-	propose_popular(decision, proposals, &filter);
+	propose_popular(decision, proposals, &filter,
+					Max(POPULAR_ITEMS, BR_PG_CANDIDATES - NEW_ITEMS - n_evidence));
 	propose_new(decision, proposals, &filter, NEW_ITEMS);
 	if (more || hash_get_num_entries(proposals) < BR_PG_CANDIDATES)
 		propose_frugal(decision, proposals, &filter);

@@ -182,7 +182,7 @@ all_reasons(const BrPgDecision *decision)
 	{
 		if (slot > 0)
 			appendStringInfoString(&json, ", ");
-		appendStringInfoString(&json, br_pg_decide_reasons(decision, slot));
+		appendStringInfoString(&json, decision->reasons[slot]);
 	}
 	appendStringInfoChar(&json, ']');
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));

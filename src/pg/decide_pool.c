@@ -5,9 +5,12 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "catalog/pg_type.h"
 #include "utils/memutils.h"
 
+#include "core/math/br_math.h"
 #include "pg/decide.h"
 
 /* partners looked at per candidate; a pair counts when either end lists the other */
@@ -72,23 +75,32 @@ fill_copurchase(BrPgDecision *decision)
 	br_pg_leave(&rights);
 }
 
+/* The cosine that <=> gives, with the lengths of the vectors computed once for all their pairs. */
 static void
 fill_content(BrPgDecision *decision)
 {
 	int n = decision->n_items;
+	double *squares = palloc(sizeof(double) * Max(n, 1));
 
 	for (int a = 0; a < n; a++)
+	{
+		const BrEmbedding *left = decision->items[a].embedding;
+
+		if (left == NULL)
+			continue;
+		squares[a] = br_math_half_dot(left->components, left->components, left->dims);
 		for (int b = 0; b < a; b++)
 		{
-			const BrEmbedding *left = decision->items[a].embedding;
 			const BrEmbedding *right = decision->items[b].embedding;
-			double similarity = 0;
+			double product;
 
-			if (left != NULL && right != NULL && left->dims == right->dims)
-				similarity = br_pg_embedding_cosine(left, right);
+			if (right == NULL || left->dims != right->dims || squares[a] * squares[b] == 0)
+				continue;
+			product = br_math_half_dot(left->components, right->components, left->dims);
 			decision->content[a * n + b] = decision->content[b * n + a] =
-				Min(Max(similarity, 0), 1.0);
+				Min(Max(product / sqrt(squares[a] * squares[b]), 0), 1.0);
 		}
+	}
 }
 
 void

@@ -129,8 +129,8 @@ append_context(StringInfo json, const BrPgDecision *decision, const BrBundle *bu
 	appendStringInfoChar(json, ']');
 }
 
-char *
-br_pg_decide_reasons(const BrPgDecision *decision, int slot)
+static char *
+slot_reasons(const BrPgDecision *decision, int slot)
 {
 	int chosen = decision->slate.chosen[slot];
 	StringInfoData json;
@@ -144,4 +144,12 @@ br_pg_decide_reasons(const BrPgDecision *decision, int slot)
 	append_context(&json, decision, &decision->pool.bundles[chosen]);
 	appendStringInfoChar(&json, '}');
 	return json.data;
+}
+
+void
+br_pg_decide_reasons(BrPgDecision *decision)
+{
+	decision->reasons = palloc(sizeof(char *) * Max(decision->slate.slots, 1));
+	for (int slot = 0; slot < decision->slate.slots; slot++)
+		decision->reasons[slot] = slot_reasons(decision, slot);
 }

@@ -300,8 +300,7 @@ return_bundles(ReturnSetInfo *result, const BrPgDecision *decision)
 		values[7] = Float8GetDatum(decision->request->constraints.discount);
 		nulls[7] = nulls[6];
 		set_number(values, nulls, 8, bundle->margin);
-		values[9] =
-			DirectFunctionCall1(jsonb_in, CStringGetDatum(br_pg_decide_reasons(decision, slot)));
+		values[9] = DirectFunctionCall1(jsonb_in, CStringGetDatum(decision->reasons[slot]));
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 }
@@ -324,8 +323,7 @@ return_items(ReturnSetInfo *result, const BrPgDecision *decision)
 		values[3] = Float8GetDatum(decision->slate.expected[chosen]);
 		values[4] = Float8GetDatum(decision->slate.propensity[slot]);
 		set_number(values, nulls, 5, bundle->price / BR_PG_MILLIONTHS);
-		values[6] =
-			DirectFunctionCall1(jsonb_in, CStringGetDatum(br_pg_decide_reasons(decision, slot)));
+		values[6] = DirectFunctionCall1(jsonb_in, CStringGetDatum(decision->reasons[slot]));
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 }
