@@ -140,6 +140,8 @@ br_pg_decide(const BrPgRequest *request)
 	if (decision->pool.n == 0)
 		return decision;
 	draw_slate(decision);
+	if (request->constraints.max_size > 1)
+		br_pg_decide_exact_pairs(decision);
 	br_pg_decide_reasons(decision);
 	if (will_log)
 		br_pg_decide_log(decision);

@@ -99,7 +99,7 @@ typedef struct BrPgDecision
 	int64 *together; /* (n_items, n_items): baskets with both */
 	BrPool pool;
 	BrSlate slate;
-	char **reasons; /* (slate.slots): JSON text */
+	char **reasons;	   /* (slate.slots): JSON text */
 	uint64 key;		   /* random key */
 	int64 decision_id; /* 0: not logged */
 } BrPgDecision;
@@ -116,6 +116,12 @@ extern void br_pg_decide_candidates(BrPgDecision *decision, bool more);
 
 /* Affinities of the candidates, and the pool of feasible bundles. */
 extern void br_pg_decide_pool(BrPgDecision *decision);
+
+/*
+ * Looks the pairs inside the chosen bundles up one by one, for their reasons:
+ * the pool counts a pair only where one end is among the other's best partners.
+ */
+extern void br_pg_decide_exact_pairs(BrPgDecision *decision);
 
 /* Fills reasons: why each slot was offered (features, pairs inside, evidence from the context). */
 extern void br_pg_decide_reasons(BrPgDecision *decision);

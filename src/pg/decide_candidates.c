@@ -6,7 +6,7 @@
  * category, not excluded) is one condition, shared by all statements below.
  * Items with evidence are taken strongest first, in portions, until there are
  * enough, so that a narrow filter does not empty the answer; popular and new
- * items that pass the filter are there in any case.
+ * items that pass the filter join them wherever they could be among the best.
  */
 #include "postgres.h"
 
@@ -18,12 +18,14 @@
 #include "core/math/br_math.h"
 #include "pg/proposals.h"
 
-/* popular and new items proposed in any case, and more where there is little evidence */
+/* popular and new items proposed beside the evidence, and more where there is little of it */
 #define POPULAR_ITEMS 16
 #define NEW_ITEMS 8
 /* proposals fetched at a time: a few more than are needed, since some may not be offered */
 #define PORTION (BR_PG_CANDIDATES + BR_PG_CANDIDATES / 4)
 #define FRESH_DAYS 30.0
+/* what being bought by everybody counts for in the choice, beside an affinity of 1 */
+#define POPULARITY_SHARE 0.1
 
 /*
  * $1 in_stock, $2 budget, $3 cost needed, $4 categories, $5 excluded numbers;
@@ -80,7 +82,9 @@ set_filter(Filter *filter, const BrPgDecision *decision)
 	memset(filter, 0, sizeof(*filter));
 	memset(filter->nulls, ' ', sizeof(filter->nulls));
 	filter->values[0] = BoolGetDatum(request->in_stock);
-	filter->values[1] = Float8GetDatum(request->budget);
+	/* no item may cost more than the budget buys at the discount; the pool compares exactly */
+	filter->values[1] =
+		Float8GetDatum(request->budget / (1 - request->constraints.discount) * (1 + 1e-9));
 	filter->nulls[1] = request->has_budget ? ' ' : 'n';
 	filter->values[2] = BoolGetDatum(request->has_margin);
 	filter->values[3] = request->categories;
@@ -271,9 +275,9 @@ compare_items(const void *left, const void *right)
 	const BrPgItem *a = left;
 	const BrPgItem *b = right;
 	double of_a = br_bundle_affinity(a->candidate.content, a->candidate.copurchase) +
-		0.1 * a->candidate.popularity;
+		POPULARITY_SHARE * a->candidate.popularity;
 	double of_b = br_bundle_affinity(b->candidate.content, b->candidate.copurchase) +
-		0.1 * b->candidate.popularity;
+		POPULARITY_SHARE * b->candidate.popularity;
 
 	if (of_a != of_b)
 		return of_a > of_b ? -1 : 1;
@@ -352,39 +356,77 @@ choose_items(BrPgDecision *decision, bool more)
 	qsort(decision->items, decision->n_items, sizeof(BrPgItem), compare_numbers);
 }
 
+/* fetches what has evidence, strongest first, until there is enough; returns how many were proposed */
+static int
+fetch_evidence(BrPgDecision *decision, HTAB *proposals, Filter *filter)
+{
+	int n_evidence, done = 0;
+	BrPgProposal **sorted = br_pg_proposals_sorted(proposals, &n_evidence);
+
+	decision->items = palloc(sizeof(BrPgItem) * Max(n_evidence, 1));
+	decision->n_items = 0;
+	while (done < n_evidence && decision->n_items < BR_PG_CANDIDATES)
+	{
+		int n = Min(PORTION, n_evidence - done);
+
+		fetch_items(decision, filter, sorted + done, n);
+		done += n;
+	}
+	return n_evidence;
+}
+
+/* whether no item without evidence could be among the best: popularity alone would not do */
+static bool
+strong_enough(const BrPgDecision *decision)
+{
+	int strong = 0;
+
+	for (int i = 0; i < decision->n_items; i++)
+		strong += br_bundle_affinity(decision->items[i].candidate.content,
+									 decision->items[i].candidate.copurchase) >= POPULARITY_SHARE;
+	return strong >= BR_PG_CANDIDATES;
+}
+
+/* fetches popular and new items, and those that need no evidence, besides */
+static void
+fetch_others(BrPgDecision *decision, HTAB *proposals, Filter *filter, int n_evidence, bool more)
+{
+	int n_all, n = 0;
+	BrPgProposal **others;
+	BrPgRights rights;
+
+	br_pg_enter_owner(&rights);
+	propose_popular(decision, proposals, filter,
+					Max(POPULAR_ITEMS, BR_PG_CANDIDATES - NEW_ITEMS - n_evidence));
+	propose_new(decision, proposals, filter, NEW_ITEMS);
+	if (more || hash_get_num_entries(proposals) < BR_PG_CANDIDATES)
+		propose_frugal(decision, proposals, filter);
+	br_pg_leave(&rights);
+
+	others = br_pg_proposals_sorted(proposals, &n_all);
+	for (int i = 0; i < n_all; i++)
+		if (others[i]->content_from == BR_PG_FROM_NOTHING &&
+			others[i]->copurchase_from == BR_PG_FROM_NOTHING)
+			others[n++] = others[i];
+	decision->items = repalloc(decision->items, sizeof(BrPgItem) * Max(decision->n_items + n, 1));
+	fetch_items(decision, filter, others, n);
+}
+
 void
 br_pg_decide_candidates(BrPgDecision *decision, bool more)
 {
 	HTAB *proposals = br_pg_proposals_create();
-	int n_evidence, n_all, done = 0;
-	BrPgProposal **sorted;
+	int n_evidence;
 	Filter filter;
 	BrPgRights rights;
 
-	br_pg_propose_evidence(decision, proposals);
-	n_evidence = (int) hash_get_num_entries(proposals);
 	br_pg_enter_owner(&rights);
 	set_filter(&filter, decision);
-	propose_popular(decision, proposals, &filter,
-					Max(POPULAR_ITEMS, BR_PG_CANDIDATES - NEW_ITEMS - n_evidence));
-	propose_new(decision, proposals, &filter, NEW_ITEMS);
-	if (more || hash_get_num_entries(proposals) < BR_PG_CANDIDATES)
-		propose_frugal(decision, proposals, &filter);
 	br_pg_leave(&rights);
-
-	sorted = br_pg_proposals_sorted(proposals, &n_all);
-	decision->items = palloc(sizeof(BrPgItem) * Max(n_all, 1));
-	decision->n_items = 0;
-	while (done < n_all)
-	{
-		int n = Min(PORTION, n_all - done);
-
-		fetch_items(decision, &filter, sorted + done, n);
-		done += n;
-		/* enough with evidence: go on with those that have none */
-		if (decision->n_items >= BR_PG_CANDIDATES)
-			done = Max(done, n_evidence);
-	}
+	br_pg_propose_evidence(decision, proposals);
+	n_evidence = fetch_evidence(decision, proposals, &filter);
+	if (more || !strong_enough(decision))
+		fetch_others(decision, proposals, &filter, n_evidence, more);
 	choose_items(decision, more);
 	number_categories(decision);
 }

@@ -36,6 +36,27 @@ index_of(const BrPgDecision *decision, int32 item)
 	return -1;
 }
 
+/* takes rows of item, other, together */
+static void
+take_pairs(BrPgDecision *decision, uint64 rows)
+{
+	int n = decision->n_items;
+
+	for (uint64 row = 0; row < rows; row++)
+	{
+		bool is_null;
+		int a = index_of(decision, DatumGetInt32(br_pg_column(row, 1, &is_null)));
+		int b = index_of(decision, DatumGetInt32(br_pg_column(row, 2, &is_null)));
+		int64 together = DatumGetInt64(br_pg_column(row, 3, &is_null));
+
+		if (a < 0 || b < 0)
+			continue;
+		decision->together[a * n + b] = decision->together[b * n + a] = together;
+		decision->copurchase[a * n + b] = decision->copurchase[b * n + a] =
+			br_pg_decide_cosine(together, decision->items[a].baskets, decision->items[b].baskets);
+	}
+}
+
 static void
 fill_copurchase(BrPgDecision *decision)
 {
@@ -59,19 +80,41 @@ fill_copurchase(BrPgDecision *decision)
 							   " ORDER BY q.together DESC, q.other LIMIT $2) p",
 							   decision->request->catalog->number),
 					  2, types, values, NULL, true, 0);
-	for (uint64 row = 0; row < found; row++)
-	{
-		bool is_null;
-		int a = index_of(decision, DatumGetInt32(br_pg_column(row, 1, &is_null)));
-		int b = index_of(decision, DatumGetInt32(br_pg_column(row, 2, &is_null)));
-		int64 together = DatumGetInt64(br_pg_column(row, 3, &is_null));
+	take_pairs(decision, found);
+	br_pg_leave(&rights);
+}
 
-		if (a < 0 || b < 0)
-			continue;
-		decision->together[a * n + b] = decision->together[b * n + a] = together;
-		decision->copurchase[a * n + b] = decision->copurchase[b * n + a] =
-			br_pg_decide_cosine(together, decision->items[a].baskets, decision->items[b].baskets);
+void
+br_pg_decide_exact_pairs(BrPgDecision *decision)
+{
+	static const Oid types[] = {INT4ARRAYOID, INT4ARRAYOID};
+	int most = decision->slate.slots * BR_BUNDLE_MAX_SIZE * (BR_BUNDLE_MAX_SIZE - 1) / 2;
+	int32 *left = palloc(sizeof(int32) * most);
+	int32 *right = palloc(sizeof(int32) * most);
+	int n = 0;
+	Datum values[2];
+	BrPgRights rights;
+
+	for (int slot = 0; slot < decision->slate.slots; slot++)
+	{
+		const BrBundle *bundle = &decision->pool.bundles[decision->slate.chosen[slot]];
+
+		for (int i = 1; i < bundle->size; i++)
+			for (int j = 0; j < i; j++)
+			{
+				left[n] = decision->items[bundle->members[j]].candidate.item;
+				right[n++] = decision->items[bundle->members[i]].candidate.item;
+			}
 	}
+	values[0] = br_pg_int4_array(left, n);
+	values[1] = br_pg_int4_array(right, n);
+	br_pg_enter_owner(&rights);
+	take_pairs(decision,
+			   br_pg_execute(psprintf("SELECT p.item, p.other, p.together"
+									  " FROM unnest($1, $2) AS u(item, other)"
+									  " JOIN bundle_rec.item_pair_%d p USING (item, other)",
+									  decision->request->catalog->number),
+							 2, types, values, NULL, true, 0));
 	br_pg_leave(&rights);
 }
 

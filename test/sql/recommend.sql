@@ -6,7 +6,7 @@
 -- recommend.sql
 --    Decisions: what is offered, what is logged, what is refused.
 --
-SELECT plan(63);
+SELECT plan(66);
 SET client_min_messages = warning;
 
 -- the log of the only catalog here, whatever its number is
@@ -65,6 +65,14 @@ UPDATE small.product SET stock = 16 WHERE sku = 'p16';
 SELECT is((SELECT count(*) FROM recommend('small', bundles => 10, size => '[2,2]', categories => '{kind 1}')), 3::bigint,
           'fewer rows where fewer bundles exist: p01, p09, p13');
 
+-- the same products ten per cent off: 6 + 7 and 6 + 9 cost 11.70 and 13.50
+SELECT create_catalog('sale', 'small.product', item_id => 'sku', price => 'price', stock => 'stock', active => 'active',
+                      discount => .1) \g /dev/null
+SELECT results_eq($$SELECT items, list_price, price, discount FROM recommend('sale', size => '[2,2]', budget => 13.5) ORDER BY items$$,
+                  $$VALUES ('{p01,p02}'::text[], 13::float8, 11.7::float8, .1::float8), ('{p01,p04}', 15, 13.5, .1)$$,
+                  'a budget bounds what is charged after the discount');
+SELECT drop_catalog('sale') \g /dev/null
+
 ---- evidence ----
 
 -- p02 was bought with p06 in 7 of its baskets
@@ -77,6 +85,16 @@ SELECT is((SELECT round((r.reasons -> 'pairs' -> 0 ->> 'shrunk_cosine')::numeric
            FROM recommend('small', bundles => 200, size => '[2,2]') r WHERE items = '{p02,p06}'),
           (SELECT round(b.shrunk_cosine::numeric, 3) FROM bought_together('small', '{p02}', k => 100) b WHERE item_id = 'p06'),
           'and its score is the one bought_together gives');
+SELECT is_empty(
+    $$SELECT p FROM recommend('small', bundles => 200) r, jsonb_array_elements(r.reasons -> 'pairs') p
+      WHERE (p ->> 'together')::bigint <>
+            (SELECT count(*) FROM small.purchase a JOIN small.purchase b USING (receipt)
+             WHERE a.sku = p -> 'items' ->> 0 AND b.sku = p -> 'items' ->> 1)$$, 'so do all of them');
+SELECT is_empty(
+    $$SELECT p FROM recommend('small', bundles => 200) r, jsonb_array_elements(r.reasons -> 'pairs') p
+      WHERE abs((p ->> 'similarity')::float8 -
+            (SELECT greatest(1 - (a.embedding <=> b.embedding), 0) FROM item a, item b
+             WHERE a.item_id = p -> 'items' ->> 0 AND b.item_id = p -> 'items' ->> 1)) > 1e-4$$, 'and similarities are those of <=>');
 SELECT ok((SELECT bool_or(c ->> 'source' = 'basket' AND c ->> 'from' = 'p02' AND (c ->> 'together')::int > 0)
            FROM recommend('small', basket => '{p02}', bundles => 50) r, jsonb_array_elements(r.reasons -> 'context') c
            WHERE c ->> 'item' = 'p06'),
