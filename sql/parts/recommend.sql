@@ -45,6 +45,8 @@ CREATE TABLE decision (
     margin double precision[] NOT NULL,
     reasons jsonb NOT NULL
 );
+-- floats hardly shrink, and compressing them takes longer than all else about the log
+ALTER TABLE decision ALTER COLUMN pool_features SET STORAGE EXTERNAL;
 COMMENT ON TABLE decision IS 'The log of decisions: request, versions, random key, candidates, pool with features and votes (where log_pool took it), and the slots with their propensities';
 
 CREATE TABLE feedback (

@@ -20,7 +20,7 @@
 #include "pg/policy.h"
 
 /* Candidates that bundles are made of; a full search over sizes 2 and 3 stays near 1 ms. */
-#define BR_PG_CANDIDATES 64
+#define BR_PG_CANDIDATES 60
 
 /*
  * Money goes through core in millionths, so that sums of decimal prices are

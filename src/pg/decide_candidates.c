@@ -19,10 +19,10 @@
 #include "pg/proposals.h"
 
 /* popular and new items proposed beside the evidence, and more where there is little of it */
-#define POPULAR_ITEMS 16
-#define NEW_ITEMS 8
+#define POPULAR_ITEMS 12
+#define NEW_ITEMS 6
 /* proposals fetched at a time: a few more than are needed, since some may not be offered */
-#define PORTION (BR_PG_CANDIDATES + BR_PG_CANDIDATES / 4)
+#define PORTION (BR_PG_CANDIDATES + BR_PG_CANDIDATES / 8)
 #define FRESH_DAYS 30.0
 /* what being bought by everybody counts for in the choice, beside an affinity of 1 */
 #define POPULARITY_SHARE 0.1

@@ -14,7 +14,7 @@
 #include "pg/decide.h"
 
 /* partners looked at per candidate; a pair counts when either end lists the other */
-#define PARTNERS 64
+#define PARTNERS 40
 
 static int
 index_of(const BrPgDecision *decision, int32 item)
@@ -102,10 +102,16 @@ br_pg_decide_exact_pairs(BrPgDecision *decision)
 		for (int i = 1; i < bundle->size; i++)
 			for (int j = 0; j < i; j++)
 			{
+				int pair = bundle->members[j] * decision->n_items + bundle->members[i];
+
+				if (decision->together[pair] > 0)
+					continue;
 				left[n] = decision->items[bundle->members[j]].candidate.item;
 				right[n++] = decision->items[bundle->members[i]].candidate.item;
 			}
 	}
+	if (n == 0)
+		return;
 	values[0] = br_pg_int4_array(left, n);
 	values[1] = br_pg_int4_array(right, n);
 	br_pg_enter_owner(&rights);
