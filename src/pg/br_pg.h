@@ -103,6 +103,7 @@ extern char **br_pg_text_array(ArrayType *array, const char *argument, int *n);
 
 /* Arrays without NULLs to pass to a statement; n may be 0. */
 extern Datum br_pg_int4_array(const int32 *values, int n);
+extern Datum br_pg_float8_array(const double *values, int n);
 extern Datum br_pg_text_array_datum(char **values, int n);
 
 /* backends.c: the table of tensor operations of this session */

@@ -84,7 +84,6 @@ typedef struct BrPgItem
 	double similarity;
 	int copurchase_from; /* index into context, -1: none */
 	int64 together;
-	double cosine;
 } BrPgItem;
 
 typedef struct BrPgDecision
@@ -103,9 +102,6 @@ typedef struct BrPgDecision
 	uint64 key;		   /* random key */
 	int64 decision_id; /* 0: not logged */
 } BrPgDecision;
-
-/* Shrunk cosine of two items, 0 where one was never bought; counts are baskets. */
-extern double br_pg_decide_cosine(int64 together, int64 left, int64 right);
 
 /* Takes the decision and logs it as the request says. Fewer slots than wanted raise a NOTICE. */
 extern BrPgDecision *br_pg_decide(const BrPgRequest *request);

@@ -195,7 +195,6 @@ fill_item(const BrPgDecision *decision, uint64 row, const BrPgProposal *proposal
 	item->similarity = proposal->similarity;
 	item->copurchase_from = proposal->copurchase_from;
 	item->together = proposal->together;
-	item->cosine = proposal->copurchase;
 
 	candidate->item = proposal->item;
 	candidate->price = rint(number_column(row, 6, NAN) * BR_PG_MILLIONTHS);

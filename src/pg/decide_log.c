@@ -63,16 +63,6 @@ array_of(Datum *elements, int n, Oid type, int length, bool by_value, char align
 	return PointerGetDatum(construct_array(elements, n, type, length, by_value, alignment));
 }
 
-static Datum
-double_array(const double *values, int n)
-{
-	Datum *elements = palloc(sizeof(Datum) * Max(n, 1));
-
-	for (int i = 0; i < n; i++)
-		elements[i] = Float8GetDatum(values[i]);
-	return array_of(elements, n, FLOAT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
-}
-
 /* rows of features, of the whole pool or of chosen members */
 static Datum
 feature_array(const BrPool *pool, const int *chosen, int n)
@@ -168,7 +158,7 @@ slot_array(const BrPgDecision *decision, SlotNumber which)
 				break;
 		}
 	}
-	return double_array(values, n);
+	return br_pg_float8_array(values, n);
 }
 
 static Datum
@@ -283,7 +273,7 @@ put_slots(LogRow *row, const BrPgDecision *decision)
 	put(row, INT2ARRAYOID, slots.sizes, false);
 	put(row, INT4ARRAYOID, slots.items, false);
 	put(row, FLOAT4ARRAYOID, feature_array(&decision->pool, slate->chosen, slate->slots), false);
-	put(row, FLOAT8ARRAYOID, double_array(slate->propensity, slate->slots), false);
+	put(row, FLOAT8ARRAYOID, br_pg_float8_array(slate->propensity, slate->slots), false);
 	put(row, FLOAT8ARRAYOID, slot_array(decision, SLOT_SCORE), false);
 	put(row, FLOAT8ARRAYOID, slot_array(decision, SLOT_LIST_PRICE), false);
 	put(row, FLOAT8ARRAYOID, slot_array(decision, SLOT_PRICE), false);

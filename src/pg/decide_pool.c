@@ -53,7 +53,8 @@ take_pairs(BrPgDecision *decision, uint64 rows)
 			continue;
 		decision->together[a * n + b] = decision->together[b * n + a] = together;
 		decision->copurchase[a * n + b] = decision->copurchase[b * n + a] =
-			br_pg_decide_cosine(together, decision->items[a].baskets, decision->items[b].baskets);
+			br_bundle_shrunk_cosine(together, decision->items[a].baskets,
+									decision->items[b].baskets, BR_BUNDLE_SHRINKAGE);
 	}
 }
 

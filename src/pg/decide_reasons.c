@@ -112,7 +112,8 @@ append_context(StringInfo json, const BrPgDecision *decision, const BrBundle *bu
 							 (long long) item->together, (long long) from->baskets,
 							 (long long) item->baskets);
 			append_number(json, "shrunk_cosine",
-						  br_pg_decide_cosine(item->together, from->baskets, item->baskets));
+						  br_bundle_shrunk_cosine(item->together, from->baskets, item->baskets,
+												  BR_BUNDLE_SHRINKAGE));
 			appendStringInfoChar(json, '}');
 			separator = ", ";
 		}

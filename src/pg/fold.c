@@ -147,16 +147,12 @@ insert_version(const Fold *fold)
 	static const Oid types[] = {INT4OID, INT4OID, INT4OID, FLOAT8ARRAYOID, INT8OID, INT8OID};
 	const BrPgPolicy *policy = fold->policy;
 	int n = (int) br_bandit_evidence_length(policy->dims);
-	Datum *evidence = palloc(sizeof(Datum) * n);
 	Datum values[6];
 
-	for (int i = 0; i < n; i++)
-		evidence[i] = Float8GetDatum(policy->evidence[i]);
 	values[0] = Int32GetDatum(policy->number);
 	values[1] = Int32GetDatum(policy->version + 1);
 	values[2] = Int32GetDatum(policy->feature_schema);
-	values[3] = PointerGetDatum(
-		construct_array(evidence, n, FLOAT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	values[3] = br_pg_float8_array(policy->evidence, n);
 	values[4] = Int64GetDatum(policy->decisions + fold->decisions);
 	values[5] = Int64GetDatum(policy->events + fold->events);
 	br_pg_execute("INSERT INTO bundle_rec.posterior (policy, version, feature_schema, evidence,"

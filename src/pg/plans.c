@@ -175,6 +175,17 @@ br_pg_int4_array(const int32 *values, int n)
 }
 
 Datum
+br_pg_float8_array(const double *values, int n)
+{
+	Datum *elements = palloc(sizeof(Datum) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		elements[i] = Float8GetDatum(values[i]);
+	return PointerGetDatum(
+		construct_array(elements, n, FLOAT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+Datum
 br_pg_text_array_datum(char **values, int n)
 {
 	Datum *elements = palloc(sizeof(Datum) * Max(n, 1));

@@ -165,17 +165,6 @@ check_window(Datum window)
 				 errmsg("\"attribution_window\" is negative")));
 }
 
-static Datum
-float8_array(const double *values, int n)
-{
-	Datum *elements = palloc(sizeof(Datum) * n);
-
-	for (int i = 0; i < n; i++)
-		elements[i] = Float8GetDatum(values[i]);
-	return PointerGetDatum(
-		construct_array(elements, n, FLOAT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-}
-
 static void
 insert_policy(const BrPgPolicyRequest *request, const Parameters *parameters)
 {
@@ -198,8 +187,8 @@ insert_policy(const BrPgPolicyRequest *request, const Parameters *parameters)
 		Float8GetDatum(parameters->noise),
 		request->reward,
 		request->window,
-		float8_array(prior_mean, BR_FEATURE_COUNT),
-		float8_array(evidence, n_evidence),
+		br_pg_float8_array(prior_mean, BR_FEATURE_COUNT),
+		br_pg_float8_array(evidence, n_evidence),
 	};
 
 	if (request->make_default)

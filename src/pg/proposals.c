@@ -9,8 +9,6 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 
@@ -21,7 +19,6 @@
 #define PARTNERS 240
 #define LEAST_PARTNERS 12
 #define QUERY_ITEMS 150
-#define SHRINKAGE 10.0
 
 HTAB *
 br_pg_proposals_create(void)
@@ -121,8 +118,8 @@ propose_partners(const BrPgDecision *decision, HTAB *proposals, Datum context)
 			br_pg_propose(proposals, DatumGetInt32(br_pg_column(row, 2, &is_null)));
 		int64 together = DatumGetInt64(br_pg_column(row, 3, &is_null));
 		int64 baskets = DatumGetInt64(br_pg_column(row, 4, &is_null));
-		double copurchase =
-			br_pg_decide_cosine(together, decision->context[from].baskets, baskets) *
+		double copurchase = br_bundle_shrunk_cosine(together, decision->context[from].baskets,
+													baskets, BR_BUNDLE_SHRINKAGE) *
 			decision->context[from].weight;
 
 		if (copurchase > proposal->copurchase)
@@ -143,17 +140,6 @@ propose_query(const BrPgDecision *decision, HTAB *proposals)
 
 	for (int i = 0; i < n; i++)
 		propose_near(proposals, near[i].id, BR_PG_FROM_QUERY, near[i].similarity, 1.0);
-}
-
-double
-br_pg_decide_cosine(int64 together, int64 left, int64 right)
-{
-	double cosine;
-
-	if (together <= 0 || left <= 0 || right <= 0)
-		return 0;
-	cosine = (double) together / sqrt((double) left * (double) right);
-	return cosine * (double) together / ((double) together + SHRINKAGE);
 }
 
 /* strongest evidence first, ties by number */

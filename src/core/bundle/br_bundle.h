@@ -52,6 +52,13 @@ typedef struct BrPairScores
 extern BrStatus br_bundle_pair_scores(BrContext *context, const BrPairCounts *counts,
 									  double shrinkage, BrPairScores *scores);
 
+/* Pseudo-baskets by which scores are shrunk where nobody says otherwise. */
+#define BR_BUNDLE_SHRINKAGE 10.0
+
+/* The shrunk cosine alone, of counts known to be possible; 0 where either was never bought. */
+extern double br_bundle_shrunk_cosine(int64_t together, int64_t left, int64_t right,
+									  double shrinkage);
+
 /* Largest number of items in one bundle, of candidates, and of bundles in a pool. */
 #define BR_BUNDLE_MAX_SIZE 8
 #define BR_BUNDLE_MAX_CANDIDATES 100

@@ -37,6 +37,17 @@ normalized_pmi(const BrPairCounts *counts, double pmi)
 	return fmax(-1, fmin(1, npmi));
 }
 
+double
+br_bundle_shrunk_cosine(int64_t together, int64_t left, int64_t right, double shrinkage)
+{
+	double both = (double) together;
+
+	/* never together and unshrunk would divide 0 by 0 */
+	if (together <= 0 || left <= 0 || right <= 0)
+		return 0;
+	return fmin(1, both / sqrt((double) left * (double) right) * (both / (both + shrinkage)));
+}
+
 BrStatus
 br_bundle_pair_scores(BrContext *context, const BrPairCounts *counts, double shrinkage,
 					  BrPairScores *scores)
@@ -60,11 +71,7 @@ br_bundle_pair_scores(BrContext *context, const BrPairCounts *counts, double shr
 	scores->pmi = counts->together == 0 ? -INFINITY : br_math_log(scores->lift);
 	scores->npmi = normalized_pmi(counts, scores->pmi);
 	scores->jaccard = together / (left + right - together);
-
-	/* never together and unshrunk would divide 0 by 0 */
-	scores->shrunk_cosine = 0;
-	if (counts->together > 0)
-		scores->shrunk_cosine =
-			fmin(1, together / sqrt(left * right) * (together / (together + shrinkage)));
+	scores->shrunk_cosine =
+		br_bundle_shrunk_cosine(counts->together, counts->left, counts->right, shrinkage);
 	return BR_OK;
 }

@@ -205,14 +205,14 @@ static uint64
 select_partners(const BrPgCatalog *catalog, const Given *given, int n_given)
 {
 	static const Oid types[] = {INT4ARRAYOID};
-	Datum *elements = palloc(sizeof(Datum) * Max(n_given, 1));
+	int32 *items = palloc(sizeof(int32) * Max(n_given, 1));
 	Datum values[1];
 	BrPgRights rights;
 	uint64 found;
 
 	for (int i = 0; i < n_given; i++)
-		elements[i] = Int32GetDatum(given[i].item);
-	values[0] = PointerGetDatum(construct_array(elements, n_given, INT4OID, 4, true, TYPALIGN_INT));
+		items[i] = given[i].item;
+	values[0] = br_pg_int4_array(items, n_given);
 	br_pg_enter_owner(&rights);
 	found = br_pg_execute(br_pg_catalog_sql("SELECT p.other, p.item, p.together, c.baskets,"
 											" i.item_id FROM bundle_rec.item_pair_@ p"
@@ -438,15 +438,15 @@ static char **
 item_ids_of(const BrPgCatalog *catalog, const BrNeighbour *nearest, int n)
 {
 	static const Oid types[] = {INT4ARRAYOID};
-	Datum *elements = palloc(sizeof(Datum) * Max(n, 1));
+	int32 *items = palloc(sizeof(int32) * Max(n, 1));
 	char **item_ids = palloc0(sizeof(char *) * Max(n, 1));
 	Datum values[1];
 	BrPgRights rights;
 	uint64 found;
 
 	for (int i = 0; i < n; i++)
-		elements[i] = Int32GetDatum(nearest[i].id);
-	values[0] = PointerGetDatum(construct_array(elements, n, INT4OID, 4, true, TYPALIGN_INT));
+		items[i] = nearest[i].id;
+	values[0] = br_pg_int4_array(items, n);
 	br_pg_enter_owner(&rights);
 	found = br_pg_execute(br_pg_catalog_sql("SELECT u.place, i.item_id FROM unnest($1)"
 											" WITH ORDINALITY AS u (item, place)"
