@@ -27,12 +27,12 @@ CREATE TABLE catalog (
 COMMENT ON TABLE catalog IS 'One row per catalog: its source table, who owned that when the catalog was created (and may drop it once the table is gone), the names of its columns there, its model, and the discount on generated bundles';
 
 CREATE SEQUENCE event_source_number AS int;
-COMMENT ON SEQUENCE event_source_number IS 'Numbers of event sources, never reused';
+COMMENT ON SEQUENCE event_source_number IS 'Numbers of event and bundle sources, never reused';
 
 CREATE TABLE event_source (
     source int PRIMARY KEY DEFAULT nextval('@extschema@.event_source_number'),
     catalog int NOT NULL REFERENCES catalog ON DELETE CASCADE,
-    events regclass NOT NULL,
+    events regclass,
     user_id name,
     item_id name,
     bundle_id name,
@@ -41,20 +41,34 @@ CREATE TABLE event_source (
     quantity name,
     price name,
     occurred_at name,
+    default_kind text NOT NULL DEFAULT 'purchase' CHECK (default_kind <> ''),
+    weights jsonb NOT NULL DEFAULT '{"view": 0.1, "click": 0.2, "cart": 0.5, "purchase": 1, "return": -1}',
     UNIQUE (catalog, events),
-    CHECK (item_id IS NOT NULL OR bundle_id IS NOT NULL)
+    CHECK (events IS NULL OR item_id IS NOT NULL OR bundle_id IS NOT NULL)
 );
-COMMENT ON TABLE event_source IS 'One row per table of purchases or other events that feeds a catalog, with the names of its columns';
+CREATE UNIQUE INDEX event_source_logged ON event_source (catalog) WHERE events IS NULL;
+COMMENT ON TABLE event_source IS 'One row per table of purchases or other events that feeds a catalog, with the names of its columns, the kind of rows that name none, and what an event of each kind weighs in a user''s history; the row without a table is what log_event writes';
+
+CREATE TABLE bundle_source (
+    source int PRIMARY KEY DEFAULT nextval('@extschema@.event_source_number'),
+    catalog int NOT NULL REFERENCES catalog ON DELETE CASCADE,
+    bundles regclass NOT NULL,
+    bundle_id name NOT NULL,
+    item_id name NOT NULL,
+    quantity name,
+    price name,
+    UNIQUE (catalog, bundles)
+);
+COMMENT ON TABLE bundle_source IS 'One row per table of curated bundles that feeds a catalog, with the names of its columns';
 
 CREATE TABLE catalog_state (
     catalog int PRIMARY KEY REFERENCES catalog ON DELETE CASCADE,
-    fold int NOT NULL DEFAULT 0,
     baskets bigint NOT NULL DEFAULT 0 CHECK (baskets >= 0),
     max_basket_items int,
     typical_price double precision,
     refreshed_at timestamptz
 );
-COMMENT ON TABLE catalog_state IS 'What refresh knows of a catalog as a whole: number of the last fold, baskets counted, the largest basket whose pairs were counted, median price of an active item';
+COMMENT ON TABLE catalog_state IS 'What refresh knows of a catalog as a whole: baskets counted, the largest basket whose pairs were counted, median price of an active item';
 
 CREATE TABLE item (
     catalog int NOT NULL,
@@ -105,22 +119,52 @@ COMMENT ON TABLE item_neighbour IS 'Nearest items by embedding, nearest first, w
 
 CREATE TABLE event (
     catalog int NOT NULL,
-    event bigint NOT NULL,
     source int NOT NULL,
     user_id text COLLATE "C",
-    item_id text COLLATE "C" NOT NULL,
+    item_id text COLLATE "C",
+    bundle_id text COLLATE "C",
     basket_id text COLLATE "C",
-    kind text NOT NULL DEFAULT 'purchase',
-    quantity double precision NOT NULL DEFAULT 1,
+    kind text NOT NULL,
+    quantity double precision NOT NULL,
     price double precision,
     occurred_at timestamptz NOT NULL,
-    weight smallint NOT NULL DEFAULT 1 CHECK (weight IN (-1, 1)),
-    fold int
+    weight smallint NOT NULL CHECK (weight IN (-1, 1)),
+    CHECK ((item_id IS NULL) <> (bundle_id IS NULL))
 );
-COMMENT ON TABLE event IS 'Events as the triggers appended them; weight -1 takes a deleted source row back; fold is the refresh that counted the row, NULL until then';
+COMMENT ON TABLE event IS 'Events of items and of whole bundles that refresh has counted; weight -1 takes a row back that its source no longer holds';
 
-CREATE SEQUENCE event_number;
-COMMENT ON SEQUENCE event_number IS 'Numbers of events in all catalogs';
+CREATE TABLE event_queue (LIKE event INCLUDING CONSTRAINTS);
+COMMENT ON TABLE event_queue IS 'Events as triggers, sync and log_event appended them, until refresh counts them; those of items that no source holds yet wait for the item';
+
+CREATE TABLE item_change (
+    catalog int NOT NULL,
+    item int NOT NULL
+);
+COMMENT ON TABLE item_change IS 'Items that came, went, or became active or inactive since the last refresh: what its stored neighbours must learn';
+
+CREATE TABLE bundle (
+    catalog int NOT NULL,
+    bundle int NOT NULL,
+    bundle_id text COLLATE "C" NOT NULL
+);
+COMMENT ON TABLE bundle IS 'Curated bundles of all catalogs: dense number and id; one without rows in bundle_item is no longer in its source';
+
+CREATE TABLE bundle_item (
+    catalog int NOT NULL,
+    bundle int NOT NULL,
+    item_id text COLLATE "C" NOT NULL,
+    quantity double precision NOT NULL,
+    price double precision,
+    source int NOT NULL
+);
+COMMENT ON TABLE bundle_item IS 'What a curated bundle holds, one row per item, as its source says; price is that of the whole bundle';
+
+CREATE TABLE bundle_count (
+    catalog int NOT NULL,
+    bundle int NOT NULL,
+    purchases bigint NOT NULL
+);
+COMMENT ON TABLE bundle_count IS 'Purchases of a curated bundle as a whole less returns, as of the last refresh';
 
 CREATE SEQUENCE rejected_number;
 COMMENT ON SEQUENCE rejected_number IS 'Numbers of rejected rows';
@@ -138,7 +182,6 @@ COMMENT ON TABLE rejected IS 'Source rows that a catalog could not take, with th
 
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.catalog_number', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.event_source_number', '');
-SELECT pg_catalog.pg_extension_config_dump('@extschema@.event_number', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.rejected_number', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.catalog', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.event_source', '');
@@ -149,9 +192,16 @@ SELECT pg_catalog.pg_extension_config_dump('@extschema@.item_count', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.item_pair', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.item_neighbour', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.event', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.event_queue', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.item_change', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.bundle_source', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.bundle', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.bundle_item', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.bundle_count', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.rejected', '');
-REVOKE ALL ON SEQUENCE catalog_number, event_source_number, event_number, rejected_number FROM PUBLIC;
-REVOKE ALL ON TABLE catalog, event_source, catalog_state, item, item_state, item_count, item_pair, item_neighbour, event, rejected FROM PUBLIC;
+REVOKE ALL ON SEQUENCE catalog_number, event_source_number, rejected_number FROM PUBLIC;
+REVOKE ALL ON TABLE catalog, event_source, catalog_state, item, item_state, item_count, item_pair, item_neighbour,
+    event, event_queue, item_change, bundle_source, bundle, bundle_item, bundle_count, rejected FROM PUBLIC;
 
 CREATE FUNCTION items_changed() RETURNS trigger
 LANGUAGE C VOLATILE PARALLEL UNSAFE
@@ -217,8 +267,10 @@ LEFT JOIN (SELECT catalog, count(*) AS items, count(*) FILTER (WHERE active) AS 
            FROM @extschema@.item JOIN @extschema@.item_state USING (catalog, item)
            GROUP BY catalog) i USING (catalog)
 LEFT JOIN (SELECT catalog, count(*) AS rejected FROM @extschema@.rejected GROUP BY catalog) r USING (catalog)
-LEFT JOIN (SELECT catalog, sum(weight)::bigint AS events, count(*) FILTER (WHERE fold IS NULL) AS unfolded
-           FROM @extschema@.event GROUP BY catalog) e USING (catalog)
+LEFT JOIN (SELECT catalog, sum(weight)::bigint AS events, count(*) FILTER (WHERE queued) AS unfolded
+           FROM (SELECT catalog, weight, false AS queued FROM @extschema@.event
+                 UNION ALL SELECT catalog, weight, true FROM @extschema@.event_queue) q
+           GROUP BY catalog) e USING (catalog)
 LEFT JOIN (SELECT catalog, count(*) / 2 AS pairs FROM @extschema@.item_pair GROUP BY catalog) p USING (catalog)
 WHERE pg_catalog.has_table_privilege(c.items, 'SELECT') OR pg_catalog.pg_has_role(c.owner, 'USAGE');
 COMMENT ON VIEW catalog_coverage IS 'How complete and how fresh each catalog is, for those whose source the current user may SELECT from';

@@ -31,7 +31,7 @@
 #define CATALOG_COLUMNS                                                                        \
 	"SELECT c.catalog, c.name, c.items::pg_catalog.oid, c.item_id, c.text::pg_catalog.text[]," \
 	" c.price, c.cost, c.stock, c.category, c.active, c.created_at, c.model, c.discount,"      \
-	" s.fold, s.baskets, s.typical_price"                                                      \
+	" s.baskets, s.typical_price"                                                      \
 	" FROM bundle_rec.catalog c JOIN bundle_rec.catalog_state s USING (catalog) WHERE "
 
 char *
@@ -86,9 +86,8 @@ read_catalog(void)
 	value = column(12, &is_null);
 	catalog->model = is_null ? 0 : DatumGetInt32(value);
 	catalog->discount = DatumGetFloat8(column(13, &is_null));
-	catalog->fold = DatumGetInt32(column(14, &is_null));
-	catalog->baskets = DatumGetInt64(column(15, &is_null));
-	value = column(16, &is_null);
+	catalog->baskets = DatumGetInt64(column(14, &is_null));
+	value = column(15, &is_null);
 	catalog->typical_price = is_null ? NAN : DatumGetFloat8(value);
 	return catalog;
 }

@@ -27,7 +27,6 @@ typedef struct BrPgCatalog
 	int32 model; /* 0: none */
 	double discount;
 	/* from catalog_state */
-	int32 fold;
 	int64 baskets;
 	double typical_price; /* NaN: unknown */
 } BrPgCatalog;

@@ -2,9 +2,6 @@
  * catalog_create.c
  *	  Catalogs and event sources come and go.
  *
- * A catalog's data stand in tables of its own, item_<n>, event_<n> and so on,
- * which inherit from the extension's empty parents. They are no members of the
- * extension: a dump carries them as tables, with their rows, keys and rights.
  * Tables, triggers, first rows and policy appear in one transaction.
  */
 #include "postgres.h"
@@ -28,47 +25,6 @@
 #include "pg/catalog_int.h"
 #include "pg/model.h"
 #include "pg/policy.h"
-
-/* What is put into a child besides what it inherits; @ is the catalog's number. */
-static const struct
-{
-	const char *parent;
-	const char *constraints;
-	const char *fill;
-	const char *more; /* statements, or NULL */
-} children[] = {
-	{"item", "PRIMARY KEY (item), UNIQUE (item_id)", "100",
-	 "CREATE SEQUENCE bundle_rec.item_@_number AS int OWNED BY bundle_rec.item_@.item;"
-	 " ALTER TABLE bundle_rec.item_@ ALTER item"
-	 " SET DEFAULT pg_catalog.nextval('bundle_rec.item_@_number');"
-	 " CREATE INDEX ON bundle_rec.item_@ (category);"
-	 " CREATE INDEX ON bundle_rec.item_@ (text_hash);"
-	 " CREATE INDEX ON bundle_rec.item_@ (item) WHERE pending_text IS NOT NULL"},
-	{"item_state", "PRIMARY KEY (item)", "70", NULL},
-	{"item_count", "PRIMARY KEY (item)", "90",
-	 "CREATE INDEX ON bundle_rec.item_count_@ (baskets DESC, item)"},
-	{"item_pair", "PRIMARY KEY (item, other)", "90",
-	 "CREATE INDEX ON bundle_rec.item_pair_@ (item, together DESC, other)"},
-	{"item_neighbour", "PRIMARY KEY (item)", "100", NULL},
-	{"event", "PRIMARY KEY (event)", "100",
-	 "ALTER TABLE bundle_rec.event_@ ALTER event"
-	 " SET DEFAULT pg_catalog.nextval('bundle_rec.event_number');"
-	 " CREATE INDEX ON bundle_rec.event_@ (user_id, occurred_at DESC);"
-	 " CREATE INDEX ON bundle_rec.event_@ (source, basket_id);"
-	 " CREATE INDEX ON bundle_rec.event_@ (event) WHERE fold IS NULL"},
-	{"decision", "PRIMARY KEY (decision_id)", "100", NULL},
-	{"feedback", "PRIMARY KEY (decision_id, event_id)", "100", NULL},
-};
-
-/* several statements, run once: not worth a kept plan */
-static void
-run(const char *sql)
-{
-	int result = SPI_execute(sql, false, 0);
-
-	if (result < 0)
-		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
-}
 
 static const char *
 qualified_name(Oid relation)
@@ -140,10 +96,11 @@ create_triggers(Relation source, const char *prefix, int32 number, const char *f
 
 	br_pg_enter_role(&rights, source->rd_rel->relowner);
 	for (int i = 0; i < lengthof(events); i++)
-		run(psprintf("CREATE TRIGGER bundle_rec_%s%d_%s AFTER %s ON %s%s"
-					 " FOR EACH STATEMENT EXECUTE FUNCTION bundle_rec.%s('%d')",
-					 prefix, number, events[i][0], events[i][1],
-					 qualified_name(RelationGetRelid(source)), events[i][2], function, number));
+		br_pg_run(psprintf("CREATE TRIGGER bundle_rec_%s%d_%s AFTER %s ON %s%s"
+						   " FOR EACH STATEMENT EXECUTE FUNCTION bundle_rec.%s('%d')",
+						   prefix, number, events[i][0], events[i][1],
+						   qualified_name(RelationGetRelid(source)), events[i][2], function,
+						   number));
 	br_pg_leave(&rights);
 }
 
@@ -159,8 +116,8 @@ drop_triggers(Oid source, const char *prefix, int32 number)
 	br_pg_enter_role(&rights, ((Form_pg_class) GETSTRUCT(tuple))->relowner);
 	ReleaseSysCache(tuple);
 	for (int i = 0; i < lengthof(events); i++)
-		run(psprintf("DROP TRIGGER IF EXISTS bundle_rec_%s%d_%s ON %s", prefix, number, events[i],
-					 qualified_name(source)));
+		br_pg_run(psprintf("DROP TRIGGER IF EXISTS bundle_rec_%s%d_%s ON %s", prefix, number,
+						   events[i], qualified_name(source)));
 	br_pg_leave(&rights);
 }
 
@@ -232,32 +189,10 @@ insert_catalog(const BrPgCatalog *catalog, const char *image)
 	state[0] = Int32GetDatum(number);
 	br_pg_execute("INSERT INTO bundle_rec.catalog_state (catalog) VALUES ($1)", 1, &types[11],
 				  state, NULL, false, 0);
+	/* what log_event writes */
+	br_pg_execute("INSERT INTO bundle_rec.event_source (catalog) VALUES ($1)", 1, &types[11], state,
+				  NULL, false, 0);
 	return number;
-}
-
-static void
-create_children(int32 number, Oid owner)
-{
-	const char *reader = quote_identifier(GetUserNameFromId(owner, false));
-
-	for (int i = 0; i < lengthof(children); i++)
-	{
-		const char *child = psprintf("bundle_rec.%s_%d", children[i].parent, number);
-
-		run(psprintf("CREATE TABLE %s (CHECK (catalog = %d), %s) INHERITS (bundle_rec.%s)"
-					 " WITH (fillfactor = %s);"
-					 " ALTER TABLE %s ALTER catalog SET DEFAULT %d;"
-					 " GRANT SELECT%s ON %s TO %s WITH GRANT OPTION",
-					 child, number, children[i].constraints, children[i].parent, children[i].fill,
-					 child, number,
-					 strcmp(children[i].parent, "decision") == 0 ||
-							 strcmp(children[i].parent, "feedback") == 0
-						 ? ", INSERT"
-						 : "",
-					 child, reader));
-		if (children[i].more != NULL)
-			run(br_pg_catalog_sql(children[i].more, number));
-	}
 }
 
 void
@@ -281,7 +216,7 @@ br_pg_catalog_create(BrPgCatalog *catalog, const char *image, const char *model)
 	br_pg_enter_owner(&rights);
 	refuse_taken_name(catalog->name);
 	catalog->number = insert_catalog(catalog, image);
-	create_children(catalog->number, catalog->owner);
+	br_pg_children_create(catalog->number, catalog->owner);
 	br_pg_leave(&rights);
 
 	create_triggers(source, "", catalog->number, "items_changed");
@@ -289,7 +224,8 @@ br_pg_catalog_create(BrPgCatalog *catalog, const char *image, const char *model)
 
 	br_pg_enter_owner(&rights);
 	br_pg_policy_create_default(catalog->number, catalog->name);
-	run(br_pg_catalog_sql("ANALYZE bundle_rec.item_@, bundle_rec.item_state_@", catalog->number));
+	br_pg_run(
+		br_pg_catalog_sql("ANALYZE bundle_rec.item_@, bundle_rec.item_state_@", catalog->number));
 	br_pg_leave(&rights);
 	table_close(source, NoLock);
 }
@@ -342,7 +278,7 @@ br_pg_catalog_add_events(const BrPgCatalog *catalog, Oid events,
 	create_triggers(source, "event_", number, "events_changed");
 	br_pg_load_events(number, source);
 	br_pg_enter_owner(&rights);
-	run(br_pg_catalog_sql("ANALYZE bundle_rec.event_@", catalog->number));
+	br_pg_run(br_pg_catalog_sql("ANALYZE bundle_rec.event_queue_@", catalog->number));
 	br_pg_leave(&rights);
 	table_close(source, NoLock);
 }
@@ -428,8 +364,7 @@ br_pg_catalog_drop(const char *name)
 	drop_event_triggers(number);
 
 	br_pg_enter_owner(&rights);
-	for (int i = 0; i < lengthof(children); i++)
-		run(psprintf("DROP TABLE bundle_rec.%s_%d", children[i].parent, number));
+	br_pg_children_drop(number);
 	br_pg_execute("DELETE FROM bundle_rec.unfolded_decision WHERE policy IN"
 				  " (SELECT policy FROM bundle_rec.policy WHERE catalog = $1)",
 				  1, types, values, NULL, false, 0);

@@ -1,6 +1,6 @@
 /*
  * catalog_events.c
- *	  Rows of an event source, appended to event_<n>.
+ *	  Rows of an event source, appended to event_queue_<n>.
  *
  * The log is only ever appended to: a row that was deleted, or the old version
  * of one that was updated, is appended again with weight -1. Nothing is
@@ -212,7 +212,7 @@ br_pg_events_flush(BrPgEventSource *events)
 			values[i] =
 				br_pg_array(events->values[i], events->nulls[i], events->n, element_types[i]);
 		values[N_VALUES] = Int32GetDatum(events->number);
-		br_pg_execute(br_pg_catalog_sql("INSERT INTO bundle_rec.event_@ (source, user_id, item_id, basket_id,"
+		br_pg_execute(br_pg_catalog_sql("INSERT INTO bundle_rec.event_queue_@ (source, user_id, item_id, basket_id,"
 										" kind, quantity, price, occurred_at, weight)"
 										" SELECT $9, u.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)"
 										" AS u",
@@ -236,11 +236,12 @@ br_pg_events_remove_all(BrPgEventSource *events)
 
 	br_pg_enter_owner(&rights);
 	br_pg_execute(br_pg_catalog_sql(
-					  "INSERT INTO bundle_rec.event_@ (source, user_id, item_id, basket_id, kind, quantity,"
+					  "INSERT INTO bundle_rec.event_queue_@ (source, user_id, item_id, basket_id, kind, quantity,"
 					  " price, occurred_at, weight)"
 					  " SELECT $1, e.user_id, e.item_id, e.basket_id, e.kind, e.quantity, e.price,"
 					  " e.occurred_at, -1 FROM (SELECT user_id, item_id, basket_id, kind, quantity, price,"
-					  " occurred_at, pg_catalog.sum(weight) AS live FROM bundle_rec.event_@"
+					  " occurred_at, pg_catalog.sum(weight) AS live FROM"
+					  " (TABLE bundle_rec.event_@ UNION ALL TABLE bundle_rec.event_queue_@) l"
 					  " WHERE source = $1 GROUP BY 1, 2, 3, 4, 5, 6, 7) e,"
 					  " pg_catalog.generate_series(1, e.live)",
 					  events->catalog),

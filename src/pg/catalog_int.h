@@ -130,7 +130,7 @@ extern void br_pg_items_remove_all(BrPgItemSource *items);
 extern void br_pg_items_flush(BrPgItemSource *items);
 extern void br_pg_items_close(BrPgItemSource *items);
 
-/* catalog_events.c: rows of an event source into event_<n> */
+/* catalog_events.c: rows of an event source into event_queue_<n> */
 
 typedef struct BrPgEventSource BrPgEventSource;
 
@@ -142,14 +142,27 @@ extern BrPgEventSource *br_pg_events_open(int32 number, Relation source, int32 *
 										  char **problem);
 extern void br_pg_events_add(BrPgEventSource *events, TupleTableSlot *slot, int weight);
 
-/* Takes back whatever of this source stands in event_<n>. */
+/* Takes back whatever of this source stands in event_<n> and event_queue_<n>. */
 extern void br_pg_events_remove_all(BrPgEventSource *events);
 extern bool br_pg_events_same(const BrPgEventSource *events, TupleTableSlot *left,
 							  TupleTableSlot *right);
 extern void br_pg_events_flush(BrPgEventSource *events);
 extern void br_pg_events_close(BrPgEventSource *events);
 
-/* catalog.c */
+/* catalog_children.c: the tables of one catalog; all in an owner section */
+
+/* Several statements, run once: not worth a kept plan. */
+extern void br_pg_run(const char *sql);
+
+extern void br_pg_children_create(int32 number, Oid owner);
+extern void br_pg_children_drop(int32 number);
+
+/*
+ * The indexes of a child that are no keys; parent NULL: of all children. A
+ * first load drops them before it writes and makes them afterwards.
+ */
+extern void br_pg_children_create_indexes(int32 number, const char *parent);
+extern void br_pg_children_drop_indexes(int32 number, const char *parent);
 
 /* catalog_trigger.c: all rows of a source, by a scan of the table itself */
 extern void br_pg_load_items(const BrPgCatalog *catalog, Relation source);

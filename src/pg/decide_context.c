@@ -65,6 +65,11 @@ report_unknown(const BrPgDecision *decision)
 	}
 }
 
+/* the newest events of the user in one of the two tables of events */
+#define RECENT(table)                                                   \
+	"(SELECT e.item_id, e.occurred_at, e.weight FROM bundle_rec." table \
+	"_%d e WHERE e.user_id = $1 ORDER BY e.occurred_at DESC LIMIT 200)"
+
 static void
 add_history(BrPgDecision *decision)
 {
@@ -78,16 +83,16 @@ add_history(BrPgDecision *decision)
 	values[0] = CStringGetTextDatum(decision->request->user_id);
 	values[1] = br_pg_int4_array(have, decision->n_context);
 	values[2] = Int32GetDatum(HISTORY_ITEMS);
-	br_pg_execute(psprintf("SELECT i.item, i.item_id, COALESCE(c.baskets, 0) FROM (SELECT e.item_id,"
-						   " pg_catalog.max(e.occurred_at) AS latest FROM (SELECT e.item_id, e.occurred_at,"
-						   " e.weight FROM bundle_rec.event_%d e WHERE e.user_id = $1"
-						   " ORDER BY e.occurred_at DESC LIMIT 200) e GROUP BY e.item_id"
-						   " HAVING pg_catalog.sum(e.weight) > 0) h"
-						   " JOIN bundle_rec.item_%d i USING (item_id)"
-						   " LEFT JOIN bundle_rec.item_count_%d c USING (item)"
-						   " WHERE i.item <> ALL ($2) ORDER BY h.latest DESC, i.item LIMIT $3",
-						   n, n, n),
-				  3, types, values, NULL, true, 0);
+	br_pg_execute(
+		psprintf("SELECT i.item, i.item_id, COALESCE(c.baskets, 0) FROM (SELECT e.item_id,"
+				 " pg_catalog.max(e.occurred_at) AS latest FROM (" RECENT("event") " UNION ALL " RECENT(
+					 "event_queue") ") e GROUP BY e.item_id"
+									" HAVING pg_catalog.sum(e.weight) > 0) h"
+									" JOIN bundle_rec.item_%d i USING (item_id)"
+									" LEFT JOIN bundle_rec.item_count_%d c USING (item)"
+									" WHERE i.item <> ALL ($2) ORDER BY h.latest DESC, i.item LIMIT $3",
+				 n, n, n, n),
+		3, types, values, NULL, true, 0);
 	add_context(decision, "history", decision->request->n_basket > 0 ? HISTORY_WEIGHT : 1.0);
 }
 

@@ -37,56 +37,65 @@
 
 /* ---- counting ---- */
 
-/* locks the catalog against another refresh; *limit: basket limit of the last one, 0: none */
+/* locks the catalog against another refresh; returns the basket limit of the last one, 0: none */
 static int32
-lock_state(int32 catalog, int32 *limit)
+lock_state(int32 catalog)
 {
 	static const Oid types[] = {INT4OID};
 	Datum values[] = {Int32GetDatum(catalog)};
 	Datum value;
 	bool is_null;
 
-	if (br_pg_execute("SELECT fold, max_basket_items FROM bundle_rec.catalog_state"
+	if (br_pg_execute("SELECT max_basket_items FROM bundle_rec.catalog_state"
 					  " WHERE catalog = $1 FOR UPDATE",
 					  1, types, values, NULL, false, 0) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("the catalog was dropped while refresh waited for it")));
-	value = br_pg_column(0, 2, &is_null);
-	*limit = is_null ? 0 : DatumGetInt32(value);
-	return DatumGetInt32(br_pg_column(0, 1, &is_null));
+	value = br_pg_column(0, 1, &is_null);
+	return is_null ? 0 : DatumGetInt32(value);
 }
 
 /*
  * The pairs of a basket come from its array of items rather than from a join,
  * whose plan would hang on guesses about tables that have just grown.
- * $1 number of this fold; $2, $3 the largest baskets whose pairs are counted,
- * before and now; $4 whether they differ, so that every basket must be looked
- * at. Purchases without a basket are baskets of their own.
+ * $1, $2 the largest baskets whose pairs are counted, before and now; $3 whether
+ * they differ, so that every basket must be looked at. Purchases without a
+ * basket are baskets of their own. A return takes its quantity out of the
+ * basket that it names; one that names none takes nothing back.
  */
+#define IN_BASKET "kind IN ('purchase', 'return') AND basket_id IS NOT NULL"
+#define NET_QUANTITY \
+	"pg_catalog.sum(CASE kind WHEN 'purchase' THEN weight ELSE -weight END * quantity)"
+/* quantities are sums of doubles: less than this is nothing */
+#define SOMETHING "1e-9"
+
 static const char fold_statement[] =
 	"WITH folding AS ("
-	"  UPDATE bundle_rec.event_@ e SET fold = $1 FROM bundle_rec.item_@ i"
-	"  WHERE e.fold IS NULL AND i.item_id = e.item_id"
-	"  RETURNING e.source, e.basket_id, i.item, e.weight, e.kind),"
+	"  DELETE FROM bundle_rec.event_queue_@ e USING bundle_rec.item_@ i"
+	"  WHERE i.item_id = e.item_id"
+	"  RETURNING e.*, i.item),"
+	" logged AS ("
+	"  INSERT INTO bundle_rec.event_@ (source, user_id, item_id, basket_id, kind, quantity, price,"
+	"  occurred_at, weight) SELECT source, user_id, item_id, basket_id, kind, quantity, price,"
+	"  occurred_at, weight FROM folding),"
 	" fresh AS ("
-	"  SELECT source, basket_id, item, pg_catalog.sum(weight) AS weight FROM folding"
-	"  WHERE kind = 'purchase' AND basket_id IS NOT NULL GROUP BY 1, 2, 3),"
+	"  SELECT source, basket_id, item, " NET_QUANTITY " AS quantity FROM folding"
+	"  WHERE " IN_BASKET " GROUP BY 1, 2, 3),"
 	" single AS ("
 	"  SELECT item, pg_catalog.sum(weight) AS delta FROM folding"
 	"  WHERE kind = 'purchase' AND basket_id IS NULL GROUP BY 1),"
 	" touched AS ("
 	"  SELECT source, basket_id FROM fresh UNION"
-	"  SELECT source, basket_id FROM bundle_rec.event_@"
-	"  WHERE $4 AND fold IS NOT NULL AND kind = 'purchase' AND basket_id IS NOT NULL),"
+	"  SELECT source, basket_id FROM bundle_rec.event_@ WHERE $3 AND " IN_BASKET "),"
 	" before AS ("
-	"  SELECT e.source, e.basket_id, i.item, pg_catalog.sum(e.weight) AS weight FROM touched t"
-	"  JOIN bundle_rec.event_@ e ON e.source = t.source AND e.basket_id = t.basket_id"
+	"  SELECT e.source, e.basket_id, i.item, " NET_QUANTITY " AS quantity FROM touched t"
+	"  JOIN bundle_rec.event_@ e USING (source, basket_id)"
 	"  JOIN bundle_rec.item_@ i ON i.item_id = e.item_id"
-	"  WHERE e.fold IS NOT NULL AND e.kind = 'purchase' GROUP BY 1, 2, 3),"
+	"  WHERE " IN_BASKET " GROUP BY 1, 2, 3),"
 	" member AS ("
-	"  SELECT source, basket_id, item, COALESCE(b.weight, 0) > 0 AS was,"
-	"  COALESCE(b.weight, 0) + COALESCE(f.weight, 0) > 0 AS stays"
+	"  SELECT source, basket_id, item, COALESCE(b.quantity, 0) > " SOMETHING " AS was,"
+	"  COALESCE(b.quantity, 0) + COALESCE(f.quantity, 0) > " SOMETHING " AS stays"
 	"  FROM before b FULL JOIN fresh f USING (source, basket_id, item)),"
 	" sized AS MATERIALIZED ("
 	"  SELECT source, basket_id, item, was, stays,"
@@ -104,11 +113,11 @@ static const char fold_statement[] =
 	"  RETURNING 1),"
 	" pair_delta AS ("
 	"  SELECT a.item, b.item AS other, pg_catalog.sum("
-	"   (a.stays AND b.stays AND k.size_is <= $3)::int"
-	"   - (a.was AND b.was AND k.size_was <= $2)::int) AS delta"
+	"   (a.stays AND b.stays AND k.size_is <= $2)::int"
+	"   - (a.was AND b.was AND k.size_was <= $1)::int) AS delta"
 	"  FROM (SELECT size_was, size_is, pg_catalog.array_agg(item) AS items,"
 	"   pg_catalog.array_agg(was) AS was, pg_catalog.array_agg(stays) AS stays FROM sized"
-	"   WHERE size_is <= $3 OR size_was <= $2 GROUP BY source, basket_id, 1, 2) k,"
+	"   WHERE size_is <= $2 OR size_was <= $1 GROUP BY source, basket_id, 1, 2) k,"
 	"  unnest(k.items, k.was, k.stays) AS a (item, was, stays),"
 	"  unnest(k.items, k.was, k.stays) AS b (item, was, stays)"
 	"  WHERE a.item <> b.item GROUP BY 1, 2),"
@@ -126,11 +135,10 @@ static const char fold_statement[] =
 
 /* counts what is new; returns how many event rows that was, *baskets the change of baskets */
 static int64
-fold_events(int32 catalog, int32 fold, int32 limit_was, int64 *baskets)
+fold_events(int32 catalog, int32 limit_was, int64 *baskets)
 {
-	static const Oid types[] = {INT4OID, INT4OID, INT4OID, BOOLOID};
-	Datum values[] = {Int32GetDatum(fold), Int32GetDatum(limit_was),
-					  Int32GetDatum(br_pg_max_basket_items),
+	static const Oid types[] = {INT4OID, INT4OID, BOOLOID};
+	Datum values[] = {Int32GetDatum(limit_was), Int32GetDatum(br_pg_max_basket_items),
 					  BoolGetDatum(limit_was != 0 && limit_was != br_pg_max_basket_items)};
 	bool is_null;
 	int64 folded, emptied;
@@ -154,14 +162,14 @@ fold_events(int32 catalog, int32 fold, int32 limit_was, int64 *baskets)
 }
 
 static void
-write_state(int32 catalog, int32 fold, int64 baskets)
+write_state(int32 catalog, int64 baskets)
 {
-	static const Oid types[] = {INT4OID, INT4OID, INT8OID, INT4OID};
-	Datum values[] = {Int32GetDatum(catalog), Int32GetDatum(fold), Int64GetDatum(baskets),
+	static const Oid types[] = {INT4OID, INT8OID, INT4OID};
+	Datum values[] = {Int32GetDatum(catalog), Int64GetDatum(baskets),
 					  Int32GetDatum(br_pg_max_basket_items)};
 
-	br_pg_execute(br_pg_catalog_sql("UPDATE bundle_rec.catalog_state SET fold = $2, baskets = baskets + $3,"
-									" max_basket_items = $4, refreshed_at = pg_catalog.now(),"
+	br_pg_execute(br_pg_catalog_sql("UPDATE bundle_rec.catalog_state SET baskets = baskets + $2,"
+									" max_basket_items = $3, refreshed_at = pg_catalog.now(),"
 									" typical_price = (SELECT pg_catalog.percentile_cont(0.5)"
 									" WITHIN GROUP (ORDER BY s.price) FROM bundle_rec.item_state_@ s"
 									" WHERE s.active) WHERE catalog = $1",
@@ -453,20 +461,20 @@ br_pg_catalog_refresh(const char *name)
 {
 	BrPgCatalog *catalog = br_pg_catalog_open(name);
 	BrPgRights rights;
-	int32 fold, limit;
+	int32 limit;
 	int64 folded, baskets;
 
 	br_pg_catalog_require_owner(catalog);
 	br_pg_enter_owner(&rights);
-	fold = lock_state(catalog->number, &limit) + 1;
-	folded = fold_events(catalog->number, fold, limit, &baskets);
+	limit = lock_state(catalog->number);
+	folded = fold_events(catalog->number, limit, &baskets);
 	br_pg_leave(&rights);
 
 	if (catalog->model != 0)
 		refresh_embeddings(catalog);
 
 	br_pg_enter_owner(&rights);
-	write_state(catalog->number, fold, baskets);
+	write_state(catalog->number, baskets);
 	if (folded >= MANY_CHANGES)
 		analyze(catalog->number);
 	br_pg_leave(&rights);

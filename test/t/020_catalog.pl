@@ -44,7 +44,7 @@ my $wrong_pairs = q{
 # Everything that refresh writes, as one value.
 my $everything = q{
 	SELECT md5(string_agg(t::text, ',' ORDER BY t::text)) FROM (
-		SELECT i::text FROM bundle_rec.item i UNION ALL SELECT e::text FROM bundle_rec.event e
+		SELECT i::text FROM bundle_rec.item i UNION ALL SELECT e::text FROM bundle_rec.event e UNION ALL SELECT q::text FROM bundle_rec.event_queue q
 		UNION ALL SELECT c::text FROM bundle_rec.item_count c UNION ALL SELECT p::text FROM bundle_rec.item_pair p
 		UNION ALL SELECT n::text FROM bundle_rec.item_neighbour n UNION ALL SELECT s::text FROM bundle_rec.catalog_state s) t};
 

@@ -1,0 +1,121 @@
+/*
+ * catalog_children.c
+ *	  The tables of one catalog.
+ *
+ * A catalog's data stand in tables of its own, item_<n>, event_<n> and so on,
+ * which inherit from the extension's empty parents. They are no members of the
+ * extension: a dump carries them as tables, with their rows, keys and rights.
+ * Keys make rows unique; the other indexes only make reading fast, so a first
+ * load writes its rows without them and makes them afterwards.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "pg/catalog_int.h"
+
+/* What is put into a child besides what it inherits; @ is the catalog's number. */
+static const struct
+{
+	const char *parent;
+	const char *keys; /* beside the check of the number; "" where there are none */
+	const char *fill;
+	const char *grant; /* to the source's owner, who may grant it further */
+	const char *more;  /* statements, or NULL */
+} children[] = {
+	{"item", ", PRIMARY KEY (item), UNIQUE (item_id)", "100", "SELECT",
+	 "CREATE SEQUENCE bundle_rec.item_@_number AS int OWNED BY bundle_rec.item_@.item;"
+	 " ALTER TABLE bundle_rec.item_@ ALTER item"
+	 " SET DEFAULT pg_catalog.nextval('bundle_rec.item_@_number')"},
+	{"item_state", ", PRIMARY KEY (item)", "70", "SELECT", NULL},
+	{"item_count", ", PRIMARY KEY (item)", "90", "SELECT", NULL},
+	{"item_pair", ", PRIMARY KEY (item, other)", "90", "SELECT", NULL},
+	{"item_neighbour", ", PRIMARY KEY (item)", "100", "SELECT", NULL},
+	{"item_change", "", "100", "SELECT", NULL},
+	{"event", "", "100", "SELECT, INSERT", NULL},
+	{"event_queue", "", "100", "SELECT", NULL},
+	{"bundle", ", PRIMARY KEY (bundle), UNIQUE (bundle_id)", "100", "SELECT",
+	 "CREATE SEQUENCE bundle_rec.bundle_@_number AS int OWNED BY bundle_rec.bundle_@.bundle;"
+	 " ALTER TABLE bundle_rec.bundle_@ ALTER bundle"
+	 " SET DEFAULT pg_catalog.nextval('bundle_rec.bundle_@_number')"},
+	{"bundle_item", ", PRIMARY KEY (bundle, item_id)", "90", "SELECT", NULL},
+	{"bundle_count", ", PRIMARY KEY (bundle)", "90", "SELECT", NULL},
+	{"decision", ", PRIMARY KEY (decision_id)", "100", "SELECT, INSERT", NULL},
+	{"feedback", ", PRIMARY KEY (decision_id, event_id)", "100", "SELECT, INSERT", NULL},
+};
+
+/* Indexes that are no keys, named <child>_<name>. */
+static const struct
+{
+	const char *parent;
+	const char *name;
+	const char *columns;
+} indexes[] = {
+	{"item", "category", "(category) WHERE category IS NOT NULL"},
+	{"item", "text_hash", "(text_hash) WHERE text_hash IS NOT NULL"},
+	{"item", "pending", "(item) WHERE pending_text IS NOT NULL"},
+	{"item_count", "most", "(baskets DESC, item)"},
+	{"item_pair", "most", "(item, together DESC, other)"},
+	{"event", "user", "(user_id, occurred_at DESC) WHERE user_id IS NOT NULL"},
+	{"event", "basket", "(source, basket_id)"},
+	{"event_queue", "user", "(user_id, occurred_at DESC) WHERE user_id IS NOT NULL"},
+	{"bundle_item", "item", "(item_id)"},
+	{"bundle_count", "most", "(purchases DESC, bundle)"},
+};
+
+void
+br_pg_run(const char *sql)
+{
+	int result = SPI_execute(sql, false, 0);
+
+	if (result < 0)
+		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
+}
+
+void
+br_pg_children_create_indexes(int32 number, const char *parent)
+{
+	for (int i = 0; i < lengthof(indexes); i++)
+		if (parent == NULL || strcmp(parent, indexes[i].parent) == 0)
+			br_pg_run(psprintf("CREATE INDEX %s_%d_%s ON bundle_rec.%s_%d %s", indexes[i].parent,
+							   number, indexes[i].name, indexes[i].parent, number,
+							   indexes[i].columns));
+}
+
+void
+br_pg_children_drop_indexes(int32 number, const char *parent)
+{
+	for (int i = 0; i < lengthof(indexes); i++)
+		if (strcmp(parent, indexes[i].parent) == 0)
+			br_pg_run(psprintf("DROP INDEX IF EXISTS bundle_rec.%s_%d_%s", indexes[i].parent,
+							   number, indexes[i].name));
+}
+
+void
+br_pg_children_create(int32 number, Oid owner)
+{
+	const char *reader = quote_identifier(GetUserNameFromId(owner, false));
+
+	for (int i = 0; i < lengthof(children); i++)
+	{
+		const char *child = psprintf("bundle_rec.%s_%d", children[i].parent, number);
+
+		br_pg_run(psprintf("CREATE TABLE %s (CHECK (catalog = %d)%s) INHERITS (bundle_rec.%s)"
+						   " WITH (fillfactor = %s);"
+						   " ALTER TABLE %s ALTER catalog SET DEFAULT %d;"
+						   " GRANT %s ON %s TO %s WITH GRANT OPTION",
+						   child, number, children[i].keys, children[i].parent, children[i].fill,
+						   child, number, children[i].grant, child, reader));
+		if (children[i].more != NULL)
+			br_pg_run(br_pg_catalog_sql(children[i].more, number));
+	}
+	br_pg_children_create_indexes(number, NULL);
+}
+
+void
+br_pg_children_drop(int32 number)
+{
+	for (int i = 0; i < lengthof(children); i++)
+		br_pg_run(psprintf("DROP TABLE bundle_rec.%s_%d", children[i].parent, number));
+}
