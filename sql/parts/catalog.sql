@@ -222,18 +222,19 @@ RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'br_create_catalog';
 COMMENT ON FUNCTION create_catalog(text, regclass, name, name[], name, name, name, name, name, name, name, text, double precision) IS
-'Makes a catalog over a plain table of the caller''s and keeps it up to date by triggers. Arguments after items name columns; NULL means there is none. text: columns whose text is embedded, joined by blanks; price and cost in one currency, stock in units, NULL in a row meaning unknown; active: NULL in a row means true. model NULL: the default model where there is text. discount: fraction taken off generated bundles, in [0, 1), NULL as 0. An error where name, items or item_id is NULL';
+'Makes a catalog over a table of the caller''s, plain or partitioned, and keeps it up to date by triggers; or over a view or foreign table, which sync compares whenever it is called. Arguments after items name columns; NULL means there is none. text: columns whose text is embedded, joined by blanks; price and cost in one currency, stock in units, NULL in a row meaning unknown; active: NULL in a row means true. model NULL: the default model where there is text. discount: fraction taken off generated bundles, in [0, 1), NULL as 0. An error where name, items or item_id is NULL';
 
 CREATE FUNCTION add_event_source(catalog text, events regclass, user_id name DEFAULT NULL,
                                  item_id name DEFAULT NULL, bundle_id name DEFAULT NULL,
                                  basket_id name DEFAULT NULL, kind name DEFAULT NULL,
                                  quantity name DEFAULT NULL, price name DEFAULT NULL,
-                                 occurred_at name DEFAULT NULL)
+                                 occurred_at name DEFAULT NULL, default_kind text DEFAULT 'purchase',
+                                 weights jsonb DEFAULT NULL)
 RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'br_add_event_source';
-COMMENT ON FUNCTION add_event_source(text, regclass, name, name, name, name, name, name, name, name) IS
-'Feeds a catalog from a plain table of purchases or other events, one row per item, now and by triggers. Arguments after events name columns; NULL means there is none, but item_id is needed and bundle_id is not supported. kind NULL, or NULL in a row: purchase, the only kind that counts baskets and pairs. Without basket_id each purchase is a basket of its own; without occurred_at events happened when they were written. An error where catalog or events is NULL';
+COMMENT ON FUNCTION add_event_source(text, regclass, name, name, name, name, name, name, name, name, text, jsonb) IS
+'Feeds a catalog from a table of purchases or other events, one row per item, or per curated bundle that was bought whole (bundle_id): now, and by triggers from then on; views and foreign tables whenever sync is called. The name arguments after events name columns; NULL means there is none, but item_id or bundle_id is needed. default_kind: of rows that name no kind. Purchases count baskets and pairs, a return takes its quantity out of the basket it names; every kind weighs in its user''s history as weights says, a number in [-1, 1] per kind, 0 for others; NULL: {"view": 0.1, "click": 0.2, "cart": 0.5, "purchase": 1, "return": -1}. Without basket_id each purchase is a basket of its own; without occurred_at events happened when they were noticed, and a row that says no time is older than all others. An error where catalog or events is NULL';
 
 CREATE FUNCTION refresh(catalog text) RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE

@@ -31,7 +31,7 @@
 #define CATALOG_COLUMNS                                                                        \
 	"SELECT c.catalog, c.name, c.items::pg_catalog.oid, c.item_id, c.text::pg_catalog.text[]," \
 	" c.price, c.cost, c.stock, c.category, c.active, c.created_at, c.model, c.discount,"      \
-	" s.baskets, s.typical_price"                                                      \
+	" s.baskets, s.typical_price"                                                              \
 	" FROM bundle_rec.catalog c JOIN bundle_rec.catalog_state s USING (catalog) WHERE "
 
 char *
@@ -53,8 +53,14 @@ br_pg_catalog_sql(const char *pattern, int32 number)
 void
 br_pg_prefer_generic_plans(void)
 {
-	(void) set_config_option("plan_cache_mode", "force_generic_plan", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	static const char *const settings[][2] = {{"plan_cache_mode", "force_generic_plan"},
+											  {"enable_seqscan", "off"},
+											  {"enable_hashjoin", "off"},
+											  {"enable_mergejoin", "off"}};
+
+	for (int i = 0; i < lengthof(settings); i++)
+		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
 }
 
 static Datum

@@ -9,12 +9,8 @@
 #include <math.h>
 
 #include "access/table.h"
-#include "catalog/catalog.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -25,101 +21,6 @@
 #include "pg/catalog_int.h"
 #include "pg/model.h"
 #include "pg/policy.h"
-
-static const char *
-qualified_name(Oid relation)
-{
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)),
-									  get_rel_name(relation));
-}
-
-/* ---- sources ---- */
-
-static void
-refuse_source(const char *name, const char *what)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("\"%s\" cannot be a source: it is %s", name, what),
-			 errhint("Sources are plain tables; partitioned tables, partitions, inheritance,"
-					 " views and foreign tables are not supported.")));
-}
-
-/*
- * Opens a source that the caller owns, locked against writers until the end of
- * the transaction, so that none slips between triggers and first load.
- */
-static Relation
-open_source(Oid oid)
-{
-	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(oid));
-	Form_pg_class class;
-
-	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE), errmsg("there is no table with OID %u", oid)));
-	class = (Form_pg_class) GETSTRUCT(tuple);
-	if (class->relkind != RELKIND_RELATION)
-		refuse_source(NameStr(class->relname),
-					  class->relkind == RELKIND_PARTITIONED_TABLE	? "partitioned"
-						  : class->relkind == RELKIND_FOREIGN_TABLE ? "a foreign table"
-						  : class->relkind == RELKIND_VIEW || class->relkind == RELKIND_MATVIEW
-						  ? "a view"
-						  : "no table");
-	if (class->relpersistence == RELPERSISTENCE_TEMP)
-		refuse_source(NameStr(class->relname), "temporary");
-	if (IsSystemClass(oid, class))
-		refuse_source(NameStr(class->relname), "a system catalog");
-	if (!pg_class_ownercheck(oid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, NameStr(class->relname));
-	ReleaseSysCache(tuple);
-
-	LockRelationOid(oid, ShareRowExclusiveLock);
-	if (has_superclass(oid))
-		refuse_source(get_rel_name(oid), "a partition, or inherits from another table");
-	if (find_inheritance_children(oid, NoLock) != NIL)
-		refuse_source(get_rel_name(oid), "inherited by other tables");
-	return table_open(oid, NoLock);
-}
-
-/* bundle_rec_<prefix><number>_insert and so on */
-static void
-create_triggers(Relation source, const char *prefix, int32 number, const char *function)
-{
-	static const char *const events[][3] =
-		{{"insert", "INSERT", " REFERENCING NEW TABLE AS bundle_rec_new"},
-		 {"update", "UPDATE",
-		  " REFERENCING OLD TABLE AS bundle_rec_old NEW TABLE AS bundle_rec_new"},
-		 {"delete", "DELETE", " REFERENCING OLD TABLE AS bundle_rec_old"},
-		 {"truncate", "TRUNCATE", ""}};
-	BrPgRights rights;
-
-	br_pg_enter_role(&rights, source->rd_rel->relowner);
-	for (int i = 0; i < lengthof(events); i++)
-		br_pg_run(psprintf("CREATE TRIGGER bundle_rec_%s%d_%s AFTER %s ON %s%s"
-						   " FOR EACH STATEMENT EXECUTE FUNCTION bundle_rec.%s('%d')",
-						   prefix, number, events[i][0], events[i][1],
-						   qualified_name(RelationGetRelid(source)), events[i][2], function,
-						   number));
-	br_pg_leave(&rights);
-}
-
-static void
-drop_triggers(Oid source, const char *prefix, int32 number)
-{
-	static const char *const events[] = {"insert", "update", "delete", "truncate"};
-	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(source));
-	BrPgRights rights;
-
-	if (!HeapTupleIsValid(tuple))
-		return;
-	br_pg_enter_role(&rights, ((Form_pg_class) GETSTRUCT(tuple))->relowner);
-	ReleaseSysCache(tuple);
-	for (int i = 0; i < lengthof(events); i++)
-		br_pg_run(psprintf("DROP TRIGGER IF EXISTS bundle_rec_%s%d_%s ON %s", prefix, number,
-						   events[i], qualified_name(source)));
-	br_pg_leave(&rights);
-}
 
 /* ---- create_catalog ---- */
 
@@ -198,8 +99,9 @@ insert_catalog(const BrPgCatalog *catalog, const char *image)
 void
 br_pg_catalog_create(BrPgCatalog *catalog, const char *image, const char *model)
 {
-	Relation source = open_source(catalog->items);
+	Relation source = br_pg_source_open(catalog->items);
 	BrPgColumn column;
+	BrPgSyncCounts counts;
 	BrPgRights rights;
 
 	catalog->owner = source->rd_rel->relowner;
@@ -219,8 +121,8 @@ br_pg_catalog_create(BrPgCatalog *catalog, const char *image, const char *model)
 	br_pg_children_create(catalog->number, catalog->owner);
 	br_pg_leave(&rights);
 
-	create_triggers(source, "", catalog->number, "items_changed");
-	br_pg_load_items(catalog, source);
+	br_pg_source_follow(source, "", catalog->number, "items_changed");
+	br_pg_items_sync(catalog, source, &counts);
 
 	br_pg_enter_owner(&rights);
 	br_pg_policy_create_default(catalog->number, catalog->name);
@@ -246,41 +148,47 @@ refuse_known_source(const BrPgCatalog *catalog, Oid events)
 						get_rel_name(events), catalog->name)));
 }
 
-void
-br_pg_catalog_add_events(const BrPgCatalog *catalog, Oid events,
-						 char *const columns[BR_PG_EVENT_COLUMNS])
+int32
+br_pg_catalog_add_events(const BrPgCatalog *catalog, const BrPgEventRequest *request)
 {
-	static const Oid types[] = {INT4OID, OIDOID,  NAMEOID, NAMEOID, NAMEOID,
-								NAMEOID, NAMEOID, NAMEOID, NAMEOID};
+	static const Oid types[] = {INT4OID, OIDOID,  NAMEOID, NAMEOID, NAMEOID, NAMEOID,
+								NAMEOID, NAMEOID, NAMEOID, NAMEOID, TEXTOID, JSONBOID};
 	Relation source;
-	Datum values[9] = {0};
-	char nulls[10] = "         ";
+	Datum values[12] = {0};
+	char nulls[13] = "            ";
+	BrPgSyncCounts counts;
 	BrPgRights rights;
 	bool is_null;
 	int32 number;
 
 	br_pg_catalog_require_owner(catalog);
-	source = open_source(events);
+	source = br_pg_source_open(request->events);
 	values[0] = Int32GetDatum(catalog->number);
-	values[1] = ObjectIdGetDatum(events);
+	values[1] = ObjectIdGetDatum(request->events);
 	for (int i = 0; i < BR_PG_EVENT_COLUMNS; i++)
-		set_name(values, nulls, 2 + i, columns[i]);
+		set_name(values, nulls, 2 + i, request->columns[i]);
+	values[10] = CStringGetTextDatum(request->default_kind);
+	values[11] = request->weights;
+	nulls[11] = request->has_weights ? ' ' : 'n';
 
 	br_pg_enter_owner(&rights);
-	refuse_known_source(catalog, events);
-	br_pg_execute("INSERT INTO bundle_rec.event_source (catalog, events, user_id, item_id,"
-				  " basket_id, kind, quantity, price, occurred_at)"
-				  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING source",
+	refuse_known_source(catalog, request->events);
+	br_pg_execute("INSERT INTO bundle_rec.event_source (catalog, events, user_id, item_id, bundle_id,"
+				  " basket_id, kind, quantity, price, occurred_at, default_kind, weights)"
+				  " SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, COALESCE($12, l.weights)"
+				  " FROM bundle_rec.event_source l WHERE l.catalog = $1 AND l.events IS NULL"
+				  " RETURNING source",
 				  lengthof(types), types, values, nulls, false, 0);
 	number = DatumGetInt32(br_pg_column(0, 1, &is_null));
 	br_pg_leave(&rights);
 
-	create_triggers(source, "event_", number, "events_changed");
-	br_pg_load_events(number, source);
+	br_pg_source_follow(source, "event_", number, "events_changed");
+	br_pg_events_sync(number, source, &counts);
 	br_pg_enter_owner(&rights);
 	br_pg_run(br_pg_catalog_sql("ANALYZE bundle_rec.event_queue_@", catalog->number));
 	br_pg_leave(&rights);
 	table_close(source, NoLock);
+	return number;
 }
 
 /* ---- drop_catalog ---- */
@@ -330,7 +238,7 @@ drop_event_triggers(int32 number)
 
 	br_pg_enter_owner(&rights);
 	br_pg_execute("SELECT source, events::pg_catalog.oid FROM bundle_rec.event_source"
-				  " WHERE catalog = $1 ORDER BY source",
+				  " WHERE catalog = $1 AND events IS NOT NULL ORDER BY source",
 				  1, types, values, NULL, false, 0);
 	br_pg_leave(&rights);
 	sources = SPI_tuptable;
@@ -342,7 +250,7 @@ drop_event_triggers(int32 number)
 		Oid events =
 			DatumGetObjectId(SPI_getbinval(sources->vals[row], sources->tupdesc, 2, &is_null));
 
-		drop_triggers(events, "event_", source);
+		br_pg_source_unfollow(events, "event_", source);
 	}
 }
 
@@ -360,7 +268,7 @@ br_pg_catalog_drop(const char *name)
 	br_pg_execute("SELECT 1 FROM bundle_rec.catalog_state WHERE catalog = $1 FOR UPDATE", 1, types,
 				  values, NULL, false, 0);
 	br_pg_leave(&rights);
-	drop_triggers(items, "", number);
+	br_pg_source_unfollow(items, "", number);
 	drop_event_triggers(number);
 
 	br_pg_enter_owner(&rights);

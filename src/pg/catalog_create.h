@@ -6,9 +6,17 @@
 #define BR_CATALOG_CREATE_H
 
 #include "pg/catalog.h"
+#include "pg/catalog_events.h"
 
-/* user_id, item_id, basket_id, kind, quantity, price, occurred_at */
-#define BR_PG_EVENT_COLUMNS 7
+/* What add_event_source is asked for. */
+typedef struct BrPgEventRequest
+{
+	Oid events;
+	char *columns[BR_PG_EVENT_COLUMNS]; /* NULL: the source has none */
+	const char *default_kind;
+	Datum weights; /* jsonb object: weight per kind */
+	bool has_weights;
+} BrPgEventRequest;
 
 /*
  * Creates the catalog that is described but for number, owner and model, with
@@ -18,9 +26,8 @@
  */
 extern void br_pg_catalog_create(BrPgCatalog *catalog, const char *image, const char *model);
 
-/* Adds a table of events, NULL for columns it does not have, and takes its rows. */
-extern void br_pg_catalog_add_events(const BrPgCatalog *catalog, Oid events,
-									 char *const columns[BR_PG_EVENT_COLUMNS]);
+/* Adds a source of events and takes its rows; returns its number. */
+extern int32 br_pg_catalog_add_events(const BrPgCatalog *catalog, const BrPgEventRequest *request);
 
 /* Drops a catalog, also one whose source is gone. Raises 42704, 42501. */
 extern void br_pg_catalog_drop(const char *name);

@@ -18,38 +18,17 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-#include "pg/catalog_int.h"
+#include "pg/bulk.h"
+#include "pg/catalog_events.h"
 
-/* values of a row, in the order of the INSERT below */
-enum
-{
-	USER_ID,
-	ITEM_ID,
-	BASKET_ID,
-	KIND,
-	QUANTITY,
-	PRICE,
-	OCCURRED_AT,
-	WEIGHT,
-	N_VALUES
-};
+static const BrPgFeedMethods event_methods;
 
-static const Oid element_types[N_VALUES] = {TEXTOID,   TEXTOID,	  TEXTOID,		  TEXTOID,
-											FLOAT8OID, FLOAT8OID, TIMESTAMPTZOID, INT2OID};
+const char *const br_pg_event_names[BR_PG_EVENT_VALUES] = {"catalog",	  "source",	   "user_id",
+														   "item_id",	  "bundle_id", "basket_id",
+														   "kind",		  "quantity",  "price",
+														   "occurred_at", "weight"};
 
-struct BrPgEventSource
-{
-	int32 number;
-	int32 catalog;
-	char *catalog_name;
-	Relation source;
-	BrPgColumn column[WEIGHT];
-	MemoryContext memory; /* of the batch */
-	Datum *values[N_VALUES];
-	bool *nulls[N_VALUES];
-	int n;
-	BrPgRejections rejections;
-};
+/* ---- opening ---- */
 
 static uint64
 select_source(int32 number)
@@ -61,8 +40,9 @@ select_source(int32 number)
 
 	br_pg_enter_owner(&rights);
 	found =
-		br_pg_execute("SELECT e.user_id, e.item_id, e.basket_id, e.kind, e.quantity, e.price,"
-					  " e.occurred_at, e.catalog, c.name, e.events::pg_catalog.oid"
+		br_pg_execute("SELECT e.user_id, e.item_id, e.bundle_id, e.basket_id, e.kind,"
+					  " e.quantity, e.price, e.occurred_at, e.default_kind, e.catalog, c.name,"
+					  " e.events::pg_catalog.oid"
 					  " FROM bundle_rec.event_source e JOIN bundle_rec.catalog c USING (catalog)"
 					  " WHERE e.source = $1",
 					  1, types, values, NULL, false, 1);
@@ -70,157 +50,167 @@ select_source(int32 number)
 	return found;
 }
 
-BrPgEventSource *
-br_pg_events_open(int32 number, Relation source, int32 *catalog, char **problem)
+static bool
+find_columns(BrPgEventSource *events, char **problem)
 {
-	static const BrPgColumnKind kinds[WEIGHT] = {BR_PG_COLUMN_TEXT,	  BR_PG_COLUMN_TEXT,
-												 BR_PG_COLUMN_TEXT,	  BR_PG_COLUMN_TEXT,
-												 BR_PG_COLUMN_NUMBER, BR_PG_COLUMN_NUMBER,
-												 BR_PG_COLUMN_TIME};
-	BrPgEventSource *events;
-	bool is_null;
+	static const BrPgColumnKind kinds[BR_PG_EVENT_COLUMNS] =
+		{BR_PG_COLUMN_TEXT, BR_PG_COLUMN_TEXT,	 BR_PG_COLUMN_TEXT,	  BR_PG_COLUMN_TEXT,
+		 BR_PG_COLUMN_TEXT, BR_PG_COLUMN_NUMBER, BR_PG_COLUMN_NUMBER, BR_PG_COLUMN_TIME};
 
-	if (select_source(number) == 0 ||
-		DatumGetObjectId(br_pg_column(0, 10, &is_null)) != RelationGetRelid(source))
-		return NULL;
-	events = palloc0(sizeof(BrPgEventSource));
-	events->number = number;
-	events->source = source;
-	events->catalog = DatumGetInt32(br_pg_column(0, 8, &is_null));
-	events->catalog_name = br_pg_column_text(0, 9);
-	*catalog = events->catalog;
-	for (int i = 0; i < WEIGHT; i++)
-		if (!br_pg_column_find(source, br_pg_column_text(0, i + 1), kinds[i], &events->column[i],
-							   problem))
-			return NULL;
-	SPI_freetuptable(SPI_tuptable);
-	events->memory =
-		AllocSetContextCreate(CurrentMemoryContext, "event batch", ALLOCSET_DEFAULT_SIZES);
-	for (int i = 0; i < N_VALUES; i++)
+	for (int i = 0; i < BR_PG_EVENT_COLUMNS; i++)
 	{
-		events->values[i] = palloc(sizeof(Datum) * BR_PG_BATCH_ROWS);
-		events->nulls[i] = palloc(sizeof(bool) * BR_PG_BATCH_ROWS);
-	}
-	br_pg_rejections_init(&events->rejections, events->catalog, RelationGetRelid(source));
-	return events;
-}
+		BrPgColumn *column = &events->column[i];
 
-bool
-br_pg_events_same(const BrPgEventSource *events, TupleTableSlot *left, TupleTableSlot *right)
-{
-	for (int i = 0; i < WEIGHT; i++)
-		if (!br_pg_column_same(&events->column[i], events->source, left, right))
+		if (!br_pg_column_find(events->feed.source, br_pg_column_text(0, i + 1), kinds[i], column,
+							   problem))
 			return false;
+		if (column->number != 0)
+			events->feed.columns = bms_add_member(events->feed.columns, column->number);
+	}
 	return true;
 }
 
-/* into place n of the batch, "" as NULL; returns the text */
+/* the batch of a source, without its columns */
+static BrPgEventSource *
+create_events(int32 number, int32 catalog, const char *catalog_name)
+{
+	BrPgEventSource *events = palloc0(sizeof(BrPgEventSource));
+
+	events->number = number;
+	events->feed.methods = &event_methods;
+	events->feed.catalog = catalog;
+	events->feed.catalog_name = catalog_name;
+	events->memory =
+		AllocSetContextCreate(CurrentMemoryContext, "event batch", ALLOCSET_DEFAULT_SIZES);
+	for (int i = 0; i < BR_PG_EVENT_VALUES; i++)
+	{
+		events->values[i] = palloc(sizeof(Datum) * BR_PG_BATCH_ROWS);
+		events->nulls[i] = palloc0(sizeof(bool) * BR_PG_BATCH_ROWS);
+	}
+	return events;
+}
+
+BrPgFeed *
+br_pg_events_open(int32 number, Relation source, int32 *catalog, char **problem)
+{
+	BrPgEventSource *events;
+	bool is_null = true;
+	Oid origin = InvalidOid;
+
+	if (select_source(number) > 0)
+		origin = DatumGetObjectId(br_pg_column(0, 12, &is_null));
+	if (is_null || !br_pg_source_covers(origin, RelationGetRelid(source)))
+		return NULL;
+	*catalog = DatumGetInt32(br_pg_column(0, 10, &is_null));
+	events = create_events(number, *catalog, br_pg_column_text(0, 11));
+	events->feed.origin = origin;
+	events->feed.source = source;
+	events->default_kind = br_pg_column_text(0, 9);
+	if (!find_columns(events, problem))
+		return NULL;
+	SPI_freetuptable(SPI_tuptable);
+	br_pg_rejections_init(&events->rejections, *catalog, origin);
+	return &events->feed;
+}
+
+static BrPgDifference
+compare_versions(BrPgFeed *feed, TupleTableSlot *left, TupleTableSlot *right)
+{
+	const BrPgEventSource *events = (const BrPgEventSource *) feed;
+
+	for (int i = 0; i < BR_PG_EVENT_COLUMNS; i++)
+		if (!br_pg_column_same(&events->column[i], feed->source, left, right))
+			return BR_PG_ID_DIFFERS;
+	return BR_PG_SAME;
+}
+
+/* ---- reading a row ---- */
+
 static char *
-read_text(BrPgEventSource *events, TupleTableSlot *slot, int column)
+read_text(const BrPgColumn *column, TupleTableSlot *slot)
 {
-	char *text = br_pg_column_read_text(&events->column[column], slot);
+	char *text = br_pg_column_read_text(column, slot);
 
-	if (text != NULL && text[0] == '\0')
-		text = NULL;
-	events->nulls[column][events->n] = text == NULL;
-	events->values[column][events->n] = text == NULL ? (Datum) 0 : CStringGetTextDatum(text);
-	return text;
+	return text == NULL || text[0] == '\0' ? NULL : text;
 }
 
-static double
-read_number(BrPgEventSource *events, TupleTableSlot *slot, int column, bool *known)
+void
+br_pg_events_read(const BrPgEventSource *events, TupleTableSlot *slot, BrPgEvent *event)
 {
-	double number = br_pg_column_read_number(&events->column[column], slot, known);
+	const BrPgColumn *column = events->column;
+	bool known;
 
-	events->nulls[column][events->n] = !*known;
-	events->values[column][events->n] = Float8GetDatum(number);
-	return number;
+	event->user_id = read_text(&column[BR_PG_EVENT_USER], slot);
+	event->item_id = read_text(&column[BR_PG_EVENT_ITEM], slot);
+	event->bundle_id = read_text(&column[BR_PG_EVENT_BUNDLE], slot);
+	event->basket_id = read_text(&column[BR_PG_EVENT_BASKET], slot);
+	event->kind = read_text(&column[BR_PG_EVENT_KIND], slot);
+	if (event->kind == NULL)
+		event->kind = events->default_kind;
+	event->quantity = br_pg_column_read_number(&column[BR_PG_EVENT_QUANTITY], slot, &known);
+	if (!known)
+		event->quantity = 1;
+	event->price = br_pg_column_read_number(&column[BR_PG_EVENT_PRICE], slot, &event->has_price);
+	event->occurred_at = br_pg_column_read_time(&column[BR_PG_EVENT_TIME], slot, &known);
+	/* a row that says no time is older than all others; a source that says none tells news */
+	if (!known)
+		event->occurred_at = column[BR_PG_EVENT_TIME].number != 0
+			? DT_NOBEGIN
+			: GetCurrentTransactionStartTimestamp();
 }
 
-/* fills place n of the batch; returns what is wrong with the row, or NULL */
-static const char *
-read_row(BrPgEventSource *events, TupleTableSlot *slot, char **item_id)
+static bool
+too_long(const char *text)
 {
-	int n = events->n;
-	double quantity, price;
-	bool known, price_known;
+	return text != NULL && strlen(text) > BR_PG_MAX_ID;
+}
 
-	(void) read_text(events, slot, USER_ID);
-	*item_id = read_text(events, slot, ITEM_ID);
-	(void) read_text(events, slot, BASKET_ID);
-	if (read_text(events, slot, KIND) == NULL)
-		events->values[KIND][n] = CStringGetTextDatum("purchase");
-	events->nulls[KIND][n] = false;
-
-	quantity = read_number(events, slot, QUANTITY, &known);
-	if (!known)
-		quantity = 1;
-	events->values[QUANTITY][n] = Float8GetDatum(quantity);
-	events->nulls[QUANTITY][n] = false;
-	price = read_number(events, slot, PRICE, &price_known);
-
-	events->values[OCCURRED_AT][n] =
-		TimestampTzGetDatum(br_pg_column_read_time(&events->column[OCCURRED_AT], slot, &known));
-	if (!known)
-		events->values[OCCURRED_AT][n] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
-	events->nulls[OCCURRED_AT][n] = false;
-	events->nulls[WEIGHT][n] = false;
-
-	if (*item_id == NULL)
+const char *
+br_pg_event_fault(const BrPgEvent *event)
+{
+	if (event->item_id == NULL && event->bundle_id == NULL)
 		return "its item id is NULL or empty";
-	if (!(quantity > 0 && isfinite(quantity)))
+	if (event->item_id != NULL && event->bundle_id != NULL)
+		return "it names both an item and a bundle";
+	if (too_long(event->item_id) || too_long(event->bundle_id) || too_long(event->user_id) ||
+		too_long(event->basket_id) || too_long(event->kind))
+		return "one of its ids is longer than 1024 bytes";
+	if (!(event->quantity > 0 && isfinite(event->quantity)))
 		return "its quantity is not above 0, NaN or infinite";
-	if (price_known && !(price >= 0 && isfinite(price)))
+	if (event->has_price && !(event->price >= 0 && isfinite(event->price)))
 		return "its price is negative, NaN or infinite";
 	return NULL;
 }
 
-void
-br_pg_events_add(BrPgEventSource *events, TupleTableSlot *slot, int weight)
-{
-	MemoryContext old = MemoryContextSwitchTo(events->memory);
-	char *item_id;
-	const char *fault = read_row(events, slot, &item_id);
+/* ---- the batch ---- */
 
-	if (fault == NULL)
-	{
-		events->values[WEIGHT][events->n] = Int16GetDatum(weight);
-		events->n++;
-	}
-	else if (weight > 0)
-		br_pg_reject(&events->rejections, item_id, fault);
-	MemoryContextSwitchTo(old);
-	if (events->n == BR_PG_BATCH_ROWS || events->rejections.pending == BR_PG_BATCH_ROWS)
-		br_pg_events_flush(events);
+static void
+put_text(BrPgEventSource *events, int value, const char *text)
+{
+	events->nulls[value][events->n] = text == NULL;
+	events->values[value][events->n] = text == NULL ? (Datum) 0 : CStringGetTextDatum(text);
 }
 
-void
-br_pg_events_flush(BrPgEventSource *events)
+static void
+flush_events(BrPgFeed *feed)
 {
-	static const Oid types[] = {TEXTARRAYOID,		 TEXTARRAYOID,	 TEXTARRAYOID,
-								TEXTARRAYOID,		 FLOAT8ARRAYOID, FLOAT8ARRAYOID,
-								TIMESTAMPTZARRAYOID, INT2ARRAYOID,	 INT4OID};
+	BrPgEventSource *events = (BrPgEventSource *) feed;
 	MemoryContext old = MemoryContextSwitchTo(events->memory);
-	Datum values[N_VALUES + 1];
+	BrPgBatch batch = {.rows = events->n,
+					   .columns = BR_PG_EVENT_VALUES,
+					   .names = br_pg_event_names,
+					   .values = events->values,
+					   .nulls = events->nulls};
 	BrPgRights rights;
 
-	br_pg_enter_owner(&rights);
-	br_pg_prefer_generic_plans();
 	if (events->n > 0)
+		br_pg_bulk_insert(br_pg_child("event_queue", feed->catalog), &batch);
+	if (br_pg_rejections_pending(&events->rejections))
 	{
-		for (int i = 0; i < N_VALUES; i++)
-			values[i] =
-				br_pg_array(events->values[i], events->nulls[i], events->n, element_types[i]);
-		values[N_VALUES] = Int32GetDatum(events->number);
-		br_pg_execute(br_pg_catalog_sql("INSERT INTO bundle_rec.event_queue_@ (source, user_id, item_id, basket_id,"
-										" kind, quantity, price, occurred_at, weight)"
-										" SELECT $9, u.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)"
-										" AS u",
-										events->catalog),
-					  lengthof(types), types, values, NULL, false, 0);
+		br_pg_enter_owner(&rights);
+		br_pg_rejections_flush(&events->rejections);
+		br_pg_leave(&rights);
 	}
-	br_pg_rejections_flush(&events->rejections);
-	br_pg_leave(&rights);
 	events->n = 0;
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(events->memory);
@@ -228,32 +218,117 @@ br_pg_events_flush(BrPgEventSource *events)
 }
 
 void
-br_pg_events_remove_all(BrPgEventSource *events)
+br_pg_events_put(BrPgEventSource *events, const BrPgEvent *event, int weight)
 {
-	static const Oid types[] = {INT4OID};
-	Datum values[] = {Int32GetDatum(events->number)};
+	MemoryContext old = MemoryContextSwitchTo(events->memory);
+	int n = events->n;
+
+	events->values[0][n] = Int32GetDatum(events->feed.catalog);
+	events->values[1][n] = Int32GetDatum(events->number);
+	put_text(events, 2, event->user_id);
+	put_text(events, 3, event->item_id);
+	put_text(events, 4, event->bundle_id);
+	put_text(events, 5, event->basket_id);
+	put_text(events, 6, event->kind);
+	events->values[7][n] = Float8GetDatum(event->quantity);
+	events->values[8][n] = Float8GetDatum(event->price);
+	events->nulls[8][n] = !event->has_price;
+	events->values[9][n] = TimestampTzGetDatum(event->occurred_at);
+	events->values[10][n] = Int16GetDatum(weight);
+	events->n++;
+	MemoryContextSwitchTo(old);
+	if (events->n == BR_PG_BATCH_ROWS)
+		flush_events(&events->feed);
+}
+
+static void
+append(BrPgFeed *feed, TupleTableSlot *slot, int weight)
+{
+	BrPgEventSource *events = (BrPgEventSource *) feed;
+	MemoryContext old = MemoryContextSwitchTo(events->memory);
+	BrPgEvent event;
+	const char *fault, *id;
+
+	br_pg_events_read(events, slot, &event);
+	fault = br_pg_event_fault(&event);
+	MemoryContextSwitchTo(old);
+	if (fault == NULL)
+	{
+		br_pg_events_put(events, &event, weight);
+		return;
+	}
+	id = event.item_id != NULL ? event.item_id : event.bundle_id;
+	if (weight > 0)
+		br_pg_reject(&events->rejections, id, fault);
+	else
+		br_pg_unreject(&events->rejections, id, fault);
+	if (br_pg_rejections_full(&events->rejections))
+		flush_events(feed);
+}
+
+static void
+add_event(BrPgFeed *feed, TupleTableSlot *slot, BrPgDifference difference)
+{
+	append(feed, slot, 1);
+}
+
+static void
+remove_event(BrPgFeed *feed, TupleTableSlot *slot)
+{
+	append(feed, slot, -1);
+}
+
+/* rows are told apart by what the source says of them: times that we gave them are not that */
+static void
+remove_all_events(BrPgFeed *feed)
+{
+	static const Oid types[] = {INT4OID, BOOLOID};
+	BrPgEventSource *events = (BrPgEventSource *) feed;
+	Datum values[] = {Int32GetDatum(events->number),
+					  BoolGetDatum(events->column[BR_PG_EVENT_TIME].number != 0)};
 	BrPgRights rights;
 
 	br_pg_enter_owner(&rights);
-	br_pg_execute(br_pg_catalog_sql(
-					  "INSERT INTO bundle_rec.event_queue_@ (source, user_id, item_id, basket_id, kind, quantity,"
-					  " price, occurred_at, weight)"
-					  " SELECT $1, e.user_id, e.item_id, e.basket_id, e.kind, e.quantity, e.price,"
-					  " e.occurred_at, -1 FROM (SELECT user_id, item_id, basket_id, kind, quantity, price,"
-					  " occurred_at, pg_catalog.sum(weight) AS live FROM"
-					  " (TABLE bundle_rec.event_@ UNION ALL TABLE bundle_rec.event_queue_@) l"
-					  " WHERE source = $1 GROUP BY 1, 2, 3, 4, 5, 6, 7) e,"
-					  " pg_catalog.generate_series(1, e.live)",
-					  events->catalog),
-				  1, types, values, NULL, false, 0);
+	br_pg_execute_once(
+		br_pg_catalog_sql("INSERT INTO bundle_rec.event_queue_@ (source, user_id, item_id, bundle_id, basket_id,"
+						  " kind, quantity, price, occurred_at, weight)"
+						  " SELECT $1, e.user_id, e.item_id, e.bundle_id, e.basket_id, e.kind, e.quantity,"
+						  " e.price, e.latest, -1 FROM (SELECT user_id, item_id, bundle_id, basket_id, kind,"
+						  " quantity, price, pg_catalog.max(occurred_at) AS latest,"
+						  " pg_catalog.sum(weight) AS live FROM"
+						  " (TABLE bundle_rec.event_@ UNION ALL TABLE bundle_rec.event_queue_@) l"
+						  " WHERE source = $1 GROUP BY 1, 2, 3, 4, 5, 6, 7,"
+						  " CASE WHEN $2 THEN occurred_at END) e,"
+						  " pg_catalog.generate_series(1, e.live)",
+						  feed->catalog),
+		lengthof(types), types, values);
+	br_pg_rejections_clear(&events->rejections);
 	br_pg_leave(&rights);
 }
 
-void
-br_pg_events_close(BrPgEventSource *events)
+static void
+warn_of_events(BrPgFeed *feed)
 {
-	br_pg_events_flush(events);
-	br_pg_rejections_warn(&events->rejections, events->catalog_name);
+	br_pg_rejections_warn(&((BrPgEventSource *) feed)->rejections, feed->catalog_name);
+}
+
+static void
+close_events(BrPgFeed *feed)
+{
+	BrPgEventSource *events = (BrPgEventSource *) feed;
+
+	flush_events(feed);
+	warn_of_events(feed);
 	MemoryContextDelete(events->rejections.memory);
 	MemoryContextDelete(events->memory);
 }
+
+static const BrPgFeedMethods event_methods = {
+	.compare = compare_versions,
+	.add = add_event,
+	.remove = remove_event,
+	.remove_all = remove_all_events,
+	.flush = flush_events,
+	.warn = warn_of_events,
+	.close = close_events,
+};

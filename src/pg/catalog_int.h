@@ -12,6 +12,7 @@
 
 #include "datatype/timestamp.h"
 #include "executor/tuptable.h"
+#include "nodes/bitmapset.h"
 #include "utils/relcache.h"
 
 #include "core/math/br_math.h"
@@ -65,10 +66,69 @@ extern bool br_pg_column_is_unique(Relation source, const BrPgColumn *column);
 /* An array parameter for unnest; nulls may be NULL. */
 extern Datum br_pg_array(Datum *values, bool *nulls, int n, Oid type);
 
+/* Whether an index row of this many bytes and some more fits a page: ids, kinds, categories. */
+#define BR_PG_MAX_ID 1024
+
 /* Rows of a source that are written together. */
 #define BR_PG_BATCH_ROWS 1000
 
+/*
+ * What takes the rows of a source: items, events or bundles of a catalog. Rows
+ * come from a scan or from a trigger. SPI must be connected for all of them.
+ */
+
+/* In what two versions of a row differ: the most telling of these. */
+typedef enum BrPgDifference
+{
+	BR_PG_SAME,
+	BR_PG_STATE_DIFFERS,  /* price, cost, stock */
+	BR_PG_ACTIVE_DIFFERS, /* whether it may be offered */
+	BR_PG_TEXT_DIFFERS,	  /* text, category, date */
+	BR_PG_ID_DIFFERS	  /* or there is no other version */
+} BrPgDifference;
+
+typedef struct BrPgFeed BrPgFeed;
+
+typedef struct BrPgFeedMethods
+{
+	BrPgDifference (*compare)(BrPgFeed *feed, TupleTableSlot *left, TupleTableSlot *right);
+
+	/* Adds a row to the batch; full batches are written. */
+	void (*add)(BrPgFeed *feed, TupleTableSlot *slot, BrPgDifference difference);
+
+	/* Takes a row away. */
+	void (*remove)(BrPgFeed *feed, TupleTableSlot *slot);
+	void (*remove_all)(BrPgFeed *feed);
+
+	/* Writes what is left of the batch. */
+	void (*flush)(BrPgFeed *feed);
+
+	/* Tells of the rows that were rejected since it was last called, in one WARNING. */
+	void (*warn)(BrPgFeed *feed);
+
+	/* Flushes, warns and frees. */
+	void (*close)(BrPgFeed *feed);
+} BrPgFeedMethods;
+
+struct BrPgFeed
+{
+	const BrPgFeedMethods *methods;
+	int32 catalog;
+	const char *catalog_name;
+	Oid origin; /* the source; source below is it, or a partition of it */
+	Relation source;
+	Bitmapset *columns; /* attribute numbers that are read */
+};
+
 /* catalog_rejected.c: rows that are set aside, at most a batch between two flushes */
+
+typedef struct BrPgRejectionList
+{
+	int n;
+	Datum *row_ids;
+	bool *row_id_nulls;
+	Datum *reasons;
+} BrPgRejectionList;
 
 typedef struct BrPgRejections
 {
@@ -76,78 +136,106 @@ typedef struct BrPgRejections
 	Oid origin;
 	MemoryContext memory;
 	int64 total;
-	int pending;
-	Datum *row_ids;
-	bool *row_id_nulls;
-	Datum *reasons;
+	BrPgRejectionList added;
+	BrPgRejectionList gone;
 	char *first; /* sentence about the first one */
 } BrPgRejections;
 
 extern void br_pg_rejections_init(BrPgRejections *rejections, int32 catalog, Oid origin);
 
+/* The reason of a row whose id another row of the source has. */
+#define BR_PG_DUPLICATE_ID "another row has this id"
+
+/* An id as rejected rows show it: itself, or its beginning where it is very long. */
+extern char *br_pg_shown_id(const char *id);
+
 /* reason: a constant; row_id may be NULL. */
 extern void br_pg_reject(BrPgRejections *rejections, const char *row_id, const char *reason);
+
+/* A row that was rejected so is no longer in the source. */
+extern void br_pg_unreject(BrPgRejections *rejections, const char *row_id, const char *reason);
+
+/* Whether a flush has something to write; whether it must come before the next row. */
+extern bool br_pg_rejections_pending(const BrPgRejections *rejections);
+extern bool br_pg_rejections_full(const BrPgRejections *rejections);
 
 /* Writes what is pending, in an owner section. */
 extern void br_pg_rejections_flush(BrPgRejections *rejections);
 
-/* One WARNING for all of them, none where there were none. */
-extern void br_pg_rejections_warn(const BrPgRejections *rejections, const char *catalog_name);
+/* Forgets what was said against the source and its rows, in an owner section. */
+extern void br_pg_rejections_clear(const BrPgRejections *rejections);
+
+/* Writes a sentence about a source as a whole down, once. */
+extern void br_pg_reject_source(int32 catalog, Oid origin, const char *problem);
+
+/* One WARNING for all of them, none where there were none; counts anew from here. */
+extern void br_pg_rejections_warn(BrPgRejections *rejections, const char *catalog_name);
 
 /* catalog_items.c: items of a source into item_<n> and item_state_<n> */
 
-typedef struct BrPgItemSource BrPgItemSource;
-
 /*
- * The columns of a catalog's source. problem as in br_pg_column_find; NULL is
- * returned where it was set.
+ * source: the catalog's table, or a partition of it. problem as in
+ * br_pg_column_find; NULL is returned where it was set.
  */
-extern BrPgItemSource *br_pg_items_open(const BrPgCatalog *catalog, Relation source,
-										char **problem);
-
-/* In what two versions of a row differ: the most telling of these. */
-typedef enum BrPgDifference
-{
-	BR_PG_SAME,
-	BR_PG_STATE_DIFFERS, /* price, cost, stock, active */
-	BR_PG_TEXT_DIFFERS,	 /* text, category, date */
-	BR_PG_ID_DIFFERS	 /* or there is no other version */
-} BrPgDifference;
-
-extern BrPgDifference br_pg_items_compare(const BrPgItemSource *items, TupleTableSlot *left,
-										  TupleTableSlot *right);
-
-/* Adds a row to the batch; full batches are written. SPI must be connected. */
-extern void br_pg_items_add(BrPgItemSource *items, TupleTableSlot *slot, BrPgDifference difference);
-
-/* Takes the item of a row away when the batch is written. */
-extern void br_pg_items_remove(BrPgItemSource *items, TupleTableSlot *slot);
-
-/* Takes all items away. */
-extern void br_pg_items_remove_all(BrPgItemSource *items);
-
-/* Writes what is left of the batch; rejected rows stay counted until br_pg_items_close. */
-extern void br_pg_items_flush(BrPgItemSource *items);
-extern void br_pg_items_close(BrPgItemSource *items);
+extern BrPgFeed *br_pg_items_open(const BrPgCatalog *catalog, Relation source, char **problem);
 
 /* catalog_events.c: rows of an event source into event_queue_<n> */
 
-typedef struct BrPgEventSource BrPgEventSource;
+/*
+ * NULL where that number is not the number of this table, or of one that it is
+ * a partition of. *catalog is set also where a problem is found.
+ */
+extern BrPgFeed *br_pg_events_open(int32 number, Relation source, int32 *catalog, char **problem);
+
+/* catalog_items_sync.c, catalog_events_sync.c: differences between a source and its catalog */
+
+typedef struct BrPgSyncCounts
+{
+	int64 added;
+	int64 changed;
+	int64 removed;
+	int64 rejected;
+} BrPgSyncCounts;
 
 /*
- * SPI must be connected; NULL where that number is not this table's. *catalog
- * is set also where a problem is found.
+ * Make the catalog's items, or the events of a source, those of the source as
+ * it is now; memory is bounded by maintenance_work_mem. source is locked as
+ * br_pg_source_open does it. Raise 42703 or 42804 for columns that are gone.
  */
-extern BrPgEventSource *br_pg_events_open(int32 number, Relation source, int32 *catalog,
-										  char **problem);
-extern void br_pg_events_add(BrPgEventSource *events, TupleTableSlot *slot, int weight);
+extern void br_pg_items_sync(const BrPgCatalog *catalog, Relation source, BrPgSyncCounts *counts);
+extern void br_pg_events_sync(int32 number, Relation source, BrPgSyncCounts *counts);
 
-/* Takes back whatever of this source stands in event_<n> and event_queue_<n>. */
-extern void br_pg_events_remove_all(BrPgEventSource *events);
-extern bool br_pg_events_same(const BrPgEventSource *events, TupleTableSlot *left,
-							  TupleTableSlot *right);
-extern void br_pg_events_flush(BrPgEventSource *events);
-extern void br_pg_events_close(BrPgEventSource *events);
+/* catalog_source.c: the tables, views and foreign tables that catalogs read */
+
+typedef enum BrPgSourceKind
+{
+	BR_PG_SOURCE_TABLE,		  /* statement triggers follow it */
+	BR_PG_SOURCE_PARTITIONED, /* row triggers follow it, whichever partition is written to */
+	BR_PG_SOURCE_ASKED		  /* views and foreign tables: only sync tells what changed */
+} BrPgSourceKind;
+
+extern BrPgSourceKind br_pg_source_kind(Relation source);
+
+/*
+ * Opens a source that the caller owns, locked until the end of the transaction
+ * against writers whom triggers follow, so that none slips between a scan and
+ * the triggers. Raises 42P01, 42501, 0A000 for what cannot be a source.
+ */
+extern Relation br_pg_source_open(Oid source);
+
+/* Every row of the source into the feed, read with the rights of the source's owner. */
+extern void br_pg_source_scan(BrPgFeed *feed);
+
+/* Makes or drops the triggers bundle_rec_<prefix><number>_*; a source may be gone. */
+extern void br_pg_source_follow(Relation source, const char *prefix, int32 number,
+								const char *function);
+extern void br_pg_source_unfollow(Oid source, const char *prefix, int32 number);
+
+/* Whether relation is the source, or a partition of it. */
+extern bool br_pg_source_covers(Oid source, Oid relation);
+
+/* schema.table, quoted */
+extern const char *br_pg_qualified_name(Oid relation);
 
 /* catalog_children.c: the tables of one catalog; all in an owner section */
 
@@ -164,15 +252,13 @@ extern void br_pg_children_drop(int32 number);
 extern void br_pg_children_create_indexes(int32 number, const char *parent);
 extern void br_pg_children_drop_indexes(int32 number, const char *parent);
 
-/* catalog_trigger.c: all rows of a source, by a scan of the table itself */
-extern void br_pg_load_items(const BrPgCatalog *catalog, Relation source);
-extern void br_pg_load_events(int32 number, Relation source);
-
 /* catalog.c */
 
 /*
- * In an owner section: plans are made once, not for each array that is passed.
- * Writers of a few rows at a time would spend most of their time on planning.
+ * In an owner section: plans are made once, not for each array that is passed,
+ * and look their rows up by index. Writers of a few rows at a time would spend
+ * most of their time on planning, and a plan that was made while a table was
+ * empty must serve when it holds millions of rows.
  */
 extern void br_pg_prefer_generic_plans(void);
 

@@ -1,13 +1,11 @@
 /*
  * catalog_items.c
- *	  Rows of a catalog's source into item_<n> and item_state_<n>.
+ *	  Rows of a catalog's source, read, judged and gathered in batches.
  *
- * Rows are gathered in batches, sorted by id so that two writers meet in the
- * same order, and written by three statements over arrays: items not known yet
- * get a number, items whose text, category or date changed are updated, and
- * the state of all of them is brought up to date. A sale touches only the
- * last, narrow table. An item without a row in item_state_<n> is not in the
- * source (any more): its number, counts and embedding stay, it is not offered.
+ * A batch is sorted by id, so that two writers meet in the same order, freed of
+ * rows that the catalog cannot take, and handed to catalog_items_write.c. An
+ * item without a row in item_state_<n> is not in the source (any more): its
+ * number, counts and embedding stay, it is not offered.
  */
 #include "postgres.h"
 
@@ -15,91 +13,85 @@
 
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/timestamp.h"
 
-#include "pg/catalog_int.h"
+#include "pg/catalog_items.h"
 
 #define BATCH_BYTES (4 * 1024 * 1024)
 
-typedef struct ItemRow
-{
-	char *id;  /* NULL only in rejected rows */
-	int place; /* in the order of the source */
-	char *category;
-	char *text;
-	TimestampTz created_at;
-	double number[3]; /* price, cost, stock */
-	bool known[3];
-	bool has_created_at;
-	bool active;
-	BrPgDifference difference;
-	const char *rejected; /* reason, or NULL */
-	bool keep;			  /* rejected, but the item of this id is another row's */
-} ItemRow;
-
-struct BrPgItemSource
-{
-	const BrPgCatalog *catalog;
-	Relation source;
-	BrPgColumn id, category, active, created_at;
-	BrPgColumn number[3];
-	BrPgColumn *text;
-	bool unique;
-	MemoryContext memory; /* of the batch */
-	ItemRow *rows;
-	int n;
-	char **removed;
-	int n_removed;
-	Size bytes;
-	BrPgRejections rejections;
-};
+static const BrPgFeedMethods item_methods;
 
 static const char *const out_of_range[] = {"its price is negative, NaN or infinite",
 										   "its cost is negative, NaN or infinite",
 										   "its stock is negative, NaN or infinite"};
 
-BrPgItemSource *
+/* ---- opening ---- */
+
+static bool
+find_column(BrPgItemSource *items, const char *name, BrPgColumnKind kind, BrPgColumn *column,
+			char **problem)
+{
+	if (!br_pg_column_find(items->feed.source, name, kind, column, problem))
+		return false;
+	if (column->number != 0)
+		items->feed.columns = bms_add_member(items->feed.columns, column->number);
+	return true;
+}
+
+static bool
+find_columns(BrPgItemSource *items, char **problem)
+{
+	const BrPgCatalog *catalog = items->catalog;
+	const char *numbers[] = {catalog->price, catalog->cost, catalog->stock};
+
+	if (!find_column(items, catalog->item_id, BR_PG_COLUMN_TEXT, &items->id, problem) ||
+		!find_column(items, catalog->category, BR_PG_COLUMN_TEXT, &items->category, problem) ||
+		!find_column(items, catalog->active, BR_PG_COLUMN_BOOLEAN, &items->active, problem) ||
+		!find_column(items, catalog->created_at, BR_PG_COLUMN_TIME, &items->created_at, problem))
+		return false;
+	for (int i = 0; i < BR_PG_ITEM_NUMBERS; i++)
+		if (!find_column(items, numbers[i], BR_PG_COLUMN_NUMBER, &items->number[i], problem))
+			return false;
+	for (int i = 0; i < catalog->n_text; i++)
+		if (!find_column(items, catalog->text[i], BR_PG_COLUMN_TEXT, &items->text[i], problem))
+			return false;
+	return true;
+}
+
+BrPgFeed *
 br_pg_items_open(const BrPgCatalog *catalog, Relation source, char **problem)
 {
 	BrPgItemSource *items = palloc0(sizeof(BrPgItemSource));
-	const char *numbers[] = {catalog->price, catalog->cost, catalog->stock};
 
+	items->feed.methods = &item_methods;
+	items->feed.catalog = catalog->number;
+	items->feed.catalog_name = catalog->name;
+	items->feed.origin = catalog->items;
+	items->feed.source = source;
 	items->catalog = catalog;
-	items->source = source;
 	items->text = palloc0(sizeof(BrPgColumn) * Max(catalog->n_text, 1));
-	if (!br_pg_column_find(source, catalog->item_id, BR_PG_COLUMN_TEXT, &items->id, problem) ||
-		!br_pg_column_find(source, catalog->category, BR_PG_COLUMN_TEXT, &items->category,
-						   problem) ||
-		!br_pg_column_find(source, catalog->active, BR_PG_COLUMN_BOOLEAN, &items->active,
-						   problem) ||
-		!br_pg_column_find(source, catalog->created_at, BR_PG_COLUMN_TIME, &items->created_at,
-						   problem))
+	if (!find_columns(items, problem))
 		return NULL;
-	for (int i = 0; i < 3; i++)
-		if (!br_pg_column_find(source, numbers[i], BR_PG_COLUMN_NUMBER, &items->number[i], problem))
-			return NULL;
-	for (int i = 0; i < catalog->n_text; i++)
-		if (!br_pg_column_find(source, catalog->text[i], BR_PG_COLUMN_TEXT, &items->text[i],
-							   problem))
-			return NULL;
-	items->unique = br_pg_column_is_unique(source, &items->id);
+	/* an index of one partition says nothing about the others */
+	items->unique =
+		RelationGetRelid(source) == catalog->items && br_pg_column_is_unique(source, &items->id);
 	items->memory =
 		AllocSetContextCreate(CurrentMemoryContext, "item batch", ALLOCSET_DEFAULT_SIZES);
-	items->rows = palloc(sizeof(ItemRow) * BR_PG_BATCH_ROWS);
+	items->rows = palloc(sizeof(BrPgItemRow) * BR_PG_BATCH_ROWS);
 	items->removed = palloc(sizeof(char *) * BR_PG_BATCH_ROWS);
-	br_pg_rejections_init(&items->rejections, catalog->number, RelationGetRelid(source));
-	return items;
+	br_pg_rejections_init(&items->rejections, catalog->number, catalog->items);
+	return &items->feed;
 }
 
-BrPgDifference
-br_pg_items_compare(const BrPgItemSource *items, TupleTableSlot *left, TupleTableSlot *right)
+static BrPgDifference
+compare_versions(BrPgFeed *feed, TupleTableSlot *left, TupleTableSlot *right)
 {
-	Relation source = items->source;
+	const BrPgItemSource *items = (const BrPgItemSource *) feed;
+	Relation source = feed->source;
 	bool same;
 
 	if (!br_pg_column_same(&items->id, source, left, right))
@@ -110,18 +102,23 @@ br_pg_items_compare(const BrPgItemSource *items, TupleTableSlot *left, TupleTabl
 		same = same && br_pg_column_same(&items->text[i], source, left, right);
 	if (!same)
 		return BR_PG_TEXT_DIFFERS;
-	same = br_pg_column_same(&items->active, source, left, right);
-	for (int i = 0; i < 3; i++)
+	if (!br_pg_column_same(&items->active, source, left, right))
+		return BR_PG_ACTIVE_DIFFERS;
+	for (int i = 0; i < BR_PG_ITEM_NUMBERS; i++)
 		same = same && br_pg_column_same(&items->number[i], source, left, right);
 	return same ? BR_PG_SAME : BR_PG_STATE_DIFFERS;
 }
 
+/* ---- reading a row ---- */
+
 /* the text columns that say something, joined by blanks; NULL where none does */
 static char *
-read_text(BrPgItemSource *items, TupleTableSlot *slot)
+read_text(const BrPgItemSource *items, TupleTableSlot *slot)
 {
 	StringInfoData joined;
 
+	if (items->catalog->n_text == 0)
+		return NULL;
 	initStringInfo(&joined);
 	for (int i = 0; i < items->catalog->n_text; i++)
 	{
@@ -133,73 +130,58 @@ read_text(BrPgItemSource *items, TupleTableSlot *slot)
 			appendStringInfoChar(&joined, ' ');
 		appendStringInfoString(&joined, text);
 	}
-	items->bytes += joined.len;
 	return joined.len > 0 ? joined.data : NULL;
 }
 
+/* a database that stores bytes without an encoding may hold what no model can read */
+static bool
+is_readable(const char *text)
+{
+	return GetDatabaseEncoding() != PG_SQL_ASCII ||
+		pg_verify_mbstr(PG_UTF8, text, (int) strlen(text), true);
+}
+
 static const char *
-find_fault(const ItemRow *row)
+find_fault(const BrPgItemRow *row)
 {
 	if (row->id == NULL)
 		return "its id is NULL";
 	if (row->id[0] == '\0')
 		return "its id is empty";
-	for (int i = 0; i < 3; i++)
+	if (strlen(row->id) > BR_PG_MAX_ID)
+		return "its id is longer than 1024 bytes";
+	if (row->category != NULL && strlen(row->category) > BR_PG_MAX_ID)
+		return "its category is longer than 1024 bytes";
+	if (row->text != NULL && !is_readable(row->text))
+		return "its text is not valid UTF-8";
+	for (int i = 0; i < BR_PG_ITEM_NUMBERS; i++)
 		if (row->known[i] && !(row->number[i] >= 0 && isfinite(row->number[i])))
 			return out_of_range[i];
 	return NULL;
 }
 
 void
-br_pg_items_add(BrPgItemSource *items, TupleTableSlot *slot, BrPgDifference difference)
+br_pg_items_read(BrPgItemSource *items, TupleTableSlot *slot, BrPgItemRow *row)
 {
-	MemoryContext old = MemoryContextSwitchTo(items->memory);
-	ItemRow *row = &items->rows[items->n];
-
 	memset(row, 0, sizeof(*row));
-	row->place = items->n++;
 	row->id = br_pg_column_read_text(&items->id, slot);
 	row->category = br_pg_column_read_text(&items->category, slot);
 	row->text = read_text(items, slot);
 	row->created_at = br_pg_column_read_time(&items->created_at, slot, &row->has_created_at);
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < BR_PG_ITEM_NUMBERS; i++)
 		row->number[i] = br_pg_column_read_number(&items->number[i], slot, &row->known[i]);
 	row->active = br_pg_column_read_boolean(&items->active, slot, true);
-	row->difference = difference;
 	row->rejected = find_fault(row);
-	MemoryContextSwitchTo(old);
-	if (items->n == BR_PG_BATCH_ROWS || items->bytes > BATCH_BYTES)
-		br_pg_items_flush(items);
 }
 
-void
-br_pg_items_remove(BrPgItemSource *items, TupleTableSlot *slot)
-{
-	MemoryContext old = MemoryContextSwitchTo(items->memory);
-	char *id = br_pg_column_read_text(&items->id, slot);
-
-	MemoryContextSwitchTo(old);
-	if (id == NULL || id[0] == '\0')
-		return;
-	items->removed[items->n_removed++] = id;
-	if (items->n_removed == BR_PG_BATCH_ROWS)
-		br_pg_items_flush(items);
-}
-
-/* ---- writing a batch ---- */
-
-static int
-compare_strings(const void *left, const void *right)
-{
-	return strcmp(*(char *const *) left, *(char *const *) right);
-}
+/* ---- judging a batch ---- */
 
 /* by id, rows without one first; of equal ids the first sound one comes first */
 static int
 compare_rows(const void *left, const void *right)
 {
-	const ItemRow *a = left;
-	const ItemRow *b = right;
+	const BrPgItemRow *a = left;
+	const BrPgItemRow *b = right;
 
 	if (a->id == NULL || b->id == NULL)
 		return (a->id != NULL) - (b->id != NULL);
@@ -210,44 +192,18 @@ compare_rows(const void *left, const void *right)
 	return a->place - b->place;
 }
 
-static Datum
-text_array(char **texts, int n)
-{
-	Datum *values = palloc(sizeof(Datum) * Max(n, 1));
-
-	for (int i = 0; i < n; i++)
-		values[i] = CStringGetTextDatum(texts[i]);
-	return br_pg_array(values, NULL, n, TEXTOID);
-}
-
-/* takes the states of these ids away, and what was said against them */
-static void
-remove_ids(const BrPgItemSource *items, char **ids, int n)
-{
-	static const Oid types[] = {TEXTARRAYOID};
-	Datum values[1];
-
-	if (n == 0)
-		return;
-	qsort(ids, n, sizeof(char *), compare_strings);
-	values[0] = text_array(ids, n);
-	br_pg_execute(br_pg_catalog_sql("DELETE FROM bundle_rec.item_state_@ s"
-									" USING bundle_rec.item_@ i WHERE i.item = s.item"
-									" AND i.item_id = ANY ($1)",
-									items->catalog->number),
-				  1, types, values, NULL, false, 0);
-}
-
 static void
 forget_rejections(const BrPgItemSource *items, char **ids, int n)
 {
 	static const Oid types[] = {INT4OID, OIDOID, TEXTARRAYOID};
-	Datum values[] = {Int32GetDatum(items->catalog->number),
-					  ObjectIdGetDatum(RelationGetRelid(items->source)), 0};
+	Datum values[] = {Int32GetDatum(items->feed.catalog), ObjectIdGetDatum(items->feed.origin), 0};
+	char **shown = palloc(sizeof(char *) * Max(n, 1));
 
 	if (n == 0)
 		return;
-	values[2] = text_array(ids, n);
+	for (int i = 0; i < n; i++)
+		shown[i] = br_pg_shown_id(ids[i]);
+	values[2] = br_pg_text_array_datum(shown, n);
 	br_pg_execute("DELETE FROM bundle_rec.rejected"
 				  " WHERE catalog = $1 AND origin = $2 AND row_id = ANY ($3)",
 				  lengthof(types), types, values, NULL, false, 0);
@@ -255,60 +211,47 @@ forget_rejections(const BrPgItemSource *items, char **ids, int n)
 
 /* without a unique index a new row may carry the id of another row */
 static void
-find_known_ids(BrPgItemSource *items)
+reject_known_ids(BrPgItemSource *items)
 {
-	static const Oid types[] = {TEXTARRAYOID};
 	char **ids = palloc(sizeof(char *) * Max(items->n, 1));
-	Datum values[1];
-	uint64 found;
-	int n = 0;
+	char **known;
+	int n = 0, n_known;
 
 	for (int i = 0; i < items->n; i++)
 		if (items->rows[i].rejected == NULL && items->rows[i].difference == BR_PG_ID_DIFFERS)
 			ids[n++] = items->rows[i].id;
-	if (n == 0)
-		return;
-	values[0] = text_array(ids, n);
-	found = br_pg_execute(br_pg_catalog_sql("SELECT i.item_id FROM bundle_rec.item_@ i"
-											" JOIN bundle_rec.item_state_@ s USING (item)"
-											" WHERE i.item_id = ANY ($1)"
-											" ORDER BY i.item_id COLLATE \"C\"",
-											items->catalog->number),
-						  1, types, values, NULL, false, 0);
+	known = br_pg_items_known(items, ids, n, &n_known);
 	/* both in the same order */
-	for (uint64 known = 0, i = 0; known < found; known++)
+	for (int k = 0, i = 0; k < n_known; k++)
 	{
-		char *id = br_pg_column_text(known, 1);
-
-		while (i < (uint64) items->n &&
-			   (items->rows[i].id == NULL || strcmp(items->rows[i].id, id) < 0))
+		while (i < items->n &&
+			   (items->rows[i].id == NULL || strcmp(items->rows[i].id, known[k]) < 0))
 			i++;
-		if (i < (uint64) items->n && strcmp(items->rows[i].id, id) == 0 &&
+		if (i < items->n && strcmp(items->rows[i].id, known[k]) == 0 &&
 			items->rows[i].rejected == NULL)
 		{
-			items->rows[i].rejected = "another row has this id";
+			items->rows[i].rejected = BR_PG_DUPLICATE_ID;
 			items->rows[i].keep = true;
 		}
 	}
-	SPI_freetuptable(SPI_tuptable);
 }
 
 static void
-find_duplicates(BrPgItemSource *items)
+reject_duplicates(BrPgItemSource *items)
 {
 	for (int i = 1; i < items->n; i++)
 	{
-		ItemRow *row = &items->rows[i];
+		BrPgItemRow *row = &items->rows[i];
 
 		if (row->id == NULL || items->rows[i - 1].id == NULL ||
 			strcmp(row->id, items->rows[i - 1].id) != 0)
 			continue;
 		if (row->rejected == NULL)
-			row->rejected = "another row has this id";
+			row->rejected = BR_PG_DUPLICATE_ID;
 		row->keep = true;
 	}
 	if (!items->unique)
-		find_known_ids(items);
+		reject_known_ids(items);
 }
 
 /* writes down the rows with a reason and leaves the others, still sorted */
@@ -325,7 +268,7 @@ set_aside(BrPgItemSource *items)
 	forget_rejections(items, ids, n_ids);
 	for (int i = 0; i < items->n; i++)
 	{
-		ItemRow *row = &items->rows[i];
+		BrPgItemRow *row = &items->rows[i];
 
 		if (row->rejected == NULL)
 		{
@@ -337,140 +280,16 @@ set_aside(BrPgItemSource *items)
 			gone[n_gone++] = row->id;
 	}
 	items->n = kept;
-	remove_ids(items, gone, n_gone);
+	br_pg_items_write_removed(items, gone, n_gone);
 	br_pg_rejections_flush(&items->rejections);
 }
 
-static void
-set_text(Datum *values, bool *nulls, int i, const char *text)
-{
-	nulls[i] = text == NULL;
-	values[i] = text == NULL ? (Datum) 0 : CStringGetTextDatum(text);
-}
+/* ---- the feed ---- */
 
 static void
-write_items(const BrPgItemSource *items)
+flush_items(BrPgFeed *feed)
 {
-	static const Oid types[] = {TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, BYTEAARRAYOID,
-								TEXTARRAYOID};
-	int n = items->n;
-	Datum *column[5];
-	bool *nulls[5];
-	Datum values[5];
-
-	for (int c = 0; c < 5; c++)
-	{
-		column[c] = palloc0(sizeof(Datum) * n);
-		nulls[c] = palloc0(sizeof(bool) * n);
-	}
-	for (int i = 0; i < n; i++)
-	{
-		const ItemRow *row = &items->rows[i];
-
-		set_text(column[0], nulls[0], i, row->id);
-		set_text(column[1], nulls[1], i, row->category);
-		column[2][i] = TimestampTzGetDatum(row->created_at);
-		nulls[2][i] = !row->has_created_at;
-		set_text(column[4], nulls[4], i, row->text);
-		nulls[3][i] = row->text == NULL;
-		/* a text is a bytea of the same bytes */
-		if (row->text != NULL)
-			column[3][i] = DirectFunctionCall1(sha256_bytea, column[4][i]);
-	}
-	values[0] = br_pg_array(column[0], nulls[0], n, TEXTOID);
-	values[1] = br_pg_array(column[1], nulls[1], n, TEXTOID);
-	values[2] = br_pg_array(column[2], nulls[2], n, TIMESTAMPTZOID);
-	values[3] = br_pg_array(column[3], nulls[3], n, BYTEAOID);
-	values[4] = br_pg_array(column[4], nulls[4], n, TEXTOID);
-
-#define INCOMING                 \
-	"unnest($1, $2, $3, $4, $5)" \
-	" AS u (item_id, category, created_at, text_hash, pending_text)"
-	br_pg_execute(br_pg_catalog_sql("INSERT INTO bundle_rec.item_@ (item_id, category, created_at, text_hash, pending_text)"
-									" SELECT u.item_id, u.category, u.created_at, u.text_hash, u.pending_text"
-									" FROM " INCOMING
-									" WHERE NOT EXISTS (SELECT FROM bundle_rec.item_@ i"
-									" WHERE i.item_id = u.item_id) ON CONFLICT (item_id) DO NOTHING",
-									items->catalog->number),
-				  lengthof(types), types, values, NULL, false, 0);
-	/* while a new text waits to be embedded, the embedding of the old one is better than none */
-	br_pg_execute(br_pg_catalog_sql(
-					  "UPDATE bundle_rec.item_@ i SET category = u.category, created_at = u.created_at,"
-					  " text_hash = u.text_hash,"
-					  " pending_text = CASE WHEN i.text_hash IS NOT DISTINCT FROM u.text_hash"
-					  " THEN i.pending_text ELSE u.pending_text END,"
-					  " embedding = CASE WHEN u.text_hash IS NOT NULL THEN i.embedding END,"
-					  " model = CASE WHEN u.text_hash IS NOT NULL THEN i.model END,"
-					  " precision_class = CASE WHEN u.text_hash IS NOT NULL THEN i.precision_class END"
-					  " FROM " INCOMING " WHERE i.item_id = u.item_id AND"
-					  " (i.category, i.created_at, i.text_hash)"
-					  " IS DISTINCT FROM (u.category, u.created_at, u.text_hash)",
-					  items->catalog->number),
-				  lengthof(types), types, values, NULL, false, 0);
-#undef INCOMING
-}
-
-/* returns how many states changed */
-static uint64
-write_states(const BrPgItemSource *items)
-{
-	static const Oid types[] = {TEXTARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID,
-								BOOLARRAYOID};
-	int n = items->n;
-	Datum *column = palloc(sizeof(Datum) * n);
-	bool *nulls = palloc(sizeof(bool) * n);
-	Datum values[5];
-
-	for (int i = 0; i < n; i++)
-		set_text(column, nulls, i, items->rows[i].id);
-	values[0] = br_pg_array(column, nulls, n, TEXTOID);
-	for (int c = 0; c < 3; c++)
-	{
-		for (int i = 0; i < n; i++)
-		{
-			column[i] = Float8GetDatum(items->rows[i].number[c]);
-			nulls[i] = !items->rows[i].known[c];
-		}
-		values[1 + c] = br_pg_array(column, nulls, n, FLOAT8OID);
-	}
-	for (int i = 0; i < n; i++)
-		column[i] = BoolGetDatum(items->rows[i].active);
-	values[4] = br_pg_array(column, NULL, n, BOOLOID);
-
-	return br_pg_execute(
-		br_pg_catalog_sql("INSERT INTO bundle_rec.item_state_@ AS s (item, price, cost, stock, active)"
-						  " SELECT i.item, u.price, u.cost, u.stock, u.active"
-						  " FROM unnest($1, $2, $3, $4, $5)"
-						  " AS u (item_id, price, cost, stock, active)"
-						  " JOIN bundle_rec.item_@ i ON i.item_id = u.item_id ORDER BY i.item_id"
-						  " ON CONFLICT (item) DO UPDATE SET price = excluded.price,"
-						  " cost = excluded.cost, stock = excluded.stock, active = excluded.active"
-						  " WHERE (s.price, s.cost, s.stock, s.active) IS DISTINCT FROM"
-						  " (excluded.price, excluded.cost, excluded.stock, excluded.active)",
-						  items->catalog->number),
-		lengthof(types), types, values, NULL, false, 0);
-}
-
-/*
- * A sale needs one statement. It suffices where every state changed; where one
- * did not, its item may be unknown, having been set aside until now.
- */
-static void
-write_rows(const BrPgItemSource *items)
-{
-	bool states_only = true;
-
-	for (int i = 0; i < items->n; i++)
-		states_only = states_only && items->rows[i].difference == BR_PG_STATE_DIFFERS;
-	if (states_only && write_states(items) == (uint64) items->n)
-		return;
-	write_items(items);
-	(void) write_states(items);
-}
-
-void
-br_pg_items_flush(BrPgItemSource *items)
-{
+	BrPgItemSource *items = (BrPgItemSource *) feed;
 	MemoryContext old = MemoryContextSwitchTo(items->memory);
 	BrPgRights rights;
 
@@ -478,17 +297,17 @@ br_pg_items_flush(BrPgItemSource *items)
 	br_pg_prefer_generic_plans();
 	if (items->n_removed > 0)
 	{
-		remove_ids(items, items->removed, items->n_removed);
+		br_pg_items_write_removed(items, items->removed, items->n_removed);
 		forget_rejections(items, items->removed, items->n_removed);
 	}
 	if (items->n > 0)
 	{
-		qsort(items->rows, items->n, sizeof(ItemRow), compare_rows);
-		find_duplicates(items);
+		qsort(items->rows, items->n, sizeof(BrPgItemRow), compare_rows);
+		reject_duplicates(items);
 		set_aside(items);
 	}
 	if (items->n > 0)
-		write_rows(items);
+		br_pg_items_write(items, items->rows, items->n);
 	br_pg_leave(&rights);
 	items->n = 0;
 	items->n_removed = 0;
@@ -498,27 +317,76 @@ br_pg_items_flush(BrPgItemSource *items)
 	CHECK_FOR_INTERRUPTS();
 }
 
-void
-br_pg_items_remove_all(BrPgItemSource *items)
+static void
+add_item(BrPgFeed *feed, TupleTableSlot *slot, BrPgDifference difference)
 {
-	static const Oid types[] = {INT4OID, OIDOID};
-	Datum values[] = {Int32GetDatum(items->catalog->number),
-					  ObjectIdGetDatum(RelationGetRelid(items->source))};
+	BrPgItemSource *items = (BrPgItemSource *) feed;
+	MemoryContext old = MemoryContextSwitchTo(items->memory);
+	BrPgItemRow *row = &items->rows[items->n];
+
+	br_pg_items_read(items, slot, row);
+	row->place = items->n++;
+	row->difference = difference;
+	items->bytes += row->text != NULL ? strlen(row->text) : 0;
+	MemoryContextSwitchTo(old);
+	if (items->n == BR_PG_BATCH_ROWS || items->bytes > BATCH_BYTES)
+		flush_items(feed);
+}
+
+static void
+remove_item(BrPgFeed *feed, TupleTableSlot *slot)
+{
+	BrPgItemSource *items = (BrPgItemSource *) feed;
+	MemoryContext old = MemoryContextSwitchTo(items->memory);
+	char *id = br_pg_column_read_text(&items->id, slot);
+
+	MemoryContextSwitchTo(old);
+	if (id == NULL || id[0] == '\0')
+		return;
+	items->removed[items->n_removed++] = id;
+	if (items->n_removed == BR_PG_BATCH_ROWS)
+		flush_items(feed);
+}
+
+static void
+remove_all_items(BrPgFeed *feed)
+{
+	BrPgItemSource *items = (BrPgItemSource *) feed;
 	BrPgRights rights;
 
 	br_pg_enter_owner(&rights);
-	br_pg_execute(br_pg_catalog_sql("DELETE FROM bundle_rec.item_state_@", items->catalog->number),
+	br_pg_execute(br_pg_catalog_sql("WITH gone AS (DELETE FROM bundle_rec.item_state_@ RETURNING item)"
+									" INSERT INTO bundle_rec.item_change_@ (item)"
+									" SELECT item FROM gone",
+									feed->catalog),
 				  0, NULL, NULL, NULL, false, 0);
-	br_pg_execute("DELETE FROM bundle_rec.rejected WHERE catalog = $1 AND origin = $2",
-				  lengthof(types), types, values, NULL, false, 0);
+	br_pg_rejections_clear(&items->rejections);
 	br_pg_leave(&rights);
 }
 
-void
-br_pg_items_close(BrPgItemSource *items)
+static void
+warn_of_items(BrPgFeed *feed)
 {
-	br_pg_items_flush(items);
-	br_pg_rejections_warn(&items->rejections, items->catalog->name);
+	br_pg_rejections_warn(&((BrPgItemSource *) feed)->rejections, feed->catalog_name);
+}
+
+static void
+close_items(BrPgFeed *feed)
+{
+	BrPgItemSource *items = (BrPgItemSource *) feed;
+
+	flush_items(feed);
+	warn_of_items(feed);
 	MemoryContextDelete(items->rejections.memory);
 	MemoryContextDelete(items->memory);
 }
+
+static const BrPgFeedMethods item_methods = {
+	.compare = compare_versions,
+	.add = add_item,
+	.remove = remove_item,
+	.remove_all = remove_all_items,
+	.flush = flush_items,
+	.warn = warn_of_items,
+	.close = close_items,
+};

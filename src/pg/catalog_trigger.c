@@ -1,24 +1,23 @@
 /*
  * catalog_trigger.c
- *	  How rows of the sources reach a catalog: by triggers, and by a scan of the
- *	  whole table when a catalog or an event source begins.
+ *	  How rows that are written to a source reach its catalog.
  *
- * One trigger per statement, with transition tables, whoever writes; it names
- * its catalog or event source by number. Anybody may attach our trigger
- * functions to a table of theirs, so a trigger that does not stand on the
- * source that the number belongs to is refused. What is wrong with rows or
- * columns is a WARNING: the shop's statement goes on.
+ * A plain table has one trigger per statement, with transition tables; a
+ * partitioned one has row triggers, which its partitions inherit. Either names
+ * its catalog or source by number. Anybody may attach our trigger functions to
+ * a table of theirs, so a trigger that does not stand on the source that the
+ * number belongs to is refused. What is wrong with rows or columns is a
+ * WARNING: the shop's statement goes on.
  */
 #include "postgres.h"
 
-#include "access/tableam.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 
 #include "pg/catalog_int.h"
 
@@ -71,118 +70,149 @@ is_empty(Tuplestorestate *store)
 	return store == NULL || tuplestore_tuple_count(store) == 0;
 }
 
-/* ---- items ---- */
+/* old and new rows of an UPDATE, which stand in the same order */
+static bool
+next_versions(Rows *old_rows, Rows *new_rows)
+{
+	return next_row(old_rows) && next_row(new_rows);
+}
 
 /*
- * Old and new rows of an UPDATE stand in the same order. First whatever lost
- * its id, then the new versions: where two rows swap their ids both stay.
+ * First whatever lost its id, then the new versions: where two rows swap their
+ * ids both stay.
  */
 static void
-update_items(BrPgItemSource *items, const TriggerData *trigger)
+apply_update(BrPgFeed *feed, const TriggerData *trigger)
 {
 	Rows old_rows, new_rows;
 
 	open_rows(&old_rows, trigger->tg_oldtable, trigger->tg_relation);
 	open_rows(&new_rows, trigger->tg_newtable, trigger->tg_relation);
-	while (next_row(&old_rows) && next_row(&new_rows))
-		if (br_pg_items_compare(items, old_rows.slot, new_rows.slot) == BR_PG_ID_DIFFERS)
-			br_pg_items_remove(items, old_rows.slot);
+	while (next_versions(&old_rows, &new_rows))
+		if (feed->methods->compare(feed, old_rows.slot, new_rows.slot) == BR_PG_ID_DIFFERS)
+			feed->methods->remove(feed, old_rows.slot);
 	close_rows(&old_rows);
 	close_rows(&new_rows);
-	br_pg_items_flush(items);
+	feed->methods->flush(feed);
 
 	open_rows(&old_rows, trigger->tg_oldtable, trigger->tg_relation);
 	open_rows(&new_rows, trigger->tg_newtable, trigger->tg_relation);
-	while (next_row(&old_rows) && next_row(&new_rows))
+	while (next_versions(&old_rows, &new_rows))
 	{
-		BrPgDifference difference = br_pg_items_compare(items, old_rows.slot, new_rows.slot);
+		BrPgDifference difference = feed->methods->compare(feed, old_rows.slot, new_rows.slot);
 
 		if (difference != BR_PG_SAME)
-			br_pg_items_add(items, new_rows.slot, difference);
+			feed->methods->add(feed, new_rows.slot, difference);
 	}
 	close_rows(&old_rows);
 	close_rows(&new_rows);
 }
 
 static void
-apply_items(BrPgItemSource *items, const TriggerData *trigger)
+apply_statement(BrPgFeed *feed, const TriggerData *trigger)
 {
 	Rows rows;
 
-	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
-	{
-		br_pg_items_remove_all(items);
-		return;
-	}
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 	{
-		update_items(items, trigger);
+		apply_update(feed, trigger);
 		return;
 	}
-	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
-	{
-		open_rows(&rows, trigger->tg_oldtable, trigger->tg_relation);
-		while (next_row(&rows))
-			br_pg_items_remove(items, rows.slot);
-	}
-	else
-	{
-		open_rows(&rows, trigger->tg_newtable, trigger->tg_relation);
-		while (next_row(&rows))
-			br_pg_items_add(items, rows.slot, BR_PG_ID_DIFFERS);
-	}
+	open_rows(&rows, trigger->tg_oldtable, trigger->tg_relation);
+	while (next_row(&rows))
+		feed->methods->remove(feed, rows.slot);
+	close_rows(&rows);
+	open_rows(&rows, trigger->tg_newtable, trigger->tg_relation);
+	while (next_row(&rows))
+		feed->methods->add(feed, rows.slot, BR_PG_ID_DIFFERS);
 	close_rows(&rows);
 }
 
-/* ---- events ---- */
+/* ---- rows of partitions ---- */
 
 static void
-apply_events(BrPgEventSource *events, const TriggerData *trigger)
+apply_row(BrPgFeed *feed, const TriggerData *trigger)
 {
-	Rows old_rows, new_rows;
-	bool is_update = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
+	TupleTableSlot *old_row = trigger->tg_trigslot;
+	TupleTableSlot *new_row = trigger->tg_newslot;
+	BrPgDifference difference = BR_PG_ID_DIFFERS;
 
-	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
+	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
 	{
-		br_pg_events_remove_all(events);
+		feed->methods->add(feed, old_row, BR_PG_ID_DIFFERS);
+		feed->methods->flush(feed);
 		return;
 	}
-	open_rows(&old_rows, trigger->tg_oldtable, trigger->tg_relation);
-	open_rows(&new_rows, trigger->tg_newtable, trigger->tg_relation);
-	for (;;)
+	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+		difference = feed->methods->compare(feed, old_row, new_row);
+	if (difference == BR_PG_ID_DIFFERS)
 	{
-		bool has_old = next_row(&old_rows);
-		bool has_new = next_row(&new_rows);
-
-		if (!has_old && !has_new)
-			break;
-		if (is_update && br_pg_events_same(events, old_rows.slot, new_rows.slot))
-			continue;
-		if (has_old)
-			br_pg_events_add(events, old_rows.slot, -1);
-		if (has_new)
-			br_pg_events_add(events, new_rows.slot, 1);
+		feed->methods->remove(feed, old_row);
+		feed->methods->flush(feed);
 	}
-	close_rows(&old_rows);
-	close_rows(&new_rows);
+	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) && difference != BR_PG_SAME)
+	{
+		feed->methods->add(feed, new_row, difference);
+		feed->methods->flush(feed);
+	}
+}
+
+/* a partition was truncated alone: which rows those were cannot be told */
+static void
+tell_of_truncation(const BrPgFeed *feed, const TriggerData *trigger)
+{
+	const char *partition = RelationGetRelationName(trigger->tg_relation);
+
+	br_pg_reject_source(feed->catalog, feed->origin,
+						psprintf("its partition \"%s\" was truncated, and sync was not called since",
+								 partition));
+	ereport(WARNING,
+			(errcode(ERRCODE_WARNING),
+			 errmsg("catalog \"%s\" still holds the rows of partition \"%s\"", feed->catalog_name,
+					partition),
+			 errdetail("Truncating a partition does not say which rows it held."),
+			 errhint("SELECT bundle_rec.sync(%s);", quote_literal_cstr(feed->catalog_name))));
 }
 
 /* ---- the trigger functions ---- */
 
-/* the number that the trigger names, 0 where there is nothing to do */
+static void
+apply(BrPgFeed *feed, const TriggerData *trigger)
+{
+	if (TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+	{
+		apply_row(feed, trigger);
+		feed->methods->warn(feed);
+	}
+	else if (!TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
+		apply_statement(feed, trigger);
+	else if (RelationGetRelid(trigger->tg_relation) == feed->origin)
+		feed->methods->remove_all(feed);
+	else
+		tell_of_truncation(feed, trigger);
+}
+
+/* whether a statement trigger has nothing to do */
+static bool
+nothing_changed(const TriggerData *trigger)
+{
+	return TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event) &&
+		!TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event) && is_empty(trigger->tg_oldtable) &&
+		is_empty(trigger->tg_newtable);
+}
+
+/* the number that the trigger names */
 static int32
 trigger_number(FunctionCallInfo fcinfo)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
-		!TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event) || trigger->tg_trigger->tgnargs != 1)
+		trigger->tg_trigger->tgnargs != 1 ||
+		(TRIGGER_FIRED_FOR_ROW(trigger->tg_event) && !trigger->tg_relation->rd_rel->relispartition))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("not fired by a trigger that create_catalog or add_event_source made")));
-	if (!TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event) && is_empty(trigger->tg_oldtable) &&
-		is_empty(trigger->tg_newtable))
-		return 0;
 	return pg_strtoint32(trigger->tg_trigger->tgargs[0]);
 }
 
@@ -196,130 +226,110 @@ refuse_foreign_trigger(const TriggerData *trigger)
 			 errhint("Drop the trigger; create_catalog and add_event_source make their own.")));
 }
 
-/* the columns a catalog names are not there: written down once per statement */
+/* the columns a catalog names are not there */
 static void
 warn_of_columns(int32 catalog, const TriggerData *trigger, const char *problem)
 {
-	BrPgRejections rejections;
-	BrPgRights rights;
-
-	br_pg_rejections_init(&rejections, catalog, RelationGetRelid(trigger->tg_relation));
-	br_pg_reject(&rejections, NULL, problem);
-	br_pg_enter_owner(&rights);
-	br_pg_rejections_flush(&rejections);
-	br_pg_leave(&rights);
+	br_pg_reject_source(catalog, RelationGetRelid(trigger->tg_relation), problem);
 	ereport(WARNING,
 			(errcode(ERRCODE_WARNING),
 			 errmsg("a catalog no longer follows table \"%s\"",
 					RelationGetRelationName(trigger->tg_relation)),
-			 errdetail("%s", problem), errhint("Drop the catalog and create it again.")));
+			 errdetail("%s", problem),
+			 errhint("Tell the catalog the new name with alter_catalog, or the event source by"
+					 " dropping and adding it again; or name the column back and call sync.")));
+}
+
+/* what takes the rows: opened by number, NULL where the columns are not there */
+typedef BrPgFeed *(*OpenFeed)(int32 number, const TriggerData *trigger);
+
+static BrPgFeed *
+open_items(int32 number, const TriggerData *trigger)
+{
+	BrPgCatalog *catalog = br_pg_catalog_find(number);
+	char *problem = NULL;
+	BrPgFeed *feed;
+
+	if (catalog == NULL ||
+		!br_pg_source_covers(catalog->items, RelationGetRelid(trigger->tg_relation)))
+		refuse_foreign_trigger(trigger);
+	feed = br_pg_items_open(catalog, trigger->tg_relation, &problem);
+	if (feed == NULL)
+		warn_of_columns(number, trigger, problem);
+	return feed;
+}
+
+static BrPgFeed *
+open_events(int32 number, const TriggerData *trigger)
+{
+	int32 catalog = 0;
+	char *problem = NULL;
+	BrPgFeed *feed = br_pg_events_open(number, trigger->tg_relation, &catalog, &problem);
+
+	if (feed == NULL && problem == NULL)
+		refuse_foreign_trigger(trigger);
+	if (feed == NULL)
+		warn_of_columns(catalog, trigger, problem);
+	return feed;
+}
+
+/* What is kept where opening failed: it is told once per statement. */
+static BrPgFeed no_feed;
+
+/*
+ * A row trigger is called for each row of a statement; what it opens is kept
+ * where the executor keeps what is known of the trigger for that statement.
+ */
+static BrPgFeed *
+open_for_rows(FunctionCallInfo fcinfo, OpenFeed open)
+{
+	FmgrInfo *function = fcinfo->flinfo;
+
+	if (function->fn_extra == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(function->fn_mcxt);
+		BrPgFeed *feed = open(trigger_number(fcinfo), (TriggerData *) fcinfo->context);
+
+		function->fn_extra = feed != NULL ? feed : &no_feed;
+		MemoryContextSwitchTo(old);
+	}
+	return function->fn_extra == &no_feed ? NULL : function->fn_extra;
+}
+
+static void
+follow(FunctionCallInfo fcinfo, OpenFeed open)
+{
+	const TriggerData *trigger = (TriggerData *) fcinfo->context;
+	int32 number = trigger_number(fcinfo);
+	BrPgFeed *feed;
+
+	if (nothing_changed(trigger))
+		return;
+	SPI_connect();
+	if (TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+	{
+		feed = open_for_rows(fcinfo, open);
+		if (feed != NULL)
+			apply(feed, trigger);
+	}
+	else if ((feed = open(number, trigger)) != NULL)
+	{
+		apply(feed, trigger);
+		feed->methods->close(feed);
+	}
+	SPI_finish();
 }
 
 PGDLLEXPORT Datum
 br_items_changed(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	int32 number = trigger_number(fcinfo);
-	BrPgCatalog *catalog;
-	BrPgItemSource *items;
-	char *problem = NULL;
-
-	if (number == 0)
-		return PointerGetDatum(NULL);
-	SPI_connect();
-	catalog = br_pg_catalog_find(number);
-	if (catalog == NULL || catalog->items != RelationGetRelid(trigger->tg_relation))
-		refuse_foreign_trigger(trigger);
-	items = br_pg_items_open(catalog, trigger->tg_relation, &problem);
-	if (items == NULL)
-		warn_of_columns(number, trigger, problem);
-	else
-	{
-		apply_items(items, trigger);
-		br_pg_items_close(items);
-	}
-	SPI_finish();
+	follow(fcinfo, open_items);
 	return PointerGetDatum(NULL);
 }
 
 PGDLLEXPORT Datum
 br_events_changed(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	int32 number = trigger_number(fcinfo);
-	BrPgEventSource *events;
-	int32 catalog = 0;
-	char *problem = NULL;
-
-	if (number == 0)
-		return PointerGetDatum(NULL);
-	SPI_connect();
-	events = br_pg_events_open(number, trigger->tg_relation, &catalog, &problem);
-	if (events == NULL && problem == NULL)
-		refuse_foreign_trigger(trigger);
-	if (events == NULL)
-		warn_of_columns(catalog, trigger, problem);
-	else
-	{
-		apply_events(events, trigger);
-		br_pg_events_close(events);
-	}
-	SPI_finish();
+	follow(fcinfo, open_events);
 	return PointerGetDatum(NULL);
-}
-
-/* ---- loading ---- */
-
-typedef void (*TakeRow)(void *target, TupleTableSlot *slot);
-
-/*
- * Scans the table itself under a snapshot taken after it was locked against
- * writers: rows committed in between are seen whatever the isolation level.
- */
-static void
-scan_source(Relation source, TakeRow take, void *target)
-{
-	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-	TupleTableSlot *slot = table_slot_create(source, NULL);
-	TableScanDesc scan = table_beginscan(source, snapshot, 0, NULL);
-
-	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
-	{
-		CHECK_FOR_INTERRUPTS();
-		take(target, slot);
-	}
-	table_endscan(scan);
-	ExecDropSingleTupleTableSlot(slot);
-	UnregisterSnapshot(snapshot);
-}
-
-static void
-take_item(void *target, TupleTableSlot *slot)
-{
-	br_pg_items_add(target, slot, BR_PG_ID_DIFFERS);
-}
-
-static void
-take_event(void *target, TupleTableSlot *slot)
-{
-	br_pg_events_add(target, slot, 1);
-}
-
-void
-br_pg_load_items(const BrPgCatalog *catalog, Relation source)
-{
-	BrPgItemSource *items = br_pg_items_open(catalog, source, NULL);
-
-	scan_source(source, take_item, items);
-	br_pg_items_close(items);
-}
-
-void
-br_pg_load_events(int32 number, Relation source)
-{
-	int32 catalog;
-	BrPgEventSource *events = br_pg_events_open(number, source, &catalog, NULL);
-
-	scan_source(source, take_event, events);
-	br_pg_events_close(events);
 }

@@ -4,9 +4,13 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/numeric.h"
 
 #include "pg/br_pg.h"
 #include "pg/catalog.h"
@@ -39,6 +43,42 @@ static char *
 name_argument(FunctionCallInfo fcinfo, int i)
 {
 	return PG_ARGISNULL(i) ? NULL : pstrdup(NameStr(*PG_GETARG_NAME(i)));
+}
+
+/* a kind of event */
+static char *
+kind_argument(FunctionCallInfo fcinfo, int i, const char *name)
+{
+	char *kind = text_argument(fcinfo, i, name);
+
+	if (kind[0] == '\0' || strlen(kind) > BR_PG_MAX_ID)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" must have between 1 and %d bytes", name, BR_PG_MAX_ID)));
+	return kind;
+}
+
+/* a jsonb object of numbers between -1 and 1 */
+static Datum
+weights_argument(FunctionCallInfo fcinfo, int i)
+{
+	Jsonb *weights = PG_GETARG_JSONB_P(i);
+	JsonbIterator *iterator = JsonbIteratorInit(&weights->root);
+	JsonbIteratorToken token = JB_ROOT_IS_OBJECT(weights) ? WJB_KEY : WJB_DONE;
+	bool sound = token != WJB_DONE;
+	JsonbValue value;
+
+	while (sound && (token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+		if (token == WJB_VALUE)
+			sound = value.type == jbvNumeric &&
+				fabs(DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
+														NumericGetDatum(value.val.numeric)))) <= 1;
+	if (!sound)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"weights\" must be an object of numbers between -1 and 1"),
+				 errhint("For example {\"click\": 0.2, \"purchase\": 1, \"return\": -1}.")));
+	return JsonbPGetDatum(weights);
 }
 
 static void
@@ -97,31 +137,37 @@ br_create_catalog(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* catalog, events, user_id, item_id, bundle_id, basket_id, kind, quantity, price, occurred_at */
+/* catalog, events, user_id .. occurred_at, default_kind, weights */
 PGDLLEXPORT Datum
 br_add_event_source(PG_FUNCTION_ARGS)
 {
-	static const int places[BR_PG_EVENT_COLUMNS] = {2, 3, 5, 6, 7, 8, 9};
-	char *columns[BR_PG_EVENT_COLUMNS];
+	enum
+	{
+		EVENTS = 1,
+		COLUMNS,
+		DEFAULT_KIND = COLUMNS + BR_PG_EVENT_COLUMNS,
+		WEIGHTS
+	};
+	BrPgEventRequest request = {.default_kind = "purchase"};
 	char *name = text_argument(fcinfo, 0, "catalog");
 
-	require_argument(fcinfo, 1, "events");
-	if (!PG_ARGISNULL(4))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("events of whole bundles are not supported"),
-				 errhint("Give a table with a row for each item, and name its column in"
-						 " item_id.")));
-	if (PG_ARGISNULL(3))
+	require_argument(fcinfo, EVENTS, "events");
+	request.events = PG_GETARG_OID(EVENTS);
+	for (int i = 0; i < BR_PG_EVENT_COLUMNS; i++)
+		request.columns[i] = name_argument(fcinfo, COLUMNS + i);
+	if (request.columns[BR_PG_EVENT_ITEM] == NULL && request.columns[BR_PG_EVENT_BUNDLE] == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("an event source needs its column of item ids"),
-				 errhint("Name it: item_id => 'column'.")));
-	for (int i = 0; i < BR_PG_EVENT_COLUMNS; i++)
-		columns[i] = name_argument(fcinfo, places[i]);
+				 errmsg("an event source needs its column of item ids, or of bundle ids"),
+				 errhint("Name it: item_id => 'column', or bundle_id => 'column'.")));
+	if (!PG_ARGISNULL(DEFAULT_KIND))
+		request.default_kind = kind_argument(fcinfo, DEFAULT_KIND, "default_kind");
+	request.has_weights = !PG_ARGISNULL(WEIGHTS);
+	if (request.has_weights)
+		request.weights = weights_argument(fcinfo, WEIGHTS);
 
 	SPI_connect();
-	br_pg_catalog_add_events(br_pg_catalog_open(name), PG_GETARG_OID(1), columns);
+	(void) br_pg_catalog_add_events(br_pg_catalog_open(name), &request);
 	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -1,0 +1,67 @@
+/*
+ * catalog_events.h
+ *	  Events on their way into event_queue_<n>: what catalog_events.c reads and
+ *	  writes, and catalog_events_sync.c compares.
+ */
+#ifndef BR_CATALOG_EVENTS_H
+#define BR_CATALOG_EVENTS_H
+
+#include "pg/catalog_int.h"
+
+/* Columns of a source, in the order of BrPgEventColumns. */
+enum
+{
+	BR_PG_EVENT_USER,
+	BR_PG_EVENT_ITEM,
+	BR_PG_EVENT_BUNDLE,
+	BR_PG_EVENT_BASKET,
+	BR_PG_EVENT_KIND,
+	BR_PG_EVENT_QUANTITY,
+	BR_PG_EVENT_PRICE,
+	BR_PG_EVENT_TIME,
+	BR_PG_EVENT_COLUMNS
+};
+
+/* columns of event_queue_<n>: catalog and source, those of the source, weight */
+#define BR_PG_EVENT_VALUES (BR_PG_EVENT_COLUMNS + 3)
+
+extern const char *const br_pg_event_names[BR_PG_EVENT_VALUES];
+
+/* One event; "" stands for NULL in no text. */
+typedef struct BrPgEvent
+{
+	const char *user_id;
+	const char *item_id; /* or bundle_id */
+	const char *bundle_id;
+	const char *basket_id;
+	const char *kind;
+	double quantity;
+	double price;
+	bool has_price;
+	TimestampTz occurred_at;
+} BrPgEvent;
+
+typedef struct BrPgEventSource
+{
+	BrPgFeed feed;
+	int32 number;
+	const char *default_kind;
+	BrPgColumn column[BR_PG_EVENT_COLUMNS];
+	MemoryContext memory; /* of the batch */
+	Datum *values[BR_PG_EVENT_VALUES];
+	bool *nulls[BR_PG_EVENT_VALUES];
+	int n;
+	BrPgRejections rejections;
+} BrPgEventSource;
+
+/* Texts are palloc'd in the current memory context. */
+extern void br_pg_events_read(const BrPgEventSource *events, TupleTableSlot *slot,
+							  BrPgEvent *event);
+
+/* What is wrong with an event, as a constant, or NULL. */
+extern const char *br_pg_event_fault(const BrPgEvent *event);
+
+/* Appends a sound event; weight 1, or -1 to take one back. */
+extern void br_pg_events_put(BrPgEventSource *events, const BrPgEvent *event, int weight);
+
+#endif /* BR_CATALOG_EVENTS_H */

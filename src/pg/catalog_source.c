@@ -1,0 +1,372 @@
+/*
+ * catalog_source.c
+ *	  The tables, views and foreign tables that catalogs read.
+ *
+ * How a source is followed depends on what it is. A plain table gets statement
+ * triggers with transition tables. A partitioned one gets row triggers, which
+ * PostgreSQL clones to every partition, present and future: a statement that
+ * writes to a partition directly fires no statement trigger of the parent. Views
+ * and foreign tables change without our knowing; sync asks them.
+ *
+ * Plain tables and partitions are scanned page by page. A view or a foreign
+ * table is queried, as its owner and restricted, so that a function inside a
+ * view never runs with the rights of whoever calls sync.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/tupconvert.h"
+#include "catalog/catalog.h"
+#include "catalog/partition.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "pg/catalog_int.h"
+
+/* rows of a view or foreign table that are fetched together */
+#define FETCH_ROWS 1000
+
+const char *
+br_pg_qualified_name(Oid relation)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)),
+									  get_rel_name(relation));
+}
+
+BrPgSourceKind
+br_pg_source_kind(Relation source)
+{
+	switch (source->rd_rel->relkind)
+	{
+		case RELKIND_RELATION:
+			return BR_PG_SOURCE_TABLE;
+		case RELKIND_PARTITIONED_TABLE:
+			return BR_PG_SOURCE_PARTITIONED;
+		default:
+			return BR_PG_SOURCE_ASKED;
+	}
+}
+
+bool
+br_pg_source_covers(Oid source, Oid relation)
+{
+	return source == relation ||
+		(get_rel_relispartition(relation) &&
+		 list_member_oid(get_partition_ancestors(relation), source));
+}
+
+/* ---- opening ---- */
+
+static void
+refuse_source(const char *name, const char *what, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("\"%s\" cannot be a source: it is %s", name, what), errhint("%s", hint)));
+}
+
+static void
+require_source(Form_pg_class class, Oid oid)
+{
+	const char *name = NameStr(class->relname);
+
+	if (strchr("rpvmf", class->relkind) == NULL)
+		refuse_source(name, "no table, view or foreign table",
+					  "Name the table that the rows stand in.");
+	if (class->relpersistence == RELPERSISTENCE_TEMP)
+		refuse_source(name, "temporary", "It would be gone before anybody asks for its items.");
+	if (IsSystemClass(oid, class))
+		refuse_source(name, "a system catalog", "Make a view of it that says what its rows mean.");
+	if (!pg_class_ownercheck(oid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(class->relkind), name);
+}
+
+static void
+refuse_inheritance(Form_pg_class class, Oid oid)
+{
+	const char *name = NameStr(class->relname);
+
+	if (class->relispartition)
+		refuse_source(name, "a partition", "Name the partitioned table.");
+	if (class->relkind == RELKIND_RELATION && has_superclass(oid))
+		refuse_source(name, "a table that inherits from another",
+					  "Make a view over the tables, and call sync when they have changed.");
+	if (class->relkind == RELKIND_RELATION && find_inheritance_children(oid, NoLock) != NIL)
+		refuse_source(name, "a table that others inherit from",
+					  "Make a view over the tables, and call sync when they have changed.");
+}
+
+Relation
+br_pg_source_open(Oid oid)
+{
+	HeapTuple tuple = SearchSysCacheCopy1(RELOID, ObjectIdGetDatum(oid));
+	Form_pg_class class;
+	bool followed;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE), errmsg("there is no table with OID %u", oid)));
+	class = (Form_pg_class) GETSTRUCT(tuple);
+	require_source(class, oid);
+	followed = class->relkind == RELKIND_RELATION || class->relkind == RELKIND_PARTITIONED_TABLE;
+	LockRelationOid(oid, followed ? ShareRowExclusiveLock : AccessShareLock);
+	refuse_inheritance(class, oid);
+	heap_freetuple(tuple);
+	if (get_rel_relkind(oid) == RELKIND_PARTITIONED_TABLE)
+		(void) find_all_inheritors(oid, ShareRowExclusiveLock, NULL);
+	return table_open(oid, NoLock);
+}
+
+/* ---- scanning ---- */
+
+/*
+ * Under a snapshot taken after the table was locked against writers: rows
+ * committed in between are seen whatever the isolation level.
+ */
+static void
+scan_heap(BrPgFeed *feed, Relation heap)
+{
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TupleConversionMap *map =
+		convert_tuples_by_name(RelationGetDescr(heap), RelationGetDescr(feed->source));
+	TupleTableSlot *slot = table_slot_create(heap, NULL);
+	TupleTableSlot *converted = map == NULL
+		? slot
+		: MakeSingleTupleTableSlot(RelationGetDescr(feed->source), &TTSOpsVirtual);
+	TableScanDesc scan = table_beginscan(heap, snapshot, 0, NULL);
+
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (map != NULL)
+			(void) execute_attr_map_slot(map->attrMap, slot, converted);
+		feed->methods->add(feed, converted, BR_PG_ID_DIFFERS);
+	}
+	table_endscan(scan);
+	if (map != NULL)
+	{
+		ExecDropSingleTupleTableSlot(converted);
+		free_conversion_map(map);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	UnregisterSnapshot(snapshot);
+}
+
+/* SELECT of every column at its place, those that the feed does not read as NULL */
+static char *
+query_of(const BrPgFeed *feed, Oid relation, TupleDesc descriptor)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	for (int i = 0; i < descriptor->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(descriptor, i);
+
+		appendStringInfoString(&sql, i == 0 ? "SELECT " : ", ");
+		if (!attribute->attisdropped && bms_is_member(attribute->attnum, feed->columns))
+			appendStringInfo(&sql, "s.%s", quote_identifier(NameStr(attribute->attname)));
+		else
+			appendStringInfoString(&sql, "NULL");
+	}
+	appendStringInfo(&sql, " FROM %s s", br_pg_qualified_name(relation));
+	return sql.data;
+}
+
+static Portal
+open_query(const char *sql, Oid owner)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	BrPgRights rights;
+	Portal portal;
+
+	br_pg_enter_role(&rights, owner);
+	portal = SPI_cursor_open_with_args(NULL, sql, 0, NULL, NULL, NULL, false, CURSOR_OPT_NO_SCROLL);
+	MemoryContextSwitchTo(caller);
+	br_pg_leave(&rights);
+	return portal;
+}
+
+static SPITupleTable *
+fetch(Portal portal, Oid owner)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	BrPgRights rights;
+
+	CHECK_FOR_INTERRUPTS();
+	br_pg_enter_role(&rights, owner);
+	SPI_cursor_fetch(portal, true, FETCH_ROWS);
+	MemoryContextSwitchTo(caller);
+	br_pg_leave(&rights);
+	return SPI_tuptable;
+}
+
+static void
+scan_query(BrPgFeed *feed, Relation relation)
+{
+	Oid owner = relation->rd_rel->relowner;
+	TupleDesc descriptor = RelationGetDescr(relation);
+	Portal portal = open_query(query_of(feed, RelationGetRelid(relation), descriptor), owner);
+	TupleConversionMap *map = convert_tuples_by_name(descriptor, RelationGetDescr(feed->source));
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(descriptor, &TTSOpsVirtual);
+	TupleTableSlot *converted = map == NULL
+		? slot
+		: MakeSingleTupleTableSlot(RelationGetDescr(feed->source), &TTSOpsVirtual);
+	SPITupleTable *rows;
+
+	while ((rows = fetch(portal, owner))->numvals > 0)
+	{
+		for (uint64 row = 0; row < rows->numvals; row++)
+		{
+			ExecClearTuple(slot);
+			heap_deform_tuple(rows->vals[row], rows->tupdesc, slot->tts_values, slot->tts_isnull);
+			ExecStoreVirtualTuple(slot);
+			if (map != NULL)
+				(void) execute_attr_map_slot(map->attrMap, slot, converted);
+			feed->methods->add(feed, converted, BR_PG_ID_DIFFERS);
+		}
+		SPI_freetuptable(rows);
+	}
+	SPI_freetuptable(rows);
+	SPI_cursor_close(portal);
+	if (map != NULL)
+		ExecDropSingleTupleTableSlot(converted);
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+static void
+scan_partitions(BrPgFeed *feed)
+{
+	List *members = find_all_inheritors(RelationGetRelid(feed->source), NoLock, NULL);
+	ListCell *cell;
+
+	foreach (cell, members)
+	{
+		Relation member = table_open(lfirst_oid(cell), AccessShareLock);
+
+		if (member->rd_rel->relkind == RELKIND_RELATION)
+			scan_heap(feed, member);
+		else if (member->rd_rel->relkind == RELKIND_FOREIGN_TABLE)
+			scan_query(feed, member);
+		table_close(member, NoLock);
+	}
+}
+
+void
+br_pg_source_scan(BrPgFeed *feed)
+{
+	Relation source = feed->source;
+
+	if (br_pg_source_kind(source) == BR_PG_SOURCE_PARTITIONED)
+		scan_partitions(feed);
+	else if (br_pg_source_kind(source) == BR_PG_SOURCE_TABLE ||
+			 source->rd_rel->relkind == RELKIND_MATVIEW)
+		scan_heap(feed, source);
+	else
+		scan_query(feed, source);
+}
+
+/* ---- triggers ---- */
+
+/* Names of our triggers end with what fires them. */
+static const struct
+{
+	const char *name;
+	const char *event;
+	const char *transition; /* tables of a statement trigger */
+} trigger_events[] = {
+	{"insert", "INSERT", " REFERENCING NEW TABLE AS bundle_rec_new"},
+	{"update", "UPDATE", " REFERENCING OLD TABLE AS bundle_rec_old NEW TABLE AS bundle_rec_new"},
+	{"delete", "DELETE", " REFERENCING OLD TABLE AS bundle_rec_old"},
+	{"truncate", "TRUNCATE", ""},
+};
+
+static void
+create_trigger(const char *table, const char *prefix, int32 number, int event, bool for_rows,
+			   const char *function)
+{
+	bool truncate = strcmp(trigger_events[event].event, "TRUNCATE") == 0;
+
+	br_pg_run(psprintf("CREATE TRIGGER bundle_rec_%s%d_%s AFTER %s ON %s%s FOR EACH %s"
+					   " EXECUTE FUNCTION bundle_rec.%s('%d')",
+					   prefix, number, trigger_events[event].name, trigger_events[event].event,
+					   table, for_rows ? "" : trigger_events[event].transition,
+					   for_rows && !truncate ? "ROW" : "STATEMENT", function, number));
+}
+
+/* a partition that is truncated alone fires no trigger of its parent */
+static void
+follow_partitions(Relation source, const char *prefix, int32 number, const char *function)
+{
+	List *members = find_all_inheritors(RelationGetRelid(source), NoLock, NULL);
+	ListCell *cell;
+
+	foreach (cell, members)
+	{
+		Oid member = lfirst_oid(cell);
+		char kind = get_rel_relkind(member);
+
+		if (member != RelationGetRelid(source) && kind != RELKIND_FOREIGN_TABLE)
+			create_trigger(br_pg_qualified_name(member), prefix, number,
+						   lengthof(trigger_events) - 1, true, function);
+	}
+}
+
+void
+br_pg_source_follow(Relation source, const char *prefix, int32 number, const char *function)
+{
+	BrPgSourceKind kind = br_pg_source_kind(source);
+	BrPgRights rights;
+
+	if (kind == BR_PG_SOURCE_ASKED)
+		return;
+	br_pg_enter_role(&rights, source->rd_rel->relowner);
+	for (int i = 0; i < lengthof(trigger_events); i++)
+		create_trigger(br_pg_qualified_name(RelationGetRelid(source)), prefix, number, i,
+					   kind == BR_PG_SOURCE_PARTITIONED, function);
+	if (kind == BR_PG_SOURCE_PARTITIONED)
+		follow_partitions(source, prefix, number, function);
+	br_pg_leave(&rights);
+}
+
+static void
+drop_triggers(Oid relation, const char *prefix, int32 number, int first)
+{
+	for (int i = first; i < lengthof(trigger_events); i++)
+		br_pg_run(psprintf("DROP TRIGGER IF EXISTS bundle_rec_%s%d_%s ON %s", prefix, number,
+						   trigger_events[i].name, br_pg_qualified_name(relation)));
+}
+
+void
+br_pg_source_unfollow(Oid source, const char *prefix, int32 number)
+{
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(source));
+	char kind;
+	List *members = NIL;
+	ListCell *cell;
+	BrPgRights rights;
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	kind = ((Form_pg_class) GETSTRUCT(tuple))->relkind;
+	br_pg_enter_role(&rights, ((Form_pg_class) GETSTRUCT(tuple))->relowner);
+	ReleaseSysCache(tuple);
+	if (kind == RELKIND_RELATION || kind == RELKIND_PARTITIONED_TABLE)
+		drop_triggers(source, prefix, number, 0);
+	if (kind == RELKIND_PARTITIONED_TABLE)
+		members = find_all_inheritors(source, AccessShareLock, NULL);
+	foreach (cell, members)
+		if (lfirst_oid(cell) != source &&
+			get_rel_relkind(lfirst_oid(cell)) != RELKIND_FOREIGN_TABLE)
+			drop_triggers(lfirst_oid(cell), prefix, number, lengthof(trigger_events) - 1);
+	br_pg_leave(&rights);
+}
