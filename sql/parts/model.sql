@@ -44,11 +44,24 @@ AS 'MODULE_PATHNAME', 'br_load_model';
 COMMENT ON FUNCTION load_model(text, text) IS
 'Reads a sentence-transformers or plain Hugging Face folder on the server (absolute path) and stores the model under a new name; needs the rights of pg_read_server_files; nothing is stored unless everything in the folder is right; does nothing and returns NULL if an argument is NULL';
 
+CREATE TYPE model_file AS (path text, content bytea);
+COMMENT ON TYPE model_file IS 'A file of a model''s folder, or a piece of one, as load_model takes it';
+COMMENT ON COLUMN model_file.path IS 'Path inside the folder, such as config.json or 1_Pooling/config.json';
+COMMENT ON COLUMN model_file.content IS 'What is in it';
+
+CREATE FUNCTION load_model(name text, files model_file[]) RETURNS void
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'br_load_model_files';
+COMMENT ON FUNCTION load_model(text, model_file[]) IS
+'Stores a model under a new name from the files of its folder, as a client has them; elements of one path that follow each other are the pieces of one file, in that order; files that are not needed are ignored. For those to whom EXECUTE on it was granted, such as the members of pg_read_server_files; nothing is stored unless everything is right; does nothing and returns NULL if an argument is NULL';
+REVOKE ALL ON FUNCTION load_model(text, model_file[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION load_model(text, model_file[]) TO pg_read_server_files;
+
 CREATE FUNCTION drop_model(name text) RETURNS void
 LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'br_drop_model';
 COMMENT ON FUNCTION drop_model(text) IS
-'Removes a model that no catalog uses; needs the rights of pg_read_server_files; does nothing and returns NULL if name is NULL';
+'Removes a model that no catalog uses; needs the rights of the role that loaded it, or of pg_read_server_files; does nothing and returns NULL if name is NULL';
 
 CREATE FUNCTION model_used_by(model int) RETURNS text[]
 LANGUAGE C STRICT STABLE PARALLEL SAFE COST 1000

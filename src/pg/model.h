@@ -44,8 +44,15 @@ extern int32 *br_pg_model_tokenize(int32 model, const char *text, bool parse_spe
 extern void br_pg_model_load(const char *name, const char *directory);
 
 /*
- * Removes a model. SPI must be connected. Raises 42501 like br_pg_model_load,
- * 42704 for an unknown name, and 2BP01 while catalogs use the model.
+ * The same from a model_file[]. Who may call it is the business of the SQL
+ * function's privileges.
+ */
+extern void br_pg_model_load_files(const char *name, ArrayType *files);
+
+/*
+ * Removes a model. SPI must be connected. Raises 42501 for who has neither the
+ * rights of the role that loaded it nor those of pg_read_server_files, 42704
+ * for an unknown name, and 2BP01 while catalogs use the model.
  */
 extern void br_pg_model_drop(const char *name);
 

@@ -1,9 +1,10 @@
 /*
  * model_load.c
- *	  Models come and go: from a folder of the server into tables, and out.
+ *	  Models come and go: from a folder of the server, or files that a client
+ *	  gives, into tables, and out.
  *
  * Everything is read and checked before the first row is written. The image,
- * as core makes it of the folder, is stored in parts that a row can hold, with
+ * as core makes it of the files, is stored in parts that a row can hold, with
  * its SHA-256 beside it.
  */
 #include "postgres.h"
@@ -22,7 +23,7 @@
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 
-#include "pg/model.h"
+#include "pg/model_int.h"
 #include "pg/packed_file.h"
 
 #define CHUNK (4 * 1024 * 1024)
@@ -41,13 +42,10 @@ typedef struct Folder
 	BrContext context;
 } Folder;
 
-static void
-require_loader(const char *what)
+static bool
+may_read_server_files(void)
 {
-	if (!has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to %s", what),
-				 errhint("It takes the rights of the role pg_read_server_files.")));
+	return has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES);
 }
 
 /* ---- reading ---- */
@@ -106,11 +104,22 @@ read_whole(int fd, const char *path, char *data, size_t size)
 	}
 }
 
+void
+br_pg_model_require_size(const char *path, int64 size)
+{
+	int64 limit = ends_with(path, "model.safetensors") ? MAX_WEIGHTS : MAX_OTHER;
+
+	if (size > limit)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("file \"%s\" is too large", path),
+				 errdetail("It has %lld bytes; at most %lld are read.", (long long) size,
+						   (long long) limit)));
+}
+
 /* Size of an open file that may be read; raises otherwise. */
 static size_t
 size_to_read(int fd, const char *path)
 {
-	int64 limit = ends_with(path, "model.safetensors") ? MAX_WEIGHTS : MAX_OTHER;
 	struct stat status;
 
 	if (fstat(fd, &status) != 0)
@@ -118,11 +127,7 @@ size_to_read(int fd, const char *path)
 	if (!S_ISREG(status.st_mode))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is not a regular file", path)));
-	if ((int64) status.st_size > limit)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("file \"%s\" is too large", path),
-				 errdetail("It has %lld bytes; at most %lld are read.", (long long) status.st_size,
-						   (long long) limit)));
+	br_pg_model_require_size(path, (int64) status.st_size);
 	return (size_t) status.st_size;
 }
 
@@ -151,15 +156,16 @@ read_file(Folder *folder, const char *path)
 	return true;
 }
 
-/* Without these there is no model, whatever else is wrong. */
-static void
-require_file(const Folder *folder, const char *path, bool there)
+void
+br_pg_model_require_file(const char *directory, const char *path, bool there)
 {
 	if (there || !(ends_with(path, "config.json") || ends_with(path, "model.safetensors")))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_FILE),
-			 errmsg("the model folder \"%s\" lacks the file \"%s\"", folder->directory, path),
+			 directory != NULL
+				 ? errmsg("the model folder \"%s\" lacks the file \"%s\"", directory, path)
+				 : errmsg("the files given lack \"%s\"", path),
 			 ends_with(path, "config.json")
 				 ? errhint(
 					   "Give the whole folder of a sentence-transformers or Hugging Face model.")
@@ -186,7 +192,7 @@ read_folder(Folder *folder)
 	folder->files = repalloc(folder->files, sizeof(BrModelFile) * (n_paths + 1));
 	for (int i = 0; i < n_paths; i++)
 		if (strcmp(paths[i], "modules.json") != 0)
-			require_file(folder, paths[i], read_file(folder, paths[i]));
+			br_pg_model_require_file(folder->directory, paths[i], read_file(folder, paths[i]));
 }
 
 /* ---- storing ---- */
@@ -326,31 +332,65 @@ store(const char *name, const void *image, size_t size, BrContext *context)
 	br_encoder_close(encoder);
 }
 
+/* failure: what to say where the files are no model */
+static void
+import(const char *name, const BrModelFile *files, int n, BrContext *context, const char *failure)
+{
+	void *image;
+	size_t image_size;
+
+	br_pg_check(br_encoder_import(context, files, n, &image, &image_size), context, failure, NULL);
+	store(name, image, image_size, context);
+}
+
+static MemoryContext
+begin_work(BrContext *context)
+{
+	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "bundle_rec load_model",
+											   ALLOCSET_DEFAULT_SIZES);
+
+	br_pg_context(context, work);
+	return work;
+}
+
 void
 br_pg_model_load(const char *name, const char *directory)
 {
 	Folder folder = {.directory = directory};
-	MemoryContext before = CurrentMemoryContext;
-	MemoryContext work;
-	void *image;
-	size_t image_size;
-	BrStatus status;
+	MemoryContext before;
 
-	require_loader("load models");
+	if (!may_read_server_files())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to load models from the server's files"),
+				 errhint("It takes the rights of the role pg_read_server_files. From a client,"
+						 " load_model(name, files) takes the contents themselves.")));
 	PreventCommandIfReadOnly("load_model()");
 	require_new_name(name);
 	require_folder(directory);
 
-	work = AllocSetContextCreate(before, "bundle_rec load_model", ALLOCSET_DEFAULT_SIZES);
-	MemoryContextSwitchTo(work);
-	br_pg_context(&folder.context, work);
+	before = MemoryContextSwitchTo(begin_work(&folder.context));
 	read_folder(&folder);
-	status = br_encoder_import(&folder.context, folder.files, folder.n, &image, &image_size);
-	br_pg_check(status, &folder.context, psprintf("could not load a model from \"%s\"", directory),
-				NULL);
-	store(name, image, image_size, &folder.context);
-	MemoryContextSwitchTo(before);
-	MemoryContextDelete(work);
+	import(name, folder.files, folder.n, &folder.context,
+		   psprintf("could not load a model from \"%s\"", directory));
+	MemoryContextDelete(MemoryContextSwitchTo(before));
+}
+
+void
+br_pg_model_load_files(const char *name, ArrayType *array)
+{
+	BrContext context;
+	BrModelFile *files;
+	MemoryContext before;
+	int n;
+
+	PreventCommandIfReadOnly("load_model()");
+	require_new_name(name);
+
+	before = MemoryContextSwitchTo(begin_work(&context));
+	files = br_pg_model_take_files(&context, array, &n);
+	import(name, files, n, &context, "could not load a model from the files given");
+	MemoryContextDelete(MemoryContextSwitchTo(before));
 }
 
 /* ---- dropping ---- */
@@ -394,11 +434,27 @@ require_unused(const char *name, int32 model)
 			 errhint("Drop those catalogs first.")));
 }
 
+/* loader: the role's name, as stored; it may have been dropped since */
+static void
+require_dropper(const char *name, const char *loader)
+{
+	Oid role = get_role_oid(loader, true);
+
+	if (may_read_server_files() || (OidIsValid(role) && has_privs_of_role(GetUserId(), role)))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied to drop model \"%s\"", name),
+			 errhint("It takes the rights of \"%s\", who loaded it, or of the role"
+					 " pg_read_server_files.",
+					 loader)));
+}
+
 void
 br_pg_model_drop(const char *name)
 {
-	static const char find[] =
-		"SELECT model, hash, layout FROM bundle_rec.stored_model WHERE name = $1 FOR UPDATE";
+	static const char find[] = "SELECT model, hash, layout, loaded_by FROM bundle_rec.stored_model"
+							   " WHERE name = $1 FOR UPDATE";
 	Oid text_type = TEXTOID;
 	Oid int_type = INT4OID;
 	Datum value = CStringGetTextDatum(name);
@@ -406,8 +462,8 @@ br_pg_model_drop(const char *name)
 	BrPgRights saved;
 	bool is_null;
 	int32 model;
+	char *loader;
 
-	require_loader("drop models");
 	PreventCommandIfReadOnly("drop_model()");
 	br_pg_enter_owner(&saved);
 	if (br_pg_execute(find, 1, &text_type, &value, NULL, false, 1) != 1)
@@ -417,7 +473,11 @@ br_pg_model_drop(const char *name)
 	model = DatumGetInt32(br_pg_column(0, 1, &is_null));
 	memcpy(key.hash, VARDATA_ANY(DatumGetByteaPP(br_pg_column(0, 2, &is_null))), BR_PG_HASH_SIZE);
 	key.layout = DatumGetInt32(br_pg_column(0, 3, &is_null));
+	loader = br_pg_column_text(0, 4);
+	br_pg_leave(&saved);
+	require_dropper(name, loader);
 
+	br_pg_enter_owner(&saved);
 	require_unused(name, model);
 	value = Int32GetDatum(model);
 	br_pg_execute("DELETE FROM bundle_rec.stored_model WHERE model = $1", 1, &int_type, &value,

@@ -5,7 +5,7 @@
 -- model.sql
 --    Models: loading, listing, naming, using and dropping them.
 --
-SELECT plan(64);
+SELECT plan(93);
 
 SELECT :'golden_dir' || '/models/tiny-bert-cls' AS cls_dir,
        :'golden_dir' || '/models/tiny-bert-cased-max-dense' AS dense_dir \gset
@@ -39,7 +39,7 @@ SELECT is(load_model('a', NULL)::text, NULL, 'load_model(..., NULL) does nothing
 SELECT is((SELECT count(*) FROM stored_model), 0::bigint, 'nothing was stored so far');
 
 SET ROLE br_test_nobody;
-SELECT throws_ok($$SELECT load_model('cls', cls) FROM place$$, '42501', 'permission denied to load models',
+SELECT throws_ok($$SELECT load_model('cls', cls) FROM place$$, '42501', 'permission denied to load models from the server''s files',
                  'loading takes the rights of pg_read_server_files');
 RESET ROLE;
 SET ROLE br_test_loader;
@@ -86,8 +86,76 @@ SELECT is((SELECT array_agg(name) FROM model), '{cls}', 'everybody sees the view
 SELECT is(dims(embed('a')), 32, 'everybody may embed');
 SELECT throws_ok($$SELECT FROM stored_model$$, '42501', NULL, 'the tables are private');
 SELECT throws_ok($$SELECT FROM model_chunk$$, '42501', NULL, 'the weights too');
-SELECT throws_ok($$SELECT drop_model('cls')$$, '42501', 'permission denied to drop models', 'and not everybody may drop');
+SELECT throws_ok($$SELECT drop_model('cls')$$, '42501', 'permission denied to drop model "cls"', 'and not everybody may drop');
 RESET ROLE;
+
+-- loading from a client: the same files as contents
+
+CREATE TABLE upload (path text, part int, content bytea);
+GRANT SELECT ON upload TO PUBLIC;
+WITH RECURSIVE entry AS (
+    SELECT name, cls || '/' || name AS at, (pg_stat_file(cls || '/' || name)).isdir FROM place, pg_ls_dir(cls) name
+    UNION ALL
+    SELECT e.name || '/' || n, e.at || '/' || n, (pg_stat_file(e.at || '/' || n)).isdir
+    FROM entry e, LATERAL pg_ls_dir(e.at) n WHERE e.isdir)
+INSERT INTO upload SELECT name, 1, pg_read_binary_file(at) FROM entry WHERE NOT isdir;
+
+SET client_min_messages = warning;
+SELECT lives_ok($$SELECT load_model('given', array_agg((path, content)::model_file)) FROM upload$$, 'a model is loaded from its files');
+SELECT is((SELECT hash FROM model WHERE name = 'given'), (SELECT hash FROM model WHERE name = 'cls'), 'it is the same as from the folder');
+SELECT is(embed('shirt', 'given'), embed('shirt', 'cls'), 'and embeds the same');
+SELECT drop_model('given') \g /dev/null
+-- no file is longer than 1000 bytes in one piece, and paths are as find writes them
+CREATE TABLE piece AS
+SELECT './' || path AS path, p AS part, substr(content, 1 + 1000 * p, 1000) AS content
+FROM upload, generate_series(0, octet_length(content) / 1000) p;
+GRANT SELECT ON piece TO PUBLIC;
+SELECT cmp_ok((SELECT count(*) FROM piece), '>', 100::bigint, 'many pieces');
+SELECT lives_ok($$SELECT load_model('given', array_agg((path, content)::model_file ORDER BY path, part)) FROM piece$$, 'pieces are put together');
+SELECT is((SELECT hash FROM model WHERE name = 'given'), (SELECT hash FROM model WHERE name = 'cls'), 'in their order');
+SELECT drop_model('given') \g /dev/null
+SELECT throws_ok($$SELECT load_model('given', array_agg((path, content)::model_file ORDER BY part, path)) FROM piece$$, '22023',
+                 'the pieces of file "model.safetensors" do not follow each other', 'not in another order');
+-- psql reads the client's files
+\set config `base64 -w0 "$BR_GOLDEN_DIR/models/tiny-bert-cls/config.json"`
+\lo_import :golden_dir/models/tiny-bert-cls/model.safetensors
+SELECT lives_ok(format($$SELECT load_model('given', array_agg((path, CASE path WHEN 'config.json' THEN decode(%L, 'base64')
+                                WHEN 'model.safetensors' THEN lo_get(%s) ELSE content END)::model_file)) FROM upload$$, :'config', :LASTOID),
+                'a client''s own files serve');
+SELECT is((SELECT hash FROM model WHERE name = 'given'), (SELECT hash FROM model WHERE name = 'cls'), 'the same again');
+SELECT drop_model('given'), lo_unlink(:LASTOID) \g /dev/null
+
+SELECT throws_ok($$SELECT load_model('given', ARRAY[NULL]::model_file[])$$, '22004', 'element 1 of "files" is NULL', 'an element is not NULL');
+SELECT throws_ok($$SELECT load_model('given', ARRAY[('a', ''), (NULL, '')]::model_file[])$$, '22004', 'the path of element 2 of "files" is NULL', 'nor a path');
+SELECT throws_ok($$SELECT load_model('given', ARRAY[('a', NULL)]::model_file[])$$, '22004', 'the content of element 1 of "files" is NULL', 'nor a content');
+SELECT throws_ok(format($$SELECT load_model('given', ARRAY[(%L, '')]::model_file[])$$, path), '42602',
+                 format('"%s" is not a path inside a model''s folder', path), 'refused as a path: ' || path)
+FROM unnest('{"",/etc/passwd,../config.json,1_Pooling/../../config.json,1_Pooling/..}'::text[]) path;
+SELECT throws_ok($$SELECT load_model('given', '{}'::model_file[])$$, '58P01', 'the files given lack "config.json"', 'no files, no model');
+SELECT throws_ok($$SELECT load_model('given', array_agg((path, content)::model_file)) FROM upload WHERE path <> 'model.safetensors'$$,
+                 '58P01', 'the files given lack "model.safetensors"', 'nor without weights');
+SELECT throws_ok($$SELECT load_model('given', array_agg((path, substr(content, 1, 10000))::model_file)) FROM upload$$,
+                 '22P03', 'could not load a model from the files given', 'a file that was cut off');
+SELECT throws_ok($$SELECT load_model('given', array_agg((path, CASE path WHEN 'modules.json' THEN '[' ELSE content END)::model_file)) FROM upload$$,
+                 '22P03', 'could not load a model from the files given', 'modules.json that is no JSON');
+SELECT throws_ok($$SELECT load_model('cls', array_agg((path, content)::model_file)) FROM upload$$, '42710', NULL, 'a name that is taken');
+SELECT is((SELECT load_model('given', NULL::model_file[]))::text, NULL, 'NULL does nothing');
+SELECT is((SELECT count(*) FROM stored_model), 1::bigint, 'nothing was stored of what was wrong');
+RESET client_min_messages;
+
+SET ROLE br_test_nobody;
+SELECT throws_ok($$SELECT load_model('given', array_agg((path, content)::model_file)) FROM upload$$, '42501', NULL, 'not everybody may load');
+RESET ROLE;
+GRANT EXECUTE ON FUNCTION load_model(text, model_file[]) TO br_test_nobody;
+SET client_min_messages = warning;
+SET ROLE br_test_nobody;
+SELECT lives_ok($$SELECT load_model('given', array_agg((path, content)::model_file)) FROM upload$$, 'who was granted it may');
+SELECT lives_ok($$SELECT drop_model('given')$$, 'and may drop what he loaded');
+SELECT throws_ok($$SELECT load_model('given', cls) FROM place$$, '42501', NULL, 'but not read the server''s files');
+SELECT throws_ok($$SELECT drop_model('cls')$$, '42501', NULL, 'nor drop what another loaded');
+RESET ROLE;
+REVOKE EXECUTE ON FUNCTION load_model(text, model_file[]) FROM br_test_nobody;
+RESET client_min_messages;
 
 -- which model a call means
 

@@ -199,6 +199,19 @@ is(scalar(packed_files()), 2, 'a drop that is rolled back leaves the file');
 $node->safe_psql('postgres', "SELECT bundle_rec.drop_model('again')");
 is_deeply([ packed_files() ], [$name], 'with the last of them it goes');
 
+# From a client's files: what is not needed is counted, and stands in no table.
+my $given = join ', ', map { my $path = s{^\Q$models\E/tiny-bert-cls/}{}r; "('$path', pg_read_binary_file('$_'))::bundle_rec.model_file" }
+	sort glob("$models/tiny-bert-cls/*.* $models/tiny-bert-cls/1_Pooling/*");
+my ($status_given, undef, $told) = $node->psql('postgres',
+	"SELECT bundle_rec.load_model('given', ARRAY[$given, ('README.md', 'read me')::bundle_rec.model_file, ('a/b.bin', '')::bundle_rec.model_file])");
+is($status_given, 0, 'a model is loaded from files given') or diag($told);
+like($told, qr/NOTICE:  \d of 1\d files are not needed and were ignored\nDETAIL:  Ignored: .*README\.md, a\/b\.bin\./,
+	'with a notice of those that it does not need');
+is($node->safe_psql('postgres', q{SELECT count(DISTINCT hash) FROM bundle_rec.model WHERE name IN ('cls', 'given')}), '1',
+	'the model is that of the folder');
+$node->safe_psql('postgres', "SELECT bundle_rec.drop_model('given')");
+is_deeply([ packed_files() ], [$name], 'its file stays, for the model that shares it');
+
 # Damaged rows are found by their hash.
 $node->safe_psql('postgres', "CREATE TABLE kept AS SELECT * FROM bundle_rec.model_chunk;
 	UPDATE bundle_rec.model_chunk SET data = overlay(data PLACING '\\x00112233' FROM octet_length(data) - 100) WHERE part = 0");

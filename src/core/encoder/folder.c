@@ -79,7 +79,7 @@ br_encoder_open_json(BrContext *context, const BrFolder *folder, const char *pat
 	{
 		if (!required)
 			return BR_OK;
-		return br_base_fail(context, BR_ERR_FORMAT, "The folder lacks the file \"%s\".", path);
+		return br_base_fail(context, BR_ERR_FORMAT, "The model lacks the file \"%s\".", path);
 	}
 	status = br_encoder_json_parse(context, path, file->data, file->size, json);
 	if (status == BR_OK && !cJSON_IsObject(*json))

@@ -32,7 +32,7 @@ open_tensors(BrContext *context, const BrFolder *folder, const char *path, BrTen
 
 	if (source == NULL)
 		return br_base_fail(context, BR_ERR_FORMAT,
-							"The folder lacks the file \"%s\"; weights in another format must be converted to safetensors.",
+							"The model lacks the file \"%s\"; weights in another format must be converted to safetensors.",
 							path);
 	return br_encoder_tensors_open(context, path, source->data, source->size, file);
 }

@@ -300,7 +300,7 @@ read_tokenizer(BrContext *context, const BrFolder *folder, const char *json_path
 	else
 		status =
 			br_base_fail(context, BR_ERR_FORMAT,
-						 "The folder has neither \"%s\" nor \"%s\"; other tokenizers are not handled.",
+						 "The model has neither \"%s\" nor \"%s\"; other tokenizers are not handled.",
 						 json_path, vocab_path);
 	if (status == BR_OK)
 		status = apply_config(context, config, import);

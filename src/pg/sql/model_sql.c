@@ -18,6 +18,7 @@
 #define TEXTS_AT_ONCE 512
 
 PG_FUNCTION_INFO_V1(br_load_model);
+PG_FUNCTION_INFO_V1(br_load_model_files);
 PG_FUNCTION_INFO_V1(br_drop_model);
 PG_FUNCTION_INFO_V1(br_model_used_by);
 PG_FUNCTION_INFO_V1(br_tokenize);
@@ -35,6 +36,18 @@ br_load_model(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	br_pg_model_load(name, directory);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+PGDLLEXPORT Datum
+br_load_model_files(PG_FUNCTION_ARGS)
+{
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	ArrayType *files = PG_GETARG_ARRAYTYPE_P(1);
+
+	SPI_connect();
+	br_pg_model_load_files(name, files);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
