@@ -21,10 +21,11 @@ CREATE TABLE catalog (
     created_at name,
     image name,
     model int REFERENCES stored_model,
+    next_model int REFERENCES stored_model,
     discount double precision NOT NULL DEFAULT 0 CHECK (discount >= 0 AND discount < 1),
     CHECK (model IS NULL OR text <> '{}')
 );
-COMMENT ON TABLE catalog IS 'One row per catalog: its source table, who owned that when the catalog was created (and may drop it once the table is gone), the names of its columns there, its model, and the discount on generated bundles';
+COMMENT ON TABLE catalog IS 'One row per catalog: its source table, who owned that when the catalog was created (and may drop it once the table is gone), the names of its columns there, its model and the one that it is moving to, and the discount on generated bundles';
 
 CREATE SEQUENCE event_source_number AS int;
 COMMENT ON SEQUENCE event_source_number IS 'Numbers of event and bundle sources, never reused';
@@ -83,6 +84,17 @@ CREATE TABLE item (
     precision_class text
 );
 COMMENT ON TABLE item IS 'Items of all catalogs: dense number, id, category, and the embedding of the text whose SHA-256 is text_hash; pending_text waits for refresh to embed it';
+
+CREATE TABLE item_shadow (
+    catalog int NOT NULL,
+    item int NOT NULL,
+    text_hash bytea NOT NULL,
+    pending_text text,
+    embedding embedding,
+    model int,
+    precision_class text
+);
+COMMENT ON TABLE item_shadow IS 'What the model that a catalog is moving to makes of the texts, as in item; empty where a catalog is not moving';
 
 CREATE TABLE item_state (
     catalog int NOT NULL,
@@ -187,6 +199,7 @@ SELECT pg_catalog.pg_extension_config_dump('@extschema@.catalog', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.event_source', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.catalog_state', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.item', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.item_shadow', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.item_state', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.item_count', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.item_pair', '');
@@ -200,7 +213,7 @@ SELECT pg_catalog.pg_extension_config_dump('@extschema@.bundle_item', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.bundle_count', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.rejected', '');
 REVOKE ALL ON SEQUENCE catalog_number, event_source_number, rejected_number FROM PUBLIC;
-REVOKE ALL ON TABLE catalog, event_source, catalog_state, item, item_state, item_count, item_pair, item_neighbour,
+REVOKE ALL ON TABLE catalog, event_source, catalog_state, item, item_shadow, item_state, item_count, item_pair, item_neighbour,
     event, event_queue, item_change, bundle_source, bundle, bundle_item, bundle_count, rejected FROM PUBLIC;
 
 CREATE FUNCTION items_changed() RETURNS trigger
@@ -236,11 +249,17 @@ AS 'MODULE_PATHNAME', 'br_add_event_source';
 COMMENT ON FUNCTION add_event_source(text, regclass, name, name, name, name, name, name, name, name, text, jsonb) IS
 'Feeds a catalog from a table of purchases or other events, one row per item, or per curated bundle that was bought whole (bundle_id): now, and by triggers from then on; views and foreign tables whenever sync is called. The name arguments after events name columns; NULL means there is none, but item_id or bundle_id is needed. default_kind: of rows that name no kind. Purchases count baskets and pairs, a return takes its quantity out of the basket it names; every kind weighs in its user''s history as weights says, a number in [-1, 1] per kind, 0 for others; NULL: {"view": 0.1, "click": 0.2, "cart": 0.5, "purchase": 1, "return": -1}. Without basket_id each purchase is a basket of its own; without occurred_at events happened when they were noticed, and a row that says no time is older than all others. An error where catalog or events is NULL';
 
-CREATE FUNCTION refresh(catalog text) RETURNS void
+CREATE FUNCTION alter_catalog(catalog text, model text DEFAULT NULL) RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'br_alter_catalog';
+COMMENT ON FUNCTION alter_catalog(text, text) IS
+'Changes what is given about a catalog and leaves what is NULL. model: refresh embeds the texts with it beside the model in service, and the catalog switches at once when it has them all; naming the model in service takes that back. Waits for a refresh that runs. For the catalog''s owner. An error where catalog is NULL';
+
+CREATE FUNCTION refresh(catalog text, max_texts int DEFAULT NULL) RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'br_refresh';
-COMMENT ON FUNCTION refresh(text) IS
-'Counts the events that came since the last refresh, embeds new and changed texts, and brings stored neighbours up to date; all or nothing. For the catalog''s owner. An error where catalog is NULL';
+COMMENT ON FUNCTION refresh(text, int) IS
+'Counts the events that came since the last refresh, embeds new and changed texts, and those that the model needs to which alter_catalog moves the catalog, and brings stored neighbours up to date; all or nothing. At most max_texts texts are embedded, NULL: all. For the catalog''s owner. An error where catalog is NULL';
 
 CREATE FUNCTION drop_catalog(name text) RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE
@@ -260,7 +279,10 @@ SELECT c.name AS catalog,
        coalesce(e.unfolded, 0) AS unfolded,
        s.baskets,
        coalesce(p.pairs, 0) AS pairs,
-       s.refreshed_at
+       s.refreshed_at,
+       m.name AS model,
+       n.name AS next_model,
+       CASE WHEN n.name IS NOT NULL THEN coalesce(w.embedded, 0) END AS next_embedded
 FROM @extschema@.catalog c
 JOIN @extschema@.catalog_state s USING (catalog)
 LEFT JOIN (SELECT catalog, count(*) AS items, count(*) FILTER (WHERE active) AS active,
@@ -273,6 +295,12 @@ LEFT JOIN (SELECT catalog, sum(weight)::bigint AS events, count(*) FILTER (WHERE
                  UNION ALL SELECT catalog, weight, true FROM @extschema@.event_queue) q
            GROUP BY catalog) e USING (catalog)
 LEFT JOIN (SELECT catalog, count(*) / 2 AS pairs FROM @extschema@.item_pair GROUP BY catalog) p USING (catalog)
+LEFT JOIN (SELECT catalog, count(*) AS embedded
+           FROM @extschema@.item_shadow w JOIN @extschema@.item i USING (catalog, item) JOIN @extschema@.item_state USING (catalog, item)
+           WHERE w.embedding IS NOT NULL AND w.pending_text IS NULL AND w.text_hash = i.text_hash
+           GROUP BY catalog) w USING (catalog)
+LEFT JOIN @extschema@.stored_model m ON m.model = c.model
+LEFT JOIN @extschema@.stored_model n ON n.model = c.next_model
 WHERE pg_catalog.has_table_privilege(c.items, 'SELECT') OR pg_catalog.pg_has_role(c.owner, 'USAGE');
 COMMENT ON VIEW catalog_coverage IS 'How complete and how fresh each catalog is, for those whose source the current user may SELECT from';
 COMMENT ON COLUMN catalog_coverage.catalog IS 'Name of the catalog';
@@ -287,6 +315,9 @@ COMMENT ON COLUMN catalog_coverage.unfolded IS 'Changes of event rows that no re
 COMMENT ON COLUMN catalog_coverage.baskets IS 'Baskets counted, as of the last refresh';
 COMMENT ON COLUMN catalog_coverage.pairs IS 'Pairs of items bought together at least once, as of the last refresh';
 COMMENT ON COLUMN catalog_coverage.refreshed_at IS 'When the last refresh began; NULL: never';
+COMMENT ON COLUMN catalog_coverage.model IS 'Model that serves the catalog; NULL: none';
+COMMENT ON COLUMN catalog_coverage.next_model IS 'Model that the catalog is moving to; NULL: none';
+COMMENT ON COLUMN catalog_coverage.next_embedded IS 'Items whose present text that model has embedded; NULL where there is none';
 GRANT SELECT ON catalog_coverage TO PUBLIC;
 
 CREATE VIEW rejected_row WITH (security_barrier) AS

@@ -67,7 +67,7 @@ CREATE FUNCTION model_used_by(model int) RETURNS text[]
 LANGUAGE C STRICT STABLE PARALLEL SAFE COST 1000
 AS 'MODULE_PATHNAME', 'br_model_used_by';
 COMMENT ON FUNCTION model_used_by(int) IS
-'Names of the catalogs that use a model, given by its number, or hold embeddings of it; NULL if the number is NULL';
+'Names of the catalogs that use a model, given by its number, are moving to it, or hold embeddings of it; NULL if the number is NULL';
 
 CREATE FUNCTION tokenize(text text, model text DEFAULT NULL, parse_special boolean DEFAULT false)
 RETURNS int[]
@@ -116,5 +116,5 @@ COMMENT ON COLUMN model.bytes IS 'Size of the stored image, in bytes';
 COMMENT ON COLUMN model.hash IS 'SHA-256 of the stored image, hexadecimal';
 COMMENT ON COLUMN model.loaded_at IS 'Start of the transaction that loaded the model';
 COMMENT ON COLUMN model.loaded_by IS 'Role that loaded the model';
-COMMENT ON COLUMN model.used_by IS 'Names of the catalogs that use the model or hold embeddings of it';
+COMMENT ON COLUMN model.used_by IS 'Names of the catalogs that use the model, are moving to it, or hold embeddings of it';
 GRANT SELECT ON model TO PUBLIC;

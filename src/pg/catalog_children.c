@@ -28,6 +28,7 @@ static const struct
 	 "CREATE SEQUENCE bundle_rec.item_@_number AS int OWNED BY bundle_rec.item_@.item;"
 	 " ALTER TABLE bundle_rec.item_@ ALTER item"
 	 " SET DEFAULT pg_catalog.nextval('bundle_rec.item_@_number')"},
+	{"item_shadow", ", PRIMARY KEY (item)", "100", "SELECT", NULL},
 	{"item_state", ", PRIMARY KEY (item)", "70", "SELECT", NULL},
 	{"item_count", ", PRIMARY KEY (item)", "90", "SELECT", NULL},
 	{"item_pair", ", PRIMARY KEY (item, other)", "90", "SELECT", NULL},
@@ -55,6 +56,7 @@ static const struct
 	{"item", "category", "(category) WHERE category IS NOT NULL"},
 	{"item", "text_hash", "(text_hash) WHERE text_hash IS NOT NULL"},
 	{"item", "pending", "(item) WHERE pending_text IS NOT NULL"},
+	{"item_shadow", "text_hash", "(text_hash)"},
 	{"item_count", "most", "(baskets DESC, item)"},
 	{"item_pair", "most", "(item, together DESC, other)"},
 	{"event", "user", "(user_id, occurred_at DESC) WHERE user_id IS NOT NULL"},

@@ -32,7 +32,16 @@ extern int32 br_pg_catalog_add_events(const BrPgCatalog *catalog, const BrPgEven
 /* Drops a catalog, also one whose source is gone. Raises 42704, 42501. */
 extern void br_pg_catalog_drop(const char *name);
 
-/* refresh.c: everything that refresh(catalog) does. SPI must be connected. */
-extern void br_pg_catalog_refresh(const char *name);
+/*
+ * catalog_alter.c: names the model that the catalog is to move to, which
+ * refresh then does; model NULL: leaves it. SPI must be connected.
+ */
+extern void br_pg_catalog_alter(const char *name, const char *model);
+
+/*
+ * refresh.c: everything that refresh(catalog, max_texts) does; at most so many
+ * texts are embedded. SPI must be connected.
+ */
+extern void br_pg_catalog_refresh(const char *name, int64 max_texts);
 
 #endif /* BR_CATALOG_CREATE_H */

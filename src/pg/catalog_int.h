@@ -277,9 +277,10 @@ extern void br_pg_matrix_free(BrPgMatrix *matrix);
 /*
  * Makes item_neighbour_<n> the exact nearest active items of every active item
  * that has an embedding. changed: embeddings made by this refresh, which
- * stand for what the table says; NULL where there are none. SPI must be
- * connected.
+ * stand for what the table says, or with alone for all that there is; NULL
+ * where there are none. SPI must be connected.
  */
-extern void br_pg_neighbours_refresh(const BrPgCatalog *catalog, BrPgMatrix *changed, int dims);
+extern void br_pg_neighbours_refresh(const BrPgCatalog *catalog, BrPgMatrix *changed, int dims,
+									 bool alone);
 
 #endif /* BR_CATALOG_INT_H */

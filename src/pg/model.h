@@ -57,9 +57,10 @@ extern void br_pg_model_load_files(const char *name, ArrayType *files);
 extern void br_pg_model_drop(const char *name);
 
 /*
- * Names of the catalogs that use the model or hold embeddings of it, sorted,
- * as a text[] in the current memory context. SPI must be connected.
+ * Names of the catalogs that use the model, are moving to it or hold embeddings
+ * of it, sorted, as a text[] in the current memory context; latest: as of now,
+ * rather than of the active snapshot. SPI must be connected.
  */
-extern ArrayType *br_pg_model_used_by(int32 model);
+extern ArrayType *br_pg_model_used_by(int32 model, bool latest);
 
 #endif /* BR_MODEL_H */

@@ -396,11 +396,11 @@ br_pg_model_load_files(const char *name, ArrayType *array)
 /* ---- dropping ---- */
 
 ArrayType *
-br_pg_model_used_by(int32 model)
+br_pg_model_used_by(int32 model, bool latest)
 {
 	static const char sql[] =
 		"SELECT coalesce(array_agg(c.name ORDER BY c.name COLLATE \"C\"), '{}') "
-		"FROM bundle_rec.catalog c WHERE c.model = $1 OR c.catalog IN "
+		"FROM bundle_rec.catalog c WHERE c.model = $1 OR c.next_model = $1 OR c.catalog IN "
 		"(SELECT i.catalog FROM bundle_rec.item i WHERE i.model = $1)";
 	MemoryContext caller = CurrentMemoryContext;
 	Oid type = INT4OID;
@@ -410,7 +410,7 @@ br_pg_model_used_by(int32 model)
 	bool is_null;
 
 	br_pg_enter_owner(&saved);
-	br_pg_execute(sql, 1, &type, &value, NULL, true, 0);
+	br_pg_execute(sql, 1, &type, &value, NULL, !latest, 0);
 	MemoryContextSwitchTo(caller);
 	names = DatumGetArrayTypePCopy(br_pg_column(0, 1, &is_null));
 	br_pg_leave(&saved);
@@ -421,7 +421,7 @@ br_pg_model_used_by(int32 model)
 static void
 require_unused(const char *name, int32 model)
 {
-	ArrayType *catalogs = br_pg_model_used_by(model);
+	ArrayType *catalogs = br_pg_model_used_by(model, true);
 
 	if (ArrayGetNItems(ARR_NDIM(catalogs), ARR_DIMS(catalogs)) == 0)
 		return;
@@ -431,7 +431,8 @@ require_unused(const char *name, int32 model)
 					   TextDatumGetCString(OidFunctionCall2(F_ARRAY_TO_STRING_ANYARRAY_TEXT,
 															PointerGetDatum(catalogs),
 															CStringGetTextDatum(", ")))),
-			 errhint("Drop those catalogs first.")));
+			 errhint(
+				 "Move those catalogs to another model with alter_catalog and refresh, or drop them.")));
 }
 
 /* loader: the role's name, as stored; it may have been dropped since */

@@ -135,11 +135,12 @@ create_batch(void)
 }
 
 /*
- * All active items with an embedding, those of `changed` with their new one;
- * the latter are the last rows. *first_changed: where they begin.
+ * All active items with an embedding, those of `changed` with their new one,
+ * or with alone nothing but the latter, which are the last rows.
+ * *first_changed: where they begin.
  */
 static void
-gather_items(Search *search, BrPgMatrix *changed, int *first_changed)
+gather_items(Search *search, BrPgMatrix *changed, bool alone, int *first_changed)
 {
 	HTAB *fresh = create_places();
 	BrPgMatrix *all = search->all;
@@ -168,7 +169,7 @@ gather_items(Search *search, BrPgMatrix *changed, int *first_changed)
 
 			if (place >= 0)
 				active[place] = true;
-			if (place >= 0 || is_null)
+			if (place >= 0 || is_null || alone)
 				continue;
 			MemoryContextSwitchTo(batch);
 			embedding = DatumGetEmbedding(value);
@@ -539,7 +540,7 @@ allocate(Search *search)
 }
 
 void
-br_pg_neighbours_refresh(const BrPgCatalog *catalog, BrPgMatrix *changed, int dims)
+br_pg_neighbours_refresh(const BrPgCatalog *catalog, BrPgMatrix *changed, int dims, bool alone)
 {
 	Search search = {0};
 	int first_changed, entering;
@@ -553,7 +554,7 @@ br_pg_neighbours_refresh(const BrPgCatalog *catalog, BrPgMatrix *changed, int di
 	search.catalog = catalog;
 	search.dims = dims;
 	search.all = br_pg_matrix_create(dims);
-	gather_items(&search, changed, &first_changed);
+	gather_items(&search, changed, alone, &first_changed);
 	search.n = br_pg_matrix_rows(search.all);
 	search.rows =
 		palloc_extended(sizeof(Row) * (Size) Max(search.n, 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);

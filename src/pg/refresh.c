@@ -178,7 +178,7 @@ analyze(int32 catalog)
 }
 
 void
-br_pg_catalog_refresh(const char *name)
+br_pg_catalog_refresh(const char *name, int64 max_texts)
 {
 	BrPgCatalog *catalog = br_pg_catalog_open(name);
 	BrPgRights rights;
@@ -192,7 +192,7 @@ br_pg_catalog_refresh(const char *name)
 	br_pg_leave(&rights);
 
 	if (catalog->model != 0)
-		br_pg_refresh_embeddings(catalog);
+		br_pg_refresh_embeddings(catalog, max_texts);
 
 	br_pg_enter_owner(&rights);
 	write_state(catalog->number, baskets);

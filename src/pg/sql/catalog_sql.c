@@ -17,6 +17,7 @@
 #include "pg/catalog_create.h"
 
 PG_FUNCTION_INFO_V1(br_create_catalog);
+PG_FUNCTION_INFO_V1(br_alter_catalog);
 PG_FUNCTION_INFO_V1(br_add_event_source);
 PG_FUNCTION_INFO_V1(br_refresh);
 PG_FUNCTION_INFO_V1(br_drop_catalog);
@@ -137,6 +138,18 @@ br_create_catalog(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+PGDLLEXPORT Datum
+br_alter_catalog(PG_FUNCTION_ARGS)
+{
+	char *name = text_argument(fcinfo, 0, "catalog");
+	char *model = PG_ARGISNULL(1) ? NULL : text_argument(fcinfo, 1, "model");
+
+	SPI_connect();
+	br_pg_catalog_alter(name, model);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
 /* catalog, events, user_id .. occurred_at, default_kind, weights */
 PGDLLEXPORT Datum
 br_add_event_source(PG_FUNCTION_ARGS)
@@ -176,9 +189,14 @@ PGDLLEXPORT Datum
 br_refresh(PG_FUNCTION_ARGS)
 {
 	char *name = text_argument(fcinfo, 0, "catalog");
+	int64 max_texts = PG_ARGISNULL(1) ? PG_INT64_MAX : PG_GETARG_INT32(1);
 
+	if (max_texts < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("max_texts must not be negative"),
+				 errhint("NULL, or leaving it out, embeds all texts.")));
 	SPI_connect();
-	br_pg_catalog_refresh(name);
+	br_pg_catalog_refresh(name, max_texts);
 	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -69,7 +69,8 @@ br_model_used_by(PG_FUNCTION_ARGS)
 	Datum names;
 
 	SPI_connect();
-	names = SPI_datumTransfer(PointerGetDatum(br_pg_model_used_by(PG_GETARG_INT32(0))), false, -1);
+	names = SPI_datumTransfer(PointerGetDatum(br_pg_model_used_by(PG_GETARG_INT32(0), false)),
+							  false, -1);
 	SPI_finish();
 	PG_RETURN_DATUM(names);
 }
