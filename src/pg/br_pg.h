@@ -33,6 +33,7 @@ extern char *br_pg_default_model;  /* "" where none is set */
 extern double br_pg_log_pool;	   /* share of decisions whose pool is logged, [0, 1] */
 extern int br_pg_max_basket_items; /* larger baskets count for items but not for pairs */
 extern int br_pg_neighbours;	   /* stored content neighbours per item */
+extern int br_pg_packed_file_days; /* unused packed files are removed after so many; 0: never */
 extern void br_pg_define_settings(void);
 
 /* status.c: between core and ereport */

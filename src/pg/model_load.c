@@ -486,4 +486,5 @@ br_pg_model_drop(const char *name)
 	if (!image_shared(model, &key))
 		br_pg_packed_remove_at_end(&key, true);
 	br_pg_leave(&saved);
+	br_pg_packed_remove_stale();
 }

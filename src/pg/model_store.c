@@ -8,6 +8,8 @@
  */
 #include "postgres.h"
 
+#include <time.h>
+
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -28,6 +30,7 @@ typedef struct OpenModel
 	BrPgPacked packed;
 	BrEncoder *encoder;
 	LocalTransactionId used_in;
+	pg_time_t renewed; /* when the use of its file was last noted */
 } OpenModel;
 
 static OpenModel *open_models = NULL;
@@ -203,6 +206,20 @@ open_model(int32 number, const BrPgPackedKey *key)
 	return model;
 }
 
+/* a connection may live, and use what it has mapped, for longer than files are kept */
+static void
+renew(OpenModel *model)
+{
+	pg_time_t now = (pg_time_t) time(NULL);
+	char name[BR_PG_PACKED_NAME];
+
+	if (now - model->renewed < BR_PG_PACKED_RENEWAL)
+		return;
+	br_pg_packed_name(&model->key, name);
+	br_pg_packed_renew(name);
+	model->renewed = now;
+}
+
 static OpenModel *
 take_open_model(const BrPgPackedKey *key)
 {
@@ -230,6 +247,7 @@ br_pg_model_encoder(int32 model)
 	opened = take_open_model(&key);
 	if (opened == NULL)
 		opened = open_model(model, &key);
+	renew(opened);
 	opened->used_in = MyProc->lxid;
 	opened->next = open_models;
 	open_models = opened;

@@ -13,6 +13,10 @@
  * one backend write while others wait: a lock on the file itself (flock), which
  * the kernel takes back from a backend that dies. Its next owner begins again
  * in the same file.
+ *
+ * The models of other databases cannot be seen, and DROP DATABASE tells nobody,
+ * so that a file which no model wants is known by its age only: those in use
+ * have their time of modification renewed, the others are removed some day.
  */
 #include "postgres.h"
 
@@ -20,6 +24,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "access/xact.h"
@@ -35,10 +40,10 @@
 
 #define PREFIX "pgsql_tmp_br_" /* pgsql_tmp: what base backups leave out */
 #define BEING_WRITTEN ".new"
-#define NAME_SIZE 128
 #define HEADER_SPACE 4096 /* so that the image begins at a page */
 #define PIECE (4 * 1024 * 1024)
 #define TURN_POLL_MS 20
+#define DAY (24 * 60 * 60)
 
 typedef struct PackedHeader
 {
@@ -54,8 +59,8 @@ typedef struct PackedHeader
 #define HEADER_MAGIC "bundle_rec pack"
 #define HEADER_VERSION 1
 
-static void
-file_name(const BrPgPackedKey *key, char name[NAME_SIZE])
+void
+br_pg_packed_name(const BrPgPackedKey *key, char name[BR_PG_PACKED_NAME])
 {
 	static const char digits[] = "0123456789abcdef";
 	char hex[2 * BR_PG_HASH_SIZE + 1];
@@ -66,7 +71,7 @@ file_name(const BrPgPackedKey *key, char name[NAME_SIZE])
 		hex[2 * i + 1] = digits[key->hash[i] & 15];
 	}
 	hex[2 * BR_PG_HASH_SIZE] = '\0';
-	snprintf(name, NAME_SIZE, PREFIX "%s_%d_generic", hex, key->layout);
+	snprintf(name, BR_PG_PACKED_NAME, PREFIX "%s_%d_generic", hex, key->layout);
 }
 
 static void
@@ -165,7 +170,10 @@ try_map(const char *name, const BrPgPackedKey *key, BrPgPacked *packed, const ch
 	}
 	PG_END_TRY();
 	if (same)
+	{
+		br_pg_packed_renew(name);
 		return true;
+	}
 	br_pg_packed_unmap(packed);
 	*reason = "its contents are damaged";
 	return false;
@@ -389,7 +397,7 @@ static void
 create_file(const char *name, const BrPgPackedKey *key, const BrPgPackedSource *source,
 			BrPgPacked *packed)
 {
-	char new_name[NAME_SIZE];
+	char new_name[BR_PG_PACKED_NAME];
 	const char *reason;
 	int fd;
 
@@ -406,6 +414,7 @@ create_file(const char *name, const BrPgPackedKey *key, const BrPgPackedSource *
 			write_file(fd, new_name, key, source);
 			durable_rename(new_name, name, ERROR);
 			remove_leftovers(new_name);
+			br_pg_packed_remove_stale();
 		}
 	}
 	PG_CATCH();
@@ -421,11 +430,11 @@ create_file(const char *name, const BrPgPackedKey *key, const BrPgPackedSource *
 void
 br_pg_packed_map(const BrPgPackedKey *key, const BrPgPackedSource *source, BrPgPacked *packed)
 {
-	char name[NAME_SIZE];
+	char name[BR_PG_PACKED_NAME];
 	const char *reason;
 
 	memset(packed, 0, sizeof(*packed));
-	file_name(key, name);
+	br_pg_packed_name(key, name);
 	if (try_map(name, key, packed, &reason))
 		return;
 	create_file(name, key, source, packed);
@@ -436,13 +445,68 @@ br_pg_packed_map(const BrPgPackedKey *key, const BrPgPackedSource *source, BrPgP
 				 errdetail("Reason: %s.", reason != NULL ? reason : "it is gone again")));
 }
 
+/* ---- what nobody uses ---- */
+
+/* how long ago a file of ours was last used, in seconds; -1 where it is none */
+static pg_time_t
+unused_for(const char *name)
+{
+	struct stat status;
+
+	if (lstat(name, &status) != 0 || !S_ISREG(status.st_mode) || status.st_uid != geteuid())
+		return -1;
+	return Max(0, (pg_time_t) time(NULL) - (pg_time_t) status.st_mtime);
+}
+
+void
+br_pg_packed_renew(const char *name)
+{
+	if (unused_for(name) >= BR_PG_PACKED_RENEWAL)
+		(void) utimensat(AT_FDCWD, name, NULL, AT_SYMLINK_NOFOLLOW);
+}
+
+/* whether a name is that of a whole packed file, by whatever version */
+static bool
+is_packed_name(const char *name)
+{
+	const char *hash = name + strlen(PREFIX);
+	size_t length = strlen(name);
+
+	return strncmp(name, PREFIX, strlen(PREFIX)) == 0 &&
+		strspn(hash, "0123456789abcdef") == 2 * BR_PG_HASH_SIZE &&
+		hash[2 * BR_PG_HASH_SIZE] == '_' &&
+		strcmp(name + length - strlen(BEING_WRITTEN), BEING_WRITTEN) != 0;
+}
+
+void
+br_pg_packed_remove_stale(void)
+{
+	pg_time_t limit = (pg_time_t) br_pg_packed_file_days * DAY;
+	DIR *directory;
+	struct dirent *entry;
+
+	if (br_pg_packed_file_days == 0)
+		return;
+	directory = AllocateDir(".");
+	while ((entry = ReadDirExtended(directory, ".", LOG)) != NULL)
+	{
+		if (!is_packed_name(entry->d_name) || unused_for(entry->d_name) <= limit)
+			continue;
+		if (unlink(entry->d_name) == 0)
+			ereport(LOG,
+					(errmsg("removed file \"%s\", which was not used for %d days", entry->d_name,
+							br_pg_packed_file_days)));
+	}
+	FreeDir(directory);
+}
+
 /* ---- removing ---- */
 
 typedef struct Removal
 {
 	struct Removal *next;
 	bool commit; /* when the transaction commits; else when it aborts */
-	char name[NAME_SIZE];
+	char name[BR_PG_PACKED_NAME];
 } Removal;
 
 static Removal *removals = NULL; /* of the current transaction, in its memory */
@@ -468,7 +532,7 @@ br_pg_packed_remove_at_end(const BrPgPackedKey *key, bool commit)
 		RegisterXactCallback(remove_at_end, NULL);
 	registered = true;
 	removal->commit = commit;
-	file_name(key, removal->name);
+	br_pg_packed_name(key, removal->name);
 	removal->next = removals;
 	removals = removal;
 }

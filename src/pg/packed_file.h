@@ -8,6 +8,9 @@
 #include "pg/br_pg.h"
 
 #define BR_PG_HASH_SIZE 32 /* SHA-256 */
+#define BR_PG_PACKED_NAME 128
+/* seconds for which a use is not noted again */
+#define BR_PG_PACKED_RENEWAL (12 * 60 * 60)
 
 /* Which image: a packed file of one key never changes. */
 typedef struct BrPgPackedKey
@@ -49,6 +52,18 @@ extern void br_pg_packed_unmap(BrPgPacked *packed);
  * Backends that have it mapped keep it; one that wants it writes it again.
  */
 extern void br_pg_packed_remove_at_end(const BrPgPackedKey *key, bool commit);
+
+/* The name of a key's file, in the data directory. */
+extern void br_pg_packed_name(const BrPgPackedKey *key, char name[BR_PG_PACKED_NAME]);
+
+/* Notes that the file is used, unless that was noted a short while ago. */
+extern void br_pg_packed_renew(const char *name);
+
+/*
+ * Removes the files that were not used for bundle_rec.packed_file_days, be
+ * their models of this database or of another, or of none any more.
+ */
+extern void br_pg_packed_remove_stale(void);
 
 /* SHA-256 of bytes, in pieces, cancellable. */
 extern void br_pg_sha256(const void *data, size_t size, uint8 hash[BR_PG_HASH_SIZE]);

@@ -13,6 +13,7 @@ char *br_pg_default_model = NULL;
 double br_pg_log_pool = 1.0;
 int br_pg_max_basket_items = 200;
 int br_pg_neighbours = 32;
+int br_pg_packed_file_days = 30;
 
 static const struct config_enum_entry backend_choices[] = {
 	{"auto", BR_PG_BACKEND_AUTO, false},
@@ -44,5 +45,9 @@ br_pg_define_settings(void)
 	DefineCustomIntVariable("bundle_rec.neighbours",
 							"Nearest items by text that refresh stores for each item.", NULL,
 							&br_pg_neighbours, 32, 1, 1000, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("bundle_rec.packed_file_days",
+							"Days after which a model's packed file that no session uses is removed.",
+							"It is made again when it is wanted; 0 removes none.",
+							&br_pg_packed_file_days, 30, 0, 10000, PGC_SUSET, 0, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("bundle_rec");
 }

@@ -223,6 +223,57 @@ $node->safe_psql('postgres', "UPDATE bundle_rec.model_chunk c SET data = k.data 
 	DROP TABLE kept");
 is($node->safe_psql('postgres', $embed), $expected, 'repaired, they serve again');
 
+# ---- files that nobody uses ----
+
+# Leaves a file behind that was last used so many days ago.
+sub leave
+{
+	my ($file, $days) = @_;
+	open my $out, '>', $node->data_dir . "/$file" or die "$file: $!";
+	print $out 'packed';
+	close $out;
+	utime time - $days * 86400, time - $days * 86400, $node->data_dir . "/$file";
+	return $file;
+}
+
+my $old = leave('pgsql_tmp_br_' . '0' x 64 . '_1_generic', 31);
+my $former = leave('pgsql_tmp_br_' . 'a' x 64 . '_0_avx512', 31);
+my $recent = leave('pgsql_tmp_br_' . '1' x 64 . '_1_generic', 29);
+my @others = (leave('pgsql_tmp_br_notes', 400), leave('pgsql_tmp_' . '0' x 64 . '_1_generic', 400));
+utime time - 40 * 86400, time - 40 * 86400, $path;
+$node->safe_psql('postgres', $embed);
+ok(-e $node->data_dir . "/$old", 'using a file removes none');
+cmp_ok(time - (stat $path)[9], '<', 600, 'and notes that it is used');
+utime time - 3600, time - 3600, $path;
+$node->safe_psql('postgres', $embed);
+cmp_ok(time - (stat $path)[9], '>', 3000, 'not every time');
+$node->safe_psql('postgres', "SET bundle_rec.packed_file_days = 0; SELECT bundle_rec.load_model('dense', '$models/tiny-bert-cased-max-dense');
+	SELECT bundle_rec.embed('x', 'dense')");
+ok(-e $node->data_dir . "/$old", 'none where that is turned off');
+$node->safe_psql('postgres', "SELECT bundle_rec.drop_model('dense')");
+is_deeply([ sort(packed_files()) ], [ sort($name, $recent, $others[0]) ], 'dropping a model removes those of a month ago');
+leave($old, 31);
+unlink $path;
+$node->safe_psql('postgres', $embed);
+is_deeply([ sort(packed_files()) ], [ sort($name, $recent, $others[0]) ], 'so does making one');
+$node->safe_psql('postgres', "SET bundle_rec.packed_file_days = 28; SELECT bundle_rec.load_model('dense', '$models/tiny-bert-cased-max-dense');
+	SELECT bundle_rec.embed('x', 'dense'), bundle_rec.drop_model('dense')");
+ok(!-e $node->data_dir . "/$recent", 'earlier where the setting says so');
+ok(-e $node->data_dir . "/$_", "never what is no packed file: $_") for @others;
+unlink map { $node->data_dir . "/$_" } @others;
+
+# what DROP DATABASE leaves behind
+$node->safe_psql('postgres', 'CREATE DATABASE fleeting TEMPLATE template0');
+$node->safe_psql('fleeting', "CREATE EXTENSION bundle_rec; SELECT bundle_rec.load_model('dense', '$models/tiny-bert-cased-max-dense');
+	SELECT bundle_rec.embed('x')");
+$node->safe_psql('postgres', 'DROP DATABASE fleeting');
+my ($orphan) = grep { $_ ne $name } packed_files();
+isnt($orphan, undef, 'the file of a dropped database stays');
+utime time - 31 * 86400, time - 31 * 86400, $node->data_dir . "/$orphan";
+unlink $path;
+$node->safe_psql('postgres', $embed);
+is_deeply([ packed_files() ], [$name], 'for a month');
+
 # ---- cancels ----
 
 # Uncancelled, this would take many times as long as the test allows.
