@@ -7,7 +7,7 @@ COMMENT ON SEQUENCE policy_number IS 'Numbers of policies, never reused';
 
 CREATE TABLE policy (
     policy int PRIMARY KEY DEFAULT nextval('@extschema@.policy_number'),
-    catalog int NOT NULL REFERENCES catalog ON DELETE CASCADE,
+    catalog int NOT NULL,
     name text NOT NULL UNIQUE CHECK (name <> ''),
     algorithm text NOT NULL CHECK (algorithm IN ('linear_thompson', 'epsilon_greedy')),
     is_default boolean NOT NULL DEFAULT false,
@@ -26,7 +26,7 @@ CREATE UNIQUE INDEX policy_default ON policy (catalog) WHERE is_default;
 COMMENT ON TABLE policy IS 'One row per policy: algorithm, parameters, the weight of each kind of feedback in its reward, and how long after a decision rewards are waited for';
 
 CREATE TABLE posterior (
-    policy int NOT NULL REFERENCES policy ON DELETE CASCADE,
+    policy int NOT NULL,
     version int NOT NULL CHECK (version >= 0),
     feature_schema int NOT NULL,
     evidence double precision[] NOT NULL,

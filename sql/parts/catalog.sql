@@ -2,6 +2,10 @@
 --    Catalogs over the tables people already have: descriptions, and the parent
 --    tables whose children item_<n>, item_state_<n>, ... hold each catalog's
 --    data. Parents stay empty; the keys and indexes are the children's.
+--
+--    No table of the extension has a foreign key: keys are there before rows
+--    are restored, and pg_restore -j loads tables in any order. The functions
+--    that add and drop rows hold and delete what belongs together.
 
 CREATE SEQUENCE catalog_number AS int MAXVALUE 4194303;
 COMMENT ON SEQUENCE catalog_number IS 'Numbers of catalogs, never reused; the high bits of decision ids';
@@ -20,8 +24,8 @@ CREATE TABLE catalog (
     active name,
     created_at name,
     image name,
-    model int REFERENCES stored_model,
-    next_model int REFERENCES stored_model,
+    model int,
+    next_model int,
     discount double precision NOT NULL DEFAULT 0 CHECK (discount >= 0 AND discount < 1),
     CHECK (model IS NULL OR text <> '{}')
 );
@@ -32,7 +36,7 @@ COMMENT ON SEQUENCE event_source_number IS 'Numbers of event and bundle sources,
 
 CREATE TABLE event_source (
     source int PRIMARY KEY DEFAULT nextval('@extschema@.event_source_number'),
-    catalog int NOT NULL REFERENCES catalog ON DELETE CASCADE,
+    catalog int NOT NULL,
     events regclass,
     user_id name,
     item_id name,
@@ -52,7 +56,7 @@ COMMENT ON TABLE event_source IS 'One row per table of purchases or other events
 
 CREATE TABLE bundle_source (
     source int PRIMARY KEY DEFAULT nextval('@extschema@.event_source_number'),
-    catalog int NOT NULL REFERENCES catalog ON DELETE CASCADE,
+    catalog int NOT NULL,
     bundles regclass NOT NULL,
     bundle_id name NOT NULL,
     item_id name NOT NULL,
@@ -63,7 +67,7 @@ CREATE TABLE bundle_source (
 COMMENT ON TABLE bundle_source IS 'One row per table of curated bundles that feeds a catalog, with the names of its columns';
 
 CREATE TABLE catalog_state (
-    catalog int PRIMARY KEY REFERENCES catalog ON DELETE CASCADE,
+    catalog int PRIMARY KEY,
     baskets bigint NOT NULL DEFAULT 0 CHECK (baskets >= 0),
     max_basket_items int,
     typical_price double precision,
@@ -183,7 +187,7 @@ COMMENT ON SEQUENCE rejected_number IS 'Numbers of rejected rows';
 
 CREATE TABLE rejected (
     rejected bigint PRIMARY KEY DEFAULT nextval('@extschema@.rejected_number'),
-    catalog int NOT NULL REFERENCES catalog ON DELETE CASCADE,
+    catalog int NOT NULL,
     origin regclass NOT NULL,
     row_id text COLLATE "C",
     reason text NOT NULL,

@@ -24,7 +24,7 @@ CREATE TABLE stored_model (
 COMMENT ON TABLE stored_model IS 'One row per model; hash is the SHA-256 of its image, whose bytes stand in model_chunk';
 
 CREATE TABLE model_chunk (
-    model int NOT NULL REFERENCES stored_model ON DELETE CASCADE,
+    model int NOT NULL,
     part int NOT NULL CHECK (part >= 0),
     data bytea NOT NULL,
     PRIMARY KEY (model, part)

@@ -158,6 +158,20 @@ br_pg_catalog_find(int32 number)
 }
 
 void
+br_pg_catalog_hold(int32 number)
+{
+	static const Oid types[] = {INT4OID};
+	Datum values[] = {Int32GetDatum(number)};
+
+	if (br_pg_execute("SELECT FROM bundle_rec.catalog WHERE catalog = $1 FOR KEY SHARE", 1, types,
+					  values, NULL, false, 0) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the catalog was dropped by a concurrent transaction"),
+				 errhint("The view bundle_rec.catalog_coverage lists catalogs.")));
+}
+
+void
 br_pg_catalog_require_reader(const BrPgCatalog *catalog)
 {
 	if (pg_class_aclcheck(catalog->items, GetUserId(), ACL_SELECT) != ACLCHECK_OK)

@@ -44,6 +44,13 @@ extern BrPgCatalog *br_pg_catalog_open(const char *name);
  */
 extern BrPgCatalog *br_pg_catalog_find(int32 number);
 
+/*
+ * In an owner section: keeps drop_catalog waiting until the transaction ends.
+ * For whoever adds rows that belong to a catalog. Raises 42704 where it was
+ * dropped meanwhile.
+ */
+extern void br_pg_catalog_hold(int32 number);
+
 /* Raises 42501 unless the current user may SELECT from the catalog's source. */
 extern void br_pg_catalog_require_reader(const BrPgCatalog *catalog);
 

@@ -47,6 +47,7 @@ set_model(const BrPgCatalog *catalog, int32 model)
 	BrPgRights rights;
 
 	br_pg_enter_owner(&rights);
+	br_pg_model_hold(model);
 	lock_state(catalog);
 	/* naming the next model once more keeps what it has embedded */
 	if (br_pg_execute(is_unembedded(catalog) ? replace : move, lengthof(types), types, values, NULL,

@@ -116,6 +116,8 @@ br_pg_catalog_create(BrPgCatalog *catalog, const char *image, const char *model)
 				 errhint("Name the text columns too, or no model.")));
 
 	br_pg_enter_owner(&rights);
+	if (catalog->model != 0)
+		br_pg_model_hold(catalog->model);
 	refuse_taken_name(catalog->name);
 	catalog->number = insert_catalog(catalog, image);
 	br_pg_children_create(catalog->number, catalog->owner);
@@ -162,6 +164,9 @@ br_pg_catalog_add_events(const BrPgCatalog *catalog, const BrPgEventRequest *req
 	int32 number;
 
 	br_pg_catalog_require_owner(catalog);
+	br_pg_enter_owner(&rights);
+	br_pg_catalog_hold(catalog->number);
+	br_pg_leave(&rights);
 	source = br_pg_source_open(request->events);
 	values[0] = Int32GetDatum(catalog->number);
 	values[1] = ObjectIdGetDatum(request->events);
@@ -254,32 +259,55 @@ drop_event_triggers(int32 number)
 	}
 }
 
+/* Who adds to the catalog, refreshes it or folds its policies holds one of these rows. */
+static const char *const wait_for_writers[] = {
+	"SELECT FROM bundle_rec.catalog WHERE catalog = $1 FOR UPDATE",
+	"SELECT FROM bundle_rec.catalog_state WHERE catalog = $1 FOR UPDATE",
+	"SELECT FROM bundle_rec.policy WHERE catalog = $1 FOR UPDATE",
+};
+
+#define OF_ITS_POLICIES " WHERE policy IN (SELECT policy FROM bundle_rec.policy WHERE catalog = $1)"
+
+/* every row of the extension's own tables that belongs to the catalog */
+static const char *const delete_rows[] = {
+	"DELETE FROM bundle_rec.unfolded_decision" OF_ITS_POLICIES,
+	"DELETE FROM bundle_rec.unfolded_feedback" OF_ITS_POLICIES,
+	"DELETE FROM bundle_rec.posterior" OF_ITS_POLICIES,
+	"DELETE FROM bundle_rec.policy WHERE catalog = $1",
+	"DELETE FROM bundle_rec.rejected WHERE catalog = $1",
+	"DELETE FROM bundle_rec.event_source WHERE catalog = $1",
+	"DELETE FROM bundle_rec.bundle_source WHERE catalog = $1",
+	"DELETE FROM bundle_rec.catalog_state WHERE catalog = $1",
+	"DELETE FROM bundle_rec.catalog WHERE catalog = $1",
+};
+
+static void
+run_for_catalog(const char *const *statements, int n, int32 number)
+{
+	static const Oid types[] = {INT4OID};
+	Datum values[] = {Int32GetDatum(number)};
+
+	for (int i = 0; i < n; i++)
+		br_pg_execute(statements[i], 1, types, values, NULL, false, 0);
+}
+
 void
 br_pg_catalog_drop(const char *name)
 {
-	static const Oid types[] = {INT4OID};
 	Oid items;
 	int32 number = find_to_drop(name, &items);
-	Datum values[] = {Int32GetDatum(number)};
 	BrPgRights rights;
 
-	/* a refresh that runs holds this row; then sources before children, as their writers do */
+	/* sources before children, as their writers do */
 	br_pg_enter_owner(&rights);
-	br_pg_execute("SELECT 1 FROM bundle_rec.catalog_state WHERE catalog = $1 FOR UPDATE", 1, types,
-				  values, NULL, false, 0);
+	run_for_catalog(wait_for_writers, lengthof(wait_for_writers), number);
+	br_pg_catalog_hold(number); /* unless who was waited for has dropped it */
 	br_pg_leave(&rights);
 	br_pg_source_unfollow(items, "", number);
 	drop_event_triggers(number);
 
 	br_pg_enter_owner(&rights);
 	br_pg_children_drop(number);
-	br_pg_execute("DELETE FROM bundle_rec.unfolded_decision WHERE policy IN"
-				  " (SELECT policy FROM bundle_rec.policy WHERE catalog = $1)",
-				  1, types, values, NULL, false, 0);
-	br_pg_execute("DELETE FROM bundle_rec.unfolded_feedback WHERE policy IN"
-				  " (SELECT policy FROM bundle_rec.policy WHERE catalog = $1)",
-				  1, types, values, NULL, false, 0);
-	br_pg_execute("DELETE FROM bundle_rec.catalog WHERE catalog = $1", 1, types, values, NULL,
-				  false, 0);
+	run_for_catalog(delete_rows, lengthof(delete_rows), number);
 	br_pg_leave(&rights);
 }

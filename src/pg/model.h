@@ -17,6 +17,12 @@
 extern int32 br_pg_model_number(const char *name);
 
 /*
+ * In an owner section: keeps drop_model waiting until the transaction ends.
+ * For whoever stores the number of a model. Raises 42704 if the model is gone.
+ */
+extern void br_pg_model_hold(int32 model);
+
+/*
  * The encoder of a model, mapped from its packed file (created if it is not
  * there) and kept for the connection; valid until the end of the transaction.
  * SPI must be connected. Raises 42704 if the model is gone.

@@ -22,6 +22,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 #include "pg/model_int.h"
 #include "pg/packed_file.h"
@@ -421,8 +422,12 @@ br_pg_model_used_by(int32 model, bool latest)
 static void
 require_unused(const char *name, int32 model)
 {
-	ArrayType *catalogs = br_pg_model_used_by(model, true);
+	ArrayType *catalogs;
 
+	/* also those whose transaction committed while we waited for the model's row */
+	PushActiveSnapshot(GetLatestSnapshot());
+	catalogs = br_pg_model_used_by(model, true);
+	PopActiveSnapshot();
 	if (ArrayGetNItems(ARR_NDIM(catalogs), ARR_DIMS(catalogs)) == 0)
 		return;
 	ereport(ERROR,
@@ -481,6 +486,8 @@ br_pg_model_drop(const char *name)
 	br_pg_enter_owner(&saved);
 	require_unused(name, model);
 	value = Int32GetDatum(model);
+	br_pg_execute("DELETE FROM bundle_rec.model_chunk WHERE model = $1", 1, &int_type, &value, NULL,
+				  false, 0);
 	br_pg_execute("DELETE FROM bundle_rec.stored_model WHERE model = $1", 1, &int_type, &value,
 				  NULL, false, 0);
 	if (!image_shared(model, &key))

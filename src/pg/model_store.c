@@ -101,6 +101,20 @@ br_pg_model_number(const char *name)
 
 /* ---- by number ---- */
 
+void
+br_pg_model_hold(int32 model)
+{
+	Oid type = INT4OID;
+	Datum value = Int32GetDatum(model);
+
+	if (br_pg_execute("SELECT FROM bundle_rec.stored_model WHERE model = $1 FOR KEY SHARE", 1,
+					  &type, &value, NULL, false, 0) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the model was dropped by a concurrent transaction"),
+				 errhint("The view bundle_rec.model lists the models.")));
+}
+
 /* Key of the image of a model; raises 42704 if the model is gone. */
 static void
 read_key(int32 model, BrPgPackedKey *key)

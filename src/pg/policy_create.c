@@ -21,6 +21,7 @@
 #include "utils/timestamp.h"
 
 #include "core/bundle/br_bundle.h"
+#include "pg/catalog.h"
 #include "pg/policy.h"
 
 #define DEFAULT_DRAWS 256
@@ -191,6 +192,7 @@ insert_policy(const BrPgPolicyRequest *request, const Parameters *parameters)
 		br_pg_float8_array(evidence, n_evidence),
 	};
 
+	br_pg_catalog_hold(request->catalog);
 	if (request->make_default)
 		br_pg_execute("UPDATE bundle_rec.policy SET is_default = false"
 					  " WHERE catalog = $1 AND is_default",
