@@ -14,7 +14,7 @@ CREATE TABLE catalog (
     catalog int PRIMARY KEY DEFAULT nextval('@extschema@.catalog_number') CHECK (catalog BETWEEN 1 AND 4194303),
     name text NOT NULL UNIQUE CHECK (name <> ''),
     items regclass NOT NULL,
-    owner regrole NOT NULL,
+    owner name NOT NULL,
     item_id name NOT NULL,
     text name[] NOT NULL DEFAULT '{}',
     price name,
@@ -29,7 +29,7 @@ CREATE TABLE catalog (
     discount double precision NOT NULL DEFAULT 0 CHECK (discount >= 0 AND discount < 1),
     CHECK (model IS NULL OR text <> '{}')
 );
-COMMENT ON TABLE catalog IS 'One row per catalog: its source table, who owned that when the catalog was created (and may drop it once the table is gone), the names of its columns there, its model and the one that it is moving to, and the discount on generated bundles';
+COMMENT ON TABLE catalog IS 'One row per catalog: its source table, who owned that when the catalog was created (and may drop it once the table is gone; a name, so that a dump can be restored where that role is not), the names of its columns there, its model and the one that it is moving to, and the discount on generated bundles';
 
 CREATE SEQUENCE event_source_number AS int;
 COMMENT ON SEQUENCE event_source_number IS 'Numbers of event and bundle sources, never reused';
@@ -305,7 +305,8 @@ LEFT JOIN (SELECT catalog, count(*) AS embedded
            GROUP BY catalog) w USING (catalog)
 LEFT JOIN @extschema@.stored_model m ON m.model = c.model
 LEFT JOIN @extschema@.stored_model n ON n.model = c.next_model
-WHERE pg_catalog.has_table_privilege(c.items, 'SELECT') OR pg_catalog.pg_has_role(c.owner, 'USAGE');
+WHERE pg_catalog.has_table_privilege(c.items, 'SELECT')
+   OR EXISTS (SELECT FROM pg_catalog.pg_roles o WHERE o.rolname = c.owner AND pg_catalog.pg_has_role(o.oid, 'USAGE'));
 COMMENT ON VIEW catalog_coverage IS 'How complete and how fresh each catalog is, for those whose source the current user may SELECT from';
 COMMENT ON COLUMN catalog_coverage.catalog IS 'Name of the catalog';
 COMMENT ON COLUMN catalog_coverage.number IS 'Number of the catalog, which ends the names of its tables, such as decision_1';

@@ -61,7 +61,7 @@ insert_catalog(const BrPgCatalog *catalog, const char *image)
 {
 	static const Oid types[] = {TEXTOID, OIDOID,  NAMEOID,	 NAMEARRAYOID, NAMEOID,
 								NAMEOID, NAMEOID, NAMEOID,	 NAMEOID,	   NAMEOID,
-								NAMEOID, INT4OID, FLOAT8OID, OIDOID};
+								NAMEOID, INT4OID, FLOAT8OID, NAMEOID};
 	const char *optional[] =
 		{catalog->price,  catalog->cost,	   catalog->stock, catalog->category,
 		 catalog->active, catalog->created_at, image};
@@ -80,7 +80,7 @@ insert_catalog(const BrPgCatalog *catalog, const char *image)
 	values[11] = Int32GetDatum(catalog->model);
 	nulls[11] = catalog->model == 0 ? 'n' : ' ';
 	values[12] = Float8GetDatum(catalog->discount);
-	values[13] = ObjectIdGetDatum(catalog->owner);
+	set_name(values, nulls, 13, GetUserNameFromId(catalog->owner, false));
 	br_pg_execute("INSERT INTO bundle_rec.catalog (name, items, item_id, text, price, cost, stock,"
 				  " category, active, created_at, image, model, discount, owner)"
 				  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
@@ -211,7 +211,7 @@ find_to_drop(const char *name, Oid *items)
 	int32 number;
 
 	br_pg_enter_owner(&rights);
-	found = br_pg_execute("SELECT c.catalog, c.items::pg_catalog.oid, c.owner::pg_catalog.oid"
+	found = br_pg_execute("SELECT c.catalog, c.items::pg_catalog.oid, c.owner"
 						  " FROM bundle_rec.catalog c WHERE c.name = $1",
 						  1, types, values, NULL, false, 1);
 	br_pg_leave(&rights);
@@ -221,7 +221,7 @@ find_to_drop(const char *name, Oid *items)
 				 errhint("The view bundle_rec.catalog_coverage lists catalogs.")));
 	number = DatumGetInt32(br_pg_column(0, 1, &is_null));
 	*items = DatumGetObjectId(br_pg_column(0, 2, &is_null));
-	owner = DatumGetObjectId(br_pg_column(0, 3, &is_null));
+	owner = get_role_oid(br_pg_column_text(0, 3), true);
 	may_drop = SearchSysCacheExists1(RELOID, ObjectIdGetDatum(*items))
 		? pg_class_ownercheck(*items, GetUserId())
 		: has_privs_of_role(GetUserId(), owner);
