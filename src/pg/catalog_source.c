@@ -321,6 +321,52 @@ follow_partitions(Relation source, const char *prefix, int32 number, const char 
 	}
 }
 
+/* $1: a table; its triggers that feed no catalog here, but for copies of a parent's */
+static const char stray_triggers[] =
+	"SELECT t.tgname FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid"
+	" WHERE t.tgrelid = $1 AND NOT t.tgisinternal AND t.tgparentid = 0"
+	" AND p.pronamespace = 'bundle_rec'::pg_catalog.regnamespace"
+	" AND p.proname IN ('items_changed', 'events_changed', 'bundles_changed')"
+	" AND NOT EXISTS (SELECT FROM bundle_rec.catalog c WHERE"
+	" pg_catalog.starts_with(t.tgname, pg_catalog.format('bundle_rec_%s_', c.catalog)))"
+	" AND NOT EXISTS (SELECT FROM bundle_rec.event_source e WHERE"
+	" pg_catalog.starts_with(t.tgname, pg_catalog.format('bundle_rec_event_%s_', e.source)))"
+	" AND NOT EXISTS (SELECT FROM bundle_rec.bundle_source b WHERE"
+	" pg_catalog.starts_with(t.tgname, pg_catalog.format('bundle_rec_bundle_%s_', b.source)))";
+
+/*
+ * A dump of the shop's tables alone brings the triggers of its catalogs along.
+ * Where it was restored, they have the names that the next ones will need.
+ */
+static void
+drop_stray_triggers(Oid table, Oid owner)
+{
+	static const Oid types[] = {OIDOID};
+	Datum values[] = {ObjectIdGetDatum(table)};
+	SPITupleTable *strays;
+	BrPgRights rights;
+
+	br_pg_enter_owner(&rights);
+	br_pg_execute(stray_triggers, 1, types, values, NULL, false, 0);
+	br_pg_leave(&rights);
+	strays = SPI_tuptable;
+	br_pg_enter_role(&rights, owner);
+	for (uint64 row = 0; row < strays->numvals; row++)
+		br_pg_run(psprintf("DROP TRIGGER %s ON %s",
+						   quote_identifier(SPI_getvalue(strays->vals[row], strays->tupdesc, 1)),
+						   br_pg_qualified_name(table)));
+	br_pg_leave(&rights);
+}
+
+static void
+drop_all_strays(Relation source)
+{
+	ListCell *cell;
+
+	foreach (cell, find_all_inheritors(RelationGetRelid(source), NoLock, NULL))
+		drop_stray_triggers(lfirst_oid(cell), source->rd_rel->relowner);
+}
+
 void
 br_pg_source_follow(Relation source, const char *prefix, int32 number, const char *function)
 {
@@ -329,6 +375,7 @@ br_pg_source_follow(Relation source, const char *prefix, int32 number, const cha
 
 	if (kind == BR_PG_SOURCE_ASKED)
 		return;
+	drop_all_strays(source);
 	br_pg_enter_role(&rights, source->rd_rel->relowner);
 	for (int i = 0; i < lengthof(trigger_events); i++)
 		create_trigger(br_pg_qualified_name(RelationGetRelid(source)), prefix, number, i,

@@ -6,8 +6,8 @@
  * partitioned one has row triggers, which its partitions inherit. Either names
  * its catalog or source by number. Anybody may attach our trigger functions to
  * a table of theirs, so a trigger that does not stand on the source that the
- * number belongs to is refused. What is wrong with rows or columns is a
- * WARNING: the shop's statement goes on.
+ * number belongs to feeds nothing. That, like what is wrong with rows or columns,
+ * is a WARNING: the shop's statement goes on.
  */
 #include "postgres.h"
 
@@ -216,14 +216,16 @@ trigger_number(FunctionCallInfo fcinfo)
 	return pg_strtoint32(trigger->tg_trigger->tgargs[0]);
 }
 
+/* a dump of the shop's tables alone leaves such triggers: the shop goes on */
 static void
-refuse_foreign_trigger(const TriggerData *trigger)
+warn_of_stray_trigger(const TriggerData *trigger)
 {
-	ereport(ERROR,
+	ereport(WARNING,
 			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 			 errmsg("trigger \"%s\" of table \"%s\" belongs to no catalog",
 					trigger->tg_trigger->tgname, RelationGetRelationName(trigger->tg_relation)),
-			 errhint("Drop the trigger; create_catalog and add_event_source make their own.")));
+			 errhint("Drop the trigger, or call create_catalog or add_event_source, which replace"
+					 " it.")));
 }
 
 /* the columns a catalog names are not there */
@@ -252,7 +254,10 @@ open_items(int32 number, const TriggerData *trigger)
 
 	if (catalog == NULL ||
 		!br_pg_source_covers(catalog->items, RelationGetRelid(trigger->tg_relation)))
-		refuse_foreign_trigger(trigger);
+	{
+		warn_of_stray_trigger(trigger);
+		return NULL;
+	}
 	feed = br_pg_items_open(catalog, trigger->tg_relation, &problem);
 	if (feed == NULL)
 		warn_of_columns(number, trigger, problem);
@@ -267,8 +272,8 @@ open_events(int32 number, const TriggerData *trigger)
 	BrPgFeed *feed = br_pg_events_open(number, trigger->tg_relation, &catalog, &problem);
 
 	if (feed == NULL && problem == NULL)
-		refuse_foreign_trigger(trigger);
-	if (feed == NULL)
+		warn_of_stray_trigger(trigger);
+	else if (feed == NULL)
 		warn_of_columns(catalog, trigger, problem);
 	return feed;
 }
