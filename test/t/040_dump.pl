@@ -1,0 +1,197 @@
+# 040_dump.pl
+#    Dumps of every kind, restored where nothing was, and copies of databases.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use Shop;
+
+my $node = PostgreSQL::Test::Cluster->new('dump');
+$node->init;
+$node->append_conf('postgresql.conf', "fsync = off\nautovacuum = off\nmax_connections = 30\n");
+$node->start;
+make_shop($node, 'postgres');
+my $folder = PostgreSQL::Test::Utils::tempdir();
+my $answers = answers($node, 'postgres');
+my $source = $node->connstr('postgres');
+cmp_ok(scalar(split /\n/, $answers), '>', 20, 'the shop answers');
+
+sub sql
+{
+	my ($database, $sql) = @_;
+	return values_of($node, $database, $sql);
+}
+
+sub empty_database
+{
+	my ($database) = @_;
+	$node->safe_psql('postgres', "CREATE DATABASE $database TEMPLATE template0");
+	return $node->connstr($database);
+}
+
+# Loads a plain file, ending at the first error.
+sub load_file
+{
+	my ($database, $file) = @_;
+	return [ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', $file, '-d', $node->connstr($database) ];
+}
+
+# A restored shop answers as its original does, goes on, and can be dropped.
+sub is_whole
+{
+	my ($database, $what) = @_;
+	is(answers($node, $database), $answers, "$what: answers as before");
+	shop_goes_on($node, $database, $what);
+	sql($database, q{SET ROLE keeper; SELECT bundle_rec.create_catalog('second', 'shop.product', 'sku')});
+	is(sql($database, q{SELECT number FROM bundle_rec.catalog_coverage WHERE catalog = 'second'}), '2', "$what: catalogs are numbered on");
+	sql($database, q{SET ROLE keeper; SELECT bundle_rec.drop_catalog('shop'), bundle_rec.drop_catalog('second')});
+	is(sql($database, q{SELECT count(*) FROM pg_class WHERE relname ~ '_[12]($|_)' AND relnamespace = 'bundle_rec'::regnamespace}), '0',
+		"$what: and can be dropped");
+	is(sql($database, q{SELECT count(*) FROM pg_trigger WHERE tgrelid::regclass::text LIKE 'shop.%' AND NOT tgisinternal}), '0',
+		"$what: without a trace in the shop");
+	return;
+}
+
+# ---- whole dumps ----
+
+empty_database('plain');
+$node->command_ok([ 'pg_dump', '-f', "$folder/plain.sql", $source ], 'a plain dump');
+$node->command_ok(load_file('plain', "$folder/plain.sql"), 'is restored without an error');
+is_whole('plain', 'plain');
+
+my $custom = empty_database('custom');
+$node->command_ok([ 'pg_dump', '-Fc', '-f', "$folder/custom", $source ], 'a custom dump');
+$node->command_ok([ 'pg_restore', '--exit-on-error', '-d', $custom, "$folder/custom" ], 'is restored without an error');
+is_whole('custom', 'custom');
+
+my $parallel = empty_database('parallel');
+$node->command_ok([ 'pg_dump', '-Fd', '-j2', '-f', "$folder/parallel", $source ], 'a parallel dump');
+$node->command_ok([ 'pg_restore', '--exit-on-error', '-j2', '-d', $parallel, "$folder/parallel" ], 'is restored in parallel');
+is_whole('parallel', 'parallel');
+
+# ---- piece by piece ----
+
+# Triggers come last, in post-data, so sections need no care.
+my $sections = empty_database('sections');
+$node->command_ok([ 'pg_restore', '--exit-on-error', "--section=$_", '-d', $sections, "$folder/custom" ], "section $_ is restored")
+  for qw(pre-data data post-data);
+is_whole('sections', 'sections');
+
+# A schema has the triggers, which must not see the rows of the data arrive.
+my $pieces = empty_database('pieces');
+$node->command_ok([ 'pg_dump', '--schema-only', '-f', "$folder/schema.sql", $source ], 'a dump of the schema');
+$node->command_ok([ 'pg_dump', '--data-only', '--disable-triggers', '-f', "$folder/data.sql", $source ], 'a dump of the data');
+$node->command_ok(load_file('pieces', "$folder/schema.sql"), 'the schema is restored');
+$node->command_ok(load_file('pieces', "$folder/data.sql"), 'and then the data');
+is_whole('pieces', 'schema, then data');
+
+# Whoever forgets that is told so, before anything is counted twice.
+empty_database('enabled');
+$node->command_ok([ 'pg_dump', '--data-only', '-f', "$folder/enabled.sql", $source ], 'a dump of the data that leaves triggers on');
+$node->command_ok(load_file('enabled', "$folder/schema.sql"), 'the schema is restored');
+$node->command_fails_like(load_file('enabled', "$folder/enabled.sql"), qr/duplicate key value violates unique constraint/,
+	'data restored past triggers that are on meet an error');
+
+# ---- over what is there ----
+
+$node->command_ok([ 'pg_dump', '--clean', '--if-exists', '-f', "$folder/clean.sql", $source ], 'a dump that cleans');
+empty_database('clean');
+$node->command_ok(load_file('clean', "$folder/clean.sql"), 'is restored where nothing was');
+$node->safe_psql('clean', 'DELETE FROM shop.purchase WHERE basket % 2 = 0');
+$node->command_ok(load_file('clean', "$folder/clean.sql"), 'and where another state was');
+is_whole('clean', 'clean');
+
+# ---- other roles ----
+
+# Neither owners nor rights need to be there; all is then the restoring user's.
+$node->safe_psql('postgres', 'ALTER ROLE keeper RENAME TO moved; ALTER ROLE web RENAME TO moved_web');
+my $foreign = empty_database('elsewhere');
+$node->command_ok([ 'pg_restore', '--exit-on-error', '--no-owner', '--no-acl', '-d', $foreign, "$folder/custom" ],
+	'a restore without owners, where they are unknown');
+is(answers($node, 'elsewhere'), $answers, 'without owners: answers as before');
+$node->safe_psql('elsewhere', q{DROP TABLE shop.product CASCADE; SELECT bundle_rec.drop_catalog('shop')});
+is(sql('elsewhere', 'SELECT count(*) FROM bundle_rec.catalog_coverage'), '0', 'a superuser may drop a catalog without source or owner');
+$node->safe_psql('postgres', 'ALTER ROLE moved RENAME TO keeper; ALTER ROLE moved_web RENAME TO web');
+
+# ---- the shop alone ----
+
+# Whoever is no superuser cannot restore the extension's tables, but his own
+# shop; the catalog is then made anew, as a catalog of a dump by itself is.
+my $untaught = "SET bundle_rec.backend = portable; SELECT rank, items, score, propensity, price
+	FROM bundle_rec.recommend('shop', basket => '{p1,p2}', query => 'a blue stove', policy => 'shop', seed => 7, log => false)";
+$node->command_ok([ 'pg_dump', '-Fc', '-n', 'shop', '-f', "$folder/shop", $source ], 'the shop alone is dumped');
+foreach my $triggers (qw(without with))
+{
+	my $what = "the shop alone, $triggers its triggers";
+	my $alone = empty_database("alone_$triggers");
+	$node->safe_psql("alone_$triggers", "CREATE EXTENSION bundle_rec; SELECT bundle_rec.load_model('tiny', '$ENV{BR_GOLDEN_DIR}/models/tiny-bert-cls');
+		GRANT CREATE ON DATABASE alone_$triggers TO keeper");
+	my ($list) = run_command([ 'pg_restore', '-l', "$folder/shop" ]);
+	$list = join("\n", grep { $triggers eq 'with' || !/ TRIGGER .* bundle_rec_/ } split /\n/, $list);
+	append_to_file("$folder/list_$triggers", "$list\n");
+	$node->command_ok([ 'pg_restore', '--exit-on-error', '-U', 'keeper', '-L', "$folder/list_$triggers", '-d', $alone, "$folder/shop" ],
+		"$what: its owner restores it");
+	my ($status, undef, $warnings) = $node->psql("alone_$triggers", q{SET ROLE keeper; UPDATE shop.product SET stock = 10; UPDATE shop.purchase SET sku = sku});
+	is("$status $warnings" =~ s/belongs to no catalog.*/belongs to no catalog/sr =~ s/psql:\S+ //r,
+		$triggers eq 'with' ? '0 WARNING:  trigger "bundle_rec_1_update" of table "product" belongs to no catalog' : '0 ', "$what: it sells");
+	make_catalog($node, "alone_$triggers");
+	is(values_of($node, "alone_$triggers", $untaught), values_of($node, 'postgres', $untaught), "$what: a new catalog answers as the old one before it learned");
+	counts_are_right($node, "alone_$triggers", $what);
+	is(sql("alone_$triggers", "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'bundle_rec%'"), '8', "$what: with its own triggers");
+}
+
+# ---- copies ----
+
+$node->safe_psql('postgres', 'CREATE DATABASE origin TEMPLATE template0');
+$node->command_ok(load_file('origin', "$folder/plain.sql"), 'a database to copy');
+$node->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE origin STRATEGY file_copy; CREATE DATABASE logged TEMPLATE origin STRATEGY wal_log');
+is_whole($_, "a $_ of a database") for qw(copy logged);
+is(answers($node, 'origin'), $answers, 'the original is as it was');
+is(scalar(() = glob($node->data_dir . '/pgsql_tmp_br_*')), 1, 'all databases share one packed file');
+$node->safe_psql('postgres', 'DROP DATABASE copy; DROP DATABASE logged');
+is(answers($node, 'origin'), $answers, 'nor does it miss what was dropped');
+
+# ---- what foreign keys would do, were there any: pg_restore -j fails over them ----
+
+is(sql('postgres', q{SELECT string_agg(conname, ', ') FROM pg_constraint WHERE contype = 'f' AND connamespace = 'bundle_rec'::regnamespace}),
+	'', 'no table of the extension has a foreign key');
+
+# One transaction begins with the first statement, another one runs the second; returns what it met.
+sub beside
+{
+	my ($first, $second, $wait_for) = @_;
+	my $one = $node->background_psql('origin');
+	my $two = $node->background_psql('origin', on_error_stop => 0);
+	$one->query_safe("BEGIN; $first");
+	$two->query_until(qr/begun/, "\\set VERBOSITY verbose\n\\echo begun\n$second;\n");
+	ok($node->poll_query_until('origin', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'}), "waits: $second");
+	$one->query_safe('COMMIT');
+	$two->query('SELECT 1');
+	my ($error) = $two->{stderr} =~ /ERROR:\s+(.*)/;
+	$_->quit for $one, $two;
+	return $error // '';
+}
+
+$node->safe_psql('origin', "SELECT bundle_rec.load_model('second', '$ENV{BR_GOLDEN_DIR}/models/tiny-bert-cls'); CREATE TABLE more (id int PRIMARY KEY, title text)");
+my $create = q{SELECT bundle_rec.create_catalog('more', 'more', 'id', text => '{title}', model => 'second')};
+is(beside($create, q{SELECT bundle_rec.drop_model('second')}), '2BP01: model "second" is in use', 'a model is kept for a catalog that was made meanwhile');
+is(beside(q{SELECT bundle_rec.create_policy('late', 'linear_thompson', 'more')}, q{SELECT bundle_rec.drop_catalog('more')}), '',
+	'a catalog goes with a policy that was made meanwhile');
+is(sql('origin', q{SELECT count(*) FROM bundle_rec.policy WHERE name IN ('more', 'late')}), '0', 'none of its policies is left');
+is(sql('origin', q{SELECT count(*) FROM bundle_rec.posterior WHERE policy NOT IN (SELECT policy FROM bundle_rec.policy)}), '0', 'nor what they learned');
+is(beside(q{SELECT bundle_rec.drop_model('second')}, $create), '42704: the model was dropped by a concurrent transaction', 'no catalog of a model that goes');
+$node->safe_psql('origin', $create =~ s/second/tiny/r);
+my $drop = q{SELECT bundle_rec.drop_catalog('more')};
+is(beside($drop, q{SELECT bundle_rec.create_policy('late', 'linear_thompson', 'more')}), '42704: the catalog was dropped by a concurrent transaction',
+	'no policy of a catalog that goes');
+$node->safe_psql('origin', $create =~ s/second/tiny/r);
+is(beside($drop, $drop), '42704: the catalog was dropped by a concurrent transaction', 'a catalog is dropped once');
+
+$node->stop;
+done_testing();
