@@ -68,7 +68,7 @@ is_whole('plain', 'plain');
 my $custom = empty_database('custom');
 $node->command_ok([ 'pg_dump', '-Fc', '-f', "$folder/custom", $source ], 'a custom dump');
 $node->command_ok([ 'pg_restore', '--exit-on-error', '-d', $custom, "$folder/custom" ], 'is restored without an error');
-is_whole('custom', 'custom');
+is(answers($node, 'custom'), $answers, 'custom: answers as before');
 
 my $parallel = empty_database('parallel');
 $node->command_ok([ 'pg_dump', '-Fd', '-j2', '-f', "$folder/parallel", $source ], 'a parallel dump');
@@ -151,7 +151,8 @@ foreach my $triggers (qw(without with))
 $node->safe_psql('postgres', 'CREATE DATABASE origin TEMPLATE template0');
 $node->command_ok(load_file('origin', "$folder/plain.sql"), 'a database to copy');
 $node->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE origin STRATEGY file_copy; CREATE DATABASE logged TEMPLATE origin STRATEGY wal_log');
-is_whole($_, "a $_ of a database") for qw(copy logged);
+is_whole('copy', 'a copy of a database');
+is(answers($node, 'logged'), $answers, 'a copy by way of WAL: answers as before');
 is(answers($node, 'origin'), $answers, 'the original is as it was');
 is(scalar(() = glob($node->data_dir . '/pgsql_tmp_br_*')), 1, 'all databases share one packed file');
 $node->safe_psql('postgres', 'DROP DATABASE copy; DROP DATABASE logged');
@@ -192,6 +193,38 @@ is(beside($drop, q{SELECT bundle_rec.create_policy('late', 'linear_thompson', 'm
 	'no policy of a catalog that goes');
 $node->safe_psql('origin', $create =~ s/second/tiny/r);
 is(beside($drop, $drop), '42704: the catalog was dropped by a concurrent transaction', 'a catalog is dropped once');
+
+# ---- the extension goes ----
+
+my $rows = q{SELECT md5(string_agg(t::text, ',' ORDER BY t::text)) FROM (SELECT p::text FROM shop.product p UNION ALL SELECT b::text FROM shop.purchase b) t};
+my $before = sql('origin', $rows);
+like(error_of($node, 'origin', 'DROP EXTENSION bundle_rec'), qr/^2BP01: cannot drop extension bundle_rec because other objects depend on it/,
+	'the extension is not dropped while there are catalogs');
+is(answers($node, 'origin'), $answers, 'and they serve on');
+
+# One session that has plans of the old objects meets the new ones.
+my $session = $node->background_psql('origin');
+my $recommend = q{SELECT count(*) FROM bundle_rec.recommend('shop', basket => '{p1}', query => 'a lamp')};
+is($session->query_safe($recommend), '5', 'a session recommends');
+$session->query_safe('SET client_min_messages = warning; DROP EXTENSION bundle_rec CASCADE');
+is(sql('origin', q{SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal}), '0', 'with CASCADE its triggers go');
+is(sql('origin', q{SELECT (SELECT count(*) FROM pg_class WHERE oid >= 16384 AND relkind IN ('r', 'S', 'v') AND relnamespace <> 'shop'::regnamespace
+		AND relname NOT IN ('more'))
+	+ (SELECT count(*) FROM pg_proc WHERE oid >= 16384) + (SELECT count(*) FROM pg_type WHERE oid >= 16384 AND typrelid = 0 AND typelem = 0)
+	+ (SELECT count(*) FROM pg_operator WHERE oid >= 16384) + (SELECT count(*) FROM pg_cast WHERE oid >= 16384)}), '0', 'and everything of it');
+is(error_of($node, 'origin', 'DROP SCHEMA bundle_rec'), '', 'its schema, which PostgreSQL keeps, is empty');
+is(sql('origin', $rows), $before, 'the shop has its rows');
+is(sql('origin', q{UPDATE shop.product SET stock = 10; SELECT 'sold'}), 'sold', 'and sells');
+$session->query_safe("CREATE EXTENSION bundle_rec; SELECT bundle_rec.load_model('tiny', '$ENV{BR_GOLDEN_DIR}/models/tiny-bert-cls')");
+$session->query_safe(q{SELECT bundle_rec.create_catalog('shop', 'shop.product', item_id => 'sku', text => '{title}', price => 'price', model => 'tiny');
+	SELECT bundle_rec.add_event_source('shop', 'shop.purchase', user_id => 'shopper', item_id => 'sku', basket_id => 'basket');
+	SELECT bundle_rec.refresh('shop')});
+is($session->query_safe($recommend), '5', 'the extension comes again, and the session goes on');
+counts_are_right($node, 'origin', 'after the extension came again');
+is($session->query_safe(q{SELECT count(*) FROM bundle_rec.similar_items('shop', 'p3', k => 5)}), '5', 'with embeddings of the new type');
+$session->quit;
+$node->safe_psql('origin', q{SELECT bundle_rec.drop_catalog('shop'); DROP EXTENSION bundle_rec});
+is(sql('origin', q{SELECT count(*) FROM pg_extension WHERE extname = 'bundle_rec'}), '0', 'without catalogs it goes without CASCADE');
 
 $node->stop;
 done_testing();
