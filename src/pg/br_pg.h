@@ -75,6 +75,14 @@ extern void br_pg_enter_owner(BrPgRights *saved);
 extern void br_pg_enter_role(BrPgRights *saved, Oid role);
 extern void br_pg_leave(const BrPgRights *saved);
 
+/* writes.c */
+
+/*
+ * Raises 25006 on a standby and in a read-only transaction; function is what
+ * the message names, such as "refresh()". For the doors of whatever writes.
+ */
+extern void br_pg_require_writes(const char *function);
+
 /* plans.c: statements prepared once per connection */
 
 /*

@@ -322,17 +322,19 @@ follow_partitions(Relation source, const char *prefix, int32 number, const char 
 }
 
 /* $1: a table; its triggers that feed no catalog here, but for copies of a parent's */
+#define OF_THIS_TABLE(column) \
+	"(" column " = $1 OR " column " IN (SELECT pg_catalog.pg_partition_ancestors($1)))"
 static const char stray_triggers[] =
 	"SELECT t.tgname FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid"
 	" WHERE t.tgrelid = $1 AND NOT t.tgisinternal AND t.tgparentid = 0"
 	" AND p.pronamespace = 'bundle_rec'::pg_catalog.regnamespace"
 	" AND p.proname IN ('items_changed', 'events_changed', 'bundles_changed')"
-	" AND NOT EXISTS (SELECT FROM bundle_rec.catalog c WHERE"
-	" pg_catalog.starts_with(t.tgname, pg_catalog.format('bundle_rec_%s_', c.catalog)))"
-	" AND NOT EXISTS (SELECT FROM bundle_rec.event_source e WHERE"
-	" pg_catalog.starts_with(t.tgname, pg_catalog.format('bundle_rec_event_%s_', e.source)))"
-	" AND NOT EXISTS (SELECT FROM bundle_rec.bundle_source b WHERE"
-	" pg_catalog.starts_with(t.tgname, pg_catalog.format('bundle_rec_bundle_%s_', b.source)))";
+	" AND NOT EXISTS (SELECT FROM bundle_rec.catalog c WHERE " OF_THIS_TABLE("c.items")
+	" AND pg_catalog.starts_with(t.tgname, pg_catalog.format('bundle_rec_%s_', c.catalog)))"
+	" AND NOT EXISTS (SELECT FROM bundle_rec.event_source e WHERE " OF_THIS_TABLE("e.events")
+	" AND pg_catalog.starts_with(t.tgname, pg_catalog.format('bundle_rec_event_%s_', e.source)))"
+	" AND NOT EXISTS (SELECT FROM bundle_rec.bundle_source b WHERE " OF_THIS_TABLE("b.bundles")
+	" AND pg_catalog.starts_with(t.tgname, pg_catalog.format('bundle_rec_bundle_%s_', b.source)))";
 
 /*
  * A dump of the shop's tables alone brings the triggers of its catalogs along.

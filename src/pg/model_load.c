@@ -17,7 +17,6 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
-#include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -366,7 +365,7 @@ br_pg_model_load(const char *name, const char *directory)
 				 errmsg("permission denied to load models from the server's files"),
 				 errhint("It takes the rights of the role pg_read_server_files. From a client,"
 						 " load_model(name, files) takes the contents themselves.")));
-	PreventCommandIfReadOnly("load_model()");
+	br_pg_require_writes("load_model()");
 	require_new_name(name);
 	require_folder(directory);
 
@@ -385,7 +384,7 @@ br_pg_model_load_files(const char *name, ArrayType *array)
 	MemoryContext before;
 	int n;
 
-	PreventCommandIfReadOnly("load_model()");
+	br_pg_require_writes("load_model()");
 	require_new_name(name);
 
 	before = MemoryContextSwitchTo(begin_work(&context));
@@ -470,7 +469,7 @@ br_pg_model_drop(const char *name)
 	int32 model;
 	char *loader;
 
-	PreventCommandIfReadOnly("drop_model()");
+	br_pg_require_writes("drop_model()");
 	br_pg_enter_owner(&saved);
 	if (br_pg_execute(find, 1, &text_type, &value, NULL, false, 1) != 1)
 		ereport(ERROR,

@@ -28,6 +28,7 @@ br_create_policy(PG_FUNCTION_ARGS)
 	BrPgCatalog *catalog;
 	BrPgRights rights;
 
+	br_pg_require_writes("create_policy()");
 	SPI_connect();
 	catalog = br_pg_catalog_open(text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	br_pg_catalog_require_owner(catalog);
@@ -50,6 +51,7 @@ br_fold(PG_FUNCTION_ARGS)
 	BrPgRights rights;
 	int32 version;
 
+	br_pg_require_writes("fold()");
 	SPI_connect();
 	policy = br_pg_policy_open(0, name);
 	catalog = br_pg_catalog_find(policy->catalog);

@@ -106,6 +106,7 @@ br_create_catalog(PG_FUNCTION_ARGS)
 {
 	BrPgCatalog catalog = {0};
 
+	br_pg_require_writes("create_catalog()");
 	catalog.name = text_argument(fcinfo, 0, "name");
 	if (catalog.name[0] == '\0')
 		ereport(ERROR,
@@ -144,6 +145,7 @@ br_alter_catalog(PG_FUNCTION_ARGS)
 	char *name = text_argument(fcinfo, 0, "catalog");
 	char *model = PG_ARGISNULL(1) ? NULL : text_argument(fcinfo, 1, "model");
 
+	br_pg_require_writes("alter_catalog()");
 	SPI_connect();
 	br_pg_catalog_alter(name, model);
 	SPI_finish();
@@ -164,6 +166,7 @@ br_add_event_source(PG_FUNCTION_ARGS)
 	BrPgEventRequest request = {.default_kind = "purchase"};
 	char *name = text_argument(fcinfo, 0, "catalog");
 
+	br_pg_require_writes("add_event_source()");
 	require_argument(fcinfo, EVENTS, "events");
 	request.events = PG_GETARG_OID(EVENTS);
 	for (int i = 0; i < BR_PG_EVENT_COLUMNS; i++)
@@ -191,6 +194,7 @@ br_refresh(PG_FUNCTION_ARGS)
 	char *name = text_argument(fcinfo, 0, "catalog");
 	int64 max_texts = PG_ARGISNULL(1) ? PG_INT64_MAX : PG_GETARG_INT32(1);
 
+	br_pg_require_writes("refresh()");
 	if (max_texts < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("max_texts must not be negative"),
@@ -206,6 +210,7 @@ br_drop_catalog(PG_FUNCTION_ARGS)
 {
 	char *name = text_argument(fcinfo, 0, "name");
 
+	br_pg_require_writes("drop_catalog()");
 	SPI_connect();
 	br_pg_catalog_drop(name);
 	SPI_finish();

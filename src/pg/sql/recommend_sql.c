@@ -404,6 +404,7 @@ br_feedback(PG_FUNCTION_ARGS)
 	BrPgFeedback feedback;
 	bool is_new;
 
+	br_pg_require_writes("feedback()");
 	for (int i = 0; i < (int) lengthof(names); i++)
 		if (PG_ARGISNULL(i))
 			ereport(ERROR,
