@@ -1,0 +1,103 @@
+# 041_standby.pl
+#    A physical standby: what it answers, what it refuses and how it says so,
+#    and that all goes on when it is promoted.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use Shop;
+
+my $primary = PostgreSQL::Test::Cluster->new('primary');
+$primary->init(allows_streaming => 1);
+$primary->append_conf('postgresql.conf', "fsync = off\nautovacuum = off\nmax_connections = 30\n");
+$primary->start;
+make_shop($primary, 'postgres');
+my $decision = values_of($primary, 'postgres', q{SET ROLE web; SELECT decision_id FROM bundle_rec.recommend('shop', basket => '{p9}') LIMIT 1});
+values_of($primary, 'postgres', "SET ROLE web; SELECT bundle_rec.feedback($decision, 2, 'click', 1, 'seen')");
+
+sub packed_files
+{
+	my ($folder) = @_;
+	return scalar(() = glob("$folder/pgsql_tmp_br_*"));
+}
+
+is(packed_files($primary->data_dir), 1, 'the primary has a packed file');
+$primary->backup('backup');
+is(packed_files($primary->backup_dir . '/backup'), 0, 'a base backup has none');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($primary, 'backup', has_streaming => 1);
+$standby->start;
+$primary->wait_for_catchup($standby);
+
+sub sql
+{
+	my ($sql) = @_;
+	return values_of($standby, 'postgres', $sql);
+}
+
+# ---- what it answers ----
+
+is(packed_files($standby->data_dir), 0, 'nor has the standby, until it is asked');
+is(answers($standby, 'postgres'), answers($primary, 'postgres'), 'a standby answers as the primary');
+is(packed_files($standby->data_dir), 1, 'and made its packed file of replicated rows');
+is(sql(q{SET ROLE web; SELECT count(*), count(decision_id) FROM bundle_rec.recommend('shop', basket => '{p1}')}), '5|0',
+	'it recommends without being told not to log');
+is(sql(q{SET ROLE web; SELECT count(*), count(decision_id) FROM bundle_rec.recommend_items('shop', basket => '{p1}')}), '10|0', 'items too');
+my $embed = q{SELECT bundle_rec.embed('a red lamp')::text || bundle_rec.tokenize('a red lamp')::text};
+is(sql($embed), values_of($primary, 'postgres', $embed), 'it embeds');
+my $explain = "SET ROLE web; SELECT * FROM bundle_rec.explain_decision($decision)";
+like(sql($explain), qr/"event_id": "seen"/, 'it explains decisions of the primary with their feedback');
+is(sql($explain), values_of($primary, 'postgres', $explain), 'as the primary does');
+foreach my $view (qw(catalog_coverage rejected_row policy_state model))
+{
+	my $query = "SELECT * FROM bundle_rec.$view v";
+	is(sql($query), values_of($primary, 'postgres', $query), "the view $view is that of the primary");
+}
+$primary->safe_psql('postgres', q{INSERT INTO shop.purchase (basket, shopper, sku) VALUES (-5, 'u1', 'p7'), (-5, 'u1', 'p8'); SELECT bundle_rec.refresh('shop')});
+$primary->wait_for_catchup($standby);
+is(answers($standby, 'postgres'), answers($primary, 'postgres'), 'it follows the primary');
+
+# ---- what it refuses ----
+
+my %refused = (
+	"recommend('shop', log => true)" => 'cannot log a decision on a standby',
+	"recommend_items('shop', log => true)" => 'cannot log a decision on a standby',
+	"feedback($decision, 1)" => 'cannot execute feedback() during recovery',
+	"create_catalog('more', 'shop.product', 'sku')" => 'cannot execute create_catalog() during recovery',
+	"add_event_source('shop', 'shop.purchase', item_id => 'sku')" => 'cannot execute add_event_source() during recovery',
+	"refresh('shop')" => 'cannot execute refresh() during recovery',
+	"drop_catalog('shop')" => 'cannot execute drop_catalog() during recovery',
+	"create_policy('more', 'linear_thompson', 'shop')" => 'cannot execute create_policy() during recovery',
+	"fold('at once')" => 'cannot execute fold() during recovery',
+	"load_model('more', '$ENV{BR_GOLDEN_DIR}/models/tiny-bert-cls')" => 'cannot execute load_model() during recovery',
+	"drop_model('tiny')" => 'cannot execute drop_model() during recovery',
+);
+foreach my $call (sort keys %refused)
+{
+	my ($message, $all) = error_of($standby, 'postgres', "SELECT bundle_rec.$call");
+	is($message, "25006: $refused{$call}", "refused on a standby: $call");
+	like($all, qr/^HINT:  (Call it on the primary|Call with log => NULL)/m, 'with a hint');
+	is((error_of($primary, 'postgres', "BEGIN READ ONLY; SELECT bundle_rec.$call"))[0] =~ s/ during recovery| on a standby/ in a read-only transaction/r,
+		"25006: $refused{$call}" =~ s/ during recovery| on a standby/ in a read-only transaction/r, 'and in a read-only transaction of the primary');
+}
+# every function that writes is among them
+is(sql(q{SELECT string_agg(proname, ' ' ORDER BY proname) FROM pg_proc WHERE pronamespace = 'bundle_rec'::regnamespace AND provolatile = 'v'
+		AND prorettype <> 'trigger'::regtype}), join(' ', sort(map { /^(\w+)/ } keys %refused)), 'no function that writes is left out');
+
+# ---- promotion ----
+
+$primary->stop('immediate');
+$standby->promote;
+ok($standby->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()'), 'the standby is promoted');
+like(sql($explain), qr/"event_id": "seen"/, 'decisions of before are there');
+is(sql("SET ROLE web; SELECT bundle_rec.feedback($decision, 2, 'click', 1, 'seen')"), 'f', 'and feedback that it received is not new');
+shop_goes_on($standby, 'postgres', 'promoted');
+
+$standby->stop;
+done_testing();
