@@ -1,0 +1,201 @@
+# 043_upgrade.pl
+#    ALTER EXTENSION bundle_rec UPDATE: whatever version it began with, it ends
+#    as a fresh installation would, and its catalogs go on.
+#
+# tools/describe_extension says what an extension consists of; two descriptions
+# are compared line by line. A released version's install script is frozen in
+# test/upgrade, and every step sql/bundle_rec--A--B.sql is walked from there. A
+# step that is made up here, and forgets something, shows that the comparison
+# would notice.
+
+use strict;
+use warnings;
+
+use File::Copy qw(copy);
+use File::Path qw(make_path);
+use FindBin;
+use lib $FindBin::RealBin;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use Shop;
+
+# ---- a prefix whose extension folder is the test's own ----
+
+my $root = "$ENV{BR_HOME}/root";
+my $prefix = PostgreSQL::Test::Utils::tempdir();
+my ($bin, $lib, $share) = map { my ($path) = run_command([ "$ENV{BR_BIN}/pg_config", $_ ]); substr($path, length $root) } qw(--bindir --pkglibdir --sharedir);
+my $scripts = "$prefix$share/extension";
+
+sub link_entries
+{
+	my ($folder) = @_;
+	foreach my $entry (glob("$root$folder/*"))
+	{
+		my ($name) = $entry =~ m{([^/]+)$};
+		symlink $entry, "$prefix$folder/$name" unless $name =~ /^bundle_rec.*\.(sql|control)$/ || -e "$prefix$folder/$name";
+	}
+	return;
+}
+
+# A server looks for its files beside its program, wherever that is copied to.
+sub make_prefix
+{
+	make_path("$prefix$bin", $scripts);
+	foreach my $program (qw(postgres initdb pg_ctl pg_config psql pg_dump pg_isready))
+	{
+		copy("$root$bin/$program", "$prefix$bin/$program") or die "$program: $!";
+		chmod 0755, "$prefix$bin/$program";
+	}
+	symlink "$root$lib", "$prefix$lib";
+	link_entries($_) for "$share/extension", $share;
+	copy($_, $scripts) for glob("$root$share/extension/bundle_rec*"), glob("$ENV{BR_FILES}/test/upgrade/bundle_rec--*.sql");
+	return;
+}
+
+make_prefix();
+my ($version) = slurp_file("$scripts/bundle_rec.control") =~ /^default_version\s*=\s*'(.*)'/m;
+my $install = slurp_file("$root$share/extension/bundle_rec--$version.sql");
+my $node = PostgreSQL::Test::Cluster->new('upgrade', install_path => "$prefix$bin" =~ s{/bin$}{}r);
+$node->init;
+$node->append_conf('postgresql.conf', "fsync = off\nautovacuum = off\n");
+$node->start;
+$node->safe_psql('postgres', 'CREATE DATABASE described');
+
+# ---- descriptions ----
+
+sub describe
+{
+	local %ENV = $node->_get_env();
+	my ($text, $error) = run_command([ "$ENV{BR_FILES}/tools/describe_extension", '-d', 'described' ]);
+	is($error, '', 'the extension is described');
+	return $text;
+}
+
+# The description of a version, installed at once or by steps.
+sub description_of
+{
+	my ($first, @steps) = @_;
+	$node->safe_psql('described', join(';', 'DROP EXTENSION IF EXISTS bundle_rec', 'DROP SCHEMA IF EXISTS bundle_rec',
+			"CREATE EXTENSION bundle_rec VERSION '$first'", map { "ALTER EXTENSION bundle_rec UPDATE TO '$_'" } @steps));
+	return describe();
+}
+
+# Lines that only one of two descriptions has.
+sub differences
+{
+	my ($is, $should_be) = @_;
+	my %is = map { $_ => 1 } split /\n/, $is;
+	my %should_be = map { $_ => 1 } split /\n/, $should_be;
+	return ((map { "+ $_" } sort grep { !$should_be{$_} } keys %is), (map { "- $_" } sort grep { !$is{$_} } keys %should_be));
+}
+
+# A step, or several, from an installation of the version it begins with.
+sub walk
+{
+	my ($from, $to) = @_;
+	my @different = differences(description_of($from, $to), description_of($to));
+	is_deeply(\@different, [], "an upgrade from $from to $to equals an installation of $to");
+	return;
+}
+
+my $fresh = description_of($version);
+cmp_ok(scalar(split /\n/, $fresh), '>', 1000, 'a description says much');
+like($fresh, qr/^function bundle_rec\.recommend\(.*\): volatility = v$/m, 'of functions');
+like($fresh, qr/^table bundle_rec\.catalog column 2: name = name$/m, 'of columns');
+is($fresh, description_of($version), 'and the same of the same');
+
+# ---- the steps there are ----
+
+my @released = sort map { /bundle_rec--([^-]+)\.sql$/ ? $1 : () } glob("$ENV{BR_FILES}/test/upgrade/bundle_rec--*.sql");
+my @steps = map { /bundle_rec--(.+)--(.+)\.sql$/ ? [ $1, $2 ] : () } glob("$scripts/bundle_rec--*--*.sql");
+note('released: ' . join(' ', @released) . '; steps: ' . join(' ', map { "$_->[0] to $_->[1]" } @steps));
+foreach my $step (@steps)
+{
+	ok(-e "$scripts/bundle_rec--$step->[0].sql", "the script that $step->[0] was installed by is in test/upgrade");
+	walk(@$step);
+}
+foreach my $old (@released)
+{
+	# what was released stays as it is: later changes are a later version's
+	is(slurp_file("$ENV{BR_FILES}/test/upgrade/bundle_rec--$old.sql"), $install, "version $old was released and has not changed since") if $old eq $version;
+	walk($old, $version) if $old ne $version;
+}
+
+# ---- a step that is made up ----
+
+# What a version to come might add. "base": other lines need it; "void": says what is so anyway.
+my @additions = (
+	[ base => q{CREATE TABLE sale_note (note int, said text DEFAULT 'nothing');} ],
+	[ fact => q{COMMENT ON TABLE sale_note IS 'Notes';} ],
+	[ fact => q{COMMENT ON COLUMN sale_note.said IS 'What was said';} ],
+	[ void => q{REVOKE ALL ON TABLE sale_note FROM PUBLIC;} ],
+	[ fact => q{GRANT SELECT ON TABLE sale_note TO PUBLIC;} ],
+	[ fact => q{CREATE INDEX sale_note_said ON sale_note (said) WHERE said <> '';} ],
+	[ fact => q{ALTER TABLE sale_note ADD CHECK (note > 0);} ],
+	[ fact => q{ALTER TABLE sale_note ALTER said SET STORAGE EXTERNAL;} ],
+	[ fact => q{ALTER TABLE sale_note ALTER said SET DEFAULT 'something';} ],
+	[ fact => q{SELECT pg_catalog.pg_extension_config_dump('@extschema@.sale_note', 'WHERE note > 1');} ],
+	[ fact => q{ALTER TABLE feedback ADD COLUMN channel text;} ],
+	[ fact => q{ALTER SEQUENCE decision_number CACHE 20;} ],
+	[ base => q{CREATE FUNCTION note_length(said text) RETURNS int LANGUAGE SQL IMMUTABLE STRICT PARALLEL SAFE AS 'SELECT pg_catalog.length(said)';} ],
+	[ fact => q{COMMENT ON FUNCTION note_length(text) IS 'Its length';} ],
+	[ fact => q{REVOKE EXECUTE ON FUNCTION note_length(text) FROM PUBLIC;} ],
+	[ fact => q{ALTER FUNCTION note_length(text) COST 7;} ],
+	[ fact => q{ALTER FUNCTION explain_decision(bigint) ROWS 6;} ],
+	[ fact => q{CREATE VIEW loud_note AS SELECT pg_catalog.upper(said) AS said FROM @extschema@.sale_note;} ],
+	[ fact => q{CREATE TYPE note_pair AS (one int, other int);} ],
+	[ base => q{CREATE FUNCTION note_equal(embedding, embedding) RETURNS boolean LANGUAGE SQL IMMUTABLE PARALLEL SAFE AS 'SELECT true';} ],
+	[ fact => q{CREATE OPERATOR === (FUNCTION = note_equal, LEFTARG = embedding, RIGHTARG = embedding, RESTRICT = eqsel);} ],
+	[ fact => q{CREATE AGGREGATE note_sum(int) (SFUNC = int4pl, STYPE = int, PARALLEL = SAFE);} ],
+);
+
+# As files of the version 9.9.9 and a step to it, and of steps to other versions that leave one line out each.
+sub write_scripts
+{
+	my ($name, @lines) = @_;
+	append_to_file("$scripts/bundle_rec--$name.sql", join("\n", @lines, ''));
+	return;
+}
+
+my @lines = map { $_->[1] } @additions;
+write_scripts('9.9.9', $install, @lines);
+write_scripts("$version--9.9.9", @lines);
+walk($version, '9.9.9');
+my $next = description_of('9.9.9');
+foreach my $i (0 .. $#lines)
+{
+	my ($kind, $line) = @{ $additions[$i] };
+	next if $kind eq 'base';
+	write_scripts("$version--9.9.9forgets$i", map { $lines[$_] } grep { $_ != $i } 0 .. $#lines);
+	my @different = differences(description_of($version, "9.9.9forgets$i"), $next);
+	is(@different > 0, $kind eq 'fact', "$kind: a step that forgets it " . ($kind eq 'fact' ? 'is noticed: ' : 'forgets nothing: ') . substr($line, 0, 70))
+	  or diag(join("\n", @different));
+}
+
+# ---- an upgrade beneath catalogs that work ----
+
+make_shop($node, 'postgres');
+my $answers = answers($node, 'postgres');
+my $session = $node->background_psql('postgres');
+my $recommend = q{SELECT count(*) FROM bundle_rec.recommend('shop', basket => '{p1}')};
+is($session->query_safe($recommend), '5', 'a session recommends');
+$node->safe_psql('postgres', q{ALTER EXTENSION bundle_rec UPDATE TO '9.9.9'});
+is($session->query_safe($recommend), '5', 'and goes on after the upgrade');
+$session->quit;
+is(answers($node, 'postgres'), $answers, 'upgraded: answers as before');
+shop_goes_on($node, 'postgres', 'upgraded');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_attribute WHERE attrelid = 'bundle_rec.feedback_1'::regclass AND attname = 'channel'}), '1',
+	'what a parent gained its children have');
+$node->safe_psql('postgres', q{INSERT INTO bundle_rec.sale_note VALUES (1), (2); CREATE DATABASE restored});
+my $dump = "$prefix/dump.sql";
+$node->command_ok([ 'pg_dump', '-f', $dump, $node->connstr('postgres') ], 'upgraded: dumped');
+# CREATE EXTENSION in a dump names no version: the newest is installed
+append_to_file("$scripts/bundle_rec.control", "default_version = '9.9.9'\n");
+$node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $node->connstr('restored') ], 'and restored');
+is($node->safe_psql('restored', 'SELECT note FROM bundle_rec.sale_note'), '2', 'with the rows of a new table that are to be dumped');
+is(answers($node, 'restored'), answers($node, 'postgres'), 'and its catalogs');
+
+$node->stop;
+done_testing();
