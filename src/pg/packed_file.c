@@ -511,13 +511,17 @@ typedef struct Removal
 
 static Removal *removals = NULL; /* of the current transaction, in its memory */
 
+/*
+ * How a prepared transaction ends, this backend will not be told: the file
+ * goes at once then, and is made anew should it be needed again.
+ */
 static void
 remove_at_end(XactEvent event, void *arg)
 {
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;
 	for (Removal *removal = removals; removal != NULL; removal = removal->next)
-		if (event != XACT_EVENT_PREPARE && removal->commit == (event == XACT_EVENT_COMMIT))
+		if (event == XACT_EVENT_PREPARE || removal->commit == (event == XACT_EVENT_COMMIT))
 			(void) unlink(removal->name);
 	removals = NULL;
 }

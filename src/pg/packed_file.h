@@ -48,7 +48,8 @@ extern void br_pg_packed_map(const BrPgPackedKey *key, const BrPgPackedSource *s
 extern void br_pg_packed_unmap(BrPgPacked *packed);
 
 /*
- * Removes the file when the current transaction commits, or when it aborts.
+ * Removes the file when the current transaction commits, or when it aborts; in
+ * either case when it is prepared.
  * Backends that have it mapped keep it; one that wants it writes it again.
  */
 extern void br_pg_packed_remove_at_end(const BrPgPackedKey *key, bool commit);
