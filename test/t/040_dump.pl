@@ -123,6 +123,8 @@ $node->safe_psql('postgres', 'ALTER ROLE moved RENAME TO keeper; ALTER ROLE move
 
 # Whoever is no superuser cannot restore the extension's tables, but his own
 # shop; the catalog is then made anew, as a catalog of a dump by itself is.
+$node->command_fails_like([ 'pg_restore', '--exit-on-error', '-U', 'keeper', '-d', empty_database('refused'), "$folder/custom" ],
+	qr/permission denied to create extension "bundle_rec"/, 'a whole dump is not restored by whoever is no superuser');
 my $untaught = "SET bundle_rec.backend = portable; SELECT rank, items, score, propensity, price
 	FROM bundle_rec.recommend('shop', basket => '{p1,p2}', query => 'a blue stove', policy => 'shop', seed => 7, log => false)";
 $node->command_ok([ 'pg_dump', '-Fc', '-n', 'shop', '-f', "$folder/shop", $source ], 'the shop alone is dumped');
