@@ -66,7 +66,8 @@ $node->command_ok(load_file('plain', "$folder/plain.sql"), 'is restored without 
 is_whole('plain', 'plain');
 
 my $custom = empty_database('custom');
-$node->command_ok([ 'pg_dump', '-Fc', '-f', "$folder/custom", $source ], 'a custom dump');
+$node->safe_psql('postgres', 'CREATE ROLE backup LOGIN IN ROLE pg_read_all_data');
+$node->command_ok([ 'pg_dump', '-U', 'backup', '-Fc', '-f', "$folder/custom", $source ], 'a custom dump, by a role that may only read');
 $node->command_ok([ 'pg_restore', '--exit-on-error', '-d', $custom, "$folder/custom" ], 'is restored without an error');
 is(answers($node, 'custom'), $answers, 'custom: answers as before');
 
@@ -123,11 +124,13 @@ $node->safe_psql('postgres', 'ALTER ROLE moved RENAME TO keeper; ALTER ROLE move
 
 # Whoever is no superuser cannot restore the extension's tables, but his own
 # shop; the catalog is then made anew, as a catalog of a dump by itself is.
-$node->command_fails_like([ 'pg_restore', '--exit-on-error', '-U', 'keeper', '-d', empty_database('refused'), "$folder/custom" ],
+my $owned = empty_database('owned');
+$node->safe_psql('owned', 'ALTER DATABASE owned OWNER TO keeper');
+$node->command_fails_like([ 'pg_restore', '--exit-on-error', '--no-owner', '-U', 'keeper', '-d', $owned, "$folder/custom" ],
 	qr/permission denied to create extension "bundle_rec"/, 'a whole dump is not restored by whoever is no superuser');
 my $untaught = "SET bundle_rec.backend = portable; SELECT rank, items, score, propensity, price
 	FROM bundle_rec.recommend('shop', basket => '{p1,p2}', query => 'a blue stove', policy => 'shop', seed => 7, log => false)";
-$node->command_ok([ 'pg_dump', '-Fc', '-n', 'shop', '-f', "$folder/shop", $source ], 'the shop alone is dumped');
+$node->command_ok([ 'pg_dump', '-U', 'keeper', '-Fc', '-n', 'shop', '-f', "$folder/shop", $source ], 'the shop alone is dumped, by its owner');
 foreach my $triggers (qw(without with))
 {
 	my $what = "the shop alone, $triggers its triggers";
