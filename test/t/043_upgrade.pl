@@ -178,6 +178,8 @@ foreach my $i (0 .. $#lines)
 
 make_shop($node, 'postgres');
 my $answers = answers($node, 'postgres');
+my ($old_dump, $dump) = ("$prefix/old.sql", "$prefix/new.sql");
+$node->command_ok([ 'pg_dump', '-f', $old_dump, $node->connstr('postgres') ], 'the present version is dumped');
 my $session = $node->background_psql('postgres');
 my $recommend = q{SELECT count(*) FROM bundle_rec.recommend('shop', basket => '{p1}')};
 is($session->query_safe($recommend), '5', 'a session recommends');
@@ -188,14 +190,26 @@ is(answers($node, 'postgres'), $answers, 'upgraded: answers as before');
 shop_goes_on($node, 'postgres', 'upgraded');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_attribute WHERE attrelid = 'bundle_rec.feedback_1'::regclass AND attname = 'channel'}), '1',
 	'what a parent gained its children have');
-$node->safe_psql('postgres', q{INSERT INTO bundle_rec.sale_note VALUES (1), (2); CREATE DATABASE restored});
-my $dump = "$prefix/dump.sql";
+$node->safe_psql('postgres', 'INSERT INTO bundle_rec.sale_note VALUES (1), (2)');
 $node->command_ok([ 'pg_dump', '-f', $dump, $node->connstr('postgres') ], 'upgraded: dumped');
-# CREATE EXTENSION in a dump names no version: the newest is installed
+
+# CREATE EXTENSION in a dump names no version: the default one is installed, whichever it was
+sub restore
+{
+	my ($database, $file, $what) = @_;
+	$node->safe_psql('postgres', "CREATE DATABASE $database");
+	$node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', $file, '-d', $node->connstr($database) ], $what);
+	return;
+}
+
 append_to_file("$scripts/bundle_rec.control", "default_version = '9.9.9'\n");
-$node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $node->connstr('restored') ], 'and restored');
+restore('restored', $dump, 'and restored');
 is($node->safe_psql('restored', 'SELECT note FROM bundle_rec.sale_note'), '2', 'with the rows of a new table that are to be dumped');
 is(answers($node, 'restored'), answers($node, 'postgres'), 'and its catalogs');
+restore('older', $old_dump, 'a dump of the version before is restored into the next');
+is($node->safe_psql('older', q{SELECT extversion FROM pg_extension WHERE extname = 'bundle_rec'}), '9.9.9', 'which it then has');
+is(answers($node, 'older'), $answers, 'older: answers as before');
+shop_goes_on($node, 'older', 'older');
 
 $node->stop;
 done_testing();
