@@ -19,7 +19,7 @@ $publisher->init(allows_streaming => 'logical');
 $publisher->append_conf(@settings);
 $publisher->start;
 make_shop($publisher, 'postgres');
-$publisher->safe_psql('postgres', 'CREATE PUBLICATION shop FOR TABLE shop.product, shop.purchase');
+$publisher->safe_psql('postgres', 'CREATE PUBLICATION shop FOR TABLES IN SCHEMA shop');
 
 my $subscriber = PostgreSQL::Test::Cluster->new('subscriber');
 $subscriber->init;
@@ -118,6 +118,13 @@ SKIP:
 my $decision = on($subscriber, q{SELECT decision_id FROM bundle_rec.recommend('shop', basket => '{p1}') LIMIT 1});
 is(on($subscriber, "SELECT bundle_rec.feedback($decision, 1)"), 't', 'the subscriber decides and hears feedback');
 is(on($publisher, q{SELECT count(*) FROM bundle_rec.decision}), '20', 'of which the publisher knows nothing');
+
+# ---- a publication of everything ----
+
+# It holds the extension's tables too: what they have no key for could then be neither updated nor deleted.
+$publisher->safe_psql('postgres', 'CREATE PUBLICATION everything FOR ALL TABLES');
+shop_goes_on($publisher, 'postgres', 'all tables published');
+is(on($publisher, q{SELECT bundle_rec.drop_catalog('shop'); SELECT bundle_rec.drop_model('tiny'); SELECT 'dropped'}), 'dropped', 'catalogs and models are dropped as well');
 
 $_->stop for $subscriber, $publisher;
 done_testing();
