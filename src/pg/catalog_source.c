@@ -329,12 +329,12 @@ static const char stray_triggers[] =
 	" WHERE t.tgrelid = $1 AND NOT t.tgisinternal AND t.tgparentid = 0"
 	" AND p.pronamespace = 'bundle_rec'::pg_catalog.regnamespace"
 	" AND p.proname IN ('items_changed', 'events_changed', 'bundles_changed')"
-	" AND NOT EXISTS (SELECT FROM bundle_rec.catalog c WHERE " OF_THIS_TABLE("c.items")
-	" AND pg_catalog.starts_with(t.tgname, pg_catalog.format('bundle_rec_%s_', c.catalog)))"
-	" AND NOT EXISTS (SELECT FROM bundle_rec.event_source e WHERE " OF_THIS_TABLE("e.events")
-	" AND pg_catalog.starts_with(t.tgname, pg_catalog.format('bundle_rec_event_%s_', e.source)))"
-	" AND NOT EXISTS (SELECT FROM bundle_rec.bundle_source b WHERE " OF_THIS_TABLE("b.bundles")
-	" AND pg_catalog.starts_with(t.tgname, pg_catalog.format('bundle_rec_bundle_%s_', b.source)))";
+	" AND NOT EXISTS (SELECT FROM bundle_rec.catalog c WHERE " OF_THIS_TABLE(
+		"c.items") " AND pg_catalog.starts_with(t.tgname, pg_catalog.format('bundle_rec_%s_', c.catalog)))"
+				   " AND NOT EXISTS (SELECT FROM bundle_rec.event_source e WHERE " OF_THIS_TABLE(
+					   "e.events") " AND pg_catalog.starts_with(t.tgname, pg_catalog.format('bundle_rec_event_%s_', e.source)))"
+								   " AND NOT EXISTS (SELECT FROM bundle_rec.bundle_source b WHERE " OF_THIS_TABLE(
+									   "b.bundles") " AND pg_catalog.starts_with(t.tgname, pg_catalog.format('bundle_rec_bundle_%s_', b.source)))";
 
 /*
  * A dump of the shop's tables alone brings the triggers of its catalogs along.
