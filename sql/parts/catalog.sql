@@ -70,10 +70,12 @@ CREATE TABLE catalog_state (
     catalog int PRIMARY KEY,
     baskets bigint NOT NULL DEFAULT 0 CHECK (baskets >= 0),
     max_basket_items int,
+    neighbours int,
     typical_price double precision,
-    refreshed_at timestamptz
+    refreshed_at timestamptz,
+    synced_at timestamptz
 );
-COMMENT ON TABLE catalog_state IS 'What refresh knows of a catalog as a whole: baskets counted, the largest basket whose pairs were counted, median price of an active item';
+COMMENT ON TABLE catalog_state IS 'What refresh knows of a catalog as a whole: baskets counted, the largest basket whose pairs were counted, how many neighbours each item has, median price of an active item';
 
 CREATE TABLE item (
     catalog int NOT NULL,
@@ -265,6 +267,29 @@ AS 'MODULE_PATHNAME', 'br_refresh';
 COMMENT ON FUNCTION refresh(text, int) IS
 'Counts the events that came since the last refresh, embeds new and changed texts, and those that the model needs to which alter_catalog moves the catalog, and brings stored neighbours up to date; all or nothing. At most max_texts texts are embedded, NULL: all. For the catalog''s owner. An error where catalog is NULL';
 
+CREATE FUNCTION sync(catalog text)
+RETURNS TABLE (source text, kind text, added bigint, changed bigint, removed bigint, rejected bigint)
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 100000 ROWS 3
+AS 'MODULE_PATHNAME', 'br_sync';
+COMMENT ON FUNCTION sync(text) IS
+'Compares every source of a catalog with what the catalog holds of it and makes good the difference, one row per source. Views and foreign tables need it whenever they changed; tables after what no trigger sees: logical replication, ATTACH and DETACH of partitions, loads with triggers off. Writers of the tables wait meanwhile. Memory is bounded by maintenance_work_mem. Call refresh afterwards. For the owner of the catalog and its sources. An error where catalog is NULL';
+
+CREATE FUNCTION drop_event_source(catalog text, events regclass, keep_events boolean DEFAULT false) RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'br_drop_event_source';
+COMMENT ON FUNCTION drop_event_source(text, regclass, boolean) IS
+'Ends what add_event_source began, also where the table is gone (give its OID then). The next refresh no longer counts its events, unless keep_events. For the catalog''s owner. An error where catalog or events is NULL; NULL for keep_events is false';
+
+CREATE FUNCTION log_event(catalog text, user_id text DEFAULT NULL, item_id text DEFAULT NULL,
+                          kind text DEFAULT 'purchase', basket_id text DEFAULT NULL, bundle_id text DEFAULT NULL,
+                          quantity double precision DEFAULT 1, price double precision DEFAULT NULL,
+                          occurred_at timestamptz DEFAULT NULL)
+RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'br_log_event';
+COMMENT ON FUNCTION log_event(text, text, text, text, text, text, double precision, double precision, timestamptz) IS
+'Tells a catalog of an event that stands in no table: of an item, or of a curated bundle as a whole. occurred_at NULL: now; quantity NULL: 1; kind NULL: purchase. Calling it twice logs two events. Needs INSERT on the catalog''s event table. An error where catalog, or both item_id and bundle_id, are NULL';
+
 CREATE FUNCTION drop_catalog(name text) RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'br_drop_catalog';
@@ -328,10 +353,12 @@ GRANT SELECT ON catalog_coverage TO PUBLIC;
 CREATE VIEW rejected_row WITH (security_barrier) AS
 SELECT c.name AS catalog, r.origin, r.row_id, r.reason, r.noticed_at
 FROM @extschema@.rejected r JOIN @extschema@.catalog c USING (catalog)
+JOIN pg_catalog.pg_class o ON o.oid = r.origin
 WHERE pg_catalog.has_table_privilege(c.items, 'SELECT')
   AND pg_catalog.has_table_privilege(r.origin, 'SELECT')
-  AND NOT pg_catalog.row_security_active(r.origin);
-COMMENT ON VIEW rejected_row IS 'Rows that a catalog could not take, for those whose source the current user may SELECT from, unless row-level security limits what he sees there';
+  AND CASE o.relkind WHEN 'v' THEN pg_catalog.pg_has_role(o.relowner, 'USAGE')
+                     ELSE NOT pg_catalog.row_security_active(r.origin) END;
+COMMENT ON VIEW rejected_row IS 'Rows that a catalog could not take, for those whose source the current user may SELECT from, unless row-level security limits what he sees there; of a view, for those who have its owner''s rights';
 COMMENT ON COLUMN rejected_row.catalog IS 'Name of the catalog';
 COMMENT ON COLUMN rejected_row.origin IS 'The source the row stands in';
 COMMENT ON COLUMN rejected_row.row_id IS 'Item id of the row; NULL where it has none';

@@ -192,9 +192,10 @@ br_pg_catalog_require_owner(const BrPgCatalog *catalog)
 }
 
 bool
-br_pg_catalog_has_row_security(const BrPgCatalog *catalog)
+br_pg_catalog_must_ask(const BrPgCatalog *catalog)
 {
-	return check_enable_rls(catalog->items, InvalidOid, true) == RLS_ENABLED;
+	return get_rel_relkind(catalog->items) == RELKIND_VIEW ||
+		check_enable_rls(catalog->items, InvalidOid, true) == RLS_ENABLED;
 }
 
 /* ---- what the caller can see ---- */
@@ -333,10 +334,9 @@ br_pg_catalog_visible(const BrPgCatalog *catalog, char **item_ids, int n, bool *
 	find_id_column(catalog, &id);
 	found =
 		select_visible(catalog,
-					   psprintf("SELECT s.%s FROM ONLY %s.%s s WHERE s.%s %s ANY ($1::%s)", id_name,
-								quote_identifier(
-									get_namespace_name(get_rel_namespace(catalog->items))),
-								quote_identifier(get_rel_name(catalog->items)), id_name, id.equals,
+					   psprintf("SELECT s.%s FROM %s%s s WHERE s.%s %s ANY ($1::%s)", id_name,
+								get_rel_relkind(catalog->items) == RELKIND_RELATION ? "ONLY " : "",
+								br_pg_qualified_name(catalog->items), id_name, id.equals,
 								id.array_type),
 					   id_array(&id, item_ids, n), get_array_type(id.type));
 	for (uint64 row = 0; row < found; row++)

@@ -59,9 +59,10 @@ extern void br_pg_catalog_require_owner(const BrPgCatalog *catalog);
 
 /*
  * Whether answers must be filtered through the source as the caller: row-level
- * security applies to the caller there.
+ * security applies to the caller there, or it is a view, which may show him
+ * other rows than it shows its owner.
  */
-extern bool br_pg_catalog_has_row_security(const BrPgCatalog *catalog);
+extern bool br_pg_catalog_must_ask(const BrPgCatalog *catalog);
 
 /*
  * Keeps of the n item ids those whose source rows the caller can see, by

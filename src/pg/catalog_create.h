@@ -5,6 +5,8 @@
 #ifndef BR_CATALOG_CREATE_H
 #define BR_CATALOG_CREATE_H
 
+#include "nodes/execnodes.h"
+
 #include "pg/catalog.h"
 #include "pg/catalog_events.h"
 
@@ -28,6 +30,15 @@ extern void br_pg_catalog_create(BrPgCatalog *catalog, const char *image, const 
 
 /* Adds a source of events and takes its rows; returns its number. */
 extern int32 br_pg_catalog_add_events(const BrPgCatalog *catalog, const BrPgEventRequest *request);
+
+/* Makes every source's part of the catalog what the source holds now; rows as sync says. */
+extern void br_pg_catalog_sync(const char *name, ReturnSetInfo *result);
+
+/* Drops an event source, also one that is gone; its events are taken back unless they are kept. */
+extern void br_pg_catalog_drop_events(const char *name, Oid events, bool keep);
+
+/* Appends an event that no table holds; weight 1. Raises 22023 for an unsound one, 42501. */
+extern void br_pg_catalog_log_event(const char *name, const BrPgEvent *event);
 
 /* Drops a catalog, also one whose source is gone. Raises 42704, 42501. */
 extern void br_pg_catalog_drop(const char *name);

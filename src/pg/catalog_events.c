@@ -19,7 +19,9 @@
 #include "utils/timestamp.h"
 
 #include "pg/bulk.h"
+#include "pg/catalog_create.h"
 #include "pg/catalog_events.h"
+#include "pg/decision_log.h"
 
 static const BrPgFeedMethods event_methods;
 
@@ -278,17 +280,12 @@ remove_event(BrPgFeed *feed, TupleTableSlot *slot)
 	append(feed, slot, -1);
 }
 
-/* rows are told apart by what the source says of them: times that we gave them are not that */
-static void
-remove_all_events(BrPgFeed *feed)
+void
+br_pg_events_take_back(int32 catalog, int32 number, bool has_time)
 {
 	static const Oid types[] = {INT4OID, BOOLOID};
-	BrPgEventSource *events = (BrPgEventSource *) feed;
-	Datum values[] = {Int32GetDatum(events->number),
-					  BoolGetDatum(events->column[BR_PG_EVENT_TIME].number != 0)};
-	BrPgRights rights;
+	Datum values[] = {Int32GetDatum(number), BoolGetDatum(has_time)};
 
-	br_pg_enter_owner(&rights);
 	br_pg_execute_once(
 		br_pg_catalog_sql("INSERT INTO bundle_rec.event_queue_@ (source, user_id, item_id, bundle_id, basket_id,"
 						  " kind, quantity, price, occurred_at, weight)"
@@ -300,8 +297,20 @@ remove_all_events(BrPgFeed *feed)
 						  " WHERE source = $1 GROUP BY 1, 2, 3, 4, 5, 6, 7,"
 						  " CASE WHEN $2 THEN occurred_at END) e,"
 						  " pg_catalog.generate_series(1, e.live)",
-						  feed->catalog),
+						  catalog),
 		lengthof(types), types, values);
+}
+
+/* rows are told apart by what the source says of them: times that we gave them are not that */
+static void
+remove_all_events(BrPgFeed *feed)
+{
+	BrPgEventSource *events = (BrPgEventSource *) feed;
+	BrPgRights rights;
+
+	br_pg_enter_owner(&rights);
+	br_pg_events_take_back(feed->catalog, events->number,
+						   events->column[BR_PG_EVENT_TIME].number != 0);
 	br_pg_rejections_clear(&events->rejections);
 	br_pg_leave(&rights);
 }
@@ -332,3 +341,44 @@ static const BrPgFeedMethods event_methods = {
 	.warn = warn_of_events,
 	.close = close_events,
 };
+
+/* ---- log_event ---- */
+
+/* the number of what log_event writes */
+static int32
+log_source(int32 catalog)
+{
+	static const Oid types[] = {INT4OID};
+	Datum values[] = {Int32GetDatum(catalog)};
+	BrPgRights rights;
+	uint64 found;
+	bool is_null;
+
+	br_pg_enter_owner(&rights);
+	found = br_pg_execute("SELECT source FROM bundle_rec.event_source"
+						  " WHERE catalog = $1 AND events IS NULL",
+						  1, types, values, NULL, false, 1);
+	br_pg_leave(&rights);
+	if (found == 0)
+		elog(ERROR, "catalog %d has no log of its own", catalog);
+	return DatumGetInt32(br_pg_column(0, 1, &is_null));
+}
+
+void
+br_pg_catalog_log_event(const char *name, const BrPgEvent *event)
+{
+	BrPgCatalog *catalog = br_pg_catalog_open(name);
+	const char *fault = br_pg_event_fault(event);
+	BrPgEventSource *events;
+
+	br_pg_require_privilege(catalog, "event", ACL_INSERT, "log events");
+	if (fault != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the event cannot be logged"),
+				 errdetail("Of the event, %s.", fault),
+				 errhint("Give an item_id or a bundle_id of the catalog, a quantity above 0 and a"
+						 " price of at least 0.")));
+	events = create_events(log_source(catalog->number), catalog->number, catalog->name);
+	br_pg_events_put(events, event, 1);
+	flush_events(&events->feed);
+}

@@ -61,6 +61,12 @@ extern void br_pg_events_read(const BrPgEventSource *events, TupleTableSlot *slo
 /* What is wrong with an event, as a constant, or NULL. */
 extern const char *br_pg_event_fault(const BrPgEvent *event);
 
+/*
+ * Takes back whatever of a source the log holds, in an owner section: for one
+ * that says when its events happened rows of different times differ.
+ */
+extern void br_pg_events_take_back(int32 catalog, int32 number, bool has_time);
+
 /* Appends a sound event; weight 1, or -1 to take one back. */
 extern void br_pg_events_put(BrPgEventSource *events, const BrPgEvent *event, int weight);
 

@@ -226,10 +226,19 @@ extern Relation br_pg_source_open(Oid source);
 /* Every row of the source into the feed, read with the rights of the source's owner. */
 extern void br_pg_source_scan(BrPgFeed *feed);
 
-/* Makes or drops the triggers bundle_rec_<prefix><number>_*; a source may be gone. */
+/*
+ * Makes those of the triggers bundle_rec_<prefix><number>_* that are not there,
+ * or drops them; a source may be gone.
+ */
 extern void br_pg_source_follow(Relation source, const char *prefix, int32 number,
 								const char *function);
 extern void br_pg_source_unfollow(Oid source, const char *prefix, int32 number);
+
+/* Whether the table is there; a WARNING that names the function to drop it with where it is not. */
+extern bool br_pg_source_exists(const BrPgCatalog *catalog, Oid source, const char *drop);
+
+/* One such WARNING for each event source of the catalog that is gone. */
+extern void br_pg_catalog_tell_dropped(const BrPgCatalog *catalog);
 
 /* Whether relation is the source, or a partition of it. */
 extern bool br_pg_source_covers(Oid source, Oid relation);

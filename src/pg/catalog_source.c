@@ -21,6 +21,7 @@
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "commands/trigger.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
@@ -291,15 +292,18 @@ static const struct
 };
 
 static void
-create_trigger(const char *table, const char *prefix, int32 number, int event, bool for_rows,
+create_trigger(Oid table, const char *prefix, int32 number, int event, bool for_rows,
 			   const char *function)
 {
 	bool truncate = strcmp(trigger_events[event].event, "TRUNCATE") == 0;
+	char *name = psprintf("bundle_rec_%s%d_%s", prefix, number, trigger_events[event].name);
 
-	br_pg_run(psprintf("CREATE TRIGGER bundle_rec_%s%d_%s AFTER %s ON %s%s FOR EACH %s"
+	if (OidIsValid(get_trigger_oid(table, name, true)))
+		return;
+	br_pg_run(psprintf("CREATE TRIGGER %s AFTER %s ON %s%s FOR EACH %s"
 					   " EXECUTE FUNCTION bundle_rec.%s('%d')",
-					   prefix, number, trigger_events[event].name, trigger_events[event].event,
-					   table, for_rows ? "" : trigger_events[event].transition,
+					   name, trigger_events[event].event, br_pg_qualified_name(table),
+					   for_rows ? "" : trigger_events[event].transition,
 					   for_rows && !truncate ? "ROW" : "STATEMENT", function, number));
 }
 
@@ -316,8 +320,7 @@ follow_partitions(Relation source, const char *prefix, int32 number, const char 
 		char kind = get_rel_relkind(member);
 
 		if (member != RelationGetRelid(source) && kind != RELKIND_FOREIGN_TABLE)
-			create_trigger(br_pg_qualified_name(member), prefix, number,
-						   lengthof(trigger_events) - 1, true, function);
+			create_trigger(member, prefix, number, lengthof(trigger_events) - 1, true, function);
 	}
 }
 
@@ -380,7 +383,7 @@ br_pg_source_follow(Relation source, const char *prefix, int32 number, const cha
 	drop_all_strays(source);
 	br_pg_enter_role(&rights, source->rd_rel->relowner);
 	for (int i = 0; i < lengthof(trigger_events); i++)
-		create_trigger(br_pg_qualified_name(RelationGetRelid(source)), prefix, number, i,
+		create_trigger(RelationGetRelid(source), prefix, number, i,
 					   kind == BR_PG_SOURCE_PARTITIONED, function);
 	if (kind == BR_PG_SOURCE_PARTITIONED)
 		follow_partitions(source, prefix, number, function);

@@ -216,7 +216,7 @@ keep_visible(const BrPgDecision *decision, BrPgItem *items, int n)
 	bool *visible = palloc(sizeof(bool) * Max(n, 1));
 	int kept = 0;
 
-	if (n == 0 || !br_pg_catalog_has_row_security(decision->request->catalog))
+	if (n == 0 || !br_pg_catalog_must_ask(decision->request->catalog))
 		return n;
 	for (int i = 0; i < n; i++)
 		ids[i] = items[i].item_id;

@@ -13,6 +13,7 @@
 #define HISTORY_ITEMS 20
 #define HISTORY_WEIGHT 0.5
 
+/* rows of item, id, baskets and what its evidence weighs beside a basket's */
 static void
 add_context(BrPgDecision *decision, const char *source, double weight)
 {
@@ -25,7 +26,7 @@ add_context(BrPgDecision *decision, const char *source, double weight)
 		entry->item_id = br_pg_column_text(row, 2);
 		entry->baskets = DatumGetInt64(br_pg_column(row, 3, &is_null));
 		entry->source = source;
-		entry->weight = weight;
+		entry->weight = weight * DatumGetFloat8(br_pg_column(row, 4, &is_null));
 		decision->n_context++;
 	}
 }
@@ -38,8 +39,8 @@ add_basket(BrPgDecision *decision)
 	Datum values[] = {br_pg_text_array_datum(request->basket, request->n_basket)};
 	int32 n = request->catalog->number;
 
-	br_pg_execute(psprintf("SELECT i.item, i.item_id, COALESCE(c.baskets, 0) FROM bundle_rec.item_%d i"
-						   " LEFT JOIN bundle_rec.item_count_%d c USING (item)"
+	br_pg_execute(psprintf("SELECT i.item, i.item_id, COALESCE(c.baskets, 0), 1::pg_catalog.float8"
+						   " FROM bundle_rec.item_%d i LEFT JOIN bundle_rec.item_count_%d c USING (item)"
 						   " WHERE i.item_id = ANY ($1) ORDER BY i.item",
 						   n, n),
 				  1, types, values, NULL, true, 0);
@@ -66,9 +67,23 @@ report_unknown(const BrPgDecision *decision)
 }
 
 /* the newest events of the user in one of the two tables of events */
-#define RECENT(table)                                                   \
-	"(SELECT e.item_id, e.occurred_at, e.weight FROM bundle_rec." table \
-	"_%d e WHERE e.user_id = $1 ORDER BY e.occurred_at DESC LIMIT 200)"
+#define RECENT(table)                                                                     \
+	"(SELECT e.source, e.item_id, e.occurred_at, e.kind, e.weight FROM bundle_rec." table \
+	"_%d e WHERE e.user_id = $1 AND e.item_id IS NOT NULL"                                \
+	" ORDER BY e.occurred_at DESC LIMIT 200)"
+
+/* an event weighs what its source says of its kind; what was sent back weighs nothing */
+#define HISTORY                                                                               \
+	"SELECT i.item, i.item_id, COALESCE(c.baskets, 0), LEAST(h.strength, 1) FROM ("           \
+	"SELECT e.item_id, pg_catalog.max(e.occurred_at) AS latest, pg_catalog.sum(e.weight"      \
+	" * COALESCE((s.weights ->> e.kind)::pg_catalog.float8, 0)) AS strength"                  \
+	" FROM (" RECENT("event") " UNION ALL " RECENT(                                           \
+		"event_queue") ") e"                                                                  \
+					   " JOIN bundle_rec.event_source s USING (source) GROUP BY e.item_id) h" \
+					   " JOIN bundle_rec.item_%d i USING (item_id)"                           \
+					   " LEFT JOIN bundle_rec.item_count_%d c USING (item)"                   \
+					   " WHERE h.strength > 1e-9 AND i.item <> ALL ($2)"                      \
+					   " ORDER BY h.latest DESC, i.item LIMIT $3"
 
 static void
 add_history(BrPgDecision *decision)
@@ -83,16 +98,7 @@ add_history(BrPgDecision *decision)
 	values[0] = CStringGetTextDatum(decision->request->user_id);
 	values[1] = br_pg_int4_array(have, decision->n_context);
 	values[2] = Int32GetDatum(HISTORY_ITEMS);
-	br_pg_execute(
-		psprintf("SELECT i.item, i.item_id, COALESCE(c.baskets, 0) FROM (SELECT e.item_id,"
-				 " pg_catalog.max(e.occurred_at) AS latest FROM (" RECENT("event") " UNION ALL " RECENT(
-					 "event_queue") ") e GROUP BY e.item_id"
-									" HAVING pg_catalog.sum(e.weight) > 0) h"
-									" JOIN bundle_rec.item_%d i USING (item_id)"
-									" LEFT JOIN bundle_rec.item_count_%d c USING (item)"
-									" WHERE i.item <> ALL ($2) ORDER BY h.latest DESC, i.item LIMIT $3",
-				 n, n, n, n),
-		3, types, values, NULL, true, 0);
+	br_pg_execute(psprintf(HISTORY, n, n, n, n), 3, types, values, NULL, true, 0);
 	add_context(decision, "history", decision->request->n_basket > 0 ? HISTORY_WEIGHT : 1.0);
 }
 
@@ -127,7 +133,7 @@ br_pg_decide_context(BrPgDecision *decision)
 		add_history(decision);
 	br_pg_leave(&rights);
 
-	if (decision->n_context > 0 && br_pg_catalog_has_row_security(request->catalog))
+	if (decision->n_context > 0 && br_pg_catalog_must_ask(request->catalog))
 		keep_visible(decision);
 	report_unknown(decision);
 }

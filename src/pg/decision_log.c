@@ -175,7 +175,7 @@ br_pg_explain_decision(int64 decision_id, ReturnSetInfo *result)
 
 		for (int i = 0; i < EXPLAIN_COLUMNS; i++)
 			columns[i] = SPI_getbinval(rows->vals[row], rows->tupdesc, i + 1, &nulls[i]);
-		if (br_pg_catalog_has_row_security(catalog))
+		if (br_pg_catalog_must_ask(catalog))
 		{
 			if (!slot_visible(catalog, columns[1]))
 				continue;

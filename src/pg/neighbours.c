@@ -209,28 +209,27 @@ expected_length(int32 catalog)
 	return Min((int64) br_pg_neighbours, n - 1);
 }
 
-/* whether the lists are those of the items there are: then nothing needs to be read */
+/*
+ * Whether the lists are those of the items there are: then nothing needs to be
+ * read. Forgets the items that came and went, which the lists are to learn of.
+ */
 static bool
 is_up_to_date(const BrPgCatalog *catalog)
 {
-	static const Oid types[] = {INT8OID};
-	Datum values[] = {Int64GetDatum(expected_length(catalog->number))};
+	static const Oid types[] = {INT4OID, INT4OID};
+	Datum values[] = {Int32GetDatum(catalog->number), Int32GetDatum(br_pg_neighbours)};
 	BrPgRights rights;
-	bool is_null, up_to_date;
+	bool changed;
 
 	br_pg_enter_owner(&rights);
-	br_pg_execute(br_pg_catalog_sql("SELECT NOT EXISTS (SELECT FROM (SELECT i.item FROM bundle_rec.item_@ i"
-									" JOIN bundle_rec.item_state_@ s USING (item)"
-									" WHERE s.active AND i.embedding IS NOT NULL) a"
-									" FULL JOIN bundle_rec.item_neighbour_@ n USING (item)"
-									" WHERE a.item IS NULL OR n.item IS NULL"
-									" OR pg_catalog.cardinality(n.neighbours) <> $1)",
-									catalog->number),
-				  1, types, values, NULL, false, 0);
+	changed =
+		br_pg_execute(br_pg_catalog_sql("DELETE FROM bundle_rec.item_change_@", catalog->number), 0,
+					  NULL, NULL, NULL, false, 0) > 0;
+	changed |= br_pg_execute("UPDATE bundle_rec.catalog_state SET neighbours = $2"
+							 " WHERE catalog = $1 AND neighbours IS DISTINCT FROM $2",
+							 lengthof(types), types, values, NULL, false, 0) > 0;
 	br_pg_leave(&rights);
-	up_to_date = DatumGetBool(br_pg_column(0, 1, &is_null));
-	SPI_freetuptable(SPI_tuptable);
-	return up_to_date;
+	return !changed;
 }
 
 /* marks what the stored list of a row says about it */
@@ -546,7 +545,7 @@ br_pg_neighbours_refresh(const BrPgCatalog *catalog, BrPgMatrix *changed, int di
 	int first_changed, entering;
 	MemoryContext memory, outer;
 
-	if (changed == NULL && is_up_to_date(catalog))
+	if (is_up_to_date(catalog) && changed == NULL)
 		return;
 	memory =
 		AllocSetContextCreate(CurrentMemoryContext, "neighbour search", ALLOCSET_DEFAULT_SIZES);

@@ -94,7 +94,7 @@ static const char fold_statement[] =
 	"  INSERT INTO bundle_rec.item_count_@ AS c (item, baskets)"
 	"  SELECT item, delta FROM item_delta WHERE delta <> 0 ORDER BY item"
 	"  ON CONFLICT (item) DO UPDATE SET baskets = c.baskets + excluded.baskets"
-	"  RETURNING 1),"
+	"  RETURNING item, baskets),"
 	" pair_delta AS ("
 	"  SELECT a.item, b.item AS other, pg_catalog.sum("
 	"   (a.stays AND b.stays AND k.size_is <= $2)::int"
@@ -109,13 +109,49 @@ static const char fold_statement[] =
 	"  INSERT INTO bundle_rec.item_pair_@ AS p (item, other, together)"
 	"  SELECT item, other, delta FROM pair_delta WHERE delta <> 0 ORDER BY item, other"
 	"  ON CONFLICT (item, other) DO UPDATE SET together = p.together + excluded.together"
-	"  RETURNING together)"
+	"  RETURNING item, together)"
 	" SELECT (SELECT COALESCE(pg_catalog.sum(delta), 0)::int8 FROM single)"
 	" + (SELECT COALESCE(pg_catalog.sum((size_is > 0)::int - (size_was > 0)::int), 0)::int8"
 	"    FROM (SELECT DISTINCT source, basket_id, size_was, size_is FROM sized) b),"
 	" (SELECT pg_catalog.count(*) FROM folding),"
-	" (SELECT pg_catalog.count(*) FROM counted),"
-	" (SELECT pg_catalog.count(*) FROM paired WHERE together = 0)";
+	" (SELECT pg_catalog.array_agg(item) FROM counted WHERE baskets = 0),"
+	" (SELECT pg_catalog.array_agg(DISTINCT item) FROM paired WHERE together = 0)";
+
+/* purchases of bundles as a whole; those of unknown bundles wait */
+static const char fold_bundles_statement[] =
+	"WITH folding AS ("
+	"  DELETE FROM bundle_rec.event_queue_@ e USING bundle_rec.bundle_@ b"
+	"  WHERE b.bundle_id = e.bundle_id RETURNING e.*, b.bundle),"
+	" logged AS ("
+	"  INSERT INTO bundle_rec.event_@ (source, user_id, bundle_id, basket_id, kind, quantity, price,"
+	"  occurred_at, weight) SELECT source, user_id, bundle_id, basket_id, kind, quantity, price,"
+	"  occurred_at, weight FROM folding)"
+	" INSERT INTO bundle_rec.bundle_count_@ AS c (bundle, purchases)"
+	" SELECT bundle, pg_catalog.sum(CASE kind WHEN 'purchase' THEN weight ELSE -weight END)"
+	" FROM folding WHERE kind IN ('purchase', 'return') GROUP BY 1 ORDER BY 1"
+	" ON CONFLICT (bundle) DO UPDATE SET purchases = c.purchases + excluded.purchases";
+
+static void
+fold_bundles(int32 catalog)
+{
+	/* most catalogs have none, and need not have the long statement planned */
+	if (br_pg_execute(br_pg_catalog_sql("SELECT FROM bundle_rec.bundle_@", catalog), 0, NULL, NULL,
+					  NULL, false, 1) > 0)
+		br_pg_execute_once(br_pg_catalog_sql(fold_bundles_statement, catalog), 0, NULL, NULL);
+}
+
+/* deletes rows that count nothing, of the items that a column of the result names */
+static void
+delete_emptied(int32 catalog, int column, const char *sql)
+{
+	static const Oid types[] = {INT4ARRAYOID};
+	Datum values[1];
+	bool is_null;
+
+	values[0] = br_pg_column(0, column, &is_null);
+	if (!is_null)
+		br_pg_execute(br_pg_catalog_sql(sql, catalog), 1, types, values, NULL, false, 0);
+}
 
 /* counts what is new; returns how many event rows that was, *baskets the change of baskets */
 static int64
@@ -124,8 +160,9 @@ fold_events(int32 catalog, int32 limit_was, int64 *baskets)
 	static const Oid types[] = {INT4OID, INT4OID, BOOLOID};
 	Datum values[] = {Int32GetDatum(limit_was), Int32GetDatum(br_pg_max_basket_items),
 					  BoolGetDatum(limit_was != 0 && limit_was != br_pg_max_basket_items)};
+	SPITupleTable *result;
 	bool is_null;
-	int64 folded, emptied;
+	int64 folded;
 
 	/* compiling this statement would often take longer than running it */
 	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
@@ -133,17 +170,26 @@ fold_events(int32 catalog, int32 limit_was, int64 *baskets)
 	br_pg_execute_once(br_pg_catalog_sql(fold_statement, catalog), lengthof(types), types, values);
 	*baskets = DatumGetInt64(br_pg_column(0, 1, &is_null));
 	folded = DatumGetInt64(br_pg_column(0, 2, &is_null));
-	emptied = DatumGetInt64(br_pg_column(0, 4, &is_null));
-	SPI_freetuptable(SPI_tuptable);
-	br_pg_execute(br_pg_catalog_sql("DELETE FROM bundle_rec.item_count_@ WHERE baskets = 0",
-									catalog),
-				  0, NULL, NULL, NULL, false, 0);
-	if (emptied > 0)
-		br_pg_execute(br_pg_catalog_sql("DELETE FROM bundle_rec.item_pair_@ WHERE together = 0",
-										catalog),
-					  0, NULL, NULL, NULL, false, 0);
+	result = SPI_tuptable;
+	delete_emptied(catalog, 3,
+				   "DELETE FROM bundle_rec.item_count_@ WHERE item = ANY ($1) AND baskets = 0");
+	SPI_tuptable = result;
+	delete_emptied(catalog, 4,
+				   "DELETE FROM bundle_rec.item_pair_@ WHERE item = ANY ($1) AND together = 0");
+	SPI_freetuptable(result);
 	return folded;
 }
+
+/*
+ * The typical price is the median of active items, of a sample of blocks where
+ * there are very many items: refresh must not read them all when little changed.
+ */
+#define TYPICAL_PRICE                                                                \
+	"(SELECT pg_catalog.percentile_cont(0.5) WITHIN GROUP (ORDER BY s.price)"        \
+	" FROM bundle_rec.item_state_@ s TABLESAMPLE SYSTEM ((SELECT"                    \
+	" LEAST(100, 100 * 50000 / GREATEST(r.reltuples, 1)) FROM pg_catalog.pg_class r" \
+	" WHERE r.oid = 'bundle_rec.item_state_@'::pg_catalog.regclass)) REPEATABLE (0)" \
+	" WHERE s.active)"
 
 static void
 write_state(int32 catalog, int64 baskets)
@@ -154,9 +200,7 @@ write_state(int32 catalog, int64 baskets)
 
 	br_pg_execute(br_pg_catalog_sql("UPDATE bundle_rec.catalog_state SET baskets = baskets + $2,"
 									" max_basket_items = $3, refreshed_at = pg_catalog.now(),"
-									" typical_price = (SELECT pg_catalog.percentile_cont(0.5)"
-									" WITHIN GROUP (ORDER BY s.price) FROM bundle_rec.item_state_@ s"
-									" WHERE s.active) WHERE catalog = $1",
+									" typical_price = " TYPICAL_PRICE " WHERE catalog = $1",
 									catalog),
 				  lengthof(types), types, values, NULL, false, 0);
 }
@@ -186,10 +230,13 @@ br_pg_catalog_refresh(const char *name, int64 max_texts)
 	int64 folded, baskets;
 
 	br_pg_catalog_require_owner(catalog);
+	br_pg_catalog_tell_dropped(catalog);
 	br_pg_enter_owner(&rights);
 	limit = lock_state(catalog->number);
 	folded = fold_events(catalog->number, limit, &baskets);
+	fold_bundles(catalog->number);
 	br_pg_leave(&rights);
+	br_pg_retry_items(catalog);
 
 	if (catalog->model != 0)
 		br_pg_refresh_embeddings(catalog, max_texts);

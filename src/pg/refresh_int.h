@@ -7,6 +7,9 @@
 
 #include "pg/catalog_int.h"
 
+/* catalog_retry.c: takes items that were set aside for an id that is free now */
+extern void br_pg_retry_items(const BrPgCatalog *catalog);
+
 /* refresh_embed.c */
 
 /*

@@ -121,7 +121,7 @@ refuse_invisible(const BrPgCatalog *catalog, char **item_ids, int n)
 {
 	bool *visible;
 
-	if (n == 0 || !br_pg_catalog_has_row_security(catalog))
+	if (n == 0 || !br_pg_catalog_must_ask(catalog))
 		return;
 	visible = palloc(sizeof(bool) * n);
 	br_pg_catalog_visible(catalog, item_ids, n, visible);
@@ -302,7 +302,7 @@ compare_partners(const void *left, const void *right)
 static int
 first_visible(const BrPgCatalog *catalog, char **item_ids, int n, int k, int *chosen)
 {
-	bool filter = br_pg_catalog_has_row_security(catalog);
+	bool filter = br_pg_catalog_must_ask(catalog);
 	int step = Max(64, 2 * k), n_chosen = 0;
 	bool *visible = palloc(sizeof(bool) * step);
 
@@ -470,7 +470,7 @@ return_nearest(FunctionCallInfo fcinfo, const BrPgCatalog *catalog, const BrEmbe
 			   int32 except, int k)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	int wanted = br_pg_catalog_has_row_security(catalog) ? Max(100, Min(4 * k, MAX_ROWS)) : k;
+	int wanted = br_pg_catalog_must_ask(catalog) ? Max(100, Min(4 * k, MAX_ROWS)) : k;
 	int *chosen = palloc(sizeof(int) * k);
 	int n, n_chosen;
 	BrNeighbour *nearest;

@@ -6,11 +6,14 @@
 
 #include <math.h>
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
+#include "utils/timestamp.h"
 
 #include "pg/br_pg.h"
 #include "pg/catalog.h"
@@ -19,6 +22,9 @@
 PG_FUNCTION_INFO_V1(br_create_catalog);
 PG_FUNCTION_INFO_V1(br_alter_catalog);
 PG_FUNCTION_INFO_V1(br_add_event_source);
+PG_FUNCTION_INFO_V1(br_drop_event_source);
+PG_FUNCTION_INFO_V1(br_sync);
+PG_FUNCTION_INFO_V1(br_log_event);
 PG_FUNCTION_INFO_V1(br_refresh);
 PG_FUNCTION_INFO_V1(br_drop_catalog);
 
@@ -184,6 +190,66 @@ br_add_event_source(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	(void) br_pg_catalog_add_events(br_pg_catalog_open(name), &request);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+PGDLLEXPORT Datum
+br_drop_event_source(PG_FUNCTION_ARGS)
+{
+	char *name = text_argument(fcinfo, 0, "catalog");
+
+	br_pg_require_writes("drop_event_source()");
+	require_argument(fcinfo, 1, "events");
+	SPI_connect();
+	br_pg_catalog_drop_events(name, PG_GETARG_OID(1), !PG_ARGISNULL(2) && PG_GETARG_BOOL(2));
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+PGDLLEXPORT Datum
+br_sync(PG_FUNCTION_ARGS)
+{
+	char *name = text_argument(fcinfo, 0, "catalog");
+
+	br_pg_require_writes("sync()");
+	InitMaterializedSRF(fcinfo, 0);
+	SPI_connect();
+	br_pg_catalog_sync(name, (ReturnSetInfo *) fcinfo->resultinfo);
+	SPI_finish();
+	return (Datum) 0;
+}
+
+/* NULL for NULL and for "" */
+static char *
+optional_text(FunctionCallInfo fcinfo, int i)
+{
+	char *value = PG_ARGISNULL(i) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(i));
+
+	return value == NULL || value[0] == '\0' ? NULL : value;
+}
+
+/* catalog, user_id, item_id, kind, basket_id, bundle_id, quantity, price, occurred_at */
+PGDLLEXPORT Datum
+br_log_event(PG_FUNCTION_ARGS)
+{
+	char *name = text_argument(fcinfo, 0, "catalog");
+	BrPgEvent event = {
+		.user_id = optional_text(fcinfo, 1),
+		.item_id = optional_text(fcinfo, 2),
+		.kind = PG_ARGISNULL(3) ? "purchase" : kind_argument(fcinfo, 3, "kind"),
+		.basket_id = optional_text(fcinfo, 4),
+		.bundle_id = optional_text(fcinfo, 5),
+		.quantity = PG_ARGISNULL(6) ? 1 : PG_GETARG_FLOAT8(6),
+		.price = PG_ARGISNULL(7) ? 0 : PG_GETARG_FLOAT8(7),
+		.has_price = !PG_ARGISNULL(7),
+		.occurred_at =
+			PG_ARGISNULL(8) ? GetCurrentTransactionStartTimestamp() : PG_GETARG_TIMESTAMPTZ(8),
+	};
+
+	br_pg_require_writes("log_event()");
+	SPI_connect();
+	br_pg_catalog_log_event(name, &event);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
