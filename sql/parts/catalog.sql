@@ -255,11 +255,16 @@ AS 'MODULE_PATHNAME', 'br_add_event_source';
 COMMENT ON FUNCTION add_event_source(text, regclass, name, name, name, name, name, name, name, name, text, jsonb) IS
 'Feeds a catalog from a table of purchases or other events, one row per item, or per curated bundle that was bought whole (bundle_id): now, and by triggers from then on; views and foreign tables whenever sync is called. The name arguments after events name columns; NULL means there is none, but item_id or bundle_id is needed. default_kind: of rows that name no kind. Purchases count baskets and pairs, a return takes its quantity out of the basket it names; every kind weighs in its user''s history as weights says, a number in [-1, 1] per kind, 0 for others; NULL: {"view": 0.1, "click": 0.2, "cart": 0.5, "purchase": 1, "return": -1}. Without basket_id each purchase is a basket of its own; without occurred_at events happened when they were noticed, and a row that says no time is older than all others. An error where catalog or events is NULL';
 
-CREATE FUNCTION alter_catalog(catalog text, model text DEFAULT NULL) RETURNS void
+CREATE FUNCTION alter_catalog(catalog text, model text DEFAULT NULL, items regclass DEFAULT NULL,
+                              item_id name DEFAULT NULL, text name[] DEFAULT NULL, price name DEFAULT NULL,
+                              cost name DEFAULT NULL, stock name DEFAULT NULL, category name DEFAULT NULL,
+                              active name DEFAULT NULL, created_at name DEFAULT NULL,
+                              discount double precision DEFAULT NULL)
+RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'br_alter_catalog';
-COMMENT ON FUNCTION alter_catalog(text, text) IS
-'Changes what is given about a catalog and leaves what is NULL. model: refresh embeds the texts with it beside the model in service, and the catalog switches at once when it has them all; naming the model in service takes that back. Waits for a refresh that runs. For the catalog''s owner. An error where catalog is NULL';
+COMMENT ON FUNCTION alter_catalog(text, text, regclass, name, name[], name, name, name, name, name, name, double precision) IS
+'Changes what is given about a catalog and leaves what is NULL. items: another table, with the same columns unless they are given too; also where the table was dropped. A column that is given as an empty string is no longer the catalog''s. Either compares all items with the source, as sync does. model: refresh embeds the texts with it beside the model in service, and the catalog switches at once when it has them all; naming the model in service takes that back. Waits for a refresh that runs. For the catalog''s owner. An error where catalog is NULL';
 
 CREATE FUNCTION refresh(catalog text, max_texts int DEFAULT NULL) RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE
@@ -309,6 +314,7 @@ SELECT c.name AS catalog,
        s.baskets,
        coalesce(p.pairs, 0) AS pairs,
        s.refreshed_at,
+       s.synced_at,
        m.name AS model,
        n.name AS next_model,
        CASE WHEN n.name IS NOT NULL THEN coalesce(w.embedded, 0) END AS next_embedded
@@ -345,6 +351,7 @@ COMMENT ON COLUMN catalog_coverage.unfolded IS 'Changes of event rows that no re
 COMMENT ON COLUMN catalog_coverage.baskets IS 'Baskets counted, as of the last refresh';
 COMMENT ON COLUMN catalog_coverage.pairs IS 'Pairs of items bought together at least once, as of the last refresh';
 COMMENT ON COLUMN catalog_coverage.refreshed_at IS 'When the last refresh began; NULL: never';
+COMMENT ON COLUMN catalog_coverage.synced_at IS 'When the last sync began; NULL: never';
 COMMENT ON COLUMN catalog_coverage.model IS 'Model that serves the catalog; NULL: none';
 COMMENT ON COLUMN catalog_coverage.next_model IS 'Model that the catalog is moving to; NULL: none';
 COMMENT ON COLUMN catalog_coverage.next_embedded IS 'Items whose present text that model has embedded; NULL where there is none';

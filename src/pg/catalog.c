@@ -31,7 +31,7 @@
 #define CATALOG_COLUMNS                                                                        \
 	"SELECT c.catalog, c.name, c.items::pg_catalog.oid, c.item_id, c.text::pg_catalog.text[]," \
 	" c.price, c.cost, c.stock, c.category, c.active, c.created_at, c.model, c.discount,"      \
-	" s.baskets, s.typical_price"                                                              \
+	" s.baskets, s.typical_price, c.owner"                                                     \
 	" FROM bundle_rec.catalog c JOIN bundle_rec.catalog_state s USING (catalog) WHERE "
 
 char *
@@ -95,10 +95,11 @@ read_catalog(void)
 	catalog->baskets = DatumGetInt64(column(14, &is_null));
 	value = column(15, &is_null);
 	catalog->typical_price = is_null ? NAN : DatumGetFloat8(value);
+	catalog->owner = get_role_oid(br_pg_column_text(0, 16), true);
 	return catalog;
 }
 
-/* sets the owner; false where the source is gone */
+/* the owner is the source's; false where that is gone, and the owner it had is left */
 static bool
 find_owner(BrPgCatalog *catalog)
 {
@@ -111,8 +112,9 @@ find_owner(BrPgCatalog *catalog)
 	return true;
 }
 
-BrPgCatalog *
-br_pg_catalog_open(const char *name)
+/* the description by name, whether the source is there or not */
+static BrPgCatalog *
+find_by_name(const char *name)
 {
 	static const Oid types[] = {TEXTOID};
 	Datum values[] = {CStringGetTextDatum(name)};
@@ -130,11 +132,35 @@ br_pg_catalog_open(const char *name)
 						 " makes one.")));
 	catalog = read_catalog();
 	SPI_freetuptable(SPI_tuptable);
+	return catalog;
+}
+
+BrPgCatalog *
+br_pg_catalog_open(const char *name)
+{
+	BrPgCatalog *catalog = find_by_name(name);
+
 	if (!find_owner(catalog))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("the source table of catalog \"%s\" was dropped", name),
-				 errhint("Drop the catalog with drop_catalog('%s').", name)));
+				 errhint("Drop the catalog with drop_catalog(%s), or name another table with"
+						 " alter_catalog(%s, items => 'table').",
+						 quote_literal_cstr(name), quote_literal_cstr(name))));
+	return catalog;
+}
+
+BrPgCatalog *
+br_pg_catalog_open_owned(const char *name)
+{
+	BrPgCatalog *catalog = find_by_name(name);
+
+	(void) find_owner(catalog);
+	if (!has_privs_of_role(GetUserId(), catalog->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of catalog \"%s\"", name),
+				 errhint("The owner of a catalog is the owner of its source table.")));
 	return catalog;
 }
 

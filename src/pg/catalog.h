@@ -39,6 +39,12 @@ typedef struct BrPgCatalog
 extern BrPgCatalog *br_pg_catalog_open(const char *name);
 
 /*
+ * The same for what only the owner may do, and must be able to do where the
+ * source is gone: then owner is who owned it. Raises 42704, 42501.
+ */
+extern BrPgCatalog *br_pg_catalog_open_owned(const char *name);
+
+/*
  * The same by number, as policies, decisions and triggers know it; NULL where
  * there is none, or its source is gone. Sees what the transaction itself wrote.
  */

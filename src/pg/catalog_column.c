@@ -265,6 +265,26 @@ br_pg_column_is_unique(Relation source, const BrPgColumn *column)
 	return unique;
 }
 
+bool
+br_pg_column_is_part_of_key(Relation source, const BrPgColumn *column)
+{
+	HeapTuple tuple;
+	Form_pg_index form;
+	bool part = false;
+
+	list_free(RelationGetIndexList(source));
+	if (!OidIsValid(source->rd_pkindex))
+		return false;
+	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(source->rd_pkindex));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	form = (Form_pg_index) GETSTRUCT(tuple);
+	for (int i = 0; form->indnkeyatts > 1 && i < form->indnkeyatts; i++)
+		part = part || form->indkey.values[i] == column->number;
+	ReleaseSysCache(tuple);
+	return part;
+}
+
 Datum
 br_pg_array(Datum *values, bool *nulls, int n, Oid type)
 {

@@ -96,6 +96,28 @@ insert_catalog(const BrPgCatalog *catalog, const char *image)
 	return number;
 }
 
+/*
+ * An id that is a part of the key names many rows. The partitions of a table
+ * need their key to be part of every unique index, so there it may be.
+ */
+static void
+refuse_composite_key(const BrPgCatalog *catalog, Relation source)
+{
+	BrPgColumn id;
+
+	(void) br_pg_items_open(catalog, source, NULL);
+	(void) br_pg_column_find(source, catalog->item_id, BR_PG_COLUMN_TEXT, &id, NULL);
+	if (br_pg_source_kind(source) == BR_PG_SOURCE_TABLE && !br_pg_column_is_unique(source, &id) &&
+		br_pg_column_is_part_of_key(source, &id))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("column \"%s\" is only a part of the primary key of table \"%s\"",
+						catalog->item_id, RelationGetRelationName(source)),
+				 errdetail("Several rows may have the same id."),
+				 errhint("Add a generated column that joins the columns of the key, or make a view"
+						 " that does, and name that as item_id.")));
+}
+
 void
 br_pg_catalog_create(BrPgCatalog *catalog, const char *image, const char *model)
 {
@@ -105,7 +127,7 @@ br_pg_catalog_create(BrPgCatalog *catalog, const char *image, const char *model)
 	BrPgRights rights;
 
 	catalog->owner = source->rd_rel->relowner;
-	(void) br_pg_items_open(catalog, source, NULL);
+	refuse_composite_key(catalog, source);
 	(void) br_pg_column_find(source, image, BR_PG_COLUMN_ANY, &column, NULL);
 	if (catalog->n_text > 0)
 		catalog->model = br_pg_model_number(model);
@@ -198,43 +220,9 @@ br_pg_catalog_add_events(const BrPgCatalog *catalog, const BrPgEventRequest *req
 
 /* ---- drop_catalog ---- */
 
-/* the number and source of a catalog that the caller may drop, its source there or not */
-static int32
-find_to_drop(const char *name, Oid *items)
-{
-	static const Oid types[] = {TEXTOID};
-	Datum values[] = {CStringGetTextDatum(name)};
-	BrPgRights rights;
-	uint64 found;
-	bool is_null, may_drop;
-	Oid owner;
-	int32 number;
-
-	br_pg_enter_owner(&rights);
-	found = br_pg_execute("SELECT c.catalog, c.items::pg_catalog.oid, c.owner"
-						  " FROM bundle_rec.catalog c WHERE c.name = $1",
-						  1, types, values, NULL, false, 1);
-	br_pg_leave(&rights);
-	if (found == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("there is no catalog \"%s\"", name),
-				 errhint("The view bundle_rec.catalog_coverage lists catalogs.")));
-	number = DatumGetInt32(br_pg_column(0, 1, &is_null));
-	*items = DatumGetObjectId(br_pg_column(0, 2, &is_null));
-	owner = get_role_oid(br_pg_column_text(0, 3), true);
-	may_drop = SearchSysCacheExists1(RELOID, ObjectIdGetDatum(*items))
-		? pg_class_ownercheck(*items, GetUserId())
-		: has_privs_of_role(GetUserId(), owner);
-	if (!may_drop)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of catalog \"%s\"", name),
-				 errhint("The owner of a catalog is the owner of its source table.")));
-	return number;
-}
-
+/* those of its sources of events and bundles */
 static void
-drop_event_triggers(int32 number)
+drop_source_triggers(int32 number)
 {
 	static const Oid types[] = {INT4OID};
 	Datum values[] = {Int32GetDatum(number)};
@@ -242,20 +230,20 @@ drop_event_triggers(int32 number)
 	SPITupleTable *sources;
 
 	br_pg_enter_owner(&rights);
-	br_pg_execute("SELECT source, events::pg_catalog.oid FROM bundle_rec.event_source"
-				  " WHERE catalog = $1 AND events IS NOT NULL ORDER BY source",
+	br_pg_execute("SELECT source, 'event_' FROM bundle_rec.event_source"
+				  " WHERE catalog = $1 AND events IS NOT NULL UNION ALL"
+				  " SELECT source, 'bundle_' FROM bundle_rec.bundle_source WHERE catalog = $1"
+				  " ORDER BY 1",
 				  1, types, values, NULL, false, 0);
 	br_pg_leave(&rights);
 	sources = SPI_tuptable;
 	for (uint64 row = 0; row < sources->numvals; row++)
 	{
 		bool is_null;
-		int32 source =
-			DatumGetInt32(SPI_getbinval(sources->vals[row], sources->tupdesc, 1, &is_null));
-		Oid events =
-			DatumGetObjectId(SPI_getbinval(sources->vals[row], sources->tupdesc, 2, &is_null));
+		Datum source = SPI_getbinval(sources->vals[row], sources->tupdesc, 1, &is_null);
 
-		br_pg_source_unfollow(events, "event_", source);
+		br_pg_source_unfollow(SPI_getvalue(sources->vals[row], sources->tupdesc, 2),
+							  DatumGetInt32(source));
 	}
 }
 
@@ -294,8 +282,8 @@ run_for_catalog(const char *const *statements, int n, int32 number)
 void
 br_pg_catalog_drop(const char *name)
 {
-	Oid items;
-	int32 number = find_to_drop(name, &items);
+	BrPgCatalog *catalog = br_pg_catalog_open_owned(name);
+	int32 number = catalog->number;
 	BrPgRights rights;
 
 	/* sources before children, as their writers do */
@@ -303,8 +291,8 @@ br_pg_catalog_drop(const char *name)
 	run_for_catalog(wait_for_writers, lengthof(wait_for_writers), number);
 	br_pg_catalog_hold(number); /* unless who was waited for has dropped it */
 	br_pg_leave(&rights);
-	br_pg_source_unfollow(items, "", number);
-	drop_event_triggers(number);
+	br_pg_source_unfollow("", number);
+	drop_source_triggers(number);
 
 	br_pg_enter_owner(&rights);
 	br_pg_children_drop(number);

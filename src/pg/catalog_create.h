@@ -43,11 +43,29 @@ extern void br_pg_catalog_log_event(const char *name, const BrPgEvent *event);
 /* Drops a catalog, also one whose source is gone. Raises 42704, 42501. */
 extern void br_pg_catalog_drop(const char *name);
 
+/* item_id, price, cost, stock, category, active, created_at */
+#define BR_PG_CATALOG_COLUMNS 7
+
+/* What alter_catalog is asked for; NULL and 0 leave things as they are. */
+typedef struct BrPgCatalogChange
+{
+	const char *model;
+	Oid items;
+	char *columns[BR_PG_CATALOG_COLUMNS]; /* "": the catalog has no such column any more */
+	bool has_text;
+	char **text;
+	int n_text;
+	bool has_discount;
+	double discount;
+} BrPgCatalogChange;
+
 /*
- * catalog_alter.c: names the model that the catalog is to move to, which
- * refresh then does; model NULL: leaves it. SPI must be connected.
+ * catalog_alter.c: changes the description of a catalog, also of one whose
+ * source is gone, and compares all items with the source where that is
+ * concerned. Another model is named, and refresh moves the catalog to it;
+ * naming the one in service stays with that. Raises 42704, 42501.
  */
-extern void br_pg_catalog_alter(const char *name, const char *model);
+extern void br_pg_catalog_alter(const char *name, const BrPgCatalogChange *change);
 
 /*
  * refresh.c: everything that refresh(catalog, max_texts) does; at most so many

@@ -63,6 +63,9 @@ extern bool br_pg_column_same(const BrPgColumn *column, Relation source, TupleTa
 /* Whether a unique index that is checked at once covers just this column. */
 extern bool br_pg_column_is_unique(Relation source, const BrPgColumn *column);
 
+/* Whether it is one of several columns of the primary key. */
+extern bool br_pg_column_is_part_of_key(Relation source, const BrPgColumn *column);
+
 /* An array parameter for unnest; nulls may be NULL. */
 extern Datum br_pg_array(Datum *values, bool *nulls, int n, Oid type);
 
@@ -232,7 +235,7 @@ extern void br_pg_source_scan(BrPgFeed *feed);
  */
 extern void br_pg_source_follow(Relation source, const char *prefix, int32 number,
 								const char *function);
-extern void br_pg_source_unfollow(Oid source, const char *prefix, int32 number);
+extern void br_pg_source_unfollow(const char *prefix, int32 number);
 
 /* Whether the table is there; a WARNING that names the function to drop it with where it is not. */
 extern bool br_pg_source_exists(const BrPgCatalog *catalog, Oid source, const char *drop);

@@ -192,11 +192,13 @@ compare_rows(const void *left, const void *right)
 	return a->place - b->place;
 }
 
+/* what was said against rows of these ids, or all but that another row has their id */
 static void
-forget_rejections(const BrPgItemSource *items, char **ids, int n)
+forget_rejections(const BrPgItemSource *items, char **ids, int n, bool duplicates)
 {
-	static const Oid types[] = {INT4OID, OIDOID, TEXTARRAYOID};
-	Datum values[] = {Int32GetDatum(items->feed.catalog), ObjectIdGetDatum(items->feed.origin), 0};
+	static const Oid types[] = {INT4OID, OIDOID, TEXTARRAYOID, TEXTOID};
+	Datum values[] = {Int32GetDatum(items->feed.catalog), ObjectIdGetDatum(items->feed.origin), 0,
+					  CStringGetTextDatum(duplicates ? "" : BR_PG_DUPLICATE_ID)};
 	char **shown = palloc(sizeof(char *) * Max(n, 1));
 
 	if (n == 0)
@@ -204,8 +206,8 @@ forget_rejections(const BrPgItemSource *items, char **ids, int n)
 	for (int i = 0; i < n; i++)
 		shown[i] = br_pg_shown_id(ids[i]);
 	values[2] = br_pg_text_array_datum(shown, n);
-	br_pg_execute("DELETE FROM bundle_rec.rejected"
-				  " WHERE catalog = $1 AND origin = $2 AND row_id = ANY ($3)",
+	br_pg_execute("DELETE FROM bundle_rec.rejected WHERE catalog = $1 AND origin = $2"
+				  " AND row_id = ANY ($3) AND reason <> $4",
 				  lengthof(types), types, values, NULL, false, 0);
 }
 
@@ -265,7 +267,7 @@ set_aside(BrPgItemSource *items)
 	for (int i = 0; i < items->n; i++)
 		if (items->rows[i].id != NULL)
 			ids[n_ids++] = items->rows[i].id;
-	forget_rejections(items, ids, n_ids);
+	forget_rejections(items, ids, n_ids, true);
 	for (int i = 0; i < items->n; i++)
 	{
 		BrPgItemRow *row = &items->rows[i];
@@ -298,7 +300,8 @@ flush_items(BrPgFeed *feed)
 	if (items->n_removed > 0)
 	{
 		br_pg_items_write_removed(items, items->removed, items->n_removed);
-		forget_rejections(items, items->removed, items->n_removed);
+		/* where ids repeat it may be the other row that went: refresh will look */
+		forget_rejections(items, items->removed, items->n_removed, items->unique);
 	}
 	if (items->n > 0)
 	{

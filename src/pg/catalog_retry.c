@@ -77,6 +77,22 @@ free_ids(const BrPgCatalog *catalog, int *n)
 	return ids;
 }
 
+/* the rows that are there still will be judged anew */
+static void
+forget_rejections(const BrPgCatalog *catalog, char **ids, int n)
+{
+	static const Oid types[] = {INT4OID, OIDOID, TEXTOID, TEXTARRAYOID};
+	Datum values[] = {Int32GetDatum(catalog->number), ObjectIdGetDatum(catalog->items),
+					  CStringGetTextDatum(BR_PG_DUPLICATE_ID), br_pg_text_array_datum(ids, n)};
+	BrPgRights rights;
+
+	br_pg_enter_owner(&rights);
+	br_pg_execute("DELETE FROM bundle_rec.rejected WHERE catalog = $1 AND origin = $2"
+				  " AND reason = $3 AND row_id = ANY ($4)",
+				  lengthof(types), types, values, NULL, false, 0);
+	br_pg_leave(&rights);
+}
+
 void
 br_pg_retry_items(const BrPgCatalog *catalog)
 {
@@ -89,6 +105,7 @@ br_pg_retry_items(const BrPgCatalog *catalog)
 	/* rows that triggers follow must not change meanwhile; refresh never waits for the shop */
 	if (retry.n == 0 || !ConditionalLockRelationOid(catalog->items, ShareRowExclusiveLock))
 		return;
+	forget_rejections(catalog, retry.ids, retry.n);
 	source = table_open(catalog->items, NoLock);
 	retry.items = (BrPgItemSource *) br_pg_items_open(catalog, source, &problem);
 	if (retry.items != NULL && br_pg_source_kind(source) != BR_PG_SOURCE_ASKED)

@@ -21,6 +21,7 @@
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -390,35 +391,37 @@ br_pg_source_follow(Relation source, const char *prefix, int32 number, const cha
 	br_pg_leave(&rights);
 }
 
-static void
-drop_triggers(Oid relation, const char *prefix, int32 number, int first)
-{
-	for (int i = first; i < lengthof(trigger_events); i++)
-		br_pg_run(psprintf("DROP TRIGGER IF EXISTS bundle_rec_%s%d_%s ON %s", prefix, number,
-						   trigger_events[i].name, br_pg_qualified_name(relation)));
-}
+/* $1: what our triggers of a source begin with; also on partitions that were detached since */
+static const char own_triggers[] =
+	"SELECT t.tgname, t.tgrelid, r.relowner FROM pg_catalog.pg_trigger t"
+	" JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid JOIN pg_catalog.pg_class r ON r.oid = t.tgrelid"
+	" WHERE pg_catalog.starts_with(t.tgname, $1) AND NOT t.tgisinternal AND t.tgparentid = 0"
+	" AND p.pronamespace = 'bundle_rec'::pg_catalog.regnamespace"
+	" AND p.proname IN ('items_changed', 'events_changed', 'bundles_changed')";
 
 void
-br_pg_source_unfollow(Oid source, const char *prefix, int32 number)
+br_pg_source_unfollow(const char *prefix, int32 number)
 {
-	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(source));
-	char kind;
-	List *members = NIL;
-	ListCell *cell;
+	static const Oid types[] = {TEXTOID};
+	Datum values[] = {CStringGetTextDatum(psprintf("bundle_rec_%s%d_", prefix, number))};
+	SPITupleTable *triggers;
 	BrPgRights rights;
 
-	if (!HeapTupleIsValid(tuple))
-		return;
-	kind = ((Form_pg_class) GETSTRUCT(tuple))->relkind;
-	br_pg_enter_role(&rights, ((Form_pg_class) GETSTRUCT(tuple))->relowner);
-	ReleaseSysCache(tuple);
-	if (kind == RELKIND_RELATION || kind == RELKIND_PARTITIONED_TABLE)
-		drop_triggers(source, prefix, number, 0);
-	if (kind == RELKIND_PARTITIONED_TABLE)
-		members = find_all_inheritors(source, AccessShareLock, NULL);
-	foreach (cell, members)
-		if (lfirst_oid(cell) != source &&
-			get_rel_relkind(lfirst_oid(cell)) != RELKIND_FOREIGN_TABLE)
-			drop_triggers(lfirst_oid(cell), prefix, number, lengthof(trigger_events) - 1);
+	br_pg_enter_owner(&rights);
+	br_pg_execute(own_triggers, 1, types, values, NULL, false, 0);
 	br_pg_leave(&rights);
+	triggers = SPI_tuptable;
+	for (uint64 row = 0; row < triggers->numvals; row++)
+	{
+		HeapTuple tuple = triggers->vals[row];
+		bool is_null;
+		Oid table = DatumGetObjectId(SPI_getbinval(tuple, triggers->tupdesc, 2, &is_null));
+
+		br_pg_enter_role(&rights,
+						 DatumGetObjectId(SPI_getbinval(tuple, triggers->tupdesc, 3, &is_null)));
+		br_pg_run(psprintf("DROP TRIGGER IF EXISTS %s ON %s",
+						   quote_identifier(SPI_getvalue(tuple, triggers->tupdesc, 1)),
+						   br_pg_qualified_name(table)));
+		br_pg_leave(&rights);
+	}
 }

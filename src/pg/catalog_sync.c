@@ -183,7 +183,7 @@ br_pg_catalog_drop_events(const char *name, Oid events, bool keep)
 	br_pg_catalog_require_owner(catalog);
 	number = find_event_source(catalog, events);
 	/* writers of the table first, as its triggers come before what they write to */
-	br_pg_source_unfollow(events, "event_", number);
+	br_pg_source_unfollow("event_", number);
 	values[0] = Int32GetDatum(number);
 	values[1] = Int32GetDatum(catalog->number);
 	values[2] = ObjectIdGetDatum(events);

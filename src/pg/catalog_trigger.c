@@ -14,10 +14,12 @@
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "pg/catalog_int.h"
 
@@ -157,11 +159,38 @@ apply_row(BrPgFeed *feed, const TriggerData *trigger)
 	}
 }
 
+/* The source that a statement truncated as a whole, whose partitions tell of it too. */
+static struct
+{
+	LocalTransactionId transaction;
+	CommandId command;
+	Oid source;
+} truncated;
+
+static CommandId
+present_command(void)
+{
+	return ActiveSnapshotSet() ? GetActiveSnapshot()->curcid : InvalidCommandId;
+}
+
+static void
+truncate_all(BrPgFeed *feed)
+{
+	feed->methods->remove_all(feed);
+	truncated.transaction = MyProc->lxid;
+	truncated.command = present_command();
+	truncated.source = feed->origin;
+}
+
 /* a partition was truncated alone: which rows those were cannot be told */
 static void
 tell_of_truncation(const BrPgFeed *feed, const TriggerData *trigger)
 {
 	const char *partition = RelationGetRelationName(trigger->tg_relation);
+
+	if (truncated.transaction == MyProc->lxid && truncated.command == present_command() &&
+		truncated.source == feed->origin)
+		return;
 
 	br_pg_reject_source(feed->catalog, feed->origin,
 						psprintf("its partition \"%s\" was truncated, and sync was not called since",
@@ -187,7 +216,7 @@ apply(BrPgFeed *feed, const TriggerData *trigger)
 	else if (!TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
 		apply_statement(feed, trigger);
 	else if (RelationGetRelid(trigger->tg_relation) == feed->origin)
-		feed->methods->remove_all(feed);
+		truncate_all(feed);
 	else
 		tell_of_truncation(feed, trigger);
 }

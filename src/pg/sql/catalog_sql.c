@@ -107,6 +107,20 @@ text_columns(BrPgCatalog *catalog, ArrayType *array)
 	}
 }
 
+static double
+discount_argument(FunctionCallInfo fcinfo, int i)
+{
+	double discount = PG_GETARG_FLOAT8(i);
+
+	if (!(discount >= 0 && discount < 1))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("discount must be at least 0 and less than 1"),
+				 errdetail("It is %g.", discount),
+				 errhint("A discount is a fraction: 0.1 takes 10 percent off.")));
+	return discount;
+}
+
 PGDLLEXPORT Datum
 br_create_catalog(PG_FUNCTION_ARGS)
 {
@@ -130,13 +144,7 @@ br_create_catalog(PG_FUNCTION_ARGS)
 	catalog.category = name_argument(fcinfo, 7);
 	catalog.active = name_argument(fcinfo, 8);
 	catalog.created_at = name_argument(fcinfo, 9);
-	catalog.discount = PG_ARGISNULL(12) ? 0 : PG_GETARG_FLOAT8(12);
-	if (!(catalog.discount >= 0 && catalog.discount < 1))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("discount must be at least 0 and less than 1"),
-				 errdetail("It is %g.", catalog.discount),
-				 errhint("A discount is a fraction: 0.1 takes 10 percent off.")));
+	catalog.discount = PG_ARGISNULL(12) ? 0 : discount_argument(fcinfo, 12);
 
 	SPI_connect();
 	br_pg_catalog_create(&catalog, name_argument(fcinfo, 10),
@@ -145,15 +153,40 @@ br_create_catalog(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* catalog, model, items, item_id, text, price .. created_at, discount */
 PGDLLEXPORT Datum
 br_alter_catalog(PG_FUNCTION_ARGS)
 {
+	enum
+	{
+		MODEL = 1,
+		ITEMS,
+		ITEM_ID,
+		TEXT_COLUMNS,
+		PRICE,
+		DISCOUNT = PRICE + BR_PG_CATALOG_COLUMNS - 1
+	};
 	char *name = text_argument(fcinfo, 0, "catalog");
-	char *model = PG_ARGISNULL(1) ? NULL : text_argument(fcinfo, 1, "model");
+	BrPgCatalogChange change = {.model = PG_ARGISNULL(MODEL)
+									? NULL
+									: text_argument(fcinfo, MODEL, "model"),
+								.items = PG_ARGISNULL(ITEMS) ? InvalidOid : PG_GETARG_OID(ITEMS)};
+	BrPgCatalog columns = {0};
 
 	br_pg_require_writes("alter_catalog()");
+	change.columns[0] = name_argument(fcinfo, ITEM_ID);
+	for (int i = 1; i < BR_PG_CATALOG_COLUMNS; i++)
+		change.columns[i] = name_argument(fcinfo, PRICE + i - 1);
+	change.has_text = !PG_ARGISNULL(TEXT_COLUMNS);
+	if (change.has_text)
+		text_columns(&columns, PG_GETARG_ARRAYTYPE_P(TEXT_COLUMNS));
+	change.text = columns.text;
+	change.n_text = columns.n_text;
+	change.has_discount = !PG_ARGISNULL(DISCOUNT);
+	if (change.has_discount)
+		change.discount = discount_argument(fcinfo, DISCOUNT);
 	SPI_connect();
-	br_pg_catalog_alter(name, model);
+	br_pg_catalog_alter(name, &change);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
