@@ -75,7 +75,6 @@ sql(q{COMMIT PREPARED 'decision'});
 sql(q{ROLLBACK PREPARED 'forgotten'});
 is(sql("SELECT count(*) FROM bundle_rec.explain_decision($decision)"), '5', 'committed, it is explained');
 is(prepare('click', "SET LOCAL ROLE web; SELECT bundle_rec.feedback($decision, 1, 'click', 1, 'once')"), 't', 'feedback is prepared');
-crash();
 like(error_of($node, 'postgres', "SET lock_timeout = '200ms'; SELECT bundle_rec.feedback($decision, 1, 'click', 1, 'once')"), qr/^55P03: /,
 	'the same event waits to know whether it is new');
 is(sql("SET lock_timeout = '2s'; SELECT bundle_rec.feedback($decision, 2, 'click', 1, 'twice')"), 't', 'another one does not');
@@ -93,7 +92,6 @@ is(sql(q{SET lock_timeout = '2s'; SELECT count(*) FROM bundle_rec.recommend('sho
 like(error_of($node, 'postgres', q{SET lock_timeout = '200ms'; SELECT bundle_rec.fold('at once')}), qr/^55P03: /, 'a second fold waits');
 sql(q{ROLLBACK PREPARED 'fold'});
 is(prepare('fold', q{SELECT bundle_rec.fold('at once')}), '2', 'rolled back, the next makes the same version');
-crash();
 sql(q{COMMIT PREPARED 'fold'});
 is(sql($learned), '2|23|22|0|0', 'committed, everything is counted once');
 
@@ -127,7 +125,6 @@ sql(q{COMMIT PREPARED 'model'});
 is(sql(q{SELECT bundle_rec.dims(bundle_rec.embed('x', 'dense')) > 0}), 't', 'committed, it embeds');
 is(packed_files(), 2, 'from a file of its own');
 prepare('create', q{SELECT bundle_rec.create_catalog('books', 'book', 'id', text => '{title}', model => 'dense'); SELECT bundle_rec.refresh('books')});
-crash();
 like(error_of($node, 'postgres', q{SELECT bundle_rec.refresh('books')}), qr/^42704: there is no catalog "books"/, 'a catalog that is prepared is not known');
 sql(q{COMMIT PREPARED 'create'});
 is(sql(q{SELECT items, embedded FROM bundle_rec.catalog_coverage WHERE catalog = 'books'}), '2|2', 'committed, it is there');
