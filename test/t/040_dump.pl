@@ -17,6 +17,7 @@ $node->init;
 $node->append_conf('postgresql.conf', "fsync = off\nautovacuum = off\nmax_connections = 30\n");
 $node->start;
 make_shop($node, 'postgres');
+$node->safe_psql('postgres', q{SET client_min_messages = error; INSERT INTO shop.product (sku, price) VALUES ('bad', -1)});
 my $folder = PostgreSQL::Test::Utils::tempdir();
 my $answers = answers($node, 'postgres');
 my $source = $node->connstr('postgres');
@@ -42,15 +43,26 @@ sub load_file
 	return [ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', $file, '-d', $node->connstr($database) ];
 }
 
+# A query for the tables of the extension that have rows, but for those of models.
+sub all_rows
+{
+	my ($database) = @_;
+	return sql($database, q{SELECT 'SELECT concat_ws('', '', ' || string_agg(format('(SELECT DISTINCT %L FROM bundle_rec.%I)', relname, relname), ', ') || ')'
+		FROM pg_class WHERE relnamespace = 'bundle_rec'::regnamespace AND relkind = 'r' AND relname NOT IN ('stored_model', 'model_chunk')});
+}
+
 # A restored shop answers as its original does, goes on, and can be dropped.
 sub is_whole
 {
 	my ($database, $what) = @_;
 	is(answers($node, $database), $answers, "$what: answers as before");
+	is(sql($database, 'SELECT row_id FROM bundle_rec.rejected_row'), 'bad', "$what: what was set aside is known");
 	shop_goes_on($node, $database, $what);
 	sql($database, q{SET ROLE keeper; SELECT bundle_rec.create_catalog('second', 'shop.product', 'sku')});
 	is(sql($database, q{SELECT number FROM bundle_rec.catalog_coverage WHERE catalog = 'second'}), '2', "$what: catalogs are numbered on");
+	is(sql($database, q{SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'bundle_rec%'}), '12', "$what: beside those there are");
 	sql($database, q{SET ROLE keeper; SELECT bundle_rec.drop_catalog('shop'), bundle_rec.drop_catalog('second')});
+	is(sql($database, all_rows($database)), '', "$what: without catalogs there are no rows");
 	is(sql($database, q{SELECT count(*) FROM pg_class WHERE relname ~ '_[12]($|_)' AND relnamespace = 'bundle_rec'::regnamespace}), '0',
 		"$what: and can be dropped");
 	is(sql($database, q{SELECT count(*) FROM pg_trigger WHERE tgrelid::regclass::text LIKE 'shop.%' AND NOT tgisinternal}), '0',
@@ -203,6 +215,7 @@ is(beside($drop, $drop), '42704: the catalog was dropped by a concurrent transac
 
 # ---- the extension goes ----
 
+$node->safe_psql('origin', q{DELETE FROM shop.product WHERE sku = 'bad'});
 my $rows = q{SELECT md5(string_agg(t::text, ',' ORDER BY t::text)) FROM (SELECT p::text FROM shop.product p UNION ALL SELECT b::text FROM shop.purchase b) t};
 my $before = sql('origin', $rows);
 like(error_of($node, 'origin', 'DROP EXTENSION bundle_rec'), qr/^2BP01: cannot drop extension bundle_rec because other objects depend on it/,
