@@ -147,6 +147,15 @@ sql("SELECT bundle_rec.refresh('shop')");
 $seconds = cancelled_after("SELECT count(*) FROM generate_series(1, 1000) i, bundle_rec.similar_items('shop', i::text)");
 ok($seconds >= 0 && $seconds < 0.5, 'similar_items is cancelled at once') or diag("after $seconds s");
 
+# ---- deleted, truncated, written again ----
+
+# this source says no time: a deletion is noted at another one than the purchase that it takes back
+sql(q{CREATE TABLE kept AS SELECT basket, sku FROM sale;
+     DELETE FROM sale WHERE basket < 20; TRUNCATE sale});
+is(sql('SELECT events FROM bundle_rec.catalog_coverage'), '0', 'TRUNCATE takes back what is there, not what was deleted before');
+sql(q{INSERT INTO sale (basket, sku) SELECT basket, sku FROM kept; DROP TABLE kept; SELECT bundle_rec.refresh('shop')});
+is(sql($wrong_pairs), '0', 'the same purchases count again');
+
 # ---- dump and restore ----
 
 sql(q{DELETE FROM product WHERE sku >= 2000});
