@@ -5,9 +5,10 @@
 #ifndef BR_EMBEDDING_H
 #define BR_EMBEDDING_H
 
+#include "core/math/br_math.h"
 #include "pg/br_pg.h"
 
-#define BR_EMBEDDING_MAX_DIMS 16000
+#define BR_EMBEDDING_MAX_DIMS BR_MATH_MAX_COMPONENTS
 
 /* A varlena: little-endian IEEE half components, never NaN or infinite. */
 typedef struct BrEmbedding
@@ -22,9 +23,6 @@ typedef struct BrEmbedding
 #define DatumGetEmbedding(d) ((BrEmbedding *) PG_DETOAST_DATUM(d))
 #define PG_GETARG_EMBEDDING(n) DatumGetEmbedding(PG_GETARG_DATUM(n))
 
-/* The halves that are neither infinite nor NaN. */
-#define BR_HALF_IS_FINITE(half) (((half) &0x7C00) != 0x7C00)
-
 /* Components all zero. Raises an error where dims is no number of dimensions. */
 extern BrEmbedding *br_pg_embedding_create(int64 dims);
 
@@ -36,6 +34,12 @@ extern BrEmbedding *br_pg_embedding_from_floats(const float *components, int dim
  * 22003 like the above; index counts from 0 and is named in the error.
  */
 extern uint16 br_pg_embedding_component(double value, int index);
+
+/*
+ * Raises what core found wrong with a text (22P02), a binary form (22P03) or a
+ * component (22003) of an embedding; returns when status is BR_OK.
+ */
+extern void br_pg_embedding_check(BrStatus status, const BrContext *context);
 
 /* Cosine similarity in [-1, 1]; 0 where a vector is zero. Both of equal dims. */
 extern double br_pg_embedding_cosine(const BrEmbedding *left, const BrEmbedding *right);

@@ -47,6 +47,63 @@ extern double br_math_half_dot(const uint16_t *left /* (n) */, const uint16_t *r
 extern double br_math_half_squared_distance(const uint16_t *left /* (n) */,
 											const uint16_t *right /* (n) */, size_t n);
 
+/* Whether a half is neither infinite nor NaN. */
+#define BR_MATH_HALF_IS_FINITE(half) (((half) &0x7C00) != 0x7C00)
+
+/* value to the nearest half, ties to even; what is too small becomes 0, too large infinity. */
+extern uint16_t br_math_half_from_double(double value);
+
+/*
+ * Vectors of finite halves as text, [0.1,0.2], and in binary: the number of
+ * components, a second field of 0 and the components, each of 2 bytes, highest
+ * first.
+ */
+#define BR_MATH_MAX_COMPONENTS 16000
+
+/* Bytes that the text of n components may take, with its NUL. */
+#define BR_MATH_HALF_TEXT_SIZE(n) ((size_t) (n) *16 + 2)
+#define BR_MATH_HALF_BINARY_HEADER 4
+#define BR_MATH_HALF_BINARY_SIZE(n) ((size_t) (n) *2 + BR_MATH_HALF_BINARY_HEADER)
+
+/*
+ * The components that a NUL-terminated text has if it is well-formed, from its
+ * commas: at least 1. BR_ERR_LIMIT: more than BR_MATH_MAX_COMPONENTS.
+ */
+extern BrStatus br_math_half_count_text(BrContext *context, const char *text, int64_t *n);
+
+/*
+ * Reads numbers as strtod does, hexadecimal ones apart, each rounded once. The
+ * numeric locale must be that of C.
+ * n: of br_math_half_count_text.
+ * BR_ERR_SYNTAX: not a list of numbers in brackets; BR_ERR_NUMERIC: a component
+ * is NaN or leaves the range of a half.
+ */
+extern BrStatus br_math_half_parse(BrContext *context, const char *text, uint16_t *halves /* (n) */,
+								   int n);
+
+/*
+ * Of each finite half the shortest decimal that reads back as it. text has
+ * room for BR_MATH_HALF_TEXT_SIZE(n) bytes; returns its length without the NUL.
+ */
+extern size_t br_math_half_print(const uint16_t *halves /* (n) */, int n, char *text);
+
+/*
+ * The components that a message of size bytes has; n is set whatever the
+ * status. BR_ERR_LIMIT: none, or more than BR_MATH_MAX_COMPONENTS;
+ * BR_ERR_FORMAT: no header, a second field that is not 0, another size.
+ */
+extern BrStatus br_math_half_count_binary(BrContext *context, const void *message, size_t size,
+										  int *n);
+
+/* n: of br_math_half_count_binary. BR_ERR_NUMERIC: a component is NaN or infinite. */
+extern BrStatus br_math_half_receive(BrContext *context, const void *message,
+									 uint16_t *halves /* (n) */, int n);
+extern void br_math_half_send(const uint16_t *halves /* (n) */, int n,
+							  void *message /* BR_MATH_HALF_BINARY_SIZE(n) bytes */);
+
+/* BR_ERR_NUMERIC, with a detail that names a component, counted from 0, and its value. */
+extern BrStatus br_math_half_out_of_range(BrContext *context, double value, int index);
+
 extern double br_math_dot(const double *left /* (n) */, const double *right /* (n) */, size_t n);
 
 /* Length of a packed lower triangle of order n, row by row: (i, j) at i(i+1)/2 + j, j <= i. */

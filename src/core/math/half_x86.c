@@ -18,6 +18,13 @@
 #define AVX2 __attribute__((target("avx2,f16c")))
 #define AVX512 __attribute__((target("avx512f,avx512dq,f16c")))
 
+/* clang 14 cannot ask for it; every processor with AVX2 has it */
+#ifdef __clang__
+#define HAS_F16C true
+#else
+#define HAS_F16C __builtin_cpu_supports("f16c")
+#endif
+
 /* Lanes of eight floats to two times four doubles. */
 #define LOW_HALF_256(x) _mm256_cvtps_pd(_mm256_castps256_ps128(x))
 #define HIGH_HALF_256(x) _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1))
@@ -234,7 +241,7 @@ br_math_half_kernels_avx2(void)
 	static const BrHalfKernels kernels = {"avx2", from_floats_avx2, to_floats_avx2, dot_avx2,
 										  squared_distance_avx2};
 
-	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c") ? &kernels : NULL;
+	return __builtin_cpu_supports("avx2") && HAS_F16C ? &kernels : NULL;
 }
 
 const BrHalfKernels *

@@ -1,7 +1,7 @@
 /*
  * embedding_sql.c
  *	  The type embedding (sql/parts/embedding.sql): how one is made and
- *	  checked, its binary form, its type modifier and its casts.
+ *	  checked, its type modifier and its casts.
  *
  * A model computes in float and its components differ from those of another
  * correct implementation in the seventh digit, so the eleven bits of a half
@@ -9,7 +9,7 @@
  * range is another matter: a component beyond it is an error and never
  * becomes infinite, so no distance can come out as NaN.
  *
- * The other files: embedding_text.c (text form), embedding_operators.c,
+ * The other files: embedding_text.c (text and binary form), embedding_operators.c,
  * embedding_aggregates.c.
  */
 #include "postgres.h"
@@ -18,17 +18,13 @@
 
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "libpq/pqformat.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 #include "utils/syscache.h"
 
-#include "core/math/br_math.h"
 #include "pg/embedding.h"
 
-PG_FUNCTION_INFO_V1(br_embedding_recv);
-PG_FUNCTION_INFO_V1(br_embedding_send);
 PG_FUNCTION_INFO_V1(br_embedding_typmod_in);
 PG_FUNCTION_INFO_V1(br_embedding_coerce);
 PG_FUNCTION_INFO_V1(br_embedding_from_array);
@@ -49,13 +45,36 @@ check_dims(int64 dims)
 				 errdetail("This one would have %lld.", (long long) dims)));
 }
 
+void
+br_pg_embedding_check(BrStatus status, const BrContext *context)
+{
+	switch (status)
+	{
+		case BR_OK:
+			return;
+		case BR_ERR_SYNTAX:
+			br_pg_check(status, context, "invalid input syntax for type embedding",
+						psprintf("An embedding is written like [0.1,0.2], with 1 to %d numbers.",
+								 BR_EMBEDDING_MAX_DIMS));
+			break;
+		case BR_ERR_NUMERIC:
+			br_pg_check(status, context, "embedding out of range",
+						"Components are half-precision numbers: finite, and at most 65504 in size.");
+			break;
+		default:
+			br_pg_check(status, context, "invalid binary form of an embedding",
+						"It is an int16 number of dimensions, an int16 of 0, and 2 bytes for each "
+						"component, in network byte order.");
+	}
+}
+
 static void
 component_out_of_range(double value, int index)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("embedding out of range"),
-			 errdetail("Component %d is %g.", index + 1, value),
-			 errhint("Components are half-precision numbers: finite, and at most 65504 in size.")));
+	BrContext context;
+
+	br_pg_context(&context, CurrentMemoryContext);
+	br_pg_embedding_check(br_math_half_out_of_range(&context, value, index), &context);
 }
 
 BrEmbedding *
@@ -78,36 +97,18 @@ br_pg_embedding_from_floats(const float *components, int dims)
 	br_math_half_from_floats(components, dims, embedding->components);
 	for (int i = 0; i < dims; i++)
 	{
-		if (!BR_HALF_IS_FINITE(embedding->components[i]))
+		if (!BR_MATH_HALF_IS_FINITE(embedding->components[i]))
 			component_out_of_range(components[i], i);
 	}
 	return embedding;
 }
 
-/*
- * Two roundings, to float and then to half, could end one half beside the
- * nearest. Not if the first one rounds to odd: of the two floats around an
- * inexact value it takes the one with an odd mantissa, which never is a tie
- * between two halves.
- */
-static float
-float_to_odd(double value)
-{
-	float rounded = (float) value;
-	uint32 bits;
-
-	memcpy(&bits, &rounded, sizeof(bits));
-	if ((double) rounded != value && (bits & 1) == 0)
-		rounded = nextafterf(rounded, value > (double) rounded ? INFINITY : -INFINITY);
-	return rounded;
-}
-
 uint16
 br_pg_embedding_component(double value, int index)
 {
-	uint16 half = br_math_half_from_float(isfinite(value) ? float_to_odd(value) : (float) value);
+	uint16 half = br_math_half_from_double(value);
 
-	if (!BR_HALF_IS_FINITE(half))
+	if (!BR_MATH_HALF_IS_FINITE(half))
 		component_out_of_range(value, index);
 	return half;
 }
@@ -151,49 +152,6 @@ br_pg_embedding_type(void)
 {
 	return GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("embedding"),
 						   ObjectIdGetDatum(get_namespace_oid("bundle_rec", false)));
-}
-
-/* The binary form is that of pgvector's halfvec: dimensions, zero, components. */
-PGDLLEXPORT Datum
-br_embedding_recv(PG_FUNCTION_ARGS)
-{
-	StringInfo message = (StringInfo) PG_GETARG_POINTER(0);
-	int32 typmod = PG_GETARG_INT32(2);
-	int dims = pq_getmsgint(message, 2);
-	int unused = pq_getmsgint(message, 2);
-	int left = message->len - message->cursor;
-	BrEmbedding *embedding = br_pg_embedding_create(dims);
-
-	if (unused != 0 || left != dims * (int) sizeof(uint16))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
-				 errmsg("invalid binary form of an embedding"),
-				 errdetail("%d dimensions, a second field of %d, and %d bytes of components.", dims,
-						   unused, left),
-				 errhint("It is an int16 number of dimensions, an int16 of 0, and 2 bytes for each "
-						 "component, in network byte order.")));
-	br_pg_embedding_check_typmod(dims, typmod);
-	for (int i = 0; i < dims; i++)
-	{
-		embedding->components[i] = (uint16) pq_getmsgint(message, 2);
-		if (!BR_HALF_IS_FINITE(embedding->components[i]))
-			component_out_of_range(br_math_half_to_float(embedding->components[i]), i);
-	}
-	PG_RETURN_POINTER(embedding);
-}
-
-PGDLLEXPORT Datum
-br_embedding_send(PG_FUNCTION_ARGS)
-{
-	BrEmbedding *embedding = PG_GETARG_EMBEDDING(0);
-	StringInfoData message;
-
-	pq_begintypsend(&message);
-	pq_sendint16(&message, embedding->dims);
-	pq_sendint16(&message, 0);
-	for (int i = 0; i < embedding->dims; i++)
-		pq_sendint16(&message, embedding->components[i]);
-	PG_RETURN_BYTEA_P(pq_endtypsend(&message));
 }
 
 PGDLLEXPORT Datum
