@@ -106,6 +106,7 @@ static const Change changes[] = {
 	 "order"},
 	{"modules.json", "\"1_Pooling\"", "\"../1_Pooling\"", BR_ERR_FORMAT, "../1_Pooling"},
 	{"modules.json", "\"1_Pooling\"", "\"/etc\"", BR_ERR_FORMAT, "/etc"},
+	{"modules.json", "\"1_Pooling\"", "\"1_Pool\\ning\"", BR_ERR_FORMAT, "1_Pool?ing"},
 	{"modules.json", "\"path\": \"1_Pooling\",", "", BR_ERR_FORMAT, "path"},
 	{"1_Pooling/config.json", "\"max\"", "\"weightedmean\"", BR_ERR_UNSUPPORTED, "weightedmean"},
 	{"1_Pooling/config.json", "\"max\"", "[\"max\", \"cls\"]", BR_ERR_UNSUPPORTED, "one mode"},
@@ -135,6 +136,8 @@ static const Change changes[] = {
 	{"tokenizer.json", "\"continuing_subword_prefix\": \"##\"",
 	 "\"continuing_subword_prefix\": \"#################\"", BR_ERR_LIMIT, "prefix"},
 	{"tokenizer_config.json", "{", "{\"truncation_side\": \"left\",", BR_ERR_UNSUPPORTED, "left"},
+	{"tokenizer_config.json", "\"added_tokens_decoder\"",
+	 "\"added_tokens_decoder\": [{\"content\": \"a\"}], \"x\"", BR_ERR_FORMAT, "object"},
 	{"tokenizer_config.json", "\"4\"", "\"5\"", BR_ERR_FORMAT, "[MASK]"},
 	{"tokenizer_config.json", "\"do_lower_case\": false", "\"do_lower_case\": 0", BR_ERR_FORMAT,
 	 "do_lower_case"},
@@ -163,6 +166,25 @@ changes_are_named(void **state)
 		expect_failure(&folder, change->status, change->hint);
 		folder_free(&folder);
 	}
+}
+
+/* 81 special tokens around texts of a model with 80 positions, by a list of 9 named 9 times. */
+static void
+long_template_is_refused(void **state)
+{
+	static const char piece[] = "{\"SpecialToken\": {\"id\": \"[CLS]\", \"type_id\": 0}},";
+	char pieces[20 + 9 * sizeof(piece)] = "\"single\": [";
+	Folder folder;
+
+	(void) state;
+	for (int i = 0; i < 9; i++)
+		strcat(pieces, piece);
+	folder_read_golden(&folder, "tiny-bert-cls");
+	folder_replace(&folder, "tokenizer.json", "\"single\": [", pieces);
+	folder_replace(&folder, "tokenizer.json", "\"ids\": [\n          2\n",
+				   "\"ids\": [2, 2, 2, 2, 2, 2, 2, 2, 2\n");
+	expect_failure(&folder, BR_ERR_FORMAT, "positions, 80");
+	folder_free(&folder);
 }
 
 /* A safetensors file of its own: header text, then bytes of data. */
@@ -369,13 +391,10 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(missing_files_are_named),
-		cmocka_unit_test(missing_tokenizer_is_named),
-		cmocka_unit_test(changes_are_named),
-		cmocka_unit_test(broken_headers_are_named),
-		cmocka_unit_test(truncated_weights_are_refused),
-		cmocka_unit_test(bad_tensors_are_named),
-		cmocka_unit_test(noise_never_crashes),
+		cmocka_unit_test(missing_files_are_named),	cmocka_unit_test(missing_tokenizer_is_named),
+		cmocka_unit_test(changes_are_named),		cmocka_unit_test(long_template_is_refused),
+		cmocka_unit_test(broken_headers_are_named), cmocka_unit_test(truncated_weights_are_refused),
+		cmocka_unit_test(bad_tensors_are_named),	cmocka_unit_test(noise_never_crashes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

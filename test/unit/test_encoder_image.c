@@ -158,6 +158,27 @@ other_layouts_are_refused(void **state)
 	model_close(&model);
 }
 
+/* Texts are cut where an added token ends, which must not be inside a character. */
+static void
+added_tokens_are_whole_characters(void **state)
+{
+	OpenModel model;
+	const BrImageAdded *added;
+	char *text;
+
+	(void) state;
+	model_open_golden(&model, "tiny-bert-cls");
+	added = br_encoder_part(model.image, BR_PART_ADDED);
+	text = (char *) br_encoder_part(model.image, BR_PART_TEXT) + added->offset;
+	assert_int_equal(text[added->size - 1], ']');
+	text[added->size - 1] = (char) 0xE4;
+	assert_false(use(&model.context, model.image, model.image_size));
+	assert_non_null(strstr(model.context.detail, "a token"));
+	text[added->size - 1] = ')';
+	assert_true(use(&model.context, model.image, model.image_size));
+	model_close(&model);
+}
+
 /* Random bytes and words, mostly where the image steers: header, configuration, tables. */
 static void
 damage_never_harms(void **state)
@@ -205,9 +226,13 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(image_is_pointer_free),	 cmocka_unit_test(image_is_reproducible),
-		cmocka_unit_test(parts_are_aligned),		 cmocka_unit_test(cut_images_are_refused),
-		cmocka_unit_test(other_layouts_are_refused), cmocka_unit_test(damage_never_harms),
+		cmocka_unit_test(image_is_pointer_free),
+		cmocka_unit_test(image_is_reproducible),
+		cmocka_unit_test(parts_are_aligned),
+		cmocka_unit_test(cut_images_are_refused),
+		cmocka_unit_test(other_layouts_are_refused),
+		cmocka_unit_test(added_tokens_are_whole_characters),
+		cmocka_unit_test(damage_never_harms),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -108,6 +108,15 @@ path_stays_inside(const char *path)
 	return true;
 }
 
+static bool
+has_control_character(const char *path)
+{
+	for (; *path != '\0'; path++)
+		if ((unsigned char) *path < ' ')
+			return true;
+	return false;
+}
+
 /* The class name alone: packages were renamed between versions. */
 static BrStatus
 read_module_kind(BrContext *context, const char *type, ModuleKind *kind)
@@ -141,6 +150,11 @@ read_module(BrContext *context, const cJSON *entry, Module *module)
 		return status;
 	if (type == NULL || path == NULL)
 		return br_base_fail(context, BR_ERR_FORMAT, "modules.json: a module lacks type or path.");
+	/* the path stands in messages as it is */
+	if (has_control_character(path))
+		return br_base_fail(context, BR_ERR_FORMAT,
+							"modules.json: the path \"%s\" contains a control character.",
+							br_encoder_quote(path, quoted));
 	if (!path_stays_inside(path))
 		return br_base_fail(context, BR_ERR_FORMAT,
 							"modules.json: the path \"%s\" leads out of the folder.",

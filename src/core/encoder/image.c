@@ -162,13 +162,18 @@ tables_valid(const void *image, const BrImageConfig *config, uint64_t text_size)
 	const BrImageAdded *added = br_encoder_part(image, BR_PART_ADDED);
 	const uint32_t *slots = br_encoder_part(image, BR_PART_SLOTS);
 	const int32_t *template = br_encoder_part(image, BR_PART_TEMPLATE);
+	const char *text = br_encoder_part(image, BR_PART_TEXT);
 	bool valid = true;
 
 	for (uint32_t i = 0; i < config->n_tokens; i++)
 		valid &= token_valid(config, text_size, tokens[i].offset, tokens[i].size, tokens[i].id);
 	for (uint32_t i = 0; i < config->n_added; i++)
+	{
+		/* a text is cut around them, which must not be inside a character */
 		valid &= added[i].size > 0 &&
-			token_valid(config, text_size, added[i].offset, added[i].size, added[i].id);
+			token_valid(config, text_size, added[i].offset, added[i].size, added[i].id) &&
+			br_encoder_is_utf8(text + added[i].offset, added[i].size);
+	}
 	for (uint32_t i = 0; i < config->n_slots; i++)
 		valid &= slots[i] <= config->n_tokens;
 	for (uint32_t i = 0; i < config->n_before + config->n_after; i++)
@@ -219,6 +224,6 @@ br_encoder_check_image(BrContext *context, const void *image, size_t size)
 		memcmp(header, &expected, sizeof(expected)) != 0)
 		return damaged(context, "its parts do not fit its configuration");
 	if (!tables_valid(image, config, header->parts[BR_PART_TEXT].size))
-		return damaged(context, "a token points outside");
+		return damaged(context, "a token points outside or is no text");
 	return BR_OK;
 }

@@ -205,6 +205,9 @@ merge_added(BrContext *context, const cJSON *decoder, BrImageConfig *config,
 {
 	const cJSON *entry;
 
+	if (decoder != NULL && !cJSON_IsObject(decoder))
+		return br_base_fail(context, BR_ERR_FORMAT,
+							CONFIG_NAME ": \"added_tokens_decoder\" must be an object.");
 	cJSON_ArrayForEach(entry, decoder)
 	{
 		char quoted[BR_QUOTED_SIZE];

@@ -223,6 +223,10 @@ append_template(BrContext *context, const char *where, BrImageConfig *config,
 		return br_base_fail(context, BR_ERR_FORMAT,
 							"%s: the post_processor has a token id outside 0 to %u.", where,
 							config->vocabulary - 1);
+	if (config->n_before + config->n_after >= config->positions)
+		return br_base_fail(context, BR_ERR_FORMAT,
+							"%s: the post_processor has more special tokens than the model has positions, %u.",
+							where, config->positions);
 	import->template[config->n_before + config->n_after] = id->valueint;
 	if (before)
 		config->n_before++;
@@ -243,18 +247,6 @@ special_ids(const cJSON *processor, const cJSON *special)
 	return br_encoder_json_get(br_encoder_json_get(table, name->valuestring), "ids");
 }
 
-/* Room for the ids of all special tokens of the template's pieces. */
-static size_t
-template_room(const cJSON *processor, const cJSON *single)
-{
-	const cJSON *piece;
-	size_t room = 0;
-
-	cJSON_ArrayForEach(piece, single) room += (size_t) cJSON_GetArraySize(
-		special_ids(processor, br_encoder_json_get(piece, "SpecialToken")));
-	return room;
-}
-
 /* [{"SpecialToken": ...}, {"Sequence": {"id": "A"}}, {"SpecialToken": ...}], all of type 0 */
 static BrStatus
 read_template(BrContext *context, const char *where, const cJSON *processor, BrImageConfig *config,
@@ -265,8 +257,7 @@ read_template(BrContext *context, const char *where, const cJSON *processor, BrI
 	const cJSON *id;
 	bool before = true;
 
-	import->template =
-		br_base_alloc_array(context, template_room(processor, single) + 1, sizeof(int32_t));
+	import->template = br_base_alloc_array(context, config->positions, sizeof(int32_t));
 	if (import->template == NULL)
 		return BR_ERR_MEMORY;
 
@@ -278,6 +269,8 @@ read_template(BrContext *context, const char *where, const cJSON *processor, BrI
 		BrStatus status = br_encoder_json_int(context, where, special ? special : sequence,
 											  "type_id", 0, INT32_MAX, 0, &type_id);
 
+		if (status == BR_OK && br_base_cancelled(context))
+			status = br_base_fail(context, BR_ERR_CANCELLED, "The import was cancelled.");
 		if (status != BR_OK)
 			return status;
 		if (type_id != 0 || (special == NULL && (sequence == NULL || !before)))
@@ -310,7 +303,7 @@ read_bert_processing(BrContext *context, const char *where, const cJSON *process
 {
 	BrStatus status;
 
-	import->template = br_base_alloc_array(context, 2, sizeof(int32_t));
+	import->template = br_base_alloc_array(context, config->positions, sizeof(int32_t));
 	if (import->template == NULL)
 		return BR_ERR_MEMORY;
 	status = append_template(context, where, config, import,
