@@ -11,6 +11,7 @@
 #   sanitize    unit under AddressSanitizer and UndefinedBehaviorSanitizer
 #   clean       removes $(BUILD)
 #   list-tests  the test programs, one a line
+#   fuzzers     with LIBFUZZER=1 and CC=clang-14, into a BUILD of its own: the programs of test/fuzz
 #
 #   BUILD=dir      where everything goes (build)
 #   DEPS_DIR=dir   headers and archives of utf8proc and cJSON that are not
@@ -25,6 +26,7 @@ BUILD ?= build
 DEPS_DIR ?=
 WERROR ?=
 SANITIZE ?=
+LIBFUZZER ?=
 CFLAGS ?= -O2 -g
 
 # How the tests find their data; a test whose data is missing skips.
@@ -38,6 +40,10 @@ endif
 BR_WARNINGS := -Wall -Wextra -Wmissing-prototypes -Wpointer-arith -Wvla -Wshadow=local \
 	-Wformat-security -Werror=implicit -Werror=incompatible-pointer-types -Werror=int-conversion
 BR_SANITIZE := $(if $(SANITIZE),-fsanitize=address -fsanitize=undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+ifneq ($(LIBFUZZER),)
+BR_SANITIZE := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer \
+	-DBR_LIBFUZZER -Wno-unknown-warning-option
+endif
 BR_INCLUDES := -Isrc $(if $(DEPS_DIR),-I$(DEPS_DIR) -I$(DEPS_DIR)/include)
 BR_LIBRARY_PATH := $(if $(DEPS_DIR),-L$(DEPS_DIR) -L$(DEPS_DIR)/lib)
 BR_FLAGS := $(BR_INCLUDES) $(BR_WARNINGS) $(if $(WERROR),-Werror) $(BR_SANITIZE) \
@@ -62,6 +68,7 @@ UNIT_SOURCES := $(wildcard test/unit/test_*.c)
 BACKEND_TEST_SOURCES := $(wildcard test/backend/test_*.c)
 HELPER_SOURCES := $(filter-out $(UNIT_SOURCES) $(BACKEND_TEST_SOURCES),$(wildcard test/unit/*.c test/backend/*.c))
 BENCH_SOURCES := $(wildcard test/bench/*.c)
+FUZZ_SOURCES := $(wildcard test/fuzz/*.c)
 ifeq ($(HAVE_ENCODER),)
 br_no_encoder = $(filter-out $(shell grep -l '"core/encoder/\|<cjson/\|"cjson/' $(1) /dev/null),$(1))
 CORE_SOURCES := $(filter-out src/core/encoder/%,$(CORE_SOURCES))
@@ -69,6 +76,7 @@ UNIT_SOURCES := $(call br_no_encoder,$(UNIT_SOURCES))
 BACKEND_TEST_SOURCES := $(call br_no_encoder,$(BACKEND_TEST_SOURCES))
 HELPER_SOURCES := $(call br_no_encoder,$(HELPER_SOURCES))
 BENCH_SOURCES := $(call br_no_encoder,$(BENCH_SOURCES))
+FUZZ_SOURCES :=
 $(info without the encoder: $(if $(HAVE_UTF8PROC),,utf8proc) $(if $(HAVE_CJSON),,cJSON) not found)
 endif
 ifeq ($(HAVE_CMOCKA),)
@@ -87,22 +95,29 @@ BACKENDS := $(if $(HAVE_OPENBLAS),$(if $(OPENBLAS_OBJECTS),$(BUILD)/br_backend_o
 HELPER_OBJECTS := $(HELPER_SOURCES:%.c=$(BUILD)/%.o)
 TEST_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(UNIT_SOURCES) $(BACKEND_TEST_SOURCES))
 BENCH_PROGRAMS := $(BENCH_SOURCES:%.c=$(BUILD)/%)
-UNIT_NAMES := $(patsubst test_%,unit-%,$(notdir $(TEST_PROGRAMS)))
+# All targets in one program that replays the seeds, and each in one of its own with libFuzzer.
+FUZZ_MUTATOR := test/fuzz/json_mutator.c
+FUZZ_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(FUZZ_MUTATOR),$(FUZZ_SOURCES)))
+FUZZ_REPLAY := $(if $(FUZZ_SOURCES),$(BUILD)/test/fuzz/test_fuzz)
+FUZZERS := $(patsubst %.c,$(BUILD)/%,$(filter test/fuzz/fuzz_%,$(FUZZ_SOURCES)))
+FUZZER_HELPERS := $(filter-out $(FUZZERS:=.o) %/seeds.o %/test_fuzz.o,$(FUZZ_OBJECTS))
+UNIT_NAMES := $(patsubst test_%,unit-%,$(notdir $(TEST_PROGRAMS) $(FUZZ_REPLAY)))
 
-.PHONY: core backends tests unit bench sanitize clean list-tests $(UNIT_NAMES) core-force
+.PHONY: core backends tests unit bench fuzzers sanitize clean list-tests $(UNIT_NAMES) core-force
 .SECONDARY:
 
 core: $(ARCHIVE)
 	@:
 backends: $(BACKENDS)
 	@:
-tests: $(TEST_PROGRAMS) $(BACKENDS)
+tests: $(TEST_PROGRAMS) $(FUZZ_REPLAY) $(BACKENDS)
 bench: $(BENCH_PROGRAMS) $(BACKENDS)
+fuzzers: $(FUZZERS)
 
 # Rewritten only when their contents change: new flags compile, and a source
 # that came or went links anew.
 $(BUILD)/core.flags: contents = $(CC) $(CFLAGS) $(CPPFLAGS) $(BR_FLAGS)
-$(BUILD)/core.list: contents = $(CORE_OBJECTS) $(HELPER_OBJECTS)
+$(BUILD)/core.list: contents = $(CORE_OBJECTS) $(HELPER_OBJECTS) $(FUZZ_OBJECTS)
 $(BUILD)/core.flags $(BUILD)/core.list: core-force | $(BUILD)
 	$(file >$@.new,$(contents))
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
@@ -138,17 +153,32 @@ $(BENCH_PROGRAMS): %: %.o $(ARCHIVE)
 	$(if $(V),,@echo '  ld $@';) $(CC) $(CFLAGS) $(BR_SANITIZE) $(LDFLAGS) -o $@ $< $(ARCHIVE) \
 		$(BR_LIBRARY_PATH) $(BR_TEXT_LIBRARIES) -lm -ldl -lpthread
 
+$(FUZZ_REPLAY): $(FUZZ_OBJECTS) $(ARCHIVE)
+	$(if $(V),,@echo '  ld $@';) $(CC) $(CFLAGS) $(BR_SANITIZE) $(LDFLAGS) -o $@ $(FUZZ_OBJECTS) $(ARCHIVE) \
+		$(BR_LIBRARY_PATH) $(BR_TEXT_LIBRARIES) -lm
+
+# These read JSON.
+$(addprefix $(BUILD)/test/fuzz/fuzz_,folder safetensors tokenizer): $(FUZZ_MUTATOR:%.c=$(BUILD)/%.o)
+$(FUZZERS): %: %.o $(FUZZER_HELPERS) $(ARCHIVE)
+	$(if $(V),,@echo '  ld $@';) $(CC) $(CFLAGS) -fsanitize=fuzzer,address,undefined $(LDFLAGS) -o $@ \
+		$(filter %.o,$^) $(ARCHIVE) $(BR_LIBRARY_PATH) $(BR_TEXT_LIBRARIES) -lm
+
+# Arithmetic decides nothing, and watching its loops would take all of the fuzzer's time.
+ifneq ($(LIBFUZZER),)
+$(BUILD)/core/math/portable_backend.o $(BUILD)/core/encoder/forward.o: BR_FLAGS += -fno-sanitize=fuzzer-no-link
+endif
+
 unit: tests
-	@failed=; for program in $(TEST_PROGRAMS); do \
+	@failed=; for program in $(TEST_PROGRAMS) $(FUZZ_REPLAY); do \
 		echo "# $$program"; $$program || failed="$$failed $$program"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 $(UNIT_NAMES): unit-%: tests
-	@for program in $(filter %/test_$*,$(TEST_PROGRAMS)); do $$program || exit 1; done
+	@for program in $(filter %/test_$*,$(TEST_PROGRAMS) $(FUZZ_REPLAY)); do $$program || exit 1; done
 
 list-tests:
-	@for program in $(TEST_PROGRAMS); do echo $$program; done
+	@for program in $(TEST_PROGRAMS) $(FUZZ_REPLAY); do echo $$program; done
 
 sanitize:
 	$(MAKE) -f src/core.mk BUILD=$(BUILD)/sanitize SANITIZE=1 CFLAGS='-O1 -g' unit
@@ -157,4 +187,4 @@ clean:
 	rm -rf $(BUILD)
 
 -include $(CORE_OBJECTS:.o=.d) $(OPENBLAS_OBJECTS:.o=.d) $(HELPER_OBJECTS:.o=.d) \
-	$(TEST_PROGRAMS:=.d) $(BENCH_PROGRAMS:=.d)
+	$(TEST_PROGRAMS:=.d) $(BENCH_PROGRAMS:=.d) $(FUZZ_OBJECTS:.o=.d)

@@ -1,0 +1,236 @@
+/*
+ * seeds.c
+ *	  Where the fuzzer begins: valid inputs of every kind, made from the golden
+ *	  models and from the smallest one, and a few that are known to be difficult.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cjson/cJSON.h>
+
+#include "fuzz/fuzz.h"
+
+#define LENGTH(array) ((int) (sizeof(array) / sizeof((array)[0])))
+
+static const char *const golden[] = {"tiny-bert-cls", "tiny-bert-cased-max-dense"};
+
+static void
+use_file(FuzzSeedUse *use, void *arg, const char *model, const char *path, const char *name)
+{
+	size_t size;
+	void *data = fuzz_golden_file(model, path, &size);
+
+	use(arg, name, data, size);
+	free(data);
+}
+
+static void
+safetensors_seeds(FuzzSeedUse *use, void *arg)
+{
+	static const char *const types[] = {"F32", "F16", "BF16"};
+	uint64_t header;
+	uint8_t *data;
+	size_t size;
+
+	for (int i = 0; i < LENGTH(types); i++)
+	{
+		data = fuzz_weights(FUZZ_WORDS, types[i], &size);
+		use(arg, types[i], data, size);
+		free(data);
+	}
+	use_file(use, arg, golden[1], "2_Dense/model.safetensors", "dense");
+
+	/* the header of a whole model; its data would only slow the fuzzer down */
+	data = fuzz_golden_file(golden[0], "model.safetensors", &size);
+	memcpy(&header, data, sizeof(header));
+	use(arg, "header", data, 8 + (size_t) header);
+	free(data);
+}
+
+/*
+ * A folder's files as fuzz_folder.c reads them, but for the weights, and for
+ * the tokenizer where it is long: that has a target of its own.
+ */
+static char *
+folder_text(const FuzzFolder *folder, size_t *size)
+{
+	char *text;
+
+	*size = 0;
+	for (int i = 0; i < folder->n; i++)
+		*size += folder->files[i].size + strlen(folder->files[i].path) + 6;
+	text = malloc(*size + 1);
+	*size = 0;
+	for (int i = 0; i < folder->n; i++)
+	{
+		const BrModelFile *file = &folder->files[i];
+
+		if (strstr(file->path, ".safetensors") != NULL || file->size > 4000)
+			continue;
+		*size += (size_t) sprintf(text + *size, "=== %s\n", file->path);
+		memcpy(text + *size, file->data, file->size);
+		*size += file->size;
+		text[(*size)++] = '\n';
+	}
+	return text;
+}
+
+static void
+folder_seeds(FuzzSeedUse *use, void *arg)
+{
+	static const char *const small[] = {
+		"=== -modules.json\n",
+		"=== -tokenizer.json\n=== -tokenizer_config.json\n",
+		"=== -sentence_bert_config.json\n=== 1_Pooling/config.json\n{\"pooling_mode\":\"max\"}\n",
+		"=== config_sentence_transformers.json\n{\"prompts\":{\"a\":\"\"},\"default_prompt_name\":\"a\"}\n",
+		"=== tokenizer_config.json\n{\"tokenizer_class\":\"PreTrainedTokenizerFast\"}\n",
+	};
+	FuzzFolder folder;
+	char *text;
+	size_t size;
+
+	fuzz_folder_init(&folder, FUZZ_WORDS);
+	text = folder_text(&folder, &size);
+	use(arg, "smallest", text, size);
+	free(text);
+	for (int i = 0; i < LENGTH(golden); i++)
+	{
+		fuzz_golden_folder(&folder, golden[i]);
+		text = folder_text(&folder, &size);
+		use(arg, golden[i], text, size);
+		free(text);
+		fuzz_golden_free(&folder);
+	}
+	for (int i = 0; i < LENGTH(small); i++)
+	{
+		char name[20];
+
+		snprintf(name, sizeof(name), "small-%d", i);
+		use(arg, name, small[i], strlen(small[i]));
+	}
+}
+
+static void
+tokenizer_seeds(FuzzSeedUse *use, void *arg)
+{
+	FuzzFolder folder;
+
+	for (int i = 0; i < LENGTH(golden); i++)
+	{
+		char name[60];
+
+		snprintf(name, sizeof(name), "%s.json", golden[i]);
+		use_file(use, arg, golden[i], "tokenizer.json", name);
+		snprintf(name, sizeof(name), "%s.txt", golden[i]);
+		use_file(use, arg, golden[i], "vocab.txt", name);
+	}
+	fuzz_folder_init(&folder, FUZZ_WORDS);
+	for (int i = 0; i < folder.n; i++)
+		if (strcmp(folder.files[i].path, "tokenizer.json") == 0 ||
+			strcmp(folder.files[i].path, "vocab.txt") == 0)
+			use(arg, folder.files[i].path, folder.files[i].data, folder.files[i].size);
+}
+
+/* The texts of the golden rows. */
+static void
+tokenize_seeds(FuzzSeedUse *use, void *arg)
+{
+	size_t size;
+	/* beside the models' folders */
+	char *data = fuzz_golden_file("..", "tiny-bert-cls.json", &size);
+	cJSON *json = cJSON_ParseWithLength(data, size);
+	const cJSON *row;
+	int i = 0;
+
+	cJSON_ArrayForEach(row, cJSON_GetObjectItem(json, "rows"))
+	{
+		const char *text = cJSON_GetObjectItem(row, "text")->valuestring;
+		char name[20];
+
+		snprintf(name, sizeof(name), "row-%02d", i++);
+		use(arg, name, text, strlen(text));
+	}
+	FUZZ_CHECK(i > 0);
+	cJSON_Delete(json);
+	free(data);
+}
+
+static void
+image_seeds(FuzzSeedUse *use, void *arg)
+{
+	static const char *const removed[] = {"none", "tokenizer.json", "modules.json"};
+
+	for (int i = 0; i < LENGTH(removed); i++)
+	{
+		FuzzFolder folder;
+		BrContext context;
+		void *image;
+		size_t size;
+
+		fuzz_folder_init(&folder, FUZZ_WORDS);
+		fuzz_folder_set(&folder, removed[i], NULL, 0);
+		br_base_context_init(&context);
+		if (br_encoder_import(&context, folder.files, folder.n, &image, &size) != BR_OK)
+			fuzz_fail(__FILE__, __LINE__, "the smallest folder is valid", context.detail);
+		use(arg, removed[i], image, size);
+		br_base_free(&context, image);
+	}
+}
+
+static void
+embedding_text_seeds(FuzzSeedUse *use, void *arg)
+{
+	static const char *const texts[] = {"[0.1,0.2]",
+										" [ 1 , -2.50,+3e0 ,.5] ",
+										"[65504,-65504,2049,2051,65519.99]",
+										"[1e-4,0.00009,6e-8,1e-9,-0]",
+										"[1.00048828125,1.000488281250001]",
+										"[NaN,-Infinity,1e999]",
+										"[0x10]",
+										"[\xC3\xA4\xC3\xB6]",
+										"[1,2]]"};
+
+	for (int i = 0; i < LENGTH(texts); i++)
+	{
+		char name[20];
+
+		snprintf(name, sizeof(name), "text-%d", i);
+		use(arg, name, texts[i], strlen(texts[i]));
+	}
+}
+
+static void
+embedding_binary_seeds(FuzzSeedUse *use, void *arg)
+{
+	static const uint8_t two[] = {0, 2, 0, 0, 0x3C, 0, 0xC0, 0};
+	static const uint8_t difficult[] = {0,	  6,	0,	  0,	0x7B, 0xFF, 0,	  1,
+										0x80, 0x00, 0x04, 0x00, 0x2E, 0x66, 0x83, 0xFF};
+	static const uint8_t infinite[] = {0, 1, 0, 0, 0x7C, 0};
+
+	use(arg, "two", two, sizeof(two));
+	use(arg, "difficult", difficult, sizeof(difficult));
+	use(arg, "infinite", infinite, sizeof(infinite));
+}
+
+void
+fuzz_each_seed(const char *target, FuzzSeedUse *use, void *arg)
+{
+	static const struct
+	{
+		const char *target;
+		void (*seeds)(FuzzSeedUse *use, void *arg);
+	} makers[] = {
+		{"safetensors", safetensors_seeds},
+		{"folder", folder_seeds},
+		{"tokenizer", tokenizer_seeds},
+		{"tokenize", tokenize_seeds},
+		{"image", image_seeds},
+		{"embedding_text", embedding_text_seeds},
+		{"embedding_binary", embedding_binary_seeds},
+	};
+
+	for (int i = 0; i < LENGTH(makers); i++)
+		if (strcmp(makers[i].target, target) == 0)
+			makers[i].seeds(use, arg);
+}
