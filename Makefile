@@ -27,7 +27,7 @@ STRICT_BUILD = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,
 PGXS_READY := $(shell dir=$$($(PG_CONFIG) --includedir-server 2>/dev/null) && test -f "$$dir/postgres.h" && echo yes)
 
 .PHONY: all help install uninstall installcheck clean setup demo check psql stop lint format results \
-	check-core check-sanitize check-slow fuzz bench-encoder bench-recommend need-pgxs
+	check-core check-sanitize check-slow fuzz sqlsmith bench-encoder bench-recommend need-pgxs
 
 all: need-pgxs					## build the extension, its backends and its install script
 	+@$(MODULE) all
@@ -102,6 +102,11 @@ results:						## write expected/ anew from what the SQL tests print now
 fuzz:							## libFuzzer on all that reads what a stranger wrote, FUZZ_SECONDS each
 	@tools/setup clang-14 libclang-rt-14-dev
 	@test/fuzz/run
+
+sqlsmith:						## random SQL, SQLSMITH_STATEMENTS of it, on a private server
+	@tools/setup sqlsmith
+	+@$(STRICT_BUILD)
+	@test/fuzz/sqlsmith.sh
 
 bench-encoder:					## texts per second beside sentence-transformers
 	@tools/setup
