@@ -69,6 +69,17 @@ AS 'MODULE_PATHNAME', 'br_model_used_by';
 COMMENT ON FUNCTION model_used_by(int) IS
 'Names of the catalogs that use a model, given by its number, are moving to it, or hold embeddings of it; NULL if the number is NULL';
 
+CREATE FUNCTION model_info(name text DEFAULT NULL, OUT model text, OUT architecture text, OUT tokenizer text,
+                           OUT pooling text, OUT "normalize" boolean, OUT dimensions int, OUT max_tokens int,
+                           OUT parameters bigint, OUT bytes bigint, OUT hash text, OUT loaded_at timestamptz,
+                           OUT loaded_by name, OUT used_by text[], OUT embedded jsonb, OUT backend text,
+                           OUT instruction_set text, OUT packed_file text, OUT packed_bytes bigint)
+RETURNS record
+LANGUAGE C STABLE PARALLEL RESTRICTED COST 1000
+AS 'MODULE_PATHNAME', 'br_model_info';
+COMMENT ON FUNCTION model_info(text) IS
+'All that is known of one model: the columns of the view model; embedded: how many items it has embedded, by catalog, of those that the current user may read; the backend that computes it in this session, and the instruction set; and, for members of pg_monitor or pg_read_server_files, the name of its packed file in the data directory and the size, NULL while there is none. name NULL: bundle_rec.default_model, or the only one there is';
+
 CREATE FUNCTION tokenize(text text, model text DEFAULT NULL, parse_special boolean DEFAULT false)
 RETURNS int[]
 LANGUAGE C STABLE PARALLEL SAFE COST 1000

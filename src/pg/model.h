@@ -69,4 +69,10 @@ extern void br_pg_model_drop(const char *name);
  */
 extern ArrayType *br_pg_model_used_by(int32 model, bool latest);
 
+/*
+ * All that is known of a model, as the row that the SQL function model_info
+ * describes. SPI must be connected.
+ */
+extern HeapTuple br_pg_model_info(int32 model, TupleDesc descriptor);
+
 #endif /* BR_MODEL_H */

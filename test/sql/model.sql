@@ -5,7 +5,7 @@
 -- model.sql
 --    Models: loading, listing, naming, using and dropping them.
 --
-SELECT plan(93);
+SELECT plan(105);
 
 SELECT :'golden_dir' || '/models/tiny-bert-cls' AS cls_dir,
        :'golden_dir' || '/models/tiny-bert-cased-max-dense' AS dense_dir \gset
@@ -231,6 +231,43 @@ SELECT is((SELECT count(*) FROM backends() WHERE in_use), 1::bigint, 'one backen
 SET bundle_rec.backend = portable;
 SELECT is((SELECT name FROM backends() WHERE in_use), 'portable', 'the setting chooses it');
 RESET bundle_rec.backend;
+
+-- all about one model
+
+SELECT results_eq($$SELECT model, architecture, tokenizer, pooling, normalize, dimensions, max_tokens, parameters, bytes, hash, loaded_at, loaded_by, used_by
+                    FROM model_info('dense')$$, $$SELECT * FROM model WHERE name = 'dense'$$, 'model_info says what the view says');
+SELECT results_eq($$SELECT backend, instruction_set FROM model_info('dense')$$, $$SELECT name, instruction_set FROM backends() WHERE in_use$$,
+                  'and what computes it here');
+SET bundle_rec.backend = portable;
+SELECT is((SELECT backend FROM model_info('dense')), 'portable', 'as the setting says');
+RESET bundle_rec.backend;
+SELECT throws_ok($$SELECT model_info()$$, '42704', NULL, 'of several models one must be named here too');
+SET bundle_rec.default_model = 'cls';
+SELECT is((SELECT model FROM model_info()), 'cls', 'without a name, of the default model');
+RESET bundle_rec.default_model;
+SELECT throws_ok($$SELECT model_info('none')$$, '42704', 'model "none" does not exist', 'not of one that is not there');
+SELECT results_eq($$SELECT packed_bytes FROM model_info('cls')$$,
+                  $$SELECT (pg_stat_file(packed_file)).size FROM model_info('cls')$$, 'its packed file has the size that is said');
+SELECT is((SELECT pg_read_binary_file(packed_file, packed_bytes - bytes, bytes) FROM model_info('cls')),
+          (SELECT string_agg(data, '' ORDER BY part) FROM model_chunk JOIN stored_model USING (model) WHERE name = 'cls'), 'and ends with the image');
+SET ROLE br_test_nobody;
+SELECT results_eq($$SELECT dimensions, packed_file, packed_bytes FROM model_info('cls')$$, $$VALUES (32, NULL::text, NULL::bigint)$$,
+                  'not everybody is told of files');
+RESET ROLE;
+CREATE TABLE thing AS SELECT i, 'thing ' || i AS title FROM generate_series(1, 7) i;
+CREATE TABLE secret AS SELECT i, 'secret ' || i AS title FROM generate_series(1, 3) i;
+GRANT SELECT ON thing TO br_test_nobody;
+SET client_min_messages = warning;
+SELECT create_catalog('things', 'thing', 'i', text => '{title}', model => 'cls'), create_catalog('secrets', 'secret', 'i', text => '{title}', model => 'cls') \g /dev/null
+SELECT refresh('things'), refresh('secrets') \g /dev/null
+SELECT is((SELECT embedded FROM model_info('cls')), '{"things": 7, "secrets": 3}', 'what it has embedded');
+SELECT is((SELECT embedded FROM model_info('dense')), NULL, 'another has embedded nothing');
+SET ROLE br_test_nobody;
+SELECT is((SELECT embedded FROM model_info('cls')), '{"things": 7}', 'is told to who may read it');
+RESET ROLE;
+SELECT drop_catalog('things'), drop_catalog('secrets') \g /dev/null
+DROP TABLE thing, secret;
+RESET client_min_messages;
 
 -- dropping, and a name that comes to mean another model
 

@@ -21,6 +21,7 @@ PG_FUNCTION_INFO_V1(br_load_model);
 PG_FUNCTION_INFO_V1(br_load_model_files);
 PG_FUNCTION_INFO_V1(br_drop_model);
 PG_FUNCTION_INFO_V1(br_model_used_by);
+PG_FUNCTION_INFO_V1(br_model_info);
 PG_FUNCTION_INFO_V1(br_tokenize);
 PG_FUNCTION_INFO_V1(br_embed);
 PG_FUNCTION_INFO_V1(br_embed_array);
@@ -105,6 +106,22 @@ dimensions_of(int32 model)
 	dimensions = br_encoder_info(br_pg_model_encoder(model))->dimensions;
 	SPI_finish();
 	return dimensions;
+}
+
+PGDLLEXPORT Datum
+br_model_info(PG_FUNCTION_ARGS)
+{
+	int32 model = model_argument(fcinfo, 0);
+	TupleDesc descriptor;
+	HeapTupleHeader row;
+
+	if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "model_info returns a row");
+	descriptor = BlessTupleDesc(descriptor);
+	SPI_connect();
+	row = SPI_returntuple(br_pg_model_info(model, descriptor), descriptor);
+	SPI_finish();
+	PG_RETURN_HEAPTUPLEHEADER(row);
 }
 
 PGDLLEXPORT Datum
