@@ -227,7 +227,7 @@ br_pg_catalog_refresh(const char *name, int64 max_texts)
 	BrPgCatalog *catalog = br_pg_catalog_open(name);
 	BrPgRights rights;
 	int32 limit;
-	int64 folded, baskets;
+	int64 folded, baskets, embedded = 0;
 
 	br_pg_catalog_require_owner(catalog);
 	br_pg_catalog_tell_dropped(catalog);
@@ -239,11 +239,11 @@ br_pg_catalog_refresh(const char *name, int64 max_texts)
 	br_pg_retry_items(catalog);
 
 	if (catalog->model != 0)
-		br_pg_refresh_embeddings(catalog, max_texts);
+		embedded = br_pg_refresh_embeddings(catalog, max_texts);
 
 	br_pg_enter_owner(&rights);
 	write_state(catalog->number, baskets);
-	if (folded >= MANY_CHANGES)
+	if (folded >= MANY_CHANGES || embedded >= MANY_CHANGES)
 		analyze(catalog->number);
 	br_pg_leave(&rights);
 }

@@ -319,11 +319,12 @@ br_pg_refresh_discard(BrPgFresh *fresh)
 
 /* ---- the whole ---- */
 
-void
+int64
 br_pg_refresh_embeddings(BrPgCatalog *catalog, int64 max_texts)
 {
 	BrPgEmbedJob job = {.catalog = catalog};
 	BrPgFresh fresh;
+	int64 changed = 0;
 	int32 next;
 
 	/* a refresh that waited for another one's lock must not find an older model in its snapshot */
@@ -331,12 +332,14 @@ br_pg_refresh_embeddings(BrPgCatalog *catalog, int64 max_texts)
 	next = br_pg_move_models(catalog);
 	job.model = catalog->model;
 	br_pg_refresh_embed(&job, &max_texts, &fresh);
-	if (next == 0 || !br_pg_move_step(catalog, next, &max_texts))
+	if (next == 0 || !br_pg_move_step(catalog, next, &max_texts, &changed))
 	{
 		br_pg_neighbours_refresh(catalog, fresh.matrix, br_pg_refresh_dims(catalog->model), false);
 		br_pg_refresh_write(&job, &fresh);
+		changed = fresh.matrix == NULL ? 0 : br_pg_matrix_rows(fresh.matrix);
 	}
 	br_pg_refresh_discard(&fresh);
 	br_pg_texts_recover(catalog);
 	PopActiveSnapshot();
+	return changed;
 }

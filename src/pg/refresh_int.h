@@ -15,10 +15,10 @@ extern void br_pg_retry_items(const BrPgCatalog *catalog);
 /*
  * Embeds the texts that wait and brings stored neighbours up to date, and takes
  * a step towards the model that the catalog is moving to. At most max_texts
- * texts are embedded. The catalog has a model and its state is locked; SPI must
- * be connected.
+ * texts are embedded. Returns how many items got an embedding. The catalog has a
+ * model and its state is locked; SPI must be connected.
  */
-extern void br_pg_refresh_embeddings(BrPgCatalog *catalog, int64 max_texts);
+extern int64 br_pg_refresh_embeddings(BrPgCatalog *catalog, int64 max_texts);
 
 /* Whose texts are embedded, and by which model. */
 typedef struct BrPgEmbedJob
@@ -73,8 +73,9 @@ extern int32 br_pg_move_models(BrPgCatalog *catalog);
 
 /*
  * Embeds texts with the next model, at most *budget. Once it has all of them
- * the catalog switches, neighbours included; returns whether it did.
+ * the catalog switches, neighbours included; returns whether it did, *changed
+ * then being how many items have another embedding.
  */
-extern bool br_pg_move_step(BrPgCatalog *catalog, int32 next, int64 *budget);
+extern bool br_pg_move_step(BrPgCatalog *catalog, int32 next, int64 *budget, int64 *changed);
 
 #endif /* BR_REFRESH_INT_H */

@@ -38,7 +38,8 @@ typedef struct Move
 {
 	BrPgCatalog *catalog;
 	int32 next;
-	int64 held; /* rows that the last attempt could not lock */
+	int64 held;	   /* rows that the last attempt could not lock */
+	int64 changed; /* rows that got another embedding */
 } Move;
 
 int32
@@ -214,7 +215,7 @@ read_shadows(const Move *move, int dims)
  * shadow, and must not keep what the former model made of it.
  */
 static void
-take_shadows(const Move *move)
+take_shadows(Move *move)
 {
 	static const Oid types[] = {INT4OID, INT4OID};
 	Datum values[] = {Int32GetDatum(move->catalog->number), Int32GetDatum(move->next)};
@@ -285,7 +286,7 @@ tell_held(const Move *move)
 }
 
 bool
-br_pg_move_step(BrPgCatalog *catalog, int32 next, int64 *budget)
+br_pg_move_step(BrPgCatalog *catalog, int32 next, int64 *budget, int64 *changed)
 {
 	BrPgEmbedJob job = {.catalog = catalog, .model = next, .shadow = true};
 	Move move = {.catalog = catalog, .next = next};
@@ -324,5 +325,6 @@ br_pg_move_step(BrPgCatalog *catalog, int32 next, int64 *budget)
 			(errmsg("catalog \"%s\" is now served by model \"%s\"", catalog->name,
 					model_name(next))));
 	catalog->model = next;
+	*changed = move.changed;
 	return true;
 }
