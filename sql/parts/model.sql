@@ -57,6 +57,28 @@ COMMENT ON FUNCTION load_model(text, model_file[]) IS
 REVOKE ALL ON FUNCTION load_model(text, model_file[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION load_model(text, model_file[]) TO pg_read_server_files;
 
+CREATE FUNCTION load_model_add(internal, text, text, bytea) RETURNS internal
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'br_load_model_add';
+COMMENT ON FUNCTION load_model_add(internal, text, text, bytea) IS 'Transition function of the aggregate load_model';
+
+CREATE FUNCTION load_model_finish(internal) RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'br_load_model_finish';
+COMMENT ON FUNCTION load_model_finish(internal) IS 'Final function of the aggregate load_model';
+
+CREATE AGGREGATE load_model(name text, path text, content bytea) (
+    SFUNC = load_model_add,
+    STYPE = internal,
+    FINALFUNC = load_model_finish,
+    FINALFUNC_MODIFY = READ_WRITE,
+    PARALLEL = UNSAFE
+);
+COMMENT ON AGGREGATE load_model(text, text, bytea) IS
+'The same from the rows of a query, whose files may together be larger than an array can be: load_model(''name'', path, content ORDER BY path, part). An error where there are no rows, or something in them is NULL';
+REVOKE ALL ON FUNCTION load_model(text, text, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION load_model(text, text, bytea) TO pg_read_server_files;
+
 CREATE FUNCTION drop_model(name text) RETURNS void
 LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'br_drop_model';

@@ -49,11 +49,27 @@ extern int32 *br_pg_model_tokenize(int32 model, const char *text, bool parse_spe
  */
 extern void br_pg_model_load(const char *name, const char *directory);
 
+/* Files of a model that a client gives, whole or in pieces. */
+typedef struct BrPgGiven BrPgGiven;
+
+/* owned: each content is palloc'd, and is freed when it is no longer needed. */
+extern BrPgGiven *br_pg_given_create(bool owned);
+
 /*
- * The same from a model_file[]. Who may call it is the business of the SQL
- * function's privileges.
+ * Adds a file, or a piece of the file that was added last. path and content
+ * must stay where they are. Raises 42602 for a path that leads out of a
+ * folder, 22023 where the pieces of a file do not follow each other.
  */
-extern void br_pg_model_load_files(const char *name, ArrayType *files);
+extern void br_pg_given_add(BrPgGiven *given, char *path, bytea *content);
+
+/* All elements of a model_file[]. Raises 22004 where something in it is NULL. */
+extern BrPgGiven *br_pg_given_array(ArrayType *array);
+
+/*
+ * Loads a model from such files. Who may is the business of the SQL function's
+ * privileges.
+ */
+extern void br_pg_model_load_given(const char *name, BrPgGiven *given);
 
 /*
  * Removes a model. SPI must be connected. Raises 42501 for who has neither the

@@ -1,11 +1,12 @@
 /*
  * model_files.c
- *	  The files of a model as a client gives them: model_file[].
+ *	  The files of a model as a client gives them: a model_file[], or the rows
+ *	  of an aggregate.
  *
- * A file may be too large for one message or one bytea, so elements that
- * follow each other under one path are its pieces, in order. A path that comes
- * again after another one is refused: the array was built without an ORDER BY,
- * and the pieces may be in any order.
+ * A file may be too large for one message or one bytea, so what follows each
+ * other under one path are its pieces, in order. A path that comes again after
+ * another one is refused: there was no ORDER BY, and the pieces may be in any
+ * order.
  */
 #include "postgres.h"
 
@@ -25,17 +26,21 @@ typedef struct GivenFile
 	char *path;
 	int first;
 	int pieces;
-	bool needed;
+	BrModelFile whole; /* its path is NULL until the file is needed */
 } GivenFile;
 
-typedef struct Given
+struct BrPgGiven
 {
-	bytea **contents; /* of each element */
+	bytea **contents; /* of each piece, in order */
+	int n_pieces;
+	int max_pieces;
+	bool owned; /* each content is a chunk of memory of its own */
 	GivenFile *files;
 	int n;
-} Given;
+	int max_files;
+};
 
-/* ---- what the array holds ---- */
+/* ---- what is given ---- */
 
 static void
 refuse_path(const char *path, const char *why)
@@ -66,6 +71,63 @@ checked_path(char *path)
 	return path;
 }
 
+/* the file of this path, NULL where there is none yet */
+static GivenFile *
+find_file(const BrPgGiven *given, const char *path)
+{
+	for (int i = 0; i < given->n; i++)
+		if (strcmp(given->files[i].path, path) == 0)
+			return &given->files[i];
+	return NULL;
+}
+
+BrPgGiven *
+br_pg_given_create(bool owned)
+{
+	BrPgGiven *given = palloc0(sizeof(BrPgGiven));
+
+	given->owned = owned;
+	given->max_pieces = given->max_files = 16;
+	given->contents = palloc(sizeof(bytea *) * given->max_pieces);
+	given->files = palloc(sizeof(GivenFile) * given->max_files);
+	return given;
+}
+
+static void
+add_file(BrPgGiven *given, char *path)
+{
+	if (given->n == given->max_files)
+	{
+		given->max_files *= 2;
+		given->files = repalloc(given->files, sizeof(GivenFile) * given->max_files);
+	}
+	given->files[given->n++] = (GivenFile){path, given->n_pieces, 1, {NULL, NULL, 0}};
+}
+
+void
+br_pg_given_add(BrPgGiven *given, char *path, bytea *content)
+{
+	GivenFile *file;
+
+	path = checked_path(path);
+	file = find_file(given, path);
+	if (file == NULL)
+		add_file(given, path);
+	else if (file == &given->files[given->n - 1])
+		file->pieces++;
+	else
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the pieces of file \"%s\" do not follow each other", path),
+				 errhint("Give them in their order, with ORDER BY path, part inside the call.")));
+	if (given->n_pieces == given->max_pieces)
+	{
+		given->max_pieces *= 2;
+		given->contents = repalloc(given->contents, sizeof(bytea *) * given->max_pieces);
+	}
+	given->contents[given->n_pieces++] = content;
+}
+
 static void
 require_value(bool is_null, int element, const char *what)
 {
@@ -75,94 +137,75 @@ require_value(bool is_null, int element, const char *what)
 				 errmsg("%s %d of \"files\" is NULL", what, element + 1)));
 }
 
-/* the file of this path, NULL where there is none yet */
-static GivenFile *
-find_file(const Given *given, const char *path)
+BrPgGiven *
+br_pg_given_array(ArrayType *array)
 {
-	for (int i = 0; i < given->n; i++)
-		if (strcmp(given->files[i].path, path) == 0)
-			return &given->files[i];
-	return NULL;
-}
-
-static void
-add_element(Given *given, int element, Datum value, bool value_is_null)
-{
-	HeapTupleHeader row;
-	GivenFile *file;
-	bool is_null;
-	Datum column;
-	char *path;
-
-	require_value(value_is_null, element, "element");
-	row = DatumGetHeapTupleHeader(value);
-	column = GetAttributeByNum(row, 1, &is_null);
-	require_value(is_null, element, "the path of element");
-	path = checked_path(TextDatumGetCString(column));
-	column = GetAttributeByNum(row, 2, &is_null);
-	require_value(is_null, element, "the content of element");
-	given->contents[element] = DatumGetByteaPP(column);
-
-	file = find_file(given, path);
-	if (file == NULL)
-		given->files[given->n++] = (GivenFile){path, element, 1, false};
-	else if (file == &given->files[given->n - 1])
-		file->pieces++;
-	else
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the pieces of file \"%s\" do not follow each other", path),
-				 errhint("Build the array in their order, as in array_agg((path, content)::"
-						 "bundle_rec.model_file ORDER BY path, part).")));
-}
-
-static void
-read_array(Given *given, ArrayType *array)
-{
+	BrPgGiven *given = br_pg_given_create(false);
 	Datum *elements;
 	bool *nulls;
 	int n;
 
 	deconstruct_array(array, ARR_ELEMTYPE(array), -1, false, TYPALIGN_DOUBLE, &elements, &nulls,
 					  &n);
-	given->contents = palloc(sizeof(bytea *) * Max(n, 1));
-	given->files = palloc(sizeof(GivenFile) * Max(n, 1));
-	given->n = 0;
 	for (int i = 0; i < n; i++)
 	{
+		HeapTupleHeader row;
+		Datum path, content;
+		bool is_null;
+
 		CHECK_FOR_INTERRUPTS();
-		add_element(given, i, elements[i], nulls[i]);
+		require_value(nulls[i], i, "element");
+		row = DatumGetHeapTupleHeader(elements[i]);
+		path = GetAttributeByNum(row, 1, &is_null);
+		require_value(is_null, i, "the path of element");
+		content = GetAttributeByNum(row, 2, &is_null);
+		require_value(is_null, i, "the content of element");
+		br_pg_given_add(given, TextDatumGetCString(path), DatumGetByteaPP(content));
 	}
+	return given;
 }
 
 /* ---- what a model needs of it ---- */
 
-static BrModelFile
-whole_file(const Given *given, const GivenFile *file)
+/* pieces go as they are copied, so that there is hardly more than one copy at a time */
+static char *
+join_pieces(BrPgGiven *given, const GivenFile *file, size_t size)
 {
-	bytea **piece = given->contents + file->first;
-	size_t size = 0;
-	char *data, *end;
+	char *data = MemoryContextAllocHuge(CurrentMemoryContext, size + 1);
+	char *end = data;
 
-	for (int i = 0; i < file->pieces; i++)
-		size += VARSIZE_ANY_EXHDR(piece[i]);
-	br_pg_model_require_size(file->path, (int64) size);
-	if (file->pieces == 1)
-		return (BrModelFile){file->path, VARDATA_ANY(piece[0]), size};
-
-	data = MemoryContextAllocHuge(CurrentMemoryContext, size + 1);
-	end = data;
-	for (int i = 0; i < file->pieces; i++)
+	for (int i = file->first; i < file->first + file->pieces; i++)
 	{
+		bytea *piece = given->contents[i];
+
 		CHECK_FOR_INTERRUPTS();
-		memcpy(end, VARDATA_ANY(piece[i]), VARSIZE_ANY_EXHDR(piece[i]));
-		end += VARSIZE_ANY_EXHDR(piece[i]);
+		memcpy(end, VARDATA_ANY(piece), VARSIZE_ANY_EXHDR(piece));
+		end += VARSIZE_ANY_EXHDR(piece);
+		if (given->owned)
+			pfree(piece);
 	}
-	return (BrModelFile){file->path, data, size};
+	return data;
+}
+
+static BrModelFile
+whole_file(BrPgGiven *given, GivenFile *file)
+{
+	size_t size = 0;
+
+	if (file->whole.path != NULL)
+		return file->whole;
+	for (int i = file->first; i < file->first + file->pieces; i++)
+		size += VARSIZE_ANY_EXHDR(given->contents[i]);
+	br_pg_model_require_size(file->path, (int64) size);
+	file->whole = (BrModelFile){file->path,
+								file->pieces == 1 ? VARDATA_ANY(given->contents[file->first])
+												  : join_pieces(given, file, size),
+								size};
+	return file->whole;
 }
 
 static void
-tell_ignored(const Given *given)
+tell_ignored(const BrPgGiven *given)
 {
 	StringInfoData paths;
 	int ignored = 0;
@@ -170,7 +213,7 @@ tell_ignored(const Given *given)
 	initStringInfo(&paths);
 	for (int i = 0; i < given->n; i++)
 	{
-		if (given->files[i].needed)
+		if (given->files[i].whole.path != NULL)
 			continue;
 		if (++ignored <= PATHS_TOLD)
 			appendStringInfo(&paths, "%s%s", ignored > 1 ? ", " : "", given->files[i].path);
@@ -186,19 +229,17 @@ tell_ignored(const Given *given)
 }
 
 BrModelFile *
-br_pg_model_take_files(BrContext *context, ArrayType *array, int *n)
+br_pg_given_needed(BrPgGiven *given, BrContext *context, int *n)
 {
 	BrModelFile modules = {NULL, NULL, 0};
 	BrModelFile *files;
 	GivenFile *file;
-	Given given;
 	char **paths;
 	int n_paths;
 
-	read_array(&given, array);
-	file = find_file(&given, "modules.json");
+	file = find_file(given, "modules.json");
 	if (file != NULL)
-		modules = whole_file(&given, file);
+		modules = whole_file(given, file);
 	br_pg_check(br_encoder_needed_files(context, modules.data, modules.size, &paths, &n_paths),
 				context, "could not load a model from the files given", NULL);
 
@@ -206,13 +247,12 @@ br_pg_model_take_files(BrContext *context, ArrayType *array, int *n)
 	*n = 0;
 	for (int i = 0; i < n_paths; i++)
 	{
-		file = find_file(&given, paths[i]);
+		file = find_file(given, paths[i]);
 		br_pg_model_require_file(NULL, paths[i], file != NULL);
 		if (file == NULL)
 			continue;
-		file->needed = true;
-		files[(*n)++] = whole_file(&given, file);
+		files[(*n)++] = whole_file(given, file);
 	}
-	tell_ignored(&given);
+	tell_ignored(given);
 	return files;
 }

@@ -18,13 +18,13 @@ extern void br_pg_model_require_file(const char *directory, const char *path, bo
 /* Raises 54000 where a file is larger than any that is read. */
 extern void br_pg_model_require_size(const char *path, int64 size);
 
-/* model_files.c */
+/* model_files.c: files that a client gave, in the memory context in which they are gathered */
 
 /*
- * The files that an import may need among those of a model_file[], in the
- * current memory context, *n of them; contents that came in one piece stay
- * where they are in the array. Says how many others there were.
+ * The files that an import may need among those given, in the current memory
+ * context, *n of them; contents that came in one piece stay where they are.
+ * Says how many others there were. What was given cannot be used again.
  */
-extern BrModelFile *br_pg_model_take_files(BrContext *context, ArrayType *array, int *n);
+extern BrModelFile *br_pg_given_needed(BrPgGiven *given, BrContext *context, int *n);
 
 #endif /* BR_MODEL_INT_H */

@@ -377,7 +377,7 @@ br_pg_model_load(const char *name, const char *directory)
 }
 
 void
-br_pg_model_load_files(const char *name, ArrayType *array)
+br_pg_model_load_given(const char *name, BrPgGiven *given)
 {
 	BrContext context;
 	BrModelFile *files;
@@ -388,7 +388,7 @@ br_pg_model_load_files(const char *name, ArrayType *array)
 	require_new_name(name);
 
 	before = MemoryContextSwitchTo(begin_work(&context));
-	files = br_pg_model_take_files(&context, array, &n);
+	files = br_pg_given_needed(given, &context, &n);
 	import(name, files, n, &context, "could not load a model from the files given");
 	MemoryContextDelete(MemoryContextSwitchTo(before));
 }

@@ -5,7 +5,7 @@
 -- model.sql
 --    Models: loading, listing, naming, using and dropping them.
 --
-SELECT plan(105);
+SELECT plan(115);
 
 SELECT :'golden_dir' || '/models/tiny-bert-cls' AS cls_dir,
        :'golden_dir' || '/models/tiny-bert-cased-max-dense' AS dense_dir \gset
@@ -105,17 +105,29 @@ SELECT lives_ok($$SELECT load_model('given', array_agg((path, content)::model_fi
 SELECT is((SELECT hash FROM model WHERE name = 'given'), (SELECT hash FROM model WHERE name = 'cls'), 'it is the same as from the folder');
 SELECT is(embed('shirt', 'given'), embed('shirt', 'cls'), 'and embeds the same');
 SELECT drop_model('given') \g /dev/null
--- no file is longer than 1000 bytes in one piece, and paths are as find writes them
+-- no file is longer than 100 bytes in one piece, and paths are as find writes them
 CREATE TABLE piece AS
-SELECT './' || path AS path, p AS part, substr(content, 1 + 1000 * p, 1000) AS content
-FROM upload, generate_series(0, octet_length(content) / 1000) p;
+SELECT './' || path AS path, p AS part, substr(content, 1 + 100 * p, 100) AS content
+FROM upload, generate_series(0, octet_length(content) / 100) p;
 GRANT SELECT ON piece TO PUBLIC;
 SELECT cmp_ok((SELECT count(*) FROM piece), '>', 100::bigint, 'many pieces');
 SELECT lives_ok($$SELECT load_model('given', array_agg((path, content)::model_file ORDER BY path, part)) FROM piece$$, 'pieces are put together');
 SELECT is((SELECT hash FROM model WHERE name = 'given'), (SELECT hash FROM model WHERE name = 'cls'), 'in their order');
 SELECT drop_model('given') \g /dev/null
-SELECT throws_ok($$SELECT load_model('given', array_agg((path, content)::model_file ORDER BY part, path)) FROM piece$$, '22023',
-                 'the pieces of file "model.safetensors" do not follow each other', 'not in another order');
+SELECT throws_like($$SELECT load_model('given', array_agg((path, content)::model_file ORDER BY part, path)) FROM piece$$,
+                   'the pieces of file "%" do not follow each other', 'not in another order');
+-- rows of a query
+SELECT lives_ok($$SELECT load_model('given', path, content ORDER BY path, part) FROM piece$$, 'rows are gathered without an array');
+SELECT is((SELECT hash FROM model WHERE name = 'given'), (SELECT hash FROM model WHERE name = 'cls'), 'to the same model');
+SELECT drop_model('given') \g /dev/null
+SELECT lives_ok($$SELECT load_model(n, path, content) FROM upload, unnest('{given,given too}'::text[]) n GROUP BY n$$, 'several models at once');
+SELECT is((SELECT count(DISTINCT hash) FROM model), 1::bigint, 'each from its rows');
+SELECT drop_model('given'), drop_model('given too') \g /dev/null
+SELECT throws_ok($$SELECT load_model(n, path, content) FROM upload, unnest('{given,given too}'::text[]) n$$, '22023', NULL, 'but not mixed');
+SELECT throws_ok($$SELECT load_model('given', path, content ORDER BY part, path) FROM piece$$, '22023', NULL, 'pieces in another order are refused here too');
+SELECT throws_ok($$SELECT load_model('given', path, content) FROM upload WHERE false$$, '58P01', 'there are no files of a model', 'no rows, no model');
+SELECT throws_ok($$SELECT load_model('given', path, NULL) FROM upload$$, '22004', 'the content of a file of a model must not be NULL', 'nor from NULL');
+SELECT throws_ok($$SELECT load_model('given', path, content) OVER () FROM upload$$, '0A000', NULL, 'a window loads nothing');
 -- psql reads the client's files
 \set config `base64 -w0 "$BR_GOLDEN_DIR/models/tiny-bert-cls/config.json"`
 \lo_import :golden_dir/models/tiny-bert-cls/model.safetensors
@@ -145,6 +157,7 @@ RESET client_min_messages;
 
 SET ROLE br_test_nobody;
 SELECT throws_ok($$SELECT load_model('given', array_agg((path, content)::model_file)) FROM upload$$, '42501', NULL, 'not everybody may load');
+SELECT throws_ok($$SELECT load_model('given', path, content) FROM upload$$, '42501', NULL, 'in either way');
 RESET ROLE;
 GRANT EXECUTE ON FUNCTION load_model(text, model_file[]) TO br_test_nobody;
 SET client_min_messages = warning;

@@ -19,6 +19,8 @@
 
 PG_FUNCTION_INFO_V1(br_load_model);
 PG_FUNCTION_INFO_V1(br_load_model_files);
+PG_FUNCTION_INFO_V1(br_load_model_add);
+PG_FUNCTION_INFO_V1(br_load_model_finish);
 PG_FUNCTION_INFO_V1(br_drop_model);
 PG_FUNCTION_INFO_V1(br_model_used_by);
 PG_FUNCTION_INFO_V1(br_model_info);
@@ -48,7 +50,69 @@ br_load_model_files(PG_FUNCTION_ARGS)
 	ArrayType *files = PG_GETARG_ARRAYTYPE_P(1);
 
 	SPI_connect();
-	br_pg_model_load_files(name, files);
+	br_pg_model_load_given(name, br_pg_given_array(files));
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/* State of the aggregate load_model(name, path, content). */
+typedef struct Gathered
+{
+	char *name;
+	BrPgGiven *given;
+} Gathered;
+
+/* what a row gives, NULL refused */
+static Datum
+row_argument(FunctionCallInfo fcinfo, int i, const char *what)
+{
+	if (PG_ARGISNULL(i))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("the %s of a file of a model must not be NULL", what)));
+	return PG_GETARG_DATUM(i);
+}
+
+/* state, name, path, content */
+PGDLLEXPORT Datum
+br_load_model_add(PG_FUNCTION_ARGS)
+{
+	Gathered *gathered = PG_ARGISNULL(0) ? NULL : (Gathered *) PG_GETARG_POINTER(0);
+	char *name = TextDatumGetCString(row_argument(fcinfo, 1, "model"));
+	Datum path = row_argument(fcinfo, 2, "path");
+	Datum content = row_argument(fcinfo, 3, "content");
+	MemoryContext memory, before;
+
+	if (AggCheckCallContext(fcinfo, &memory) == 0)
+		elog(ERROR, "load_model_add was called outside an aggregate");
+	before = MemoryContextSwitchTo(memory);
+	if (gathered == NULL)
+	{
+		gathered = palloc(sizeof(Gathered));
+		gathered->name = pstrdup(name);
+		gathered->given = br_pg_given_create(true);
+	}
+	if (strcmp(name, gathered->name) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("files of the models \"%s\" and \"%s\" are mixed", gathered->name, name),
+				 errhint("Load one model at a time, or GROUP BY its name.")));
+	br_pg_given_add(gathered->given, TextDatumGetCString(path), DatumGetByteaPCopy(content));
+	MemoryContextSwitchTo(before);
+	PG_RETURN_POINTER(gathered);
+}
+
+PGDLLEXPORT Datum
+br_load_model_finish(PG_FUNCTION_ARGS)
+{
+	Gathered *gathered = PG_ARGISNULL(0) ? NULL : (Gathered *) PG_GETARG_POINTER(0);
+
+	if (gathered == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FILE), errmsg("there are no files of a model"),
+				 errhint("The query gives no rows to load_model.")));
+	SPI_connect();
+	br_pg_model_load_given(gathered->name, gathered->given);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
