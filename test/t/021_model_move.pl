@@ -54,6 +54,27 @@ my $everything = q{
 		SELECT i::text FROM bundle_rec.item i UNION ALL SELECT w::text FROM bundle_rec.item_shadow w
 		UNION ALL SELECT n::text FROM bundle_rec.item_neighbour n UNION ALL SELECT c::text FROM bundle_rec.catalog c) t};
 
+# ---- two models, two sessions ----
+
+sql(q{CREATE TABLE thing (id int PRIMARY KEY, name text); INSERT INTO thing SELECT i, 'thing ' || i FROM generate_series(1, 20) i;
+      SELECT bundle_rec.create_catalog('things', 'thing', 'id', text => '{name}', model => 'wide');
+      SELECT bundle_rec.refresh('things')});
+my %session = map { $_ => $node->background_psql('postgres') } qw(small wide);
+$session{$_}->query_safe("SET bundle_rec.default_model = '$_'") for keys %session;
+for my $round (1, 2)
+{
+	for (qw(small wide))
+	{
+		is($session{$_}->query_safe(q{SELECT bundle_rec.dims(bundle_rec.embed('x')), bundle_rec.dims(bundle_rec.embed('x', 'small')),
+				bundle_rec.dims(bundle_rec.embed('x', 'wide')), bundle_rec.tokenize('x') = bundle_rec.tokenize('x', current_setting('bundle_rec.default_model'))}),
+			($_ eq 'small' ? 32 : 16) . '|32|16|t', "round $round: the default of a session is its own: $_");
+		is($session{$_}->query_safe(q{SELECT (SELECT item_id FROM bundle_rec.similar_items('shop', query => 'product 7', k => 1)),
+				(SELECT item_id FROM bundle_rec.similar_items('things', query => 'thing 7', k => 1))}), '7|7', 'and decides for no catalog');
+	}
+}
+$_->quit for values %session;
+sql(q{SELECT bundle_rec.drop_catalog('things')});
+
 # ---- readers ----
 
 # Divides by zero unless one statement sees one model everywhere: in the items,
