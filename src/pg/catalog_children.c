@@ -15,6 +15,9 @@
 
 #include "pg/catalog_int.h"
 
+/* rows without a key can be deleted all the same where somebody publishes all tables */
+#define WITHOUT_KEY(child) "ALTER TABLE bundle_rec." child "_@ REPLICA IDENTITY FULL"
+
 /* What is put into a child besides what it inherits; @ is the catalog's number. */
 static const struct
 {
@@ -33,9 +36,9 @@ static const struct
 	{"item_count", ", PRIMARY KEY (item)", "90", "SELECT", NULL},
 	{"item_pair", ", PRIMARY KEY (item, other)", "90", "SELECT", NULL},
 	{"item_neighbour", ", PRIMARY KEY (item)", "100", "SELECT", NULL},
-	{"item_change", "", "100", "SELECT", NULL},
-	{"event", "", "100", "SELECT, INSERT", NULL},
-	{"event_queue", "", "100", "SELECT", NULL},
+	{"item_change", "", "100", "SELECT", WITHOUT_KEY("item_change")},
+	{"event", "", "100", "SELECT, INSERT", WITHOUT_KEY("event")},
+	{"event_queue", "", "100", "SELECT", WITHOUT_KEY("event_queue")},
 	{"bundle", ", PRIMARY KEY (bundle), UNIQUE (bundle_id)", "100", "SELECT",
 	 "CREATE SEQUENCE bundle_rec.bundle_@_number AS int OWNED BY bundle_rec.bundle_@.bundle;"
 	 " ALTER TABLE bundle_rec.bundle_@ ALTER bundle"
