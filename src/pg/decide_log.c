@@ -84,10 +84,14 @@ static FlatBundles
 flat_bundles(const BrPgDecision *decision, const int *chosen, int n)
 {
 	Datum *sizes = palloc(sizeof(Datum) * Max(n, 1));
-	Datum *items = palloc(sizeof(Datum) * Max(n * BR_BUNDLE_MAX_SIZE, 1));
+	Datum *items;
 	int n_items = 0;
 	FlatBundles flat;
 
+	for (int i = 0; i < n; i++)
+		n_items += decision->pool.bundles[chosen != NULL ? chosen[i] : i].size;
+	items = palloc(sizeof(Datum) * Max(n_items, 1));
+	n_items = 0;
 	for (int i = 0; i < n; i++)
 	{
 		const BrBundle *bundle = &decision->pool.bundles[chosen != NULL ? chosen[i] : i];

@@ -168,7 +168,7 @@ features_match_hand_arithmetic(void **state)
 		1, 0.07755082942431933, 0.3, 0.06, 0.235, 0.4, 0.75, 9 / 13.5, 17.0 / 27, 1.0 / 3,
 	};
 	BrAffinity affinity = {pair_content, pair_copurchase};
-	BrBundle bundle = {.size = 2, .members = {1, 0}, .price = 27, .margin = 17.0 / 27};
+	BrBundle bundle = {.size = 2, .members = (const int[]){1, 0}, .price = 27, .margin = 17.0 / 27};
 	float features[BR_FEATURE_COUNT];
 	double logit = 0;
 
@@ -185,7 +185,7 @@ static void
 unknown_figures_have_neutral_features(void **state)
 {
 	BrAffinity none = {NULL, NULL};
-	BrBundle bundle = {.size = 1, .members = {0}, .price = NAN, .margin = NAN};
+	BrBundle bundle = {.size = 1, .members = (const int[]){0}, .price = NAN, .margin = NAN};
 	BrCandidate unknown = {.item = 1, .category = -1, .price = NAN, .cost = NAN, .stock = INFINITY};
 	float features[BR_FEATURE_COUNT];
 
@@ -214,11 +214,49 @@ unknown_figures_have_neutral_features(void **state)
 	assert_true(features[BR_FEATURE_PRICE_FIT] == 0.5f);
 }
 
+/*
+ * The largest bundle that somebody may put together: n items with evidence i / n,
+ * and pairs of affinity .3 where both numbers are even, 0 elsewhere.
+ */
+static void
+features_of_a_large_bundle_are_means(void **state)
+{
+	enum
+	{
+		N = BR_BUNDLE_MAX_CURATED_SIZE,
+		EVEN = N / 2
+	};
+	static BrCandidate candidates[N];
+	static int members[N];
+	static double content[N * N];
+	BrAffinity affinity = {content, NULL};
+	BrBundle bundle = {.size = N, .members = members, .price = 4 * N, .margin = 0.25};
+	float features[BR_FEATURE_COUNT];
+
+	(void) state;
+	for (int i = 0; i < N; i++)
+	{
+		double share = (double) i / N;
+
+		members[i] = i;
+		candidates[i] = (BrCandidate){i, -1, 5, 3, 90 + i, share, share / 2, share / 4, 1};
+		for (int j = 0; j < N; j++)
+			content[i * N + j] = i % 2 == 0 && j % 2 == 0 ? 0.8 : 0;
+	}
+	br_bundle_features(candidates, N, &affinity, 8, &bundle, features);
+	assert_near(features[BR_FEATURE_CONTENT], (N - 1) / 2.0 / N, 1e-7);
+	assert_near(features[BR_FEATURE_COPURCHASE], (N - 1) / 4.0 / N, 1e-7);
+	assert_near(features[BR_FEATURE_POPULARITY], (N - 1) / 8.0 / N, 1e-7);
+	assert_near(features[BR_FEATURE_COHESION], 0.3 * EVEN * (EVEN - 1) / (N * (N - 1.0)), 1e-7);
+	assert_near(features[BR_FEATURE_PRICE_FIT], 0.5, 1e-7);
+	assert_near(features[BR_FEATURE_STOCK], 0.9, 1e-7);
+}
+
 static double
 score_with(const BrCandidate *candidates)
 {
 	BrAffinity affinity = {pair_content, pair_copurchase};
-	BrBundle bundle = {.size = 2, .members = {1, 0}, .price = 27, .margin = NAN};
+	BrBundle bundle = {.size = 2, .members = (const int[]){1, 0}, .price = 27, .margin = NAN};
 	float features[BR_FEATURE_COUNT];
 
 	br_bundle_features(candidates, 2, &affinity, 9, &bundle, features);
@@ -268,9 +306,9 @@ every_feature_has_a_name(void **state)
 static void
 overlap_is_shared_items_over_the_smaller_size(void **state)
 {
-	BrBundle two = {.size = 2, .members = {1, 4}};
-	BrBundle three = {.size = 3, .members = {4, 5, 6}};
-	BrBundle other = {.size = 3, .members = {7, 8, 9}};
+	BrBundle two = {.size = 2, .members = (const int[]){1, 4}};
+	BrBundle three = {.size = 3, .members = (const int[]){4, 5, 6}};
+	BrBundle other = {.size = 3, .members = (const int[]){7, 8, 9}};
 
 	(void) state;
 	assert_true(br_bundle_overlap(&two, &three) == 0.5);
@@ -291,6 +329,7 @@ main(void)
 		cmocka_unit_test(affinity_rises_until_texts_are_the_same),
 		cmocka_unit_test(features_match_hand_arithmetic),
 		cmocka_unit_test(unknown_figures_have_neutral_features),
+		cmocka_unit_test(features_of_a_large_bundle_are_means),
 		cmocka_unit_test(score_rises_with_evidence),
 		cmocka_unit_test(every_feature_has_a_name),
 		cmocka_unit_test(overlap_is_shared_items_over_the_smaller_size),

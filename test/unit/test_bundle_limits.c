@@ -26,7 +26,8 @@ ties_go_to_smaller_ids(void **state)
 								 .budget = INFINITY,
 								 .min_margin = -INFINITY,
 								 .typical_price = NAN};
-	static const int expected[6][2] = {{4, -1}, {4, 3}, {4, 2}, {4, 1}, {4, 0}, {3, -1}};
+	static const int sizes[6] = {1, 2, 2, 2, 2, 1};
+	static const int expected[6][2] = {{4}, {4, 3}, {4, 2}, {4, 1}, {4, 0}, {3}};
 	BrContext context;
 	BrPool pool;
 
@@ -40,8 +41,9 @@ ties_go_to_smaller_ids(void **state)
 	assert_int_equal(pool.n, 6);
 	for (int b = 0; b < 6; b++)
 	{
-		assert_int_equal(pool.bundles[b].members[0], expected[b][0]);
-		assert_int_equal(pool.bundles[b].members[1], expected[b][1]);
+		assert_int_equal(pool.bundles[b].size, sizes[b]);
+		for (int m = 0; m < sizes[b]; m++)
+			assert_int_equal(pool.bundles[b].members[m], expected[b][m]);
 		assert_true(isnan(pool.bundles[b].price) && isnan(pool.bundles[b].margin));
 	}
 	br_bundle_pool_free(&context, &pool);

@@ -59,8 +59,12 @@ extern BrStatus br_bundle_pair_scores(BrContext *context, const BrPairCounts *co
 extern double br_bundle_shrunk_cosine(int64_t together, int64_t left, int64_t right,
 									  double shrinkage);
 
-/* Largest number of items in one bundle, of candidates, and of bundles in a pool. */
+/*
+ * Largest number of items in one bundle that a search makes, and in one that
+ * somebody put together; of candidates, and of bundles in a pool.
+ */
 #define BR_BUNDLE_MAX_SIZE 8
+#define BR_BUNDLE_MAX_CURATED_SIZE 100
 #define BR_BUNDLE_MAX_CANDIDATES 100
 #define BR_BUNDLE_MAX_POOL 256
 
@@ -147,11 +151,11 @@ extern double br_bundle_feature_weight(BrFeature feature);
 typedef struct BrBundle
 {
 	int size;
-	int members[BR_BUNDLE_MAX_SIZE]; /* indexes of candidates by ascending item id, then -1 */
-	double list_price;				 /* sum of prices; NaN where one is unknown */
-	double price;					 /* list_price * (1 - discount) */
-	double margin;					 /* (price - cost) / price; NaN where unknown or price 0 */
-	double strength;				 /* what the generator ranked it by; see br_bundle_pool */
+	const int *members; /* (size): indexes of candidates by ascending item id */
+	double list_price;	/* sum of prices; NaN where one is unknown */
+	double price;		/* list_price * (1 - discount), or a curated bundle's own */
+	double margin;		/* (price - cost) / price; NaN where unknown or price 0 */
+	double strength;	/* what the generator ranked it by; see br_bundle_pool */
 } BrBundle;
 
 /*
@@ -192,6 +196,7 @@ typedef struct BrPool
 {
 	int n;
 	BrBundle *bundles; /* (n), strongest first; ties by ascending item ids */
+	int *members;	   /* of all bundles, one after the other */
 	float *features;   /* (n, BR_FEATURE_COUNT) */
 	BrRefusals refusals;
 	bool exhaustive; /* every combination was looked at: the refusals are exact */
@@ -200,8 +205,8 @@ typedef struct BrPool
 
 /*
  * Features of one bundle, in schema 1: of a pool's member, or of a curated
- * bundle, whose size, members (ascending by item id), price and margin are then
- * read. The score is that of the features as rounded to float.
+ * bundle of any size, whose members (ascending by item id), price and margin are
+ * then read. The score is that of the features as rounded to float.
  * typical_price: see BrConstraints.
  */
 extern void br_bundle_features(const BrCandidate *candidates /* (n) */, int n,

@@ -173,15 +173,17 @@ run_searches(BrBundleSearch *search, int wanted, bool *complete)
 	return status;
 }
 
+/* members: room for those of the set */
 static void
-fill_bundle(const BrBundleSearch *search, const BrBundleSet *set, BrBundle *bundle)
+fill_bundle(const BrBundleSearch *search, const BrBundleSet *set, BrBundle *bundle, int *members)
 {
 	double cost;
 
 	bundle->size = set->size;
 	bundle->strength = set->strength;
-	for (int i = 0; i < BR_BUNDLE_MAX_SIZE; i++)
-		bundle->members[i] = i < set->size ? search->order[set->members[i]] : -1;
+	bundle->members = members;
+	for (int i = 0; i < set->size; i++)
+		members[i] = search->order[set->members[i]];
 	br_bundle_set_sums(search, set, &bundle->list_price, &cost);
 	bundle->price = bundle->list_price * search->keep;
 	bundle->margin = bundle->price > 0 ? (bundle->price - cost) / bundle->price : NAN;
@@ -200,6 +202,10 @@ fill_pool(BrBundleSearch *search, const BrCandidate *candidates, const BrAffinit
 	pool->bundles = br_base_alloc_array(search->context, n, sizeof(BrBundle));
 	if (pool->bundles == NULL)
 		return BR_ERR_MEMORY;
+	pool->members =
+		br_base_alloc_array(search->context, (size_t) n * BR_BUNDLE_MAX_SIZE, sizeof(int));
+	if (pool->members == NULL)
+		return BR_ERR_MEMORY;
 	pool->features =
 		br_base_alloc_array(search->context, (size_t) n * BR_FEATURE_COUNT, sizeof(float));
 	if (pool->features == NULL)
@@ -207,7 +213,8 @@ fill_pool(BrBundleSearch *search, const BrCandidate *candidates, const BrAffinit
 	pool->n = n;
 	for (int i = 0; i < n; i++)
 	{
-		fill_bundle(search, &search->pool.sets[i], &pool->bundles[i]);
+		fill_bundle(search, &search->pool.sets[i], &pool->bundles[i],
+					pool->members + (size_t) i * BR_BUNDLE_MAX_SIZE);
 		br_bundle_features(candidates, search->n, affinity, search->constraints->typical_price,
 						   &pool->bundles[i], pool->features + (size_t) i * BR_FEATURE_COUNT);
 	}
@@ -254,6 +261,7 @@ void
 br_bundle_pool_free(BrContext *context, BrPool *pool)
 {
 	br_base_free(context, pool->bundles);
+	br_base_free(context, pool->members);
 	br_base_free(context, pool->features);
 	memset(pool, 0, sizeof(*pool));
 }

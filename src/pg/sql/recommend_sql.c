@@ -271,7 +271,7 @@ set_number(Datum *values, bool *nulls, int i, double value)
 ArrayType *
 br_pg_decide_item_ids(const BrPgDecision *decision, const BrBundle *bundle)
 {
-	char *ids[BR_BUNDLE_MAX_SIZE];
+	char **ids = palloc(sizeof(char *) * bundle->size);
 
 	for (int i = 0; i < bundle->size; i++)
 		ids[i] = decision->items[bundle->members[i]].item_id;
