@@ -43,7 +43,11 @@ CREATE TABLE decision (
     list_price double precision[] NOT NULL,
     price double precision[] NOT NULL,
     margin double precision[] NOT NULL,
-    reasons jsonb NOT NULL
+    reasons jsonb NOT NULL,
+    -- which curated bundles these are, where that was asked for
+    pool_bundles int[],
+    slot_bundles int[],
+    CHECK ((kind = 'curated') = (slot_bundles IS NOT NULL))
 );
 -- floats hardly shrink, and compressing them takes longer than all else about the log
 ALTER TABLE decision ALTER COLUMN pool_features SET STORAGE EXTERNAL;
@@ -105,8 +109,9 @@ CREATE FUNCTION explain_decision(decision_id bigint)
 RETURNS TABLE (rank int, items text[], score double precision, propensity double precision,
                price double precision, list_price double precision, margin double precision,
                reasons jsonb, feedback jsonb, policy text, posterior int, pool_size int,
-               decided_at timestamptz, user_id text, basket text[], query text, filters jsonb)
+               decided_at timestamptz, user_id text, basket text[], query text, filters jsonb,
+               bundle_id text)
 LANGUAGE C STABLE STRICT PARALLEL UNSAFE COST 1000 ROWS 5
 AS 'MODULE_PATHNAME', 'br_explain_decision';
 COMMENT ON FUNCTION explain_decision(bigint) IS
-'The slots of a logged decision as they were offered, with reasons, the feedback each received, and what was asked and which posterior version decided. Needs SELECT on the decision table of the catalog. No rows for NULL; columns are NULL where the request left them out';
+'The slots of a logged decision as they were offered, with reasons, the feedback each received, and what was asked and which posterior version decided; bundle_id is NULL but for decisions of rank_bundles. Needs SELECT on the decision table of the catalog. No rows for NULL; columns are NULL where the request left them out';

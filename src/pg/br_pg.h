@@ -101,6 +101,14 @@ extern uint64 br_pg_execute(const char *sql, int n_arguments, const Oid *types, 
 extern uint64 br_pg_execute_once(const char *sql, int n_arguments, const Oid *types,
 								 const Datum *values);
 
+/*
+ * A cursor over the extension's own tables as they are now, whatever the
+ * isolation level of the transaction, and its next rows in the SPI result; false
+ * at the end, and the cursor is closed then.
+ */
+extern Portal br_pg_open_latest(const char *sql);
+extern bool br_pg_fetch(Portal portal);
+
 /* Column of the current SPI result; *is_null tells whether it is NULL. Columns from 1. */
 extern Datum br_pg_column(uint64 row, int column, bool *is_null);
 

@@ -379,3 +379,24 @@ br_pg_catalog_visible(const BrPgCatalog *catalog, char **item_ids, int n, bool *
 	SPI_freetuptable(SPI_tuptable);
 	hash_destroy(index);
 }
+
+uint64
+br_pg_catalog_select_visible(const BrPgCatalog *catalog, Oid source, const char *id,
+							 const char *other, char **ids, int n)
+{
+	/* the column of ids is found as in the source of the items */
+	BrPgCatalog stand_in = {.name = catalog->name,
+							.items = source,
+							.item_id = unconstify(char *, id)};
+	const char *id_name = quote_identifier(id);
+	IdColumn column;
+
+	find_id_column(&stand_in, &column);
+	return select_visible(catalog,
+						  psprintf("SELECT s.%s, s.%s FROM ONLY %s.%s s WHERE s.%s %s ANY ($1::%s)",
+								   id_name, quote_identifier(other),
+								   quote_identifier(get_namespace_name(get_rel_namespace(source))),
+								   quote_identifier(get_rel_name(source)), id_name, column.equals,
+								   column.array_type),
+						  id_array(&column, ids, n), get_array_type(column.type));
+}

@@ -79,6 +79,14 @@ extern void br_pg_catalog_visible(const BrPgCatalog *catalog, char **item_ids, i
 								  bool *visible);
 
 /*
+ * The rows of another source of the catalog's whose id is among n ids, as the
+ * caller can see them under the active snapshot: id and another column, in
+ * columns 1 and 2 of the SPI result. Returns how many.
+ */
+extern uint64 br_pg_catalog_select_visible(const BrPgCatalog *catalog, Oid source, const char *id,
+										   const char *other, char **ids, int n);
+
+/*
  * A statement over the tables of one catalog: every @ in pattern becomes its
  * number, so that "item_@" names item_<n>. palloc'd.
  */

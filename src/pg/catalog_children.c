@@ -65,7 +65,7 @@ static const struct
 	{"event", "user", "(user_id, occurred_at DESC) WHERE user_id IS NOT NULL"},
 	{"event", "basket", "(source, basket_id)"},
 	{"event_queue", "user", "(user_id, occurred_at DESC) WHERE user_id IS NOT NULL"},
-	{"bundle_item", "item", "(item_id)"},
+	{"bundle_item", "item", "(item_id, bundle DESC)"},
 	{"bundle_count", "most", "(purchases DESC, bundle)"},
 };
 

@@ -17,6 +17,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "pg/catalog_bundles.h"
 #include "pg/catalog_create.h"
 #include "pg/catalog_int.h"
 #include "pg/model.h"

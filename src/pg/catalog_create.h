@@ -37,6 +37,9 @@ extern void br_pg_catalog_sync(const char *name, ReturnSetInfo *result);
 /* Drops an event source, also one that is gone; its events are taken back unless they are kept. */
 extern void br_pg_catalog_drop_events(const char *name, Oid events, bool keep);
 
+/* Drops a bundle source, also one that is gone, with what it brought. */
+extern void br_pg_catalog_drop_bundles(const char *name, Oid bundles);
+
 /* Appends an event that no table holds; weight 1. Raises 22023 for an unsound one, 42501. */
 extern void br_pg_catalog_log_event(const char *name, const BrPgEvent *event);
 

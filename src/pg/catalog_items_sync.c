@@ -17,15 +17,12 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/tuplesort.h"
 #include "utils/typcache.h"
 #include "utils/varlena.h"
 
 #include "pg/catalog_items.h"
-
-#define FETCH_ROWS 1000
 
 /* a row of the source in the sort; the order is by the first three */
 enum
@@ -260,46 +257,30 @@ enum
 	KNOWN_ACTIVE = KNOWN_NUMBERS + BR_PG_ITEM_NUMBERS
 };
 
-/* as of now, whatever the isolation level: the source is read so too */
 static void
 open_known(ItemSync *sync)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	BrPgRights rights;
-
-	br_pg_enter_owner(&rights);
-	PushActiveSnapshot(GetLatestSnapshot());
-	sync->portal = SPI_cursor_open_with_args(
-		NULL,
+	sync->portal = br_pg_open_latest(
 		br_pg_catalog_sql("SELECT i.item_id, i.category, i.created_at, i.text_hash, s.item IS NOT NULL,"
 						  " s.price, s.cost, s.stock, s.active FROM bundle_rec.item_@ i"
-						  " LEFT JOIN bundle_rec.item_state_@ s USING (item)"
-						  " ORDER BY i.item_id",
-						  sync->items->feed.catalog),
-		0, NULL, NULL, NULL, true, CURSOR_OPT_NO_SCROLL);
-	PopActiveSnapshot();
-	MemoryContextSwitchTo(caller);
-	br_pg_leave(&rights);
+						  " LEFT JOIN bundle_rec.item_state_@ s USING (item) ORDER BY i.item_id",
+						  sync->items->feed.catalog));
 }
 
 /* moves on; false at the end */
 static bool
 next_known(ItemSync *sync)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	BrPgRights rights;
-
 	if (sync->known != NULL && ++sync->row < sync->known->numvals)
 		return true;
 	if (sync->known != NULL)
 		SPI_freetuptable(sync->known);
-	br_pg_enter_owner(&rights);
-	SPI_cursor_fetch(sync->portal, true, FETCH_ROWS);
-	MemoryContextSwitchTo(caller);
-	br_pg_leave(&rights);
-	sync->known = SPI_tuptable;
+	sync->known = NULL;
 	sync->row = 0;
-	return sync->known->numvals > 0;
+	if (!br_pg_fetch(sync->portal))
+		return false;
+	sync->known = SPI_tuptable;
+	return true;
 }
 
 static Datum
@@ -501,8 +482,6 @@ merge(ItemSync *sync)
 		more = next_known(sync);
 	}
 	write_batch(sync);
-	SPI_freetuptable(sync->known);
-	SPI_cursor_close(sync->portal);
 }
 
 static void

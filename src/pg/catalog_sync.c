@@ -17,6 +17,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "pg/catalog_bundles.h"
 #include "pg/catalog_create.h"
 #include "pg/catalog_events.h"
 
@@ -58,6 +59,18 @@ sync_events(int32 number, Oid events, ReturnSetInfo *result)
 	br_pg_source_follow(source, "event_", number, "events_changed");
 	br_pg_events_sync(number, source, &counts);
 	put_result(result, source, "events", &counts);
+	table_close(source, NoLock);
+}
+
+static void
+sync_bundles(int32 number, Oid bundles, ReturnSetInfo *result)
+{
+	Relation source = br_pg_source_open(bundles);
+	BrPgSyncCounts counts;
+
+	br_pg_source_follow(source, "bundle_", number, "bundles_changed");
+	br_pg_bundles_sync(number, source, &counts);
+	put_result(result, source, "bundles", &counts);
 	table_close(source, NoLock);
 }
 
@@ -109,13 +122,34 @@ source_table(SPITupleTable *sources, uint64 row)
 	"SELECT source, events::pg_catalog.oid FROM bundle_rec.event_source" \
 	" WHERE catalog = $1 AND events IS NOT NULL ORDER BY source"
 
+#define BUNDLE_SOURCES                                                     \
+	"SELECT source, bundles::pg_catalog.oid FROM bundle_rec.bundle_source" \
+	" WHERE catalog = $1 ORDER BY source"
+
+static void
+tell_dropped(const BrPgCatalog *catalog, SPITupleTable *sources, const char *drop)
+{
+	for (uint64 row = 0; row < sources->numvals; row++)
+		(void) br_pg_source_exists(catalog, source_table(sources, row), drop);
+}
+
 void
 br_pg_catalog_tell_dropped(const BrPgCatalog *catalog)
 {
-	SPITupleTable *sources = list_sources(catalog, EVENT_SOURCES);
+	tell_dropped(catalog, list_sources(catalog, EVENT_SOURCES), "drop_event_source");
+	tell_dropped(catalog, list_sources(catalog, BUNDLE_SOURCES), "drop_bundle_source");
+}
+
+/* every source that a statement lists, by the function for its kind */
+static void
+sync_sources(const BrPgCatalog *catalog, const char *sql, const char *drop,
+			 void (*sync)(int32, Oid, ReturnSetInfo *), ReturnSetInfo *result)
+{
+	SPITupleTable *sources = list_sources(catalog, sql);
 
 	for (uint64 row = 0; row < sources->numvals; row++)
-		(void) br_pg_source_exists(catalog, source_table(sources, row), "drop_event_source");
+		if (br_pg_source_exists(catalog, source_table(sources, row), drop))
+			sync(source_number(sources, row), source_table(sources, row), result);
 }
 
 void
@@ -124,7 +158,6 @@ br_pg_catalog_sync(const char *name, ReturnSetInfo *result)
 	static const Oid types[] = {INT4OID};
 	BrPgCatalog *catalog = br_pg_catalog_open(name);
 	Datum values[] = {Int32GetDatum(catalog->number)};
-	SPITupleTable *sources;
 	BrPgRights rights;
 
 	br_pg_catalog_require_owner(catalog);
@@ -136,63 +169,95 @@ br_pg_catalog_sync(const char *name, ReturnSetInfo *result)
 	br_pg_leave(&rights);
 
 	sync_items(catalog, result);
-	sources = list_sources(catalog, EVENT_SOURCES);
-	for (uint64 row = 0; row < sources->numvals; row++)
-		if (br_pg_source_exists(catalog, source_table(sources, row), "drop_event_source"))
-			sync_events(source_number(sources, row), source_table(sources, row), result);
+	sync_sources(catalog, BUNDLE_SOURCES, "drop_bundle_source", sync_bundles, result);
+	sync_sources(catalog, EVENT_SOURCES, "drop_event_source", sync_events, result);
 }
 
-/* ---- drop_event_source ---- */
+/* ---- drop_event_source, drop_bundle_source ---- */
 
-/* the number of an event source, locked; raises where the table is none */
+/* What an event source and a bundle source differ in when they are dropped. */
+typedef struct SourceKind
+{
+	const char *find;	/* $1 catalog, $2 table */
+	const char *forget; /* $1 source */
+	const char *prefix; /* of its triggers */
+	const char *what;
+	const char *add;
+} SourceKind;
+
+static const SourceKind event_source = {
+	.find =
+		"SELECT source FROM bundle_rec.event_source WHERE catalog = $1 AND events = $2 FOR UPDATE",
+	.forget = "DELETE FROM bundle_rec.event_source WHERE source = $1",
+	.prefix = "event_",
+	.what = "event source",
+	.add = "add_event_source",
+};
+static const SourceKind bundle_source = {
+	.find =
+		"SELECT source FROM bundle_rec.bundle_source WHERE catalog = $1 AND bundles = $2 FOR UPDATE",
+	.forget = "DELETE FROM bundle_rec.bundle_source WHERE source = $1",
+	.prefix = "bundle_",
+	.what = "bundle source",
+	.add = "add_bundle_source",
+};
+
+/* the number of a source, locked; raises where the table is none */
 static int32
-find_event_source(const BrPgCatalog *catalog, Oid events)
+find_source(const BrPgCatalog *catalog, const SourceKind *kind, Oid table)
 {
 	static const Oid types[] = {INT4OID, OIDOID};
-	Datum values[] = {Int32GetDatum(catalog->number), ObjectIdGetDatum(events)};
+	Datum values[] = {Int32GetDatum(catalog->number), ObjectIdGetDatum(table)};
 	BrPgRights rights;
 	uint64 found;
 	bool is_null;
 
 	br_pg_enter_owner(&rights);
 	br_pg_catalog_hold(catalog->number);
-	found = br_pg_execute("SELECT source FROM bundle_rec.event_source"
-						  " WHERE catalog = $1 AND events = $2 FOR UPDATE",
-						  lengthof(types), types, values, NULL, false, 1);
+	found = br_pg_execute(kind->find, lengthof(types), types, values, NULL, false, 1);
 	br_pg_leave(&rights);
 	if (found == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("%s is no event source of catalog \"%s\"",
-						get_rel_name(events) != NULL ? br_pg_qualified_name(events)
-													 : psprintf("table %u", events),
-						catalog->name),
-				 errhint("add_event_source adds one.")));
+				 errmsg("%s is no %s of catalog \"%s\"",
+						get_rel_name(table) != NULL ? br_pg_qualified_name(table)
+													: psprintf("table %u", table),
+						kind->what, catalog->name),
+				 errhint("%s adds one.", kind->add)));
 	return DatumGetInt32(br_pg_column(0, 1, &is_null));
+}
+
+static void
+drop_source(const char *name, const SourceKind *kind, Oid table, bool keep)
+{
+	static const Oid types[] = {INT4OID, INT4OID, OIDOID};
+	BrPgCatalog *catalog = br_pg_catalog_open_owned(name);
+	int32 number = find_source(catalog, kind, table);
+	Datum values[] = {Int32GetDatum(number), Int32GetDatum(catalog->number),
+					  ObjectIdGetDatum(table)};
+	BrPgRights rights;
+
+	/* writers of the table first, as its triggers come before what they write to */
+	br_pg_source_unfollow(kind->prefix, number);
+	br_pg_enter_owner(&rights);
+	if (kind == &bundle_source)
+		br_pg_bundles_remove_source(catalog->number, number);
+	else if (!keep)
+		br_pg_events_take_back(catalog->number, number, false);
+	br_pg_execute("DELETE FROM bundle_rec.rejected WHERE catalog = $1 AND origin = $2", 2,
+				  &types[1], &values[1], NULL, false, 0);
+	br_pg_execute(kind->forget, 1, types, values, NULL, false, 0);
+	br_pg_leave(&rights);
 }
 
 void
 br_pg_catalog_drop_events(const char *name, Oid events, bool keep)
 {
-	static const Oid types[] = {INT4OID, INT4OID, OIDOID};
-	BrPgCatalog *catalog = br_pg_catalog_open(name);
-	int32 number;
-	Datum values[3];
-	BrPgRights rights;
+	drop_source(name, &event_source, events, keep);
+}
 
-	br_pg_catalog_require_owner(catalog);
-	number = find_event_source(catalog, events);
-	/* writers of the table first, as its triggers come before what they write to */
-	br_pg_source_unfollow("event_", number);
-	values[0] = Int32GetDatum(number);
-	values[1] = Int32GetDatum(catalog->number);
-	values[2] = ObjectIdGetDatum(events);
-	br_pg_enter_owner(&rights);
-	if (!keep)
-		br_pg_events_take_back(catalog->number, number, false);
-	br_pg_execute("DELETE FROM bundle_rec.rejected WHERE catalog = $1 AND origin = $2", 2,
-				  &types[1], &values[1], NULL, false, 0);
-	br_pg_execute("DELETE FROM bundle_rec.event_source WHERE source = $1", 1, types, values, NULL,
-				  false, 0);
-	br_pg_leave(&rights);
+void
+br_pg_catalog_drop_bundles(const char *name, Oid bundles)
+{
+	drop_source(name, &bundle_source, bundles, false);
 }

@@ -21,10 +21,11 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-#include "pg/catalog_int.h"
+#include "pg/catalog_bundles.h"
 
 PG_FUNCTION_INFO_V1(br_items_changed);
 PG_FUNCTION_INFO_V1(br_events_changed);
+PG_FUNCTION_INFO_V1(br_bundles_changed);
 
 /* ---- transition tables ---- */
 
@@ -241,7 +242,8 @@ trigger_number(FunctionCallInfo fcinfo)
 		(TRIGGER_FIRED_FOR_ROW(trigger->tg_event) && !trigger->tg_relation->rd_rel->relispartition))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("not fired by a trigger that create_catalog or add_event_source made")));
+				 errmsg(
+					 "not fired by a trigger that create_catalog, add_event_source or add_bundle_source made")));
 	return pg_strtoint32(trigger->tg_trigger->tgargs[0]);
 }
 
@@ -293,18 +295,32 @@ open_items(int32 number, const TriggerData *trigger)
 	return feed;
 }
 
+/* the feed that a source's function opened, or a warning */
 static BrPgFeed *
-open_events(int32 number, const TriggerData *trigger)
+open_source(BrPgFeed *(*open)(int32, Relation, int32 *, char **), int32 number,
+			const TriggerData *trigger)
 {
 	int32 catalog = 0;
 	char *problem = NULL;
-	BrPgFeed *feed = br_pg_events_open(number, trigger->tg_relation, &catalog, &problem);
+	BrPgFeed *feed = open(number, trigger->tg_relation, &catalog, &problem);
 
 	if (feed == NULL && problem == NULL)
 		warn_of_stray_trigger(trigger);
 	else if (feed == NULL)
 		warn_of_columns(catalog, trigger, problem);
 	return feed;
+}
+
+static BrPgFeed *
+open_events(int32 number, const TriggerData *trigger)
+{
+	return open_source(br_pg_events_open, number, trigger);
+}
+
+static BrPgFeed *
+open_bundles(int32 number, const TriggerData *trigger)
+{
+	return open_source(br_pg_bundles_open, number, trigger);
 }
 
 /* What is kept where opening failed: it is told once per statement. */
@@ -365,5 +381,12 @@ PGDLLEXPORT Datum
 br_events_changed(PG_FUNCTION_ARGS)
 {
 	follow(fcinfo, open_events);
+	return PointerGetDatum(NULL);
+}
+
+PGDLLEXPORT Datum
+br_bundles_changed(PG_FUNCTION_ARGS)
+{
+	follow(fcinfo, open_bundles);
 	return PointerGetDatum(NULL);
 }

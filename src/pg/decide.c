@@ -119,6 +119,19 @@ report_shortage(const BrPgDecision *decision)
 						   (long long) refusals->margin, (long long) refusals->category)));
 }
 
+static void
+generate_pool(BrPgDecision *decision)
+{
+	br_pg_decide_candidates(decision, false);
+	br_pg_decide_pool(decision);
+	if (decision->pool.n < decision->request->wanted)
+	{
+		br_pg_decide_candidates(decision, true);
+		br_pg_decide_pool(decision);
+	}
+	report_shortage(decision);
+}
+
 BrPgDecision *
 br_pg_decide(const BrPgRequest *request)
 {
@@ -128,15 +141,11 @@ br_pg_decide(const BrPgRequest *request)
 	decision->request = request;
 	decision->key = random_key(request);
 	br_pg_decide_context(decision);
-	br_pg_decide_candidates(decision, false);
-	br_pg_decide_pool(decision);
-	if (decision->pool.n < request->wanted)
-	{
-		br_pg_decide_candidates(decision, true);
-		br_pg_decide_pool(decision);
-	}
+	if (request->curated)
+		br_pg_decide_curated(decision);
+	else
+		generate_pool(decision);
 	CHECK_FOR_INTERRUPTS();
-	report_shortage(decision);
 	if (decision->pool.n == 0)
 		return decision;
 	draw_slate(decision);

@@ -3,7 +3,8 @@
  *	  One decision, from the request to the logged slate.
  *
  * The path: context and candidates (decide_candidates.c), the pool of feasible
- * bundles (decide_pool.c), the slate under the policy (decide.c), reasons
+ * bundles (decide_pool.c), or for curated bundles both at once
+ * (decide_curated.c), the slate under the policy (decide.c), reasons
  * (decide_reasons.c), the log (decide_log.c). All reads of one decision use the
  * caller's active snapshot; only the log writes. Everything is palloc'd in the
  * SPI context of the call. SPI must be connected.
@@ -38,7 +39,10 @@ typedef enum BrPgLogging
 /* What the caller asked for, checked. */
 typedef struct BrPgRequest
 {
-	const char *kind; /* "bundle" or "item" */
+	const char *kind; /* "bundle", "item" or "curated" */
+	bool curated;
+	bool exclude_owned;						/* of curated bundles: what the user bought already */
+	struct BrPgBundleTables *bundle_tables; /* of curated bundles */
 	BrPgCatalog *catalog;
 	BrPgPolicy *policy;
 	char *user_id; /* NULL: nobody in particular */
@@ -86,6 +90,20 @@ typedef struct BrPgItem
 	int64 together;
 } BrPgItem;
 
+/*
+ * A curated bundle of the pool. Its pairs are kept with it: a matrix over all
+ * items of the pool would mostly hold pairs of different bundles.
+ */
+typedef struct BrPgCurated
+{
+	int32 bundle; /* dense number */
+	char *bundle_id;
+	int64 purchases;	/* of the bundle as a whole */
+	double *content;	/* (size, size), as below */
+	double *copurchase; /* (size, size) */
+	int64 *together;	/* (size, size) */
+} BrPgCurated;
+
 typedef struct BrPgDecision
 {
 	const BrPgRequest *request;
@@ -97,11 +115,30 @@ typedef struct BrPgDecision
 	double *copurchase;
 	int64 *together; /* (n_items, n_items): baskets with both */
 	BrPool pool;
+	BrPgCurated *curated; /* (pool.n) where the request is for curated bundles; else NULL */
 	BrSlate slate;
 	char **reasons;	   /* (slate.slots): JSON text */
 	uint64 key;		   /* random key */
 	int64 decision_id; /* 0: not logged */
 } BrPgDecision;
+
+/*
+ * Where the arguments stand in one of the functions that decide; -1: not an
+ * argument of this one.
+ */
+typedef struct BrPgArgumentPlaces
+{
+	int user_id, basket, query, wanted, size, budget, min_margin, categories, exclude, in_stock,
+		diversity, policy, log, seed, exclude_owned;
+} BrPgArgumentPlaces;
+
+/*
+ * sql/recommend_sql.c: the arguments of a call, checked; the first is the
+ * catalog. kind: see BrPgRequest; wanted: the argument's name. SPI must be
+ * connected.
+ */
+extern BrPgRequest *br_pg_decide_request(FunctionCallInfo fcinfo, const char *kind,
+										 const char *wanted, const BrPgArgumentPlaces *at);
 
 /* Takes the decision and logs it as the request says. Fewer slots than wanted raise a NOTICE. */
 extern BrPgDecision *br_pg_decide(const BrPgRequest *request);
@@ -109,6 +146,15 @@ extern BrPgDecision *br_pg_decide(const BrPgRequest *request);
 /* Context and candidates of a request; more: look further for what its constraints need. */
 extern void br_pg_decide_context(BrPgDecision *decision);
 extern void br_pg_decide_candidates(BrPgDecision *decision, bool more);
+
+/* Log-scaled to [0, 1]: n of all. */
+extern double br_pg_decide_popularity(int64 n, int64 all);
+
+/* 1 today, halved every 30 days; age in days, INFINITY: unknown. */
+extern double br_pg_decide_freshness(double age);
+
+/* Candidates and pool of a request for curated bundles; fewer than wanted raise a NOTICE. */
+extern void br_pg_decide_curated(BrPgDecision *decision);
 
 /* Affinities of the candidates, and the pool of feasible bundles. */
 extern void br_pg_decide_pool(BrPgDecision *decision);

@@ -171,18 +171,28 @@ number_column(uint64 row, int column, double if_null)
 	return is_null ? if_null : DatumGetFloat8(value);
 }
 
-/* evidence, log-scaled so that the most bought item does not drown all others */
-static double
-popularity(int64 baskets, int64 all)
+/* on a log scale the most bought item does not drown all others */
+double
+br_pg_decide_popularity(int64 n, int64 all)
 {
-	return all > 0 ? br_math_log(1.0 + (double) baskets) / br_math_log(1.0 + (double) all) : 0;
+	double share;
+
+	if (n <= 0 || all <= 0)
+		return 0;
+	share = br_math_log(1.0 + (double) n) / br_math_log(1.0 + (double) all);
+	return Min(share, 1.0);
+}
+
+double
+br_pg_decide_freshness(double age)
+{
+	return br_math_exp(-br_math_log(2.0) * Max(age, 0) / FRESH_DAYS);
 }
 
 static void
 fill_item(const BrPgDecision *decision, uint64 row, const BrPgProposal *proposal, BrPgItem *item)
 {
 	BrCandidate *candidate = &item->candidate;
-	double age;
 	bool is_null;
 	Datum embedding;
 
@@ -203,9 +213,8 @@ fill_item(const BrPgDecision *decision, uint64 row, const BrPgProposal *proposal
 	candidate->content = Min(proposal->content, 1.0);
 	candidate->copurchase = Min(proposal->copurchase, 1.0);
 	candidate->popularity =
-		Min(popularity(item->baskets, decision->request->catalog->baskets), 1.0);
-	age = number_column(row, 4, INFINITY);
-	candidate->freshness = br_math_exp(-br_math_log(2.0) * Max(age, 0) / FRESH_DAYS);
+		br_pg_decide_popularity(item->baskets, decision->request->catalog->baskets);
+	candidate->freshness = br_pg_decide_freshness(number_column(row, 4, INFINITY));
 }
 
 /* drops what the caller may not see in the source */

@@ -67,22 +67,28 @@ report_unknown(const BrPgDecision *decision)
 }
 
 /* the newest events of the user in one of the two tables of events */
-#define RECENT(table)                                                                     \
-	"(SELECT e.source, e.item_id, e.occurred_at, e.kind, e.weight FROM bundle_rec." table \
-	"_%d e WHERE e.user_id = $1 AND e.item_id IS NOT NULL"                                \
+#define RECENT(table)                                                           \
+	"(SELECT e.source, e.item_id, e.bundle_id, e.occurred_at, e.kind, e.weight" \
+	" FROM bundle_rec." table "_%d e WHERE e.user_id = $1"                      \
 	" ORDER BY e.occurred_at DESC LIMIT 200)"
 
-/* an event weighs what its source says of its kind; what was sent back weighs nothing */
-#define HISTORY                                                                               \
-	"SELECT i.item, i.item_id, COALESCE(c.baskets, 0), LEAST(h.strength, 1) FROM ("           \
-	"SELECT e.item_id, pg_catalog.max(e.occurred_at) AS latest, pg_catalog.sum(e.weight"      \
-	" * COALESCE((s.weights ->> e.kind)::pg_catalog.float8, 0)) AS strength"                  \
-	" FROM (" RECENT("event") " UNION ALL " RECENT(                                           \
-		"event_queue") ") e"                                                                  \
-					   " JOIN bundle_rec.event_source s USING (source) GROUP BY e.item_id) h" \
-					   " JOIN bundle_rec.item_%d i USING (item_id)"                           \
-					   " LEFT JOIN bundle_rec.item_count_%d c USING (item)"                   \
-					   " WHERE h.strength > 1e-9 AND i.item <> ALL ($2)"                      \
+/*
+ * An event weighs what its source says of its kind; what was sent back weighs
+ * nothing. Who has a bundle has its items.
+ */
+#define HISTORY                                                                                      \
+	"SELECT i.item, i.item_id, COALESCE(c.baskets, 0), LEAST(h.strength, 1) FROM ("                  \
+	"SELECT COALESCE(e.item_id, m.item_id) AS item_id,"                                              \
+	" pg_catalog.max(e.occurred_at) AS latest, pg_catalog.sum(e.weight"                              \
+	" * COALESCE((s.weights ->> e.kind)::pg_catalog.float8, 0)) AS strength"                         \
+	" FROM (" RECENT("event") " UNION ALL " RECENT(                                                  \
+		"event_queue") ") e"                                                                         \
+					   " JOIN bundle_rec.event_source s USING (source)"                              \
+					   " LEFT JOIN bundle_rec.bundle_%d b ON b.bundle_id = e.bundle_id"              \
+					   " LEFT JOIN bundle_rec.bundle_item_%d m ON m.bundle = b.bundle GROUP BY 1) h" \
+					   " JOIN bundle_rec.item_%d i USING (item_id)"                                  \
+					   " LEFT JOIN bundle_rec.item_count_%d c USING (item)"                          \
+					   " WHERE h.strength > 1e-9 AND i.item <> ALL ($2)"                             \
 					   " ORDER BY h.latest DESC, i.item LIMIT $3"
 
 static void
@@ -98,7 +104,7 @@ add_history(BrPgDecision *decision)
 	values[0] = CStringGetTextDatum(decision->request->user_id);
 	values[1] = br_pg_int4_array(have, decision->n_context);
 	values[2] = Int32GetDatum(HISTORY_ITEMS);
-	br_pg_execute(psprintf(HISTORY, n, n, n, n), 3, types, values, NULL, true, 0);
+	br_pg_execute(psprintf(HISTORY, n, n, n, n, n, n), 3, types, values, NULL, true, 0);
 	add_context(decision, "history", decision->request->n_basket > 0 ? HISTORY_WEIGHT : 1.0);
 }
 

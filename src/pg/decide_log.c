@@ -105,6 +105,17 @@ flat_bundles(const BrPgDecision *decision, const int *chosen, int n)
 	return flat;
 }
 
+/* numbers of curated bundles, of the whole pool or of chosen members */
+static Datum
+bundle_numbers(const BrPgDecision *decision, const int *chosen, int n)
+{
+	int32 *numbers = palloc(sizeof(int32) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		numbers[i] = decision->curated[chosen != NULL ? chosen[i] : i].bundle;
+	return br_pg_int4_array(numbers, n);
+}
+
 static Datum
 vote_array(const BrPgDecision *decision)
 {
@@ -189,9 +200,10 @@ all_reasons(const BrPgDecision *decision)
 	"decision_id, kind, decided_at, user_id, basket, query, wanted, filters, policy, posterior," \
 	" feature_schema, algorithm, epsilon, draws, diversity, random_key, deterministic,"          \
 	" candidates, pool_size, pool_sizes, pool_items, pool_features, votes, slot_sizes,"          \
-	" slot_items, slot_features, propensity, score, list_price, price, margin, reasons"
+	" slot_items, slot_features, propensity, score, list_price, price, margin, reasons,"         \
+	" pool_bundles, slot_bundles"
 
-#define LOG_ARGUMENTS 32
+#define LOG_ARGUMENTS 34
 
 typedef struct LogRow
 {
@@ -247,7 +259,8 @@ put_policy(LogRow *row, const BrPgDecision *decision)
 	put(row, BOOLOID, BoolGetDatum(decision->request->seeded), false);
 }
 
-static void
+/* whether the pool was logged */
+static bool
 put_pool(LogRow *row, const BrPgDecision *decision)
 {
 	BrRandom random;
@@ -266,6 +279,7 @@ put_pool(LogRow *row, const BrPgDecision *decision)
 	put(row, FLOAT4ARRAYOID,
 		logged ? feature_array(&decision->pool, NULL, decision->pool.n) : (Datum) 0, !logged);
 	put(row, INT4ARRAYOID, logged ? vote_array(decision) : (Datum) 0, !logged);
+	return logged;
 }
 
 static void
@@ -283,6 +297,19 @@ put_slots(LogRow *row, const BrPgDecision *decision)
 	put(row, FLOAT8ARRAYOID, slot_array(decision, SLOT_PRICE), false);
 	put(row, FLOAT8ARRAYOID, slot_array(decision, SLOT_MARGIN), false);
 	put(row, JSONBOID, all_reasons(decision), false);
+}
+
+static void
+put_bundles(LogRow *row, const BrPgDecision *decision, bool pool)
+{
+	const BrSlate *slate = &decision->slate;
+	bool curated = decision->curated != NULL;
+
+	pool = pool && curated;
+	put(row, INT4ARRAYOID, pool ? bundle_numbers(decision, NULL, decision->pool.n) : (Datum) 0,
+		!pool);
+	put(row, INT4ARRAYOID,
+		curated ? bundle_numbers(decision, slate->chosen, slate->slots) : (Datum) 0, !curated);
 }
 
 static char *
@@ -309,13 +336,15 @@ void
 br_pg_decide_log(BrPgDecision *decision)
 {
 	LogRow row = {.n = 0};
+	bool pool_logged;
 	BrPgRights rights;
 
 	decision->decision_id = next_decision_id(decision->request->catalog);
 	put_request(&row, decision);
 	put_policy(&row, decision);
-	put_pool(&row, decision);
+	pool_logged = put_pool(&row, decision);
 	put_slots(&row, decision);
+	put_bundles(&row, decision, pool_logged);
 	Assert(row.n == LOG_ARGUMENTS);
 
 	br_pg_enter_owner(&rights);

@@ -4,7 +4,8 @@
  *
  * features are the logged ones; pairs name the co-purchases and the similarity
  * of text inside the bundle (pair_scores and <=> give the same); context names
- * the strongest evidence that tied an item to the request.
+ * the strongest evidence that tied an item to the request. A large curated
+ * bundle names only its strongest pairs.
  */
 #include "postgres.h"
 
@@ -16,6 +17,9 @@
 
 #include "pg/decide.h"
 #include "pg/proposals.h"
+
+/* those of the largest bundle that a search makes */
+#define MOST_PAIRS (BR_BUNDLE_MAX_SIZE * (BR_BUNDLE_MAX_SIZE - 1) / 2)
 
 static void
 append_number(StringInfo json, const char *key, double value)
@@ -40,40 +44,92 @@ append_features(StringInfo json, const float *features)
 	appendStringInfoChar(json, '}');
 }
 
-static void
-append_pair(StringInfo json, const BrPgDecision *decision, int a, int b)
+/* Two items of a bundle, and where their figures stand. */
+typedef struct Pair
 {
-	int n = decision->n_items;
-	const BrPgItem *left = &decision->items[a];
-	const BrPgItem *right = &decision->items[b];
+	int a; /* indexes of items */
+	int b;
+	double content;
+	double copurchase;
+	int64 together;
+} Pair;
+
+static void
+append_pair(StringInfo json, const BrPgDecision *decision, const Pair *pair)
+{
+	const BrPgItem *left = &decision->items[pair->a];
+	const BrPgItem *right = &decision->items[pair->b];
 
 	appendStringInfoString(json, "{\"items\": [");
 	escape_json(json, left->item_id);
 	appendStringInfoString(json, ", ");
 	escape_json(json, right->item_id);
 	appendStringInfo(json, "], \"together\": %lld, \"baskets\": [%lld, %lld], ",
-					 (long long) decision->together[a * n + b], (long long) left->baskets,
+					 (long long) pair->together, (long long) left->baskets,
 					 (long long) right->baskets);
-	append_number(json, "shrunk_cosine", decision->copurchase[a * n + b]);
+	append_number(json, "shrunk_cosine", pair->copurchase);
 	appendStringInfoString(json, ", ");
-	append_number(json, "similarity", decision->content[a * n + b]);
+	append_number(json, "similarity", pair->content);
 	appendStringInfoChar(json, '}');
 }
 
-static void
-append_pairs(StringInfo json, const BrPgDecision *decision, const BrBundle *bundle)
+/* the pair of members i and j of a bundle of the pool */
+static Pair
+pair_of(const BrPgDecision *decision, int chosen, int i, int j)
 {
-	bool first = true;
+	const BrBundle *bundle = &decision->pool.bundles[chosen];
+	Pair pair = {.a = bundle->members[i], .b = bundle->members[j]};
+	int place = pair.a * decision->n_items + pair.b;
+	const double *content = decision->content;
+	const double *copurchase = decision->copurchase;
+	const int64 *together = decision->together;
 
+	if (decision->curated != NULL)
+	{
+		place = i * bundle->size + j;
+		content = decision->curated[chosen].content;
+		copurchase = decision->curated[chosen].copurchase;
+		together = decision->curated[chosen].together;
+	}
+	pair.content = content[place];
+	pair.copurchase = copurchase[place];
+	pair.together = together[place];
+	return pair;
+}
+
+/* the strongest first, ties by the order of the items */
+static int
+compare_pairs(const void *left, const void *right)
+{
+	const Pair *a = left;
+	const Pair *b = right;
+	double of_a = br_bundle_affinity(a->content, a->copurchase);
+	double of_b = br_bundle_affinity(b->content, b->copurchase);
+
+	if (of_a != of_b)
+		return of_a > of_b ? -1 : 1;
+	return a->a != b->a ? a->a - b->a : a->b - b->b;
+}
+
+static void
+append_pairs(StringInfo json, const BrPgDecision *decision, int chosen)
+{
+	int size = decision->pool.bundles[chosen].size;
+	Pair *pairs = palloc(sizeof(Pair) * Max(size * (size - 1) / 2, 1));
+	int n = 0;
+
+	for (int i = 0; i < size; i++)
+		for (int j = i + 1; j < size; j++)
+			pairs[n++] = pair_of(decision, chosen, i, j);
+	if (n > MOST_PAIRS)
+		qsort(pairs, n, sizeof(Pair), compare_pairs);
 	appendStringInfoString(json, "\"pairs\": [");
-	for (int i = 0; i < bundle->size; i++)
-		for (int j = i + 1; j < bundle->size; j++)
-		{
-			if (!first)
-				appendStringInfoString(json, ", ");
-			append_pair(json, decision, bundle->members[i], bundle->members[j]);
-			first = false;
-		}
+	for (int i = 0; i < Min(n, MOST_PAIRS); i++)
+	{
+		if (i > 0)
+			appendStringInfoString(json, ", ");
+		append_pair(json, decision, &pairs[i]);
+	}
 	appendStringInfoChar(json, ']');
 }
 
@@ -140,9 +196,12 @@ slot_reasons(const BrPgDecision *decision, int slot)
 	appendStringInfoChar(&json, '{');
 	append_features(&json, decision->pool.features + (size_t) chosen * BR_FEATURE_COUNT);
 	appendStringInfoString(&json, ", ");
-	append_pairs(&json, decision, &decision->pool.bundles[chosen]);
+	append_pairs(&json, decision, chosen);
 	appendStringInfoString(&json, ", ");
 	append_context(&json, decision, &decision->pool.bundles[chosen]);
+	if (decision->curated != NULL)
+		appendStringInfo(&json, ", \"purchases\": %lld",
+						 (long long) decision->curated[chosen].purchases);
 	appendStringInfoChar(&json, '}');
 	return json.data;
 }

@@ -11,6 +11,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+#include "pg/curated.h"
 #include "pg/decision_log.h"
 
 void
@@ -68,16 +69,18 @@ br_pg_require_privilege(const BrPgCatalog *catalog, const char *table, AclMode p
 	" (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('kind', f.kind, 'value', f.value," \
 	" 'event_id', f.event_id, 'received_at', f.received_at) ORDER BY f.received_at, f.event_id)"    \
 	" FROM bundle_rec.feedback_%d f WHERE f.decision_id = d.decision_id AND f.rank = k.rank),"      \
-	" p.name, d.posterior, d.pool_size, d.decided_at, d.user_id, d.basket, d.query, d.filters"      \
+	" p.name, d.posterior, d.pool_size, d.decided_at, d.user_id, d.basket, d.query, d.filters,"     \
+	" (SELECT b.bundle_id FROM bundle_rec.bundle_%d b WHERE b.bundle = d.slot_bundles[k.rank])"     \
 	" FROM bundle_rec.decision_%d d LEFT JOIN bundle_rec.policy p USING (policy),"                  \
 	" LATERAL (SELECT u.rank, u.size, pg_catalog.sum(u.size) OVER (ORDER BY u.rank) - u.size"       \
 	" AS before FROM pg_catalog.unnest(d.slot_sizes) WITH ORDINALITY AS u(size, rank)) k"           \
 	" WHERE d.decision_id = $1 ORDER BY k.rank"
 
-#define EXPLAIN_COLUMNS 17
+#define EXPLAIN_COLUMNS 18
 #define REASONS_COLUMN 7
 #define BASKET_COLUMN 14
 #define FILTERS_COLUMN 16
+#define BUNDLE_COLUMN 17
 
 /* $1 reasons, $2 basket, $3 filters: every item they name, but those of the slot itself */
 #define NAMED_ITEMS                                                                            \
@@ -97,14 +100,18 @@ br_pg_require_privilege(const BrPgCatalog *catalog, const char *table, AclMode p
 	" pg_catalog.jsonb_array_elements_text($3 -> 'exclude') x(id) WHERE x.id = ANY ($4)), '[]'),"  \
 	" false)"
 
-/* whether the caller may see every item of a slot in the source */
+/* whether the caller may see every item of a slot in the source, and a curated bundle in its own */
 static bool
-slot_visible(const BrPgCatalog *catalog, Datum items)
+slot_visible(const BrPgCatalog *catalog, Datum items, const char *bundle_id)
 {
 	int n;
 	char **ids = br_pg_text_array(DatumGetArrayTypeP(items), "items", &n);
 	bool *visible = palloc(sizeof(bool) * Max(n, 1));
 
+	if (bundle_id != NULL && !br_pg_bundle_visible(catalog, bundle_id, ids, n))
+		return false;
+	if (!br_pg_catalog_must_ask(catalog))
+		return true;
 	br_pg_catalog_visible(catalog, ids, n, visible);
 	for (int i = 0; i < n; i++)
 		if (!visible[i])
@@ -161,8 +168,9 @@ br_pg_explain_decision(int64 decision_id, ReturnSetInfo *result)
 	br_pg_catalog_require_reader(catalog);
 	br_pg_require_privilege(catalog, "decision", ACL_SELECT, "read decisions");
 	br_pg_enter_owner(&rights);
-	n = br_pg_execute(psprintf(EXPLAIN, catalog->number, catalog->number, catalog->number), 1,
-					  types, values, NULL, true, 0);
+	n = br_pg_execute(psprintf(EXPLAIN, catalog->number, catalog->number, catalog->number,
+							   catalog->number),
+					  1, types, values, NULL, true, 0);
 	br_pg_leave(&rights);
 	rows = SPI_tuptable;
 	if (n == 0)
@@ -172,15 +180,15 @@ br_pg_explain_decision(int64 decision_id, ReturnSetInfo *result)
 	{
 		Datum columns[EXPLAIN_COLUMNS];
 		bool nulls[EXPLAIN_COLUMNS];
+		const char *bundle_id;
 
 		for (int i = 0; i < EXPLAIN_COLUMNS; i++)
 			columns[i] = SPI_getbinval(rows->vals[row], rows->tupdesc, i + 1, &nulls[i]);
+		bundle_id = nulls[BUNDLE_COLUMN] ? NULL : TextDatumGetCString(columns[BUNDLE_COLUMN]);
+		if (!slot_visible(catalog, columns[1], bundle_id))
+			continue;
 		if (br_pg_catalog_must_ask(catalog))
-		{
-			if (!slot_visible(catalog, columns[1]))
-				continue;
 			hide_items(catalog, columns);
-		}
 		tuplestore_putvalues(result->setResult, result->setDesc, columns, nulls);
 	}
 }

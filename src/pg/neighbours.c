@@ -25,7 +25,6 @@
 #include "pg/embedding.h"
 
 #define LEFT_ROWS 1024
-#define FETCH_ROWS 1000
 /* components of a right block: 256 rows of 384 dimensions, some 20 ms of work */
 #define RIGHT_COMPONENTS (256 * 384)
 
@@ -108,25 +107,6 @@ open_cursor(const char *pattern, int32 catalog)
 	return portal;
 }
 
-/* the next rows, false and the cursor closed where there are none left */
-static bool
-fetch(Portal portal)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	BrPgRights rights;
-
-	CHECK_FOR_INTERRUPTS();
-	br_pg_enter_owner(&rights);
-	SPI_cursor_fetch(portal, true, FETCH_ROWS);
-	MemoryContextSwitchTo(caller);
-	br_pg_leave(&rights);
-	if (SPI_processed > 0)
-		return true;
-	SPI_freetuptable(SPI_tuptable);
-	SPI_cursor_close(portal);
-	return false;
-}
-
 /* what reading one portion of rows may take */
 static MemoryContext
 create_batch(void)
@@ -157,7 +137,7 @@ gather_items(Search *search, BrPgMatrix *changed, bool alone, int *first_changed
 						 " JOIN bundle_rec.item_state_@ s USING (item) WHERE s.active"
 						 " AND (i.embedding IS NOT NULL OR i.pending_text IS NOT NULL)",
 						 search->catalog->number);
-	while (fetch(portal))
+	while (br_pg_fetch(portal))
 	{
 		for (uint64 row = 0; row < SPI_processed; row++)
 		{
@@ -202,7 +182,7 @@ expected_length(int32 catalog)
 	bool is_null;
 	int64 n;
 
-	(void) fetch(portal);
+	(void) br_pg_fetch(portal);
 	n = DatumGetInt64(br_pg_column(0, 1, &is_null));
 	SPI_freetuptable(SPI_tuptable);
 	SPI_cursor_close(portal);
@@ -267,7 +247,7 @@ judge_lists(Search *search)
 	MemoryContext batch = create_batch();
 	BrPgRights rights;
 
-	while (fetch(portal))
+	while (br_pg_fetch(portal))
 	{
 		for (uint64 i = 0; i < SPI_processed; i++)
 		{

@@ -10,13 +10,17 @@
 
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 #include "pg/br_pg.h"
 
 #define MAX_PLANS 1000
+/* rows of a cursor that are fetched together */
+#define FETCH_ROWS 1000
 
 typedef struct KeptPlan
 {
@@ -130,6 +134,40 @@ br_pg_execute_once(const char *sql, int n_arguments, const Oid *types, const Dat
 	if (result < 0)
 		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
 	return SPI_processed;
+}
+
+Portal
+br_pg_open_latest(const char *sql)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	BrPgRights rights;
+	Portal portal;
+
+	br_pg_enter_owner(&rights);
+	PushActiveSnapshot(GetLatestSnapshot());
+	portal = SPI_cursor_open_with_args(NULL, sql, 0, NULL, NULL, NULL, true, CURSOR_OPT_NO_SCROLL);
+	PopActiveSnapshot();
+	MemoryContextSwitchTo(caller);
+	br_pg_leave(&rights);
+	return portal;
+}
+
+bool
+br_pg_fetch(Portal portal)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	BrPgRights rights;
+
+	CHECK_FOR_INTERRUPTS();
+	br_pg_enter_owner(&rights);
+	SPI_cursor_fetch(portal, true, FETCH_ROWS);
+	MemoryContextSwitchTo(caller);
+	br_pg_leave(&rights);
+	if (SPI_processed > 0)
+		return true;
+	SPI_freetuptable(SPI_tuptable);
+	SPI_cursor_close(portal);
+	return false;
 }
 
 Datum

@@ -18,6 +18,7 @@
 #include "utils/rangetypes.h"
 #include "utils/typcache.h"
 
+#include "pg/curated.h"
 #include "pg/decide.h"
 #include "pg/decision_log.h"
 
@@ -120,6 +121,18 @@ millionths_at_most(double amount)
 	return fabs(millionths - rint(millionths)) < 1e-3 ? rint(millionths) : floor(millionths);
 }
 
+/* curated bundles may have prices where items have none */
+static bool
+bundles_have_prices(const BrPgRequest *request)
+{
+	const BrPgBundleTables *tables = request->bundle_tables;
+
+	for (int i = 0; tables != NULL && i < tables->n; i++)
+		if (tables->tables[i].priced)
+			return true;
+	return false;
+}
+
 static void
 budget_argument(FunctionCallInfo fcinfo, int i, BrPgRequest *request)
 {
@@ -127,7 +140,8 @@ budget_argument(FunctionCallInfo fcinfo, int i, BrPgRequest *request)
 	request->constraints.budget = INFINITY;
 	if (!request->has_budget)
 		return;
-	require_column(request->catalog, request->catalog->price, "price", "budget");
+	if (!bundles_have_prices(request))
+		require_column(request->catalog, request->catalog->price, "price", "budget");
 	request->budget = number_argument(fcinfo, i, "budget", 0);
 	request->constraints.budget = millionths_at_most(request->budget);
 }
@@ -139,7 +153,8 @@ margin_argument(FunctionCallInfo fcinfo, int i, BrPgRequest *request)
 	request->constraints.min_margin = -INFINITY;
 	if (!request->has_margin)
 		return;
-	require_column(request->catalog, request->catalog->price, "price", "min_margin");
+	if (!bundles_have_prices(request))
+		require_column(request->catalog, request->catalog->price, "price", "min_margin");
 	require_column(request->catalog, request->catalog->cost, "cost", "min_margin");
 	request->constraints.min_margin = number_argument(fcinfo, i, "min_margin", -1e9);
 }
@@ -192,9 +207,14 @@ filters_of(const BrPgRequest *request)
 	StringInfoData json;
 
 	initStringInfo(&json);
-	appendStringInfo(&json, "{\"size\": [%d, %d], \"in_stock\": %s, \"discount\": %.17g",
-					 request->constraints.min_size, request->constraints.max_size,
-					 request->in_stock ? "true" : "false", request->constraints.discount);
+	appendStringInfo(&json, "{\"in_stock\": %s", request->in_stock ? "true" : "false");
+	if (request->curated)
+		appendStringInfo(&json, ", \"exclude_owned\": %s",
+						 request->exclude_owned ? "true" : "false");
+	else
+		appendStringInfo(&json, ", \"size\": [%d, %d], \"discount\": %.17g",
+						 request->constraints.min_size, request->constraints.max_size,
+						 request->constraints.discount);
 	if (request->has_budget)
 		appendStringInfo(&json, ", \"budget\": %.17g", request->budget);
 	if (request->has_margin)
@@ -216,19 +236,9 @@ filters_of(const BrPgRequest *request)
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
 }
 
-/*
- * Arguments that recommend and recommend_items share, in the order of the
- * fields of this structure; -1: not an argument of this function.
- */
-typedef struct ArgumentPlaces
-{
-	int user_id, basket, query, wanted, size, budget, min_margin, categories, exclude, in_stock,
-		diversity, policy, log, seed;
-} ArgumentPlaces;
-
-static BrPgRequest *
-read_request(FunctionCallInfo fcinfo, const char *kind, const char *wanted,
-			 const ArgumentPlaces *at)
+BrPgRequest *
+br_pg_decide_request(FunctionCallInfo fcinfo, const char *kind, const char *wanted,
+					 const BrPgArgumentPlaces *at)
 {
 	BrPgRequest *request = palloc0(sizeof(BrPgRequest));
 	BrPgCatalog *catalog = br_pg_catalog_open(required_catalog(fcinfo));
@@ -236,6 +246,13 @@ read_request(FunctionCallInfo fcinfo, const char *kind, const char *wanted,
 	br_pg_catalog_require_reader(catalog);
 	request->kind = kind;
 	request->catalog = catalog;
+	request->curated = strcmp(kind, "curated") == 0;
+	if (request->curated)
+	{
+		request->bundle_tables = br_pg_bundle_tables(catalog);
+		request->exclude_owned =
+			PG_ARGISNULL(at->exclude_owned) || PG_GETARG_BOOL(at->exclude_owned);
+	}
 	request->user_id = text_argument(fcinfo, at->user_id);
 	request->basket = array_argument(fcinfo, at->basket, "basket", &request->n_basket);
 	request->query = text_argument(fcinfo, at->query);
@@ -333,7 +350,8 @@ return_items(ReturnSetInfo *result, const BrPgDecision *decision)
 PGDLLEXPORT Datum
 br_recommend(PG_FUNCTION_ARGS)
 {
-	static const ArgumentPlaces at = {
+	static const BrPgArgumentPlaces at = {
+		.exclude_owned = -1,
 		.user_id = 1,
 		.basket = 2,
 		.query = 3,
@@ -353,7 +371,7 @@ br_recommend(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
 	return_bundles((ReturnSetInfo *) fcinfo->resultinfo,
-				   br_pg_decide(read_request(fcinfo, "bundle", "bundles", &at)));
+				   br_pg_decide(br_pg_decide_request(fcinfo, "bundle", "bundles", &at)));
 	SPI_finish();
 	return (Datum) 0;
 }
@@ -361,7 +379,8 @@ br_recommend(PG_FUNCTION_ARGS)
 PGDLLEXPORT Datum
 br_recommend_items(PG_FUNCTION_ARGS)
 {
-	static const ArgumentPlaces at = {
+	static const BrPgArgumentPlaces at = {
+		.exclude_owned = -1,
 		.user_id = 1,
 		.basket = 2,
 		.query = 3,
@@ -381,7 +400,7 @@ br_recommend_items(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
 	return_items((ReturnSetInfo *) fcinfo->resultinfo,
-				 br_pg_decide(read_request(fcinfo, "item", "k", &at)));
+				 br_pg_decide(br_pg_decide_request(fcinfo, "item", "k", &at)));
 	SPI_finish();
 	return (Datum) 0;
 }
