@@ -294,13 +294,47 @@ delete_rows(const BundleSource *bundles, const BundleRow *rows, int n)
 				  lengthof(types), types, values, NULL, false, 0);
 }
 
-/* rows of the batch whose item their bundle holds already are set aside */
+static const char twice[] = "another row puts this item into this bundle";
+
+/* of the sorted rows, leaves the first of those that name one item of one bundle */
+static int
+keep_first(BundleSource *bundles, BundleRow *rows, int n)
+{
+	int kept = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (kept > 0 && strcmp(rows[kept - 1].id[0], rows[i].id[0]) == 0 &&
+			strcmp(rows[kept - 1].id[1], rows[i].id[1]) == 0)
+			br_pg_reject(&bundles->rejections, row_name(&rows[i]), twice);
+		else
+			rows[kept++] = rows[i];
+	}
+	return kept;
+}
+
+/* sets those of the sorted rows aside that are not in the SPI result: bundle_id, item_id, sorted */
+static void
+reject_refused(BundleSource *bundles, const BundleRow *rows, int n)
+{
+	uint64 taken = 0;
+
+	for (int i = 0; i < n && SPI_processed < (uint64) n; i++)
+	{
+		if (taken < SPI_processed && strcmp(br_pg_column_text(taken, 1), rows[i].id[0]) == 0 &&
+			strcmp(br_pg_column_text(taken, 2), rows[i].id[1]) == 0)
+			taken++;
+		else
+			br_pg_reject(&bundles->rejections, row_name(&rows[i]), twice);
+	}
+}
+
+/* rows whose item their bundle holds already are set aside */
 static void
 insert_rows(BundleSource *bundles, const BundleRow *rows, int n)
 {
 	static const Oid types[N_ARGUMENTS] = {ARGUMENT_TYPES};
 	Datum values[N_ARGUMENTS];
-	uint64 refused;
 
 	set_arguments(bundles, rows, n, values);
 	br_pg_execute(br_pg_catalog_sql("INSERT INTO bundle_rec.bundle_@ (bundle_id)"
@@ -310,28 +344,21 @@ insert_rows(BundleSource *bundles, const BundleRow *rows, int n)
 									" ORDER BY u.bundle_id ON CONFLICT (bundle_id) DO NOTHING",
 									bundles->feed.catalog),
 				  1, types, values, NULL, false, 0);
-	refused = br_pg_execute(
-		br_pg_catalog_sql("WITH incoming AS (SELECT u.*, b.bundle FROM unnest($1, $2, $3, $4)"
-						  " WITH ORDINALITY AS u (bundle_id, item_id, quantity, price, place)"
-						  " JOIN bundle_rec.bundle_@ b USING (bundle_id)),"
-						  " first AS (SELECT DISTINCT ON (bundle, item_id) * FROM incoming"
-						  " ORDER BY bundle, item_id, place),"
-						  " taken AS (INSERT INTO bundle_rec.bundle_item_@"
-						  " (bundle, item_id, quantity, price, source)"
-						  " SELECT bundle, item_id, quantity, price, $5 FROM first ORDER BY place"
-						  " ON CONFLICT (bundle, item_id) DO NOTHING RETURNING bundle, item_id)"
-						  " SELECT i.place FROM incoming i WHERE NOT EXISTS (SELECT FROM first f"
-						  " JOIN taken t USING (bundle, item_id) WHERE f.place = i.place)",
-						  bundles->feed.catalog),
-		lengthof(types), types, values, NULL, false, 0);
-	for (uint64 i = 0; i < refused; i++)
-	{
-		bool is_null;
-		int64 place = DatumGetInt64(br_pg_column(i, 1, &is_null));
-
-		br_pg_reject(&bundles->rejections, row_name(&rows[place - 1]),
-					 "another row puts this item into this bundle");
-	}
+	br_pg_execute(br_pg_catalog_sql("WITH taken AS (INSERT INTO bundle_rec.bundle_item_@"
+									" (bundle, item_id, quantity, price, source)"
+									" SELECT b.bundle, u.item_id, u.quantity, u.price, $5"
+									" FROM unnest($1, $2, $3, $4) WITH ORDINALITY"
+									" AS u (bundle_id, item_id, quantity, price, place)"
+									" JOIN bundle_rec.bundle_@ b USING (bundle_id) ORDER BY u.place"
+									" ON CONFLICT (bundle, item_id) DO NOTHING"
+									" RETURNING bundle, item_id)"
+									" SELECT b.bundle_id, t.item_id"
+									" FROM taken t JOIN bundle_rec.bundle_@ b USING (bundle)"
+									" ORDER BY b.bundle_id, t.item_id",
+									bundles->feed.catalog),
+				  lengthof(types), types, values, NULL, false, 0);
+	reject_refused(bundles, rows, n);
+	SPI_freetuptable(SPI_tuptable);
 }
 
 static void
@@ -361,7 +388,7 @@ flush_bundles(BrPgFeed *feed)
 			if (bundles->rows[i].rejected != NULL)
 				br_pg_reject(&bundles->rejections, row_name(&bundles->rows[i]),
 							 bundles->rows[i].rejected);
-		n = keep_sound(bundles->rows, bundles->n);
+		n = keep_first(bundles, bundles->rows, keep_sound(bundles->rows, bundles->n));
 		if (n > 0)
 			insert_rows(bundles, bundles->rows, n);
 	}

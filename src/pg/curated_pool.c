@@ -167,7 +167,7 @@ fill_content(const BrPgDecision *decision, const BrBundle *bundle, BrPgCurated *
 		}
 }
 
-/* looks every pair up: unlike for a search, they are few */
+/* looks every pair up that may have been bought: unlike for a search, they are few */
 static void
 fill_copurchase(BrPgDecision *decision)
 {
@@ -189,9 +189,13 @@ fill_copurchase(BrPgDecision *decision)
 			for (int j = 0; j < i; j++)
 			{
 				const int *members = decision->pool.bundles[b].members;
+				const BrPgItem *a = &decision->items[members[j]];
+				const BrPgItem *c = &decision->items[members[i]];
 
-				left[n] = decision->items[members[j]].candidate.item;
-				right[n] = decision->items[members[i]].candidate.item;
+				if (a->baskets <= 0 || c->baskets <= 0)
+					continue;
+				left[n] = a->candidate.item;
+				right[n] = c->candidate.item;
 				pairs[n++] = (Pair){b, j, i};
 			}
 	values[0] = br_pg_int4_array(left, n);
