@@ -78,7 +78,10 @@ extern bool br_pg_curated_owns(HTAB *numbers, int32 number);
 extern int32 *br_pg_curated_promising(const BrPgDecision *decision, HTAB *proposals, int *n,
 									  bool *all);
 
-/* The n newest bundles below a number, newest first; fewer where there are no more. */
+/*
+ * The n newest bundles below a number that the budget and the categories do not
+ * rule out at a glance, newest first; fewer where there are no more.
+ */
 extern int32 *br_pg_curated_below(const BrPgDecision *decision, int32 number, int *n);
 
 /* curated_read.c: what the rows of bundles say */

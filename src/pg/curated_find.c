@@ -5,9 +5,11 @@
  * Three orders are asked for their first bundles, each answered by an index:
  * bundles of items that some evidence speaks for, the most purchased bundles,
  * and the newest. Where these do not make enough that may be offered, all the
- * others follow, newest first.
+ * others follow that the budget and the categories leave, newest first.
  */
 #include "postgres.h"
+
+#include <math.h>
 
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
@@ -16,8 +18,8 @@
 #include "pg/proposals.h"
 
 /* items with evidence whose bundles are looked for, and the newest bundles of each of them */
-#define EVIDENCE_ITEMS 150
-#define BUNDLES_PER_ITEM 64
+#define EVIDENCE_ITEMS 100
+#define BUNDLES_PER_ITEM 32
 
 /* of a full pool: how many places evidence, purchases and newness are sure of */
 #define EVIDENCE_SHARE (BR_BUNDLE_MAX_POOL * 5 / 8)
@@ -108,41 +110,39 @@ br_pg_curated_owns(HTAB *numbers, int32 number)
 
 /* ---- what to look at ---- */
 
-/* the sum is taken in a fixed order, so that ties and near ties fall alike everywhere */
+/* strength goes in as millionths: sums of whole numbers do not hang on their order */
 static int32 *
 with_evidence(const BrPgCatalog *catalog, HTAB *proposals, int *n)
 {
-	static const Oid types[] = {INT4ARRAYOID, FLOAT8ARRAYOID, INT4OID, INT4OID};
+	static const Oid types[] = {INT4ARRAYOID, INT4ARRAYOID, INT4OID, INT4OID};
 	int n_items;
 	BrPgProposal **sorted = br_pg_proposals_sorted(proposals, &n_items);
-	int32 *items = palloc(sizeof(int32) * EVIDENCE_ITEMS);
-	double *strength = palloc(sizeof(double) * EVIDENCE_ITEMS);
+	int32 items[EVIDENCE_ITEMS], strength[EVIDENCE_ITEMS];
 	Datum values[4];
 	int taken = 0;
 
-	while (taken < Min(n_items, EVIDENCE_ITEMS) && sorted[taken]->strength > 0)
+	for (; taken < Min(n_items, EVIDENCE_ITEMS) && sorted[taken]->strength > 0; taken++)
 	{
 		items[taken] = sorted[taken]->item;
-		strength[taken] = sorted[taken]->strength;
-		taken++;
+		strength[taken] = (int32) rint(sorted[taken]->strength * 1e6);
 	}
+	*n = 0;
+	if (taken == 0)
+		return NULL;
 	values[0] = br_pg_int4_array(items, taken);
-	values[1] = br_pg_float8_array(strength, taken);
+	values[1] = br_pg_int4_array(strength, taken);
 	values[2] = Int32GetDatum(BUNDLES_PER_ITEM);
 	values[3] = Int32GetDatum(BR_BUNDLE_MAX_POOL);
-	*n = taken == 0
-		? 0
-		: (int)
-			  br_pg_execute(br_pg_catalog_sql("SELECT m.bundle FROM unnest($1, $2) AS u(item, strength)"
-											  " JOIN bundle_rec.item_@ i USING (item), LATERAL ("
-											  "SELECT q.bundle FROM bundle_rec.bundle_item_@ q"
-											  " WHERE q.item_id = i.item_id ORDER BY q.bundle DESC LIMIT $3) m"
-											  " GROUP BY m.bundle"
-											  " ORDER BY pg_catalog.sum(u.strength ORDER BY u.item) DESC, m.bundle DESC"
-											  " LIMIT $4",
-											  catalog->number),
-							lengthof(types), types, values, NULL, true, 0);
-	return *n == 0 ? NULL : take_numbers((uint64) *n);
+	*n = (int)
+		br_pg_execute(br_pg_catalog_sql("SELECT m.bundle FROM unnest($1, $2) AS u(item, strength)"
+										" JOIN bundle_rec.item_@ i USING (item), LATERAL ("
+										"SELECT q.bundle FROM bundle_rec.bundle_item_@ q"
+										" WHERE q.item_id = i.item_id ORDER BY q.bundle DESC LIMIT $3) m"
+										" GROUP BY m.bundle"
+										" ORDER BY pg_catalog.sum(u.strength) DESC, m.bundle DESC LIMIT $4",
+										catalog->number),
+					  lengthof(types), types, values, NULL, true, 0);
+	return take_numbers((uint64) *n);
 }
 
 static int32 *
@@ -159,21 +159,45 @@ most_purchased(const BrPgCatalog *catalog, int *n)
 	return take_numbers((uint64) *n);
 }
 
+/* one without items is no longer in its source */
+static int32 *
+newest(const BrPgCatalog *catalog, int *n)
+{
+	static const Oid types[] = {INT4OID};
+	Datum values[] = {Int32GetDatum(*n)};
+
+	*n =
+		(int) br_pg_execute(br_pg_catalog_sql("SELECT DISTINCT bundle FROM bundle_rec.bundle_item_@"
+											  " ORDER BY bundle DESC LIMIT $1",
+											  catalog->number),
+							lengthof(types), types, values, NULL, true, 0);
+	return take_numbers((uint64) *n);
+}
+
+#define FITS_BUDGET "m.bundle < $1 AND ($3 IS NULL OR m.price IS NULL OR m.price <= $3)"
+
 int32 *
 br_pg_curated_below(const BrPgDecision *decision, int32 number, int *n)
 {
-	static const Oid types[] = {INT4OID, INT4OID};
-	Datum values[] = {Int32GetDatum(number), Int32GetDatum(*n)};
+	static const Oid types[] = {INT4OID, INT4OID, FLOAT8OID, TEXTARRAYOID};
+	const BrPgRequest *request = decision->request;
+	/* judged exactly when it is read */
+	Datum values[] = {Int32GetDatum(number), Int32GetDatum(*n),
+					  Float8GetDatum(request->budget * (1 + 1e-9)), request->categories};
+	char nulls[] = {' ', ' ', request->has_budget ? ' ' : 'n', ' '};
+	const char *all = "SELECT DISTINCT m.bundle FROM bundle_rec.bundle_item_@ m"
+					  " WHERE " FITS_BUDGET " ORDER BY m.bundle DESC LIMIT $2";
+	const char *of_categories =
+		"SELECT DISTINCT m.bundle FROM bundle_rec.item_@ i"
+		" JOIN bundle_rec.bundle_item_@ m USING (item_id)"
+		" WHERE i.category = ANY ($4) AND " FITS_BUDGET " ORDER BY m.bundle DESC LIMIT $2";
 	BrPgRights rights;
 	int32 *numbers;
 
-	/* one without items is no longer in its source */
 	br_pg_enter_owner(&rights);
-	*n =
-		(int) br_pg_execute(br_pg_catalog_sql("SELECT DISTINCT bundle FROM bundle_rec.bundle_item_@"
-											  " WHERE bundle < $1 ORDER BY bundle DESC LIMIT $2",
-											  decision->request->catalog->number),
-							lengthof(types), types, values, NULL, true, 0);
+	*n = (int) br_pg_execute(br_pg_catalog_sql(request->has_categories ? of_categories : all,
+											   request->catalog->number),
+							 request->has_categories ? 4 : 3, types, values, nulls, true, 0);
 	numbers = take_numbers((uint64) *n);
 	br_pg_leave(&rights);
 	return numbers;
@@ -218,8 +242,8 @@ br_pg_curated_promising(const BrPgDecision *decision, HTAB *proposals, int *n, b
 	br_pg_enter_owner(&rights);
 	orders[0] = with_evidence(catalog, proposals, &n_in[0]);
 	orders[1] = most_purchased(catalog, &n_in[1]);
+	orders[2] = newest(catalog, &n_in[2]);
 	br_pg_leave(&rights);
-	orders[2] = br_pg_curated_below(decision, PG_INT32_MAX, &n_in[2]);
 	*all = n_in[2] < BR_BUNDLE_MAX_POOL;
 	return merge(orders, n_in, share, n);
 }

@@ -167,7 +167,12 @@ fill_content(const BrPgDecision *decision, const BrBundle *bundle, BrPgCurated *
 		}
 }
 
-/* looks every pair up that may have been bought: unlike for a search, they are few */
+/*
+ * Looks every pair up that may have been bought: unlike for a search, they are
+ * few. The statement asks for catalog, which it does not need, so that the
+ * key is used: the other index of the table has all other columns, but would
+ * be read through for every pair.
+ */
 static void
 fill_copurchase(BrPgDecision *decision)
 {
@@ -201,11 +206,12 @@ fill_copurchase(BrPgDecision *decision)
 	values[0] = br_pg_int4_array(left, n);
 	values[1] = br_pg_int4_array(right, n);
 	br_pg_enter_owner(&rights);
-	found = br_pg_execute(br_pg_catalog_sql("SELECT u.place, p.together FROM unnest($1, $2)"
-											" WITH ORDINALITY AS u(item, other, place)"
-											" JOIN bundle_rec.item_pair_@ p USING (item, other)",
-											decision->request->catalog->number),
-						  2, types, values, NULL, true, 0);
+	found =
+		br_pg_execute(br_pg_catalog_sql("SELECT u.place, p.together, p.catalog FROM unnest($1, $2)"
+										" WITH ORDINALITY AS u(item, other, place)"
+										" JOIN bundle_rec.item_pair_@ p USING (item, other)",
+										decision->request->catalog->number),
+					  2, types, values, NULL, true, 0);
 	br_pg_leave(&rights);
 	for (uint64 row = 0; row < found; row++)
 	{

@@ -52,8 +52,9 @@ typedef struct Search
 	MemoryContext portion;
 	int n;
 	BrPgOffer offers[BR_BUNDLE_MAX_POOL];
-	HTAB *looked_at; /* numbers of bundles */
-	int64 visible;	 /* how many of these the caller may see */
+	HTAB *looked_at;  /* numbers of bundles */
+	int64 visible;	  /* how many of these the caller may see */
+	bool passed_over; /* some were not looked at, as budget or categories rule them out */
 	int64 refused[N_REFUSALS];
 } Search;
 
@@ -282,6 +283,7 @@ look_at_all(Search *search)
 	int32 below = PG_INT32_MAX;
 	int portion = PORTION, n;
 
+	search->passed_over = search->request->has_budget || search->request->has_categories;
 	do
 	{
 		int32 *numbers;
@@ -331,11 +333,14 @@ report_shortage(const Search *search)
 			(errmsg("only %d of %d bundles are possible", search->n, search->request->wanted),
 			 errdetail("Of %lld curated bundles, %lld are incomplete or inactive, %lld out of stock,"
 					   " %lld excluded, %lld of other categories, %lld owned, %lld over the budget"
-					   " and %lld under the margin.",
+					   " and %lld under the margin%s.",
 					   (long long) search->visible, (long long) refused[UNAVAILABLE],
 					   (long long) refused[OUT_OF_STOCK], (long long) refused[EXCLUDED],
 					   (long long) refused[OTHER_CATEGORY], (long long) refused[OWNED],
-					   (long long) refused[OVER_BUDGET], (long long) refused[UNDER_MARGIN]),
+					   (long long) refused[OVER_BUDGET], (long long) refused[UNDER_MARGIN],
+					   search->passed_over
+						   ? "; all others are over the budget or of other categories"
+						   : ""),
 			 refused[UNAVAILABLE] == 0
 				 ? 0
 				 : errhint(
