@@ -57,7 +57,7 @@ static const struct
 	const char *columns;
 } indexes[] = {
 	{"item", "category", "(category) WHERE category IS NOT NULL"},
-	{"item", "text_hash", "(text_hash) WHERE text_hash IS NOT NULL"},
+	{"item", "text_hash", "(text_hash) WHERE embedding IS NOT NULL"},
 	{"item", "pending", "(item) WHERE pending_text IS NOT NULL"},
 	{"item_shadow", "text_hash", "(text_hash)"},
 	{"item_count", "most", "(baskets DESC, item)"},

@@ -162,6 +162,9 @@ extern void br_pg_unreject(BrPgRejections *rejections, const char *row_id, const
 extern bool br_pg_rejections_pending(const BrPgRejections *rejections);
 extern bool br_pg_rejections_full(const BrPgRejections *rejections);
 
+/* Whether rows of the source are set aside. */
+extern bool br_pg_rejections_exist(const BrPgRejections *rejections);
+
 /* Writes what is pending, in an owner section. */
 extern void br_pg_rejections_flush(BrPgRejections *rejections);
 

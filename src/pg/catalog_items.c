@@ -84,6 +84,7 @@ br_pg_items_open(const BrPgCatalog *catalog, Relation source, char **problem)
 	items->rows = palloc(sizeof(BrPgItemRow) * BR_PG_BATCH_ROWS);
 	items->removed = palloc(sizeof(char *) * BR_PG_BATCH_ROWS);
 	br_pg_rejections_init(&items->rejections, catalog->number, catalog->items);
+	items->any_rejected = br_pg_rejections_exist(&items->rejections);
 	return &items->feed;
 }
 
@@ -201,7 +202,7 @@ forget_rejections(const BrPgItemSource *items, char **ids, int n, bool duplicate
 					  CStringGetTextDatum(duplicates ? "" : BR_PG_DUPLICATE_ID)};
 	char **shown = palloc(sizeof(char *) * Max(n, 1));
 
-	if (n == 0)
+	if (n == 0 || !items->any_rejected)
 		return;
 	for (int i = 0; i < n; i++)
 		shown[i] = br_pg_shown_id(ids[i]);
@@ -278,6 +279,7 @@ set_aside(BrPgItemSource *items)
 			continue;
 		}
 		br_pg_reject(&items->rejections, row->id, row->rejected);
+		items->any_rejected = true;
 		if (row->id != NULL && row->id[0] != '\0' && !row->keep)
 			gone[n_gone++] = row->id;
 	}

@@ -42,6 +42,7 @@ typedef struct BrPgItemSource
 	char **removed;
 	int n_removed;
 	Size bytes;
+	bool any_rejected; /* rows of the source may stand among those set aside */
 	BrPgRejections rejections;
 } BrPgItemSource;
 

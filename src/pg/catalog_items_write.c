@@ -175,6 +175,13 @@ note_changes(const BrPgItemSource *items, char **ids, int n)
 void
 br_pg_items_write_removed(const BrPgItemSource *items, char **ids, int n)
 {
+	static const char delete[] = "DELETE FROM bundle_rec.item_state_@ s USING bundle_rec.item_@ i"
+								 " WHERE i.item = s.item AND i.item_id = ANY ($1)";
+	/* refresh must look at the neighbours of what went */
+	static const char delete_and_note[] =
+		"WITH gone AS (DELETE FROM bundle_rec.item_state_@ s USING bundle_rec.item_@ i"
+		" WHERE i.item = s.item AND i.item_id = ANY ($1) RETURNING s.item)"
+		" INSERT INTO bundle_rec.item_change_@ (item) SELECT item FROM gone";
 	static const Oid types[] = {TEXTARRAYOID};
 	Datum values[1];
 
@@ -182,12 +189,9 @@ br_pg_items_write_removed(const BrPgItemSource *items, char **ids, int n)
 		return;
 	qsort(ids, n, sizeof(char *), compare_strings);
 	values[0] = br_pg_text_array_datum(ids, n);
-	if (br_pg_execute(br_pg_catalog_sql("DELETE FROM bundle_rec.item_state_@ s"
-										" USING bundle_rec.item_@ i WHERE i.item = s.item"
-										" AND i.item_id = ANY ($1)",
-										items->feed.catalog),
-					  1, types, values, NULL, false, 0) > 0)
-		note_changes(items, ids, n);
+	br_pg_execute(br_pg_catalog_sql(items->catalog->model == 0 ? delete : delete_and_note,
+									items->feed.catalog),
+				  1, types, values, NULL, false, 0);
 }
 
 /* item_id, category, created_at, text_hash, pending_text of rows as five arrays */
@@ -233,9 +237,29 @@ write_items(const BrPgItemSource *items, const BrPgItemRow *rows, int n)
 #undef INCOMING
 }
 
+#define INCOMING                 \
+	"unnest($1, $2, $3, $4, $5)" \
+	" AS u (item_id, price, cost, stock, active)"
+
+static const char change_states[] =
+	"UPDATE bundle_rec.item_state_@ s SET price = u.price, cost = u.cost, stock = u.stock,"
+	" active = u.active FROM " INCOMING " JOIN bundle_rec.item_@ i ON i.item_id = u.item_id"
+	" WHERE s.item = i.item AND (s.price, s.cost, s.stock, s.active) IS DISTINCT FROM"
+	" (u.price, u.cost, u.stock, u.active)";
+
+static const char put_states[] =
+	"INSERT INTO bundle_rec.item_state_@ AS s (item, price, cost, stock, active)"
+	" SELECT i.item, u.price, u.cost, u.stock, u.active FROM " INCOMING
+	" JOIN bundle_rec.item_@ i ON i.item_id = u.item_id"
+	" ON CONFLICT (item) DO UPDATE SET price = excluded.price, cost = excluded.cost,"
+	" stock = excluded.stock, active = excluded.active"
+	" WHERE (s.price, s.cost, s.stock, s.active) IS DISTINCT FROM"
+	" (excluded.price, excluded.cost, excluded.stock, excluded.active)";
+#undef INCOMING
+
 /* returns how many states changed */
 static uint64
-write_states(const BrPgItemSource *items, const BrPgItemRow *rows, int n)
+write_states(const BrPgItemSource *items, const char *statement, const BrPgItemRow *rows, int n)
 {
 	static const Oid types[] = {TEXTARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID,
 								BOOLARRAYOID};
@@ -251,18 +275,8 @@ write_states(const BrPgItemSource *items, const BrPgItemRow *rows, int n)
 	}
 	for (int c = 0; c < 5; c++)
 		values[c] = br_pg_array(columns.values[c], columns.nulls[c], n, elements[c]);
-	return br_pg_execute(
-		br_pg_catalog_sql("INSERT INTO bundle_rec.item_state_@ AS s (item, price, cost, stock, active)"
-						  " SELECT i.item, u.price, u.cost, u.stock, u.active"
-						  " FROM unnest($1, $2, $3, $4, $5)"
-						  " AS u (item_id, price, cost, stock, active)"
-						  " JOIN bundle_rec.item_@ i ON i.item_id = u.item_id"
-						  " ON CONFLICT (item) DO UPDATE SET price = excluded.price,"
-						  " cost = excluded.cost, stock = excluded.stock, active = excluded.active"
-						  " WHERE (s.price, s.cost, s.stock, s.active) IS DISTINCT FROM"
-						  " (excluded.price, excluded.cost, excluded.stock, excluded.active)",
-						  items->feed.catalog),
-		lengthof(types), types, values, NULL, false, 0);
+	return br_pg_execute(br_pg_catalog_sql(statement, items->feed.catalog), lengthof(types), types,
+						 values, NULL, false, 0);
 }
 
 /*
@@ -323,10 +337,10 @@ br_pg_items_write(const BrPgItemSource *items, const BrPgItemRow *rows, int n)
 		if (others[i].difference >= BR_PG_ACTIVE_DIFFERS)
 			changed[n_changed++] = others[i].id;
 	}
-	if (!states_only || write_states(items, others, n) != (uint64) n)
+	if (!states_only || write_states(items, change_states, others, n) != (uint64) n)
 	{
 		write_items(items, others, n);
-		(void) write_states(items, others, n);
+		(void) write_states(items, put_states, others, n);
 	}
 	note_changes(items, changed, n_changed);
 }

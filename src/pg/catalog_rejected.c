@@ -123,6 +123,21 @@ br_pg_rejections_flush(BrPgRejections *rejections)
 	MemoryContextReset(rejections->memory);
 }
 
+bool
+br_pg_rejections_exist(const BrPgRejections *rejections)
+{
+	static const Oid types[] = {INT4OID, OIDOID};
+	Datum values[] = {Int32GetDatum(rejections->catalog), ObjectIdGetDatum(rejections->origin)};
+	BrPgRights rights;
+	bool exist;
+
+	br_pg_enter_owner(&rights);
+	exist = br_pg_execute("SELECT FROM bundle_rec.rejected WHERE catalog = $1 AND origin = $2", 2,
+						  types, values, NULL, false, 1) > 0;
+	br_pg_leave(&rights);
+	return exist;
+}
+
 void
 br_pg_rejections_clear(const BrPgRejections *rejections)
 {
