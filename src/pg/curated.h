@@ -59,6 +59,12 @@ extern void br_pg_bundle_rows_visible(const BrPgCatalog *catalog, const BrPgBund
 extern bool br_pg_bundle_visible(const BrPgCatalog *catalog, const char *bundle_id, char **item_ids,
 								 int n);
 
+/*
+ * Bundles in a pool: so many, or twice as many as are wanted, as far as a pool
+ * goes. Reading them takes most of the time of a decision.
+ */
+#define BR_PG_CURATED_POOL 128
+
 /* curated_find.c: numbers of bundles worth looking at */
 
 /* What the user bought: numbers of whole bundles, and of items, those of the bundles included. */
@@ -72,11 +78,12 @@ extern BrPgOwned *br_pg_curated_owned(const BrPgDecision *decision);
 extern bool br_pg_curated_owns(HTAB *numbers, int32 number);
 
 /*
- * Bundles with evidence from the context, much purchased ones and new ones, the
- * most promising first, each once. *all: there are no others.
+ * Bundles with evidence from the context, much purchased ones and new ones, for
+ * a pool of `room`: up to `room` of each, the most promising first, each once.
+ * *all: there are no others.
  */
-extern int32 *br_pg_curated_promising(const BrPgDecision *decision, HTAB *proposals, int *n,
-									  bool *all);
+extern int32 *br_pg_curated_promising(const BrPgDecision *decision, HTAB *proposals, int room,
+									  int *n, bool *all);
 
 /*
  * The n newest bundles below a number that the budget and the categories do not

@@ -21,10 +21,6 @@
 #define EVIDENCE_ITEMS 100
 #define BUNDLES_PER_ITEM 32
 
-/* of a full pool: how many places evidence, purchases and newness are sure of */
-#define EVIDENCE_SHARE (BR_BUNDLE_MAX_POOL * 5 / 8)
-#define PURCHASED_SHARE (BR_BUNDLE_MAX_POOL / 4)
-#define NEW_SHARE (BR_BUNDLE_MAX_POOL / 8)
 
 static HTAB *
 create_numbers(const char *name)
@@ -112,7 +108,7 @@ br_pg_curated_owns(HTAB *numbers, int32 number)
 
 /* strength goes in as millionths: sums of whole numbers do not hang on their order */
 static int32 *
-with_evidence(const BrPgCatalog *catalog, HTAB *proposals, int *n)
+with_evidence(const BrPgCatalog *catalog, HTAB *proposals, int room, int *n)
 {
 	static const Oid types[] = {INT4ARRAYOID, INT4ARRAYOID, INT4OID, INT4OID};
 	int n_items;
@@ -132,7 +128,7 @@ with_evidence(const BrPgCatalog *catalog, HTAB *proposals, int *n)
 	values[0] = br_pg_int4_array(items, taken);
 	values[1] = br_pg_int4_array(strength, taken);
 	values[2] = Int32GetDatum(BUNDLES_PER_ITEM);
-	values[3] = Int32GetDatum(BR_BUNDLE_MAX_POOL);
+	values[3] = Int32GetDatum(room);
 	*n = (int)
 		br_pg_execute(br_pg_catalog_sql("SELECT m.bundle FROM unnest($1, $2) AS u(item, strength)"
 										" JOIN bundle_rec.item_@ i USING (item), LATERAL ("
@@ -146,10 +142,10 @@ with_evidence(const BrPgCatalog *catalog, HTAB *proposals, int *n)
 }
 
 static int32 *
-most_purchased(const BrPgCatalog *catalog, int *n)
+most_purchased(const BrPgCatalog *catalog, int room, int *n)
 {
 	static const Oid types[] = {INT4OID};
-	Datum values[] = {Int32GetDatum(BR_BUNDLE_MAX_POOL)};
+	Datum values[] = {Int32GetDatum(room)};
 
 	*n = (int) br_pg_execute(br_pg_catalog_sql("SELECT bundle FROM bundle_rec.bundle_count_@"
 											   " WHERE purchases > 0"
@@ -161,10 +157,10 @@ most_purchased(const BrPgCatalog *catalog, int *n)
 
 /* one without items is no longer in its source */
 static int32 *
-newest(const BrPgCatalog *catalog, int *n)
+newest(const BrPgCatalog *catalog, int room, int *n)
 {
 	static const Oid types[] = {INT4OID};
-	Datum values[] = {Int32GetDatum(*n)};
+	Datum values[] = {Int32GetDatum(room)};
 
 	*n =
 		(int) br_pg_execute(br_pg_catalog_sql("SELECT DISTINCT bundle FROM bundle_rec.bundle_item_@"
@@ -231,19 +227,20 @@ merge(int32 *const orders[3], const int n_in[3], const int share[3], int *n)
 }
 
 int32 *
-br_pg_curated_promising(const BrPgDecision *decision, HTAB *proposals, int *n, bool *all)
+br_pg_curated_promising(const BrPgDecision *decision, HTAB *proposals, int room, int *n, bool *all)
 {
-	static const int share[3] = {EVIDENCE_SHARE, PURCHASED_SHARE, NEW_SHARE};
+	/* of a full pool: the places that evidence, purchases and newness are sure of */
+	const int share[3] = {room * 5 / 8, room / 4, room / 8};
 	const BrPgCatalog *catalog = decision->request->catalog;
 	int32 *orders[3];
-	int n_in[3] = {0, 0, BR_BUNDLE_MAX_POOL};
+	int n_in[3];
 	BrPgRights rights;
 
 	br_pg_enter_owner(&rights);
-	orders[0] = with_evidence(catalog, proposals, &n_in[0]);
-	orders[1] = most_purchased(catalog, &n_in[1]);
-	orders[2] = newest(catalog, &n_in[2]);
+	orders[0] = with_evidence(catalog, proposals, room, &n_in[0]);
+	orders[1] = most_purchased(catalog, room, &n_in[1]);
+	orders[2] = newest(catalog, room, &n_in[2]);
 	br_pg_leave(&rights);
-	*all = n_in[2] < BR_BUNDLE_MAX_POOL;
+	*all = n_in[2] < room;
 	return merge(orders, n_in, share, n);
 }

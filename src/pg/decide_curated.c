@@ -18,8 +18,8 @@
 #include "pg/curated.h"
 #include "pg/proposals.h"
 
-/* bundles read at a time: a few more than fit into a pool, and of all others ever more */
-#define PORTION (BR_BUNDLE_MAX_POOL + BR_BUNDLE_MAX_POOL / 8)
+/* bundles read at a time: a few more than fit into the pool, and of all others ever more */
+#define PORTION(room) ((room) + (room) / 8)
 #define LARGEST_PORTION 8192
 
 /* Why a bundle is not offered: the first of these that holds. */
@@ -50,6 +50,7 @@ typedef struct Search
 	BrPgOwned *owned; /* NULL: does not matter */
 	Names exclude, basket, categories;
 	MemoryContext portion;
+	int room; /* in the pool */
 	int n;
 	BrPgOffer offers[BR_BUNDLE_MAX_POOL];
 	HTAB *looked_at;  /* numbers of bundles */
@@ -252,7 +253,7 @@ look_at(Search *search, const int32 *numbers, int n)
 	drafts = br_pg_curated_read(search->request->catalog, fresh, n_fresh, &n_drafts);
 	n_drafts = keep_visible(search->request, drafts, n_drafts);
 	MemoryContextSwitchTo(decision);
-	for (int i = 0; i < n_drafts && search->n < BR_BUNDLE_MAX_POOL; i++)
+	for (int i = 0; i < n_drafts && search->n < search->room; i++)
 	{
 		BrPgOffer offer = {.draft = drafts[i]};
 		Refusal refusal = judge(search, &offer);
@@ -271,17 +272,17 @@ static void
 look_at_promising(Search *search, HTAB *proposals, bool *all)
 {
 	int n;
-	int32 *numbers = br_pg_curated_promising(search->decision, proposals, &n, all);
+	int32 *numbers = br_pg_curated_promising(search->decision, proposals, search->room, &n, all);
 
-	for (int done = 0; done < n && search->n < BR_BUNDLE_MAX_POOL; done += PORTION)
-		look_at(search, numbers + done, Min(PORTION, n - done));
+	for (int done = 0; done < n && search->n < search->room; done += PORTION(search->room))
+		look_at(search, numbers + done, Min(PORTION(search->room), n - done));
 }
 
 static void
 look_at_all(Search *search)
 {
 	int32 below = PG_INT32_MAX;
-	int portion = PORTION, n;
+	int portion = PORTION(search->room), n;
 
 	search->passed_over = search->request->has_budget || search->request->has_categories;
 	do
@@ -369,6 +370,7 @@ br_pg_decide_curated(BrPgDecision *decision)
 
 	search->decision = decision;
 	search->request = request;
+	search->room = Min(Max(BR_PG_CURATED_POOL, 2 * request->wanted), BR_BUNDLE_MAX_POOL);
 	search->exclude = sort_names(request->exclude, request->n_exclude);
 	search->basket = sort_names(request->basket, request->n_basket);
 	if (request->has_categories)
