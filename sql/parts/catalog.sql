@@ -368,7 +368,7 @@ WHERE pg_catalog.has_table_privilege(c.items, 'SELECT')
 COMMENT ON VIEW rejected_row IS 'Rows that a catalog could not take, for those whose source the current user may SELECT from, unless row-level security limits what he sees there; of a view, for those who have its owner''s rights';
 COMMENT ON COLUMN rejected_row.catalog IS 'Name of the catalog';
 COMMENT ON COLUMN rejected_row.origin IS 'The source the row stands in';
-COMMENT ON COLUMN rejected_row.row_id IS 'Item id of the row; NULL where it has none';
+COMMENT ON COLUMN rejected_row.row_id IS 'Item id of the row, or bundle id and item id; NULL where it has none';
 COMMENT ON COLUMN rejected_row.reason IS 'What is wrong with it';
 COMMENT ON COLUMN rejected_row.noticed_at IS 'When it was set aside';
 GRANT SELECT ON rejected_row TO PUBLIC;

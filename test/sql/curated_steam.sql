@@ -11,7 +11,7 @@
 --    and quantities are derived from md5 of the ids. The tiny BERT model embeds
 --    the names: what they mean does not matter here.
 --
-SELECT plan(23);
+SELECT plan(25);
 SELECT coalesce((pg_stat_file(:'data_dir' || '/steam/items.csv', true)).size > 0, false)
    AND coalesce((pg_stat_file(:'data_dir' || '/groceries/groceries.csv', true)).size > 0, false) AS have_data \gset
 \if :have_data
@@ -160,7 +160,25 @@ SELECT is((SELECT count(*) FROM chosen WHERE offered AND abs(p - logged) > 1e-12
 SELECT is((SELECT count(*) FROM (SELECT FROM chosen WHERE NOT gone GROUP BY decision_id, rank HAVING abs(sum(p) - 1) > 1e-9) s), 0::bigint,
           'and sums to 1 over what is left of the pool');
 
----- what completes a basket ----
+---- what completes a set ----
+
+-- 20 sets of up to 4 games: mean over the set of 1 - (1 - sqrt(s)) (1 - 0.3 t), by joins, pair_scores and <=>
+CREATE TABLE asked AS SELECT call, some_items(call, 'set', 1 + call % 4) AS given FROM generate_series(1, 20) call;
+CREATE TABLE together AS SELECT a.id, b.id AS other, count(*) AS n FROM sale a JOIN sale b USING (shopper) WHERE a.id <> b.id GROUP BY 1, 2;
+CREATE TABLE sold AS SELECT id, count(*) AS n FROM sale GROUP BY id;
+CREATE TABLE by_joins AS
+SELECT q.call, i.item, i.item_id, avg(1 - (1 - sqrt(s.shrunk_cosine)) * (1 - .3 * CASE WHEN c > .95 THEN (1 - c) / .05 ELSE least(c / .8, 1) END)) AS score
+FROM asked q CROSS JOIN item i JOIN game p ON p.id = i.item_id JOIN item g ON g.item_id = ANY (q.given) LEFT JOIN together t ON t.id = g.item_id AND t.other = i.item_id
+     LEFT JOIN sold a ON a.id = g.item_id LEFT JOIN sold b ON b.id = i.item_id,
+     LATERAL (SELECT greatest(1 - (i.embedding <=> g.embedding), 0) AS c) c,
+     LATERAL pair_scores(coalesce(t.n, 0), coalesce(a.n, 1), coalesce(b.n, 1), 1000000) s
+WHERE p.active IS NOT FALSE AND i.item_id <> ALL (q.given) AND i.catalog = :n AND g.catalog = :n
+GROUP BY 1, 2, 3;
+CREATE TABLE by_complete AS SELECT q.call, c.* FROM asked q, LATERAL complete('steam', q.given, 30) c;
+SELECT is((SELECT count(*) FROM (SELECT call, row_number() OVER (PARTITION BY call ORDER BY score DESC, item) AS rank, item_id, score FROM by_joins) j
+           FULL JOIN by_complete c USING (call, rank) WHERE rank <= 30 AND (abs(j.score - c.score) < 1e-6) IS NOT TRUE), 0::bigint,
+          'complete scores games as joins, pair_scores and <=> do');
+SELECT is((SELECT count(*) FROM by_complete c JOIN by_joins j USING (call, item_id) WHERE abs(c.score - j.score) < 1e-6), 600::bigint, 'each of them');
 
 -- a line is one text: neither delimiter nor quote occurs in it
 \set groceries :data_dir '/groceries/groceries.csv'
@@ -201,7 +219,7 @@ SELECT is_empty($$SELECT basket, item_id COLLATE "default" FROM completed c JOIN
 SELECT cmp_ok((SELECT avg((hidden IN (SELECT item_id COLLATE "default" FROM completed c WHERE c.basket = t.basket))::int) FROM test_set t), '>', .36, 'more than a third of the hidden items is among the first ten');
 
 \else
-SELECT skip('the Steam and groceries data are not there', 23);
+SELECT skip('the Steam and groceries data are not there', 25);
 \endif
 
 SELECT * FROM finish();
