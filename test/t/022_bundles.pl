@@ -1,4 +1,4 @@
-# 040_bundles.pl
+# 022_bundles.pl
 #    Curated bundles among several sessions: two writers of one bundle lose
 #    nothing, whatever becomes of either; dump and restore.
 
