@@ -27,7 +27,7 @@ STRICT_BUILD = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,
 PGXS_READY := $(shell dir=$$($(PG_CONFIG) --includedir-server 2>/dev/null) && test -f "$$dir/postgres.h" && echo yes)
 
 .PHONY: all help install uninstall installcheck clean setup demo check psql stop lint format results \
-	check-core check-sanitize check-slow fuzz sqlsmith bench-encoder bench-recommend need-pgxs
+	check-core check-sanitize check-slow fuzz sqlsmith bench-encoder bench-recommend bench-sync need-pgxs
 
 all: need-pgxs					## build the extension, its backends and its install script
 	+@$(MODULE) all
@@ -117,6 +117,11 @@ bench-recommend:				## latency of recommend on 100,000 items, memory of a connec
 	@tools/setup
 	+@$(STRICT_BUILD)
 	@test/bench/recommend.sh
+
+bench-sync:					## triggers and sync beside plain SQL
+	@tools/setup
+	+@$(STRICT_BUILD)
+	@test/bench/sync.sh
 
 need-pgxs:
 ifneq ($(PGXS_READY),yes)
