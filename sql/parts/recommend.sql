@@ -47,11 +47,12 @@ CREATE TABLE decision (
     -- which curated bundles these are, where that was asked for
     pool_bundles int[],
     slot_bundles int[],
+    anonymised_at timestamptz,
     CHECK ((kind = 'curated') = (slot_bundles IS NOT NULL))
 );
 -- floats hardly shrink, and compressing them takes longer than all else about the log
 ALTER TABLE decision ALTER COLUMN pool_features SET STORAGE EXTERNAL;
-COMMENT ON TABLE decision IS 'The log of decisions: request, versions, random key, candidates, pool with features and votes (where log_pool took it), and the slots with their propensities';
+COMMENT ON TABLE decision IS 'The log of decisions: request, versions, random key, candidates, pool with features and votes (where log_pool took it), and the slots with their propensities; anonymised_at: when forget_user took user, basket and query out, or decided_at where the user was forgotten before';
 
 CREATE TABLE feedback (
     catalog int NOT NULL,

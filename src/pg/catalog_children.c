@@ -67,6 +67,7 @@ static const struct
 	{"event_queue", "user", "(user_id, occurred_at DESC) WHERE user_id IS NOT NULL"},
 	{"bundle_item", "item", "(item_id, bundle DESC)"},
 	{"bundle_count", "most", "(purchases DESC, bundle)"},
+	{"decision", "user", "(user_id) WHERE user_id IS NOT NULL"},
 };
 
 void

@@ -91,6 +91,8 @@ insert_catalog(const BrPgCatalog *catalog, const char *image)
 	state[0] = Int32GetDatum(number);
 	br_pg_execute("INSERT INTO bundle_rec.catalog_state (catalog) VALUES ($1)", 1, &types[11],
 				  state, NULL, false, 0);
+	br_pg_execute("INSERT INTO bundle_rec.catalog_secret (catalog) VALUES ($1)", 1, &types[11],
+				  state, NULL, false, 0);
 	/* what log_event writes */
 	br_pg_execute("INSERT INTO bundle_rec.event_source (catalog) VALUES ($1)", 1, &types[11], state,
 				  NULL, false, 0);

@@ -82,6 +82,7 @@ create_events(int32 number, int32 catalog, const char *catalog_name)
 	events->feed.methods = &event_methods;
 	events->feed.catalog = catalog;
 	events->feed.catalog_name = catalog_name;
+	br_pg_forgotten_open(catalog, "event_queue", &events->forgotten);
 	events->memory =
 		AllocSetContextCreate(CurrentMemoryContext, "event batch", ALLOCSET_DEFAULT_SIZES);
 	for (int i = 0; i < BR_PG_EVENT_VALUES; i++)
@@ -136,8 +137,23 @@ read_text(const BrPgColumn *column, TupleTableSlot *slot)
 	return text == NULL || text[0] == '\0' ? NULL : text;
 }
 
+/*
+ * A forgotten user's row counts as it did, without his name, also where the
+ * name serves as a basket's id. Both ways: what is taken back must equal what
+ * stands in the log.
+ */
+static void
+take_name_out(BrPgEventSource *events, BrPgEvent *event)
+{
+	if (br_pg_is_forgotten(&events->forgotten, event->user_id))
+		event->user_id = NULL;
+	if (br_pg_is_forgotten(&events->forgotten, event->basket_id))
+		event->basket_id =
+			br_pg_pseudonym(events->forgotten.secret, BR_PG_HASH_BYTES, "user", event->basket_id);
+}
+
 void
-br_pg_events_read(const BrPgEventSource *events, TupleTableSlot *slot, BrPgEvent *event)
+br_pg_events_read(BrPgEventSource *events, TupleTableSlot *slot, BrPgEvent *event)
 {
 	const BrPgColumn *column = events->column;
 	bool known;
@@ -159,6 +175,7 @@ br_pg_events_read(const BrPgEventSource *events, TupleTableSlot *slot, BrPgEvent
 		event->occurred_at = column[BR_PG_EVENT_TIME].number != 0
 			? DT_NOBEGIN
 			: GetCurrentTransactionStartTimestamp();
+	take_name_out(events, event);
 }
 
 static bool
@@ -370,6 +387,7 @@ br_pg_catalog_log_event(const char *name, const BrPgEvent *event)
 	BrPgCatalog *catalog = br_pg_catalog_open(name);
 	const char *fault = br_pg_event_fault(event);
 	BrPgEventSource *events;
+	BrPgEvent logged;
 
 	br_pg_require_privilege(catalog, "event", ACL_INSERT, "log events");
 	if (fault != NULL)
@@ -379,6 +397,8 @@ br_pg_catalog_log_event(const char *name, const BrPgEvent *event)
 				 errhint("Give an item_id or a bundle_id of the catalog, a quantity above 0 and a"
 						 " price of at least 0.")));
 	events = create_events(log_source(catalog->number), catalog->number, catalog->name);
-	br_pg_events_put(events, event, 1);
+	logged = *event;
+	take_name_out(events, &logged);
+	br_pg_events_put(events, &logged, 1);
 	flush_events(&events->feed);
 }

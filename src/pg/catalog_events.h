@@ -7,6 +7,7 @@
 #define BR_CATALOG_EVENTS_H
 
 #include "pg/catalog_int.h"
+#include "pg/privacy.h"
 
 /* Columns of a source, in the order of BrPgEventColumns. */
 enum
@@ -47,6 +48,7 @@ typedef struct BrPgEventSource
 	int32 number;
 	const char *default_kind;
 	BrPgColumn column[BR_PG_EVENT_COLUMNS];
+	BrPgForgotten forgotten;
 	MemoryContext memory; /* of the batch */
 	Datum *values[BR_PG_EVENT_VALUES];
 	bool *nulls[BR_PG_EVENT_VALUES];
@@ -55,8 +57,7 @@ typedef struct BrPgEventSource
 } BrPgEventSource;
 
 /* Texts are palloc'd in the current memory context. */
-extern void br_pg_events_read(const BrPgEventSource *events, TupleTableSlot *slot,
-							  BrPgEvent *event);
+extern void br_pg_events_read(BrPgEventSource *events, TupleTableSlot *slot, BrPgEvent *event);
 
 /* What is wrong with an event, as a constant, or NULL. */
 extern const char *br_pg_event_fault(const BrPgEvent *event);

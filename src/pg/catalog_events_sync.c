@@ -21,7 +21,7 @@
 static const char *
 read_event(BrPgFeed *feed, TupleTableSlot *slot, BrPgEvent *event)
 {
-	br_pg_events_read((const BrPgEventSource *) feed, slot, event);
+	br_pg_events_read((BrPgEventSource *) feed, slot, event);
 	return br_pg_event_fault(event);
 }
 

@@ -19,6 +19,7 @@
 
 #include "pg/decide.h"
 #include "pg/decision_log.h"
+#include "pg/privacy.h"
 
 /* of the decision's random key: whether the pool is logged (draws and choices have others) */
 #define LOG_STREAM (UINT64_C(3) << 32)
@@ -196,14 +197,14 @@ all_reasons(const BrPgDecision *decision)
 /* ---- the row ---- */
 
 /* The columns of the log in the order of the table, with their types. */
-#define LOG_COLUMNS                                                                              \
-	"decision_id, kind, decided_at, user_id, basket, query, wanted, filters, policy, posterior," \
-	" feature_schema, algorithm, epsilon, draws, diversity, random_key, deterministic,"          \
-	" candidates, pool_size, pool_sizes, pool_items, pool_features, votes, slot_sizes,"          \
-	" slot_items, slot_features, propensity, score, list_price, price, margin, reasons,"         \
+#define LOG_COLUMNS                                                                                             \
+	"decision_id, kind, decided_at, user_id, anonymised_at, basket, query, wanted, filters, policy, posterior," \
+	" feature_schema, algorithm, epsilon, draws, diversity, random_key, deterministic,"                         \
+	" candidates, pool_size, pool_sizes, pool_items, pool_features, votes, slot_sizes,"                         \
+	" slot_items, slot_features, propensity, score, list_price, price, margin, reasons,"                        \
 	" pool_bundles, slot_bundles"
 
-#define LOG_ARGUMENTS 34
+#define LOG_ARGUMENTS 35
 
 typedef struct LogRow
 {
@@ -232,11 +233,17 @@ static void
 put_request(LogRow *row, const BrPgDecision *decision)
 {
 	const BrPgRequest *request = decision->request;
+	Datum now = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+	BrPgForgotten forgotten;
+	bool is_forgotten;
 
+	br_pg_forgotten_open(request->catalog->number, "decision", &forgotten);
+	is_forgotten = br_pg_is_forgotten(&forgotten, request->user_id);
 	put(row, INT8OID, Int64GetDatum(decision->decision_id), false);
 	put_text(row, request->kind);
-	put(row, TIMESTAMPTZOID, TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()), false);
-	put_text(row, request->user_id);
+	put(row, TIMESTAMPTZOID, now, false);
+	put_text(row, is_forgotten ? NULL : request->user_id);
+	put(row, TIMESTAMPTZOID, now, !is_forgotten);
 	put(row, TEXTARRAYOID, br_pg_text_array_datum(request->basket, request->n_basket), false);
 	put_text(row, request->query);
 	put(row, INT4OID, Int32GetDatum(request->wanted), false);

@@ -12,8 +12,10 @@
 
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
+#include "utils/snapmgr.h"
 
 #include "pg/decision_log.h"
+#include "pg/privacy.h"
 
 /* What the log says of the decision that feedback is about. */
 typedef struct LoggedDecision
@@ -21,24 +23,34 @@ typedef struct LoggedDecision
 	int32 policy;
 	int32 slots;
 	bool deterministic;
+	bool anonymised; /* by forget_user */
+	char *user_id;	 /* NULL: nobody's */
 } LoggedDecision;
 
+/* as it is now, whatever the caller's snapshot: forget_user may have changed it */
 static LoggedDecision
 find_decision(const BrPgCatalog *catalog, int64 decision_id)
 {
 	static const Oid types[] = {INT8OID};
 	Datum values[] = {Int64GetDatum(decision_id)};
 	LoggedDecision decision;
+	uint64 found;
 	bool is_null;
 
-	if (br_pg_execute(psprintf("SELECT policy, pg_catalog.cardinality(slot_sizes), deterministic"
-							   " FROM bundle_rec.decision_%d WHERE decision_id = $1",
-							   catalog->number),
-					  1, types, values, NULL, false, 1) == 0)
+	PushActiveSnapshot(GetLatestSnapshot());
+	found = br_pg_execute(psprintf("SELECT policy, pg_catalog.cardinality(slot_sizes),"
+								   " deterministic, anonymised_at IS NOT NULL, user_id"
+								   " FROM bundle_rec.decision_%d WHERE decision_id = $1",
+								   catalog->number),
+						  1, types, values, NULL, true, 1);
+	PopActiveSnapshot();
+	if (found == 0)
 		br_pg_decision_unknown(decision_id);
 	decision.policy = DatumGetInt32(br_pg_column(0, 1, &is_null));
 	decision.slots = DatumGetInt32(br_pg_column(0, 2, &is_null));
 	decision.deterministic = DatumGetBool(br_pg_column(0, 3, &is_null));
+	decision.anonymised = DatumGetBool(br_pg_column(0, 4, &is_null));
+	decision.user_id = br_pg_column_text(0, 5);
 	return decision;
 }
 
@@ -120,21 +132,53 @@ insert_feedback(const BrPgCatalog *catalog, const BrPgFeedback *feedback, const 
 	return SPI_processed == 1;
 }
 
+/*
+ * The id under which feedback is recorded. What the application gave becomes a
+ * keyed hash where the decision's user was forgotten, as the ids recorded
+ * before did: a repeated one is still found.
+ */
+static const char *
+recorded_event_id(const BrPgCatalog *catalog, const BrPgFeedback *feedback,
+				  const LoggedDecision *decision)
+{
+	const char *made_up = psprintf("%d:%s", feedback->rank, feedback->kind);
+	uint8 secret[BR_PG_HASH_BYTES];
+
+	if (feedback->event_id == NULL || strcmp(feedback->event_id, made_up) == 0)
+		return made_up;
+	if (!decision->anonymised)
+		return feedback->event_id;
+	br_pg_secret(catalog->number, secret);
+	return br_pg_pseudonym(secret, BR_PG_HASH_BYTES, "event", feedback->event_id);
+}
+
+static void
+refuse_while_forgetting(int64 decision_id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("the user of decision %lld is just being forgotten", (long long) decision_id),
+			 errhint("Repeat the transaction when forget_user has ended.")));
+}
+
 bool
 br_pg_add_feedback(const BrPgFeedback *feedback)
 {
 	BrPgCatalog *catalog = br_pg_decision_catalog(feedback->decision_id);
-	const char *event_id = feedback->event_id != NULL
-		? feedback->event_id
-		: psprintf("%d:%s", feedback->rank, feedback->kind);
+	const char *event_id;
+	BrPgForgotten forgotten;
 	LoggedDecision decision;
 	bool is_new;
 	BrPgRights rights;
 
 	br_pg_require_privilege(catalog, "feedback", ACL_INSERT, "give feedback on decisions");
+	br_pg_forgotten_open(catalog->number, "feedback", &forgotten);
 	br_pg_enter_owner(&rights);
 	decision = find_decision(catalog, feedback->decision_id);
+	if (br_pg_is_forgotten(&forgotten, decision.user_id))
+		refuse_while_forgetting(feedback->decision_id);
 	check_feedback(feedback, &decision);
+	event_id = recorded_event_id(catalog, feedback, &decision);
 	is_new = insert_feedback(catalog, feedback, event_id, &decision);
 	if (!is_new)
 		check_same(catalog, feedback, event_id);

@@ -1,0 +1,72 @@
+/*
+ * privacy_sql.c
+ *	  SQL doors of privacy (sql/parts/privacy.sql).
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+
+#include "pg/privacy.h"
+
+PG_FUNCTION_INFO_V1(br_forget_user);
+PG_FUNCTION_INFO_V1(br_unforget_user);
+PG_FUNCTION_INFO_V1(br_pseudonym);
+
+/* raises 22004 where the argument is NULL */
+static char *
+text_argument(FunctionCallInfo fcinfo, int i, const char *name)
+{
+	if (PG_ARGISNULL(i))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"%s\" must not be NULL", name)));
+	return text_to_cstring(PG_GETARG_TEXT_PP(i));
+}
+
+PGDLLEXPORT Datum
+br_forget_user(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	char *name = text_argument(fcinfo, 0, "catalog");
+	char *user_id = text_argument(fcinfo, 1, "user_id");
+	BrPgForgetting done;
+	Datum values[4];
+	bool nulls[4] = {false};
+
+	InitMaterializedSRF(fcinfo, 0);
+	SPI_connect();
+	done = br_pg_forget_user(br_pg_catalog_open(name), user_id);
+	values[0] = Int64GetDatum(done.events);
+	values[1] = Int64GetDatum(done.decisions);
+	values[2] = Int64GetDatum(done.feedback);
+	values[3] = done.in_sources;
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	SPI_finish();
+	return (Datum) 0;
+}
+
+PGDLLEXPORT Datum
+br_unforget_user(PG_FUNCTION_ARGS)
+{
+	char *name = text_argument(fcinfo, 0, "catalog");
+	char *user_id = text_argument(fcinfo, 1, "user_id");
+	bool was_forgotten;
+
+	SPI_connect();
+	was_forgotten = br_pg_unforget_user(br_pg_catalog_open(name), user_id);
+	SPI_finish();
+	PG_RETURN_BOOL(was_forgotten);
+}
+
+PGDLLEXPORT Datum
+br_pseudonym(PG_FUNCTION_ARGS)
+{
+	bytea *secret = PG_GETARG_BYTEA_PP(0);
+
+	PG_RETURN_TEXT_P(cstring_to_text(br_pg_pseudonym((const uint8 *) VARDATA_ANY(secret),
+													 (int) VARSIZE_ANY_EXHDR(secret),
+													 text_to_cstring(PG_GETARG_TEXT_PP(1)),
+													 text_to_cstring(PG_GETARG_TEXT_PP(2)))));
+}
