@@ -115,4 +115,4 @@ RETURNS TABLE (rank int, items text[], score double precision, propensity double
 LANGUAGE C STABLE STRICT PARALLEL UNSAFE COST 1000 ROWS 5
 AS 'MODULE_PATHNAME', 'br_explain_decision';
 COMMENT ON FUNCTION explain_decision(bigint) IS
-'The slots of a logged decision as they were offered, with reasons, the feedback each received, and what was asked and which posterior version decided; bundle_id is NULL but for decisions of rank_bundles. Needs SELECT on the decision table of the catalog. No rows for NULL; columns are NULL where the request left them out';
+'The slots of a logged decision as they were offered, with reasons, the feedback each received, and what was asked and which posterior version decided; bundle_id is NULL but for decisions of rank_bundles. Needs SELECT on the decision table of the catalog; with SELECT on its column decision_id alone, users, queries and ids of feedback are masked as in decision_log. No rows for NULL; columns are NULL where the request left them out';

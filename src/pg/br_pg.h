@@ -31,6 +31,7 @@ typedef enum BrPgBackendChoice
 extern int br_pg_backend;		   /* BrPgBackendChoice */
 extern char *br_pg_default_model;  /* "" where none is set */
 extern double br_pg_log_pool;	   /* share of decisions whose pool is logged, [0, 1] */
+extern bool br_pg_mask_users;	   /* whether readers without the right to names see masks */
 extern int br_pg_max_basket_items; /* larger baskets count for items but not for pairs */
 extern int br_pg_neighbours;	   /* stored content neighbours per item */
 extern int br_pg_packed_file_days; /* unused packed files are removed after so many; 0: never */

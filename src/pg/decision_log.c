@@ -13,6 +13,7 @@
 
 #include "pg/curated.h"
 #include "pg/decision_log.h"
+#include "pg/privacy.h"
 
 void
 br_pg_decision_unknown(int64 decision_id)
@@ -47,7 +48,8 @@ br_pg_require_privilege(const BrPgCatalog *catalog, const char *table, AclMode p
 
 	if (!OidIsValid(relation))
 		elog(ERROR, "relation bundle_rec.%s does not exist", child);
-	if (pg_class_aclcheck(relation, GetUserId(), privilege) != ACLCHECK_OK)
+	if (pg_class_aclcheck(relation, GetUserId(), privilege) != ACLCHECK_OK &&
+		!(privilege == ACL_SELECT && br_pg_may_read_column(relation, "decision_id")))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to %s of catalog \"%s\"", to, catalog->name),
@@ -55,26 +57,53 @@ br_pg_require_privilege(const BrPgCatalog *catalog, const char *table, AclMode p
 						 privilege == ACL_INSERT ? "INSERT" : "SELECT", child)));
 }
 
+/* a text for those who see names ($2), else its keyed hash */
+#define MASKED(what, text) \
+	"CASE WHEN $2 THEN " text " ELSE bundle_rec.pseudonym(s.secret, '" what "', " text ") END"
+
+/* reasons of a slot, the query in them masked as the query itself is */
+#define MASKED_REASONS                                                                                       \
+	"CASE WHEN $2 OR d.query IS NULL THEN r.slot ELSE pg_catalog.jsonb_set(r.slot, '{context}',"             \
+	" COALESCE((SELECT pg_catalog.jsonb_agg(CASE e.c ->> 'source' WHEN 'query' THEN"                         \
+	" pg_catalog.jsonb_set(e.c, '{from}', pg_catalog.to_jsonb(" MASKED(                                      \
+		"query",                                                                                             \
+		"d.query") ")) ELSE e.c END ORDER BY e.n) FROM pg_catalog.jsonb_array_elements(r.slot -> 'context')" \
+				   " WITH ORDINALITY e (c, n)), '[]')) END"
+
 /*
  * One row per slot. Columns 1 and 2 are the rank and the ids; the rest is
- * passed on as it is.
+ * passed on as it is. $2: whether the caller sees names. Ids of feedback that
+ * feedback made up itself name nobody.
  */
-#define EXPLAIN                                                                                     \
-	"SELECT k.rank::pg_catalog.int4, ARRAY(SELECT i.item_id FROM pg_catalog.unnest("                \
-	"d.slot_items[k.before + 1 : k.before + k.size]) WITH ORDINALITY AS m(item, place)"             \
-	" JOIN bundle_rec.item_%d i USING (item) ORDER BY m.place),"                                    \
-	" d.score[k.rank], d.propensity[k.rank], NULLIF(d.price[k.rank], 'NaN'),"                       \
-	" NULLIF(d.list_price[k.rank], 'NaN'), NULLIF(d.margin[k.rank], 'NaN'),"                        \
-	" d.reasons -> (k.rank - 1)::pg_catalog.int4,"                                                  \
-	" (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('kind', f.kind, 'value', f.value," \
-	" 'event_id', f.event_id, 'received_at', f.received_at) ORDER BY f.received_at, f.event_id)"    \
-	" FROM bundle_rec.feedback_%d f WHERE f.decision_id = d.decision_id AND f.rank = k.rank),"      \
-	" p.name, d.posterior, d.pool_size, d.decided_at, d.user_id, d.basket, d.query, d.filters,"     \
-	" (SELECT b.bundle_id FROM bundle_rec.bundle_%d b WHERE b.bundle = d.slot_bundles[k.rank])"     \
-	" FROM bundle_rec.decision_%d d LEFT JOIN bundle_rec.policy p USING (policy),"                  \
-	" LATERAL (SELECT u.rank, u.size, pg_catalog.sum(u.size) OVER (ORDER BY u.rank) - u.size"       \
-	" AS before FROM pg_catalog.unnest(d.slot_sizes) WITH ORDINALITY AS u(size, rank)) k"           \
-	" WHERE d.decision_id = $1 ORDER BY k.rank"
+#define ITEMS_OF_SLOT                                                                   \
+	"ARRAY(SELECT i.item_id FROM pg_catalog.unnest("                                    \
+	"d.slot_items[k.before + 1 : k.before + k.size]) WITH ORDINALITY AS m(item, place)" \
+	" JOIN bundle_rec.item_@ i USING (item) ORDER BY m.place)"
+#define FEEDBACK_OF_SLOT                                                                              \
+	"(SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('kind', f.kind, 'value',"             \
+	" f.value, 'event_id', CASE f.event_id WHEN f.rank || ':' || f.kind THEN f.event_id"              \
+	" ELSE " MASKED("event",                                                                          \
+					"f.event_id") " END, 'received_at', f.received_at)"                               \
+								  " ORDER BY f.received_at, f.event_id) FROM bundle_rec.feedback_@ f" \
+								  " WHERE f.decision_id = d.decision_id AND f.rank = k.rank)"
+#define BUNDLE_OF_SLOT                               \
+	"(SELECT b.bundle_id FROM bundle_rec.bundle_@ b" \
+	" WHERE b.bundle = d.slot_bundles[k.rank])"
+#define SLOTS                                                                        \
+	"(SELECT u.rank, u.size, pg_catalog.sum(u.size) OVER (ORDER BY u.rank) - u.size" \
+	" AS before FROM pg_catalog.unnest(d.slot_sizes) WITH ORDINALITY AS u(size, rank))"
+
+static const char explain[] =
+	"SELECT k.rank::pg_catalog.int4, " ITEMS_OF_SLOT ", d.score[k.rank], d.propensity[k.rank],"
+	" NULLIF(d.price[k.rank], 'NaN'), NULLIF(d.list_price[k.rank], 'NaN'),"
+	" NULLIF(d.margin[k.rank], 'NaN'), " MASKED_REASONS ", " FEEDBACK_OF_SLOT
+	", p.name, d.posterior, d.pool_size, d.decided_at, " MASKED("user", "d.user_id") ", d.basket, " MASKED(
+		"query",
+		"d.query") ", d.filters, " BUNDLE_OF_SLOT
+				   " FROM bundle_rec.decision_@ d JOIN bundle_rec.catalog_secret s USING (catalog)"
+				   " LEFT JOIN bundle_rec.policy p USING (policy), LATERAL " SLOTS " k,"
+				   " LATERAL (SELECT d.reasons -> (k.rank - 1)::pg_catalog.int4 AS slot) r"
+				   " WHERE d.decision_id = $1 ORDER BY k.rank";
 
 #define EXPLAIN_COLUMNS 18
 #define REASONS_COLUMN 7
@@ -158,19 +187,20 @@ hide_items(const BrPgCatalog *catalog, Datum *columns)
 void
 br_pg_explain_decision(int64 decision_id, ReturnSetInfo *result)
 {
-	static const Oid types[] = {INT8OID};
+	static const Oid types[] = {INT8OID, BOOLOID};
 	BrPgCatalog *catalog = br_pg_decision_catalog(decision_id);
-	Datum values[] = {Int64GetDatum(decision_id)};
+	Datum values[] = {Int64GetDatum(decision_id), (Datum) 0};
 	SPITupleTable *rows;
 	uint64 n;
 	BrPgRights rights;
 
 	br_pg_catalog_require_reader(catalog);
 	br_pg_require_privilege(catalog, "decision", ACL_SELECT, "read decisions");
+	values[1] =
+		BoolGetDatum(br_pg_sees_users(get_relname_relid(psprintf("decision_%d", catalog->number),
+														get_namespace_oid("bundle_rec", false))));
 	br_pg_enter_owner(&rights);
-	n = br_pg_execute(psprintf(EXPLAIN, catalog->number, catalog->number, catalog->number,
-							   catalog->number),
-					  1, types, values, NULL, true, 0);
+	n = br_pg_execute(br_pg_catalog_sql(explain, catalog->number), 2, types, values, NULL, true, 0);
 	br_pg_leave(&rights);
 	rows = SPI_tuptable;
 	if (n == 0)

@@ -1,6 +1,6 @@
 /*
  * privacy.c
- *	  The list of forgotten users, and keyed hashes.
+ *	  The list of forgotten users, and masks.
  *
  * Whoever writes a name first locks the table he writes to, then reads the list
  * under a dirty snapshot, which shows rows that have not committed yet.
@@ -17,6 +17,7 @@
 #include "common/hmac.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -195,4 +196,22 @@ br_pg_is_forgotten(BrPgForgotten *forgotten, const char *user_id)
 	if (forgotten->hashes == NULL)
 		read_all(forgotten);
 	return hash_search(forgotten->hashes, hash, HASH_FIND, NULL) != NULL;
+}
+
+/* ---- who sees names ---- */
+
+bool
+br_pg_may_read_column(Oid table, const char *column)
+{
+	AttrNumber number = get_attnum(table, column);
+
+	return number != InvalidAttrNumber &&
+		(pg_class_aclcheck(table, GetUserId(), ACL_SELECT) == ACLCHECK_OK ||
+		 pg_attribute_aclcheck(table, number, GetUserId(), ACL_SELECT) == ACLCHECK_OK);
+}
+
+bool
+br_pg_sees_users(Oid decisions)
+{
+	return !br_pg_mask_users || br_pg_may_read_column(decisions, "user_id");
 }

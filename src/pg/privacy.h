@@ -1,6 +1,6 @@
 /*
  * privacy.h
- *	  Forgetting users.
+ *	  Forgetting users, and masks in the place of names.
  *
  * A forgotten user is remembered as a keyed hash, so that nothing that reads a
  * source or logs a decision brings the name back. Who writes names into tables
@@ -53,6 +53,12 @@ extern char *br_pg_pseudonym(const uint8 *secret, int secret_length, const char 
 
 /* The key of a catalog; raises where it has none. */
 extern void br_pg_secret(int32 catalog, uint8 secret[BR_PG_HASH_BYTES]);
+
+/* Whether the current user may SELECT a column of a table. */
+extern bool br_pg_may_read_column(Oid table, const char *column);
+
+/* Whether the current user is shown names, not masks, from a table decision_<n>. */
+extern bool br_pg_sees_users(Oid decisions);
 
 /* privacy_forget.c; SPI must be connected, in nobody's section */
 

@@ -11,6 +11,7 @@
 int br_pg_backend = BR_PG_BACKEND_AUTO;
 char *br_pg_default_model = NULL;
 double br_pg_log_pool = 1.0;
+bool br_pg_mask_users = true;
 int br_pg_max_basket_items = 200;
 int br_pg_neighbours = 32;
 int br_pg_packed_file_days = 30;
@@ -38,6 +39,10 @@ br_pg_define_settings(void)
 							 "Off-policy evaluation of other policies needs the pool; learning "
 							 "needs only the slots shown, which are always logged.",
 							 &br_pg_log_pool, 1.0, 0.0, 1.0, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("bundle_rec.mask_users",
+							 "Shows keyed hashes of users, queries and event ids to readers of "
+							 "decisions who may not SELECT user_id.",
+							 NULL, &br_pg_mask_users, true, PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("bundle_rec.max_basket_items",
 							"Baskets with more items than this count for items but not for pairs.",
 							NULL, &br_pg_max_basket_items, 200, 2, 10000, PGC_USERSET, 0, NULL,

@@ -3,16 +3,18 @@
 \i test/sql/include/setup.sql
 --
 -- privacy.sql
---    Forgetting users. Hashes are computed by hand from sha256, counts by plain
---    SQL over the shop's tables.
+--    Forgetting users, and masks in the place of names. Hashes are computed by
+--    hand from sha256, counts by plain SQL over the shop's tables.
 --
-SELECT plan(56);
+SELECT plan(82);
 SET client_min_messages = warning;
 SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
 
-DROP ROLE IF EXISTS br_test_keeper, br_test_auditor;
+DROP ROLE IF EXISTS br_test_keeper, br_test_analyst, br_test_auditor, br_test_stranger;
 CREATE ROLE br_test_keeper;
+CREATE ROLE br_test_analyst;
 CREATE ROLE br_test_auditor;
+CREATE ROLE br_test_stranger;
 
 -- 20 products; 90 baskets of three over the last 90 days, by alice and eight others
 CREATE SCHEMA shop AUTHORIZATION br_test_keeper;
@@ -81,13 +83,88 @@ SELECT decision_id AS nobodys FROM recommend('shop', query => 'product 4') LIMIT
 SELECT feedback(:hers, 1, 'purchase', 2, 'order 4711'), feedback(:hers, 1), feedback(:hers_too, 3, 'click', 1, '3:click'), feedback(:others, 1, 'purchase', 1, 'order 4712') \g /dev/null
 RESET ROLE;
 
----- keyed hashes ----
+---- masks ----
 
 SELECT is(pseudonym(decode(repeat('0b', 20), 'hex'), 'user', 'Hi There'), 'user_b0344c61d8db3853', 'the first test case of RFC 4231');
 SELECT is(pseudonym('Jefe', 'x', 'what do ya want for nothing?'), 'x_5bdcc146bf60754e', 'and the second');
 SELECT is(pseudonym(NULL, 'user', 'a'), NULL, 'no key, no mask');
 SELECT is(pseudonym('k', 'user', NULL), NULL, 'nobody has no mask');
 SELECT is((SELECT count(DISTINCT secret) FROM catalog_secret WHERE length(secret) = 32), (SELECT count(*) FROM catalog), 'every catalog has a key of its own');
+
+GRANT USAGE ON SCHEMA shop TO br_test_analyst, br_test_auditor, br_test_stranger;
+SET ROLE br_test_keeper;
+GRANT SELECT ON shop.product TO br_test_analyst, br_test_auditor, br_test_stranger;
+GRANT SELECT (decision_id) ON bundle_rec.:decision TO br_test_analyst;
+GRANT SELECT ON bundle_rec.:decision TO br_test_auditor;
+SELECT is((SELECT array_agg(DISTINCT user_id ORDER BY user_id) FROM decision_log WHERE user_id IS NOT NULL), '{alice@example.org,user 1}'::text[], 'the owner sees names');
+SELECT is((SELECT array_agg(DISTINCT query ORDER BY query) FROM decision_log WHERE query IS NOT NULL), '{a gift for Anna,product 4}'::text[], 'and queries');
+SET ROLE br_test_stranger;
+SELECT is_empty('SELECT * FROM decision_log', 'who has no right to the decisions sees none of them');
+SELECT throws_ok(format('SELECT explain_decision(%s)', :'hers'), '42501', NULL, 'nor has them explained');
+SET ROLE br_test_auditor;
+SELECT is((SELECT count(DISTINCT user_id) FROM decision_log WHERE user_id IN ('alice@example.org', 'user 1')), 2::bigint, 'who may read the table sees names');
+SET ROLE br_test_analyst;
+CREATE TEMP TABLE seen AS SELECT * FROM decision_log;
+RESET ROLE;
+SELECT results_eq('SELECT DISTINCT decision_id, user_id FROM seen ORDER BY 1',
+                  format($$VALUES (%s::bigint, %L), (%s, %L), (%s, %L), (%s, NULL)$$, :'hers', public.mask_by_hand(:n, 'user', 'alice@example.org'),
+                         :'hers_too', public.mask_by_hand(:n, 'user', 'alice@example.org'), :'others', public.mask_by_hand(:n, 'user', 'user 1'), :'nobodys'),
+                  'who may not sees their keyed hashes');
+SELECT results_eq('SELECT DISTINCT decision_id, query FROM seen WHERE query IS NOT NULL ORDER BY 1',
+                  format($$VALUES (%s::bigint, %L), (%s, %2$L), (%4$s, %5$L)$$, :'hers', public.mask_by_hand(:n, 'query', 'a gift for Anna'), :'others',
+                         :'nobodys', public.mask_by_hand(:n, 'query', 'product 4')),
+                  'of queries too');
+SELECT isnt(public.mask_by_hand(:n, 'user', 'user 1'), public.mask_by_hand(:habits, 'user', 'user 1'), 'another catalog masks the same user otherwise');
+SELECT results_eq('SELECT decision_id, rank, items::text COLLATE "default", score, propensity, price, feedback FROM seen ORDER BY 1, 2',
+                  format($$SELECT %s::bigint, rank, items::text, score, propensity, price, CASE rank WHEN 1 THEN '{"click": 1, "purchase": 2}' ELSE '{}' END::jsonb FROM explain_decision(%1$s)
+                           UNION ALL SELECT %s, rank, items::text, score, propensity, price, CASE rank WHEN 3 THEN '{"click": 1}' ELSE '{}' END::jsonb FROM explain_decision(%2$s)
+                           UNION ALL SELECT %s, rank, items::text, score, propensity, price, CASE rank WHEN 1 THEN '{"purchase": 1}' ELSE '{}' END::jsonb FROM explain_decision(%3$s)
+                           UNION ALL SELECT %s, rank, items::text, score, propensity, price, '{}' FROM explain_decision(%4$s)$$,
+                         :'hers', :'hers_too', :'others', :'nobodys'), 'and all the rest');
+
+-- what is explained
+CREATE TEMP TABLE plain AS SELECT * FROM explain_decision(:hers);
+SET ROLE br_test_analyst;
+CREATE TEMP TABLE masked AS SELECT * FROM explain_decision(:hers);
+RESET ROLE;
+SELECT is((SELECT user_id FROM plain LIMIT 1), 'alice@example.org', 'explain_decision shows a superuser the name');
+SELECT results_eq('SELECT DISTINCT user_id, query FROM masked',
+                  format('VALUES (%L, %L)', public.mask_by_hand(:n, 'user', 'alice@example.org'), public.mask_by_hand(:n, 'query', 'a gift for Anna')),
+                  'and a reader the masks');
+SELECT results_eq($$SELECT f ->> 'event_id' FROM masked, jsonb_array_elements(feedback) f ORDER BY 1$$,
+                  format('VALUES (%L), (%L)', '1:click', public.mask_by_hand(:n, 'event', 'order 4711')), 'ids of the shop''s own are masked as well');
+SELECT isnt_empty($$SELECT FROM plain WHERE strpos(plain::text, 'a gift for Anna') > 0 AND strpos(reasons::text, 'a gift for Anna') > 0$$, 'the query is a reason');
+SELECT is_empty($$SELECT FROM masked WHERE masked::text ~ 'Anna|alice|4711'$$, 'but masked there too');
+SELECT results_eq('SELECT rank, items, replace(reasons::text, $$a gift for Anna$$, $$...$$) FROM plain',
+                  format('SELECT rank, items, replace(reasons::text, %L, $$...$$) FROM masked', public.mask_by_hand(:n, 'query', 'a gift for Anna')),
+                  'and nothing else of the reasons');
+SELECT results_eq('SELECT basket, filters, score, policy FROM plain', 'SELECT basket, filters, score, policy FROM masked', 'basket and filters stay');
+
+-- the setting
+SET bundle_rec.mask_users = off;
+SET ROLE br_test_analyst;
+SELECT is((SELECT count(DISTINCT decision_id) FROM decision_log WHERE user_id = 'alice@example.org'), 2::bigint, 'where masks are off everybody sees names');
+RESET ROLE;
+RESET bundle_rec.mask_users;
+SET ROLE br_test_analyst;
+SELECT throws_ok('SET bundle_rec.mask_users = off', '42501', NULL, 'which is not for readers to set');
+SELECT throws_ok('SELECT * FROM bundle_rec.catalog_secret', '42501', NULL, 'the keys are not to be read');
+SELECT throws_ok('SELECT * FROM bundle_rec.forgotten_user', '42501', NULL, 'nor the list');
+SELECT throws_ok(format('SELECT user_id FROM bundle_rec.%s', :'decision'), '42501', NULL, 'nor the names themselves');
+CREATE TEMP TABLE overheard (what text);
+CREATE FUNCTION pg_temp.overhear(what text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS $$BEGIN INSERT INTO overheard VALUES (what); RETURN true; END $$;
+SELECT count(*) FROM decision_log WHERE pg_temp.overhear(user_id) AND pg_temp.overhear(query) AND pg_temp.overhear(catalog) \g /dev/null
+SELECT is_empty($$SELECT what FROM overheard WHERE what !~ '^(user|query)_[0-9a-f]{16}$|^shop$'$$, 'a cheap function in a query overhears no more');
+SELECT sees_users(format('bundle_rec.%s', :'decision')::regclass) AS sees \gset
+SELECT is(:'sees'::boolean, false, 'sees_users says so');
+RESET ROLE;
+SELECT is(sees_users('shop.product'), false, 'a table without users shows none');
+SELECT is(sees_users(NULL), NULL, 'no table, no answer');
+ALTER TABLE shop.product ENABLE ROW LEVEL SECURITY;
+SET ROLE br_test_auditor;
+SELECT is_empty('SELECT * FROM decision_log', 'row-level security of the source closes the log');
+RESET ROLE;
+ALTER TABLE shop.product DISABLE ROW LEVEL SECURITY;
 
 ---- forgetting: who and when ----
 
@@ -231,5 +308,9 @@ SELECT drop_catalog('habits') \g /dev/null
 SELECT is((SELECT count(*) FROM catalog_secret) + (SELECT count(*) FROM forgotten_user WHERE catalog = :habits), 1::bigint, 'a dropped catalog takes its key and its list with it');
 
 SELECT * FROM finish();
-DROP OWNED BY br_test_keeper, br_test_auditor CASCADE;
-DROP ROLE br_test_keeper, br_test_auditor;
+-- what a role granted on a column goes with no DROP OWNED of its own
+SET ROLE br_test_keeper;
+REVOKE SELECT (decision_id) ON bundle_rec.:decision FROM br_test_analyst;
+RESET ROLE;
+DROP OWNED BY br_test_keeper, br_test_analyst, br_test_auditor, br_test_stranger CASCADE;
+DROP ROLE br_test_keeper, br_test_analyst, br_test_auditor, br_test_stranger;

@@ -1,7 +1,7 @@
 # 040_privacy.pl
 #    Forgetting a user beside those who write about him: whatever the order of
 #    commits, no name stays or comes back, and nobody waits for forget_user.
-#    Keys and lists in a dump.
+#    Masks before the library is loaded; keys and lists in a dump.
 
 use strict;
 use warnings;
@@ -32,6 +32,9 @@ sql(q{
 	SELECT bundle_rec.add_event_source('shop', 'sale', item_id => 'sku', user_id => 'shopper', basket_id => 'basket', occurred_at => 'at');
 	SELECT bundle_rec.refresh('shop');
 	UPDATE bundle_rec.policy SET attribution_window = '0';
+	CREATE ROLE analyst LOGIN;
+	GRANT SELECT ON product TO analyst;
+	GRANT SELECT (decision_id) ON bundle_rec.decision_1 TO analyst;
 });
 
 # Rows of events, decisions and feedback that hold a text.
@@ -162,6 +165,14 @@ is(sql('SELECT sum(weight) FROM bundle_rec.event'), sql('SELECT count(*) FROM sa
 is(sql('SELECT decisions, events FROM bundle_rec.policy_state'),
 	sql('SELECT (SELECT count(*) FROM bundle_rec.decision), (SELECT count(*) FROM bundle_rec.feedback)'), 'every decision and every reward was learned from once');
 
+# ---- masks ----
+
+my ($masked_out, $masked_err);
+(undef, $masked_out, $masked_err) = $node->psql('postgres',
+	"SET bundle_rec.mask_users = off; SELECT count(*), bool_and(user_id ~ '^user_[0-9a-f]{16}\$') FROM bundle_rec.decision_log WHERE user_id IS NOT NULL",
+	extra_params => [ '-U', 'analyst' ]);
+like($masked_out, qr/^[1-9]\d*\|t$/, 'a reader cannot unmask users, not even before the library is loaded');
+
 # ---- dump and restore ----
 
 my $dump = $node->basedir . '/dump.sql';
@@ -175,6 +186,9 @@ foreach my $what ('SELECT * FROM bundle_rec.catalog_secret', 'SELECT * FROM bund
 cmp_ok(sql('SELECT count(*) FROM bundle_rec.forgotten_user', 'restored'), '>', 10, 'which is a list');
 sql("INSERT INTO sale (basket, sku, shopper) VALUES (3000, 1, 'shopper 7'), (3000, 2, 'shopper 30')", 'restored');
 is(sql("SELECT user_id FROM bundle_rec.event_queue WHERE basket_id = '3000' ORDER BY item_id", 'restored'), "\nshopper 30", 'a restored catalog has not forgotten whom it forgot');
+my $masks = "SELECT DISTINCT user_id FROM bundle_rec.decision_log ORDER BY 1";
+is($node->safe_psql('restored', $masks, extra_params => [ '-U', 'analyst' ]), $node->safe_psql('postgres', $masks, extra_params => [ '-U', 'analyst' ]),
+	'masks are the same after the restore');
 
 $node->stop;
 done_testing();

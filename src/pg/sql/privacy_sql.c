@@ -13,6 +13,7 @@
 PG_FUNCTION_INFO_V1(br_forget_user);
 PG_FUNCTION_INFO_V1(br_unforget_user);
 PG_FUNCTION_INFO_V1(br_pseudonym);
+PG_FUNCTION_INFO_V1(br_sees_users);
 
 /* raises 22004 where the argument is NULL */
 static char *
@@ -69,4 +70,10 @@ br_pseudonym(PG_FUNCTION_ARGS)
 													 (int) VARSIZE_ANY_EXHDR(secret),
 													 text_to_cstring(PG_GETARG_TEXT_PP(1)),
 													 text_to_cstring(PG_GETARG_TEXT_PP(2)))));
+}
+
+PGDLLEXPORT Datum
+br_sees_users(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(br_pg_sees_users(PG_GETARG_OID(0)));
 }
