@@ -27,9 +27,11 @@ CREATE TABLE catalog (
     model int,
     next_model int,
     discount double precision NOT NULL DEFAULT 0 CHECK (discount >= 0 AND discount < 1),
+    keep_events interval CHECK (keep_events > '0'),
+    keep_decisions interval CHECK (keep_decisions > '0'),
     CHECK (model IS NULL OR text <> '{}')
 );
-COMMENT ON TABLE catalog IS 'One row per catalog: its source table, who owned that when the catalog was created (and may drop it once the table is gone; a name, so that a dump can be restored where that role is not), the names of its columns there, its model and the one that it is moving to, and the discount on generated bundles';
+COMMENT ON TABLE catalog IS 'One row per catalog: its source table, who owned that when the catalog was created (and may drop it once the table is gone; a name, so that a dump can be restored where that role is not), the names of its columns there, its model and the one that it is moving to, the discount on generated bundles, and for how long events and decisions are kept';
 
 CREATE SEQUENCE event_source_number AS int;
 COMMENT ON SEQUENCE event_source_number IS 'Numbers of event and bundle sources, never reused';
@@ -73,9 +75,10 @@ CREATE TABLE catalog_state (
     neighbours int,
     typical_price double precision,
     refreshed_at timestamptz,
-    synced_at timestamptz
+    synced_at timestamptz,
+    events_since timestamptz
 );
-COMMENT ON TABLE catalog_state IS 'What refresh knows of a catalog as a whole: baskets counted, the largest basket whose pairs were counted, how many neighbours each item has, median price of an active item';
+COMMENT ON TABLE catalog_state IS 'What refresh knows of a catalog as a whole: baskets counted, the largest basket whose pairs were counted, how many neighbours each item has, median price of an active item; and the moment before which events are too old to be taken from a source';
 
 CREATE TABLE item (
     catalog int NOT NULL,

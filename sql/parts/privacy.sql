@@ -1,5 +1,6 @@
 -- privacy.sql
---    Forgetting a user, and showing analysts masks instead of names.
+--    Forgetting a user, showing analysts masks instead of names, and how long
+--    events and decisions are kept.
 
 CREATE TABLE catalog_secret (
     catalog int PRIMARY KEY REFERENCES catalog ON DELETE CASCADE,
@@ -34,6 +35,13 @@ LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'br_unforget_user';
 COMMENT ON FUNCTION unforget_user(text, text) IS
 'Lets a catalog know a forgotten user''s id again from now on; what was made anonymous stays so. True if he was forgotten. For the catalog''s owner. An error where an argument is NULL';
+
+CREATE FUNCTION set_retention(catalog text, events interval DEFAULT NULL, decisions interval DEFAULT NULL)
+RETURNS void
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'br_set_retention';
+COMMENT ON FUNCTION set_retention(text, interval, interval) IS
+'How long a catalog keeps events, with rejected rows, and decisions, with their feedback; NULL: for ever. refresh takes out what is older: events no longer count, decisions go once their policy has learned from them. For the catalog''s owner. An error where catalog is NULL';
 
 CREATE FUNCTION pseudonym(secret bytea, what text, value text)
 RETURNS text
@@ -95,3 +103,17 @@ COMMENT ON COLUMN decision_log.margin IS '(price - cost) / price; NULL where unk
 COMMENT ON COLUMN decision_log.feedback IS 'Sum of the values received, by kind of feedback';
 COMMENT ON COLUMN decision_log.anonymised_at IS 'When the user was taken out by forget_user, or the decision''s time where he was forgotten before; NULL: never';
 GRANT SELECT ON decision_log TO PUBLIC;
+
+CREATE VIEW privacy_state WITH (security_barrier) AS
+SELECT c.name AS catalog, c.keep_events, c.keep_decisions, s.events_since,
+       (SELECT pg_catalog.count(*) FROM @extschema@.forgotten_user f WHERE f.catalog = c.catalog) AS forgotten_users
+FROM @extschema@.catalog c
+JOIN @extschema@.catalog_state s USING (catalog)
+WHERE pg_catalog.has_table_privilege(c.items, 'SELECT') OR pg_catalog.pg_has_role(c.owner, 'USAGE');
+COMMENT ON VIEW privacy_state IS 'What each catalog keeps for how long, and how many users it has forgotten, for those whose source the current user may SELECT from';
+COMMENT ON COLUMN privacy_state.catalog IS 'Name of the catalog';
+COMMENT ON COLUMN privacy_state.keep_events IS 'Age up to which events count; NULL: any';
+COMMENT ON COLUMN privacy_state.keep_decisions IS 'Age up to which decisions and their feedback are kept; NULL: any';
+COMMENT ON COLUMN privacy_state.events_since IS 'Events before this moment are not taken from the sources; NULL: all are';
+COMMENT ON COLUMN privacy_state.forgotten_users IS 'Users taken out by forget_user';
+GRANT SELECT ON privacy_state TO PUBLIC;

@@ -64,10 +64,13 @@ static const struct
 	{"item_pair", "most", "(item, together DESC, other)"},
 	{"event", "user", "(user_id, occurred_at DESC) WHERE user_id IS NOT NULL"},
 	{"event", "basket", "(source, basket_id)"},
+	{"event", "taken", "(source) WHERE weight < 0"},
+	{"event", "age", "USING brin (occurred_at)"},
 	{"event_queue", "user", "(user_id, occurred_at DESC) WHERE user_id IS NOT NULL"},
 	{"bundle_item", "item", "(item_id, bundle DESC)"},
 	{"bundle_count", "most", "(purchases DESC, bundle)"},
 	{"decision", "user", "(user_id) WHERE user_id IS NOT NULL"},
+	{"decision", "age", "USING brin (decided_at)"},
 };
 
 void

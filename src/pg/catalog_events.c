@@ -44,8 +44,9 @@ select_source(int32 number)
 	found =
 		br_pg_execute("SELECT e.user_id, e.item_id, e.bundle_id, e.basket_id, e.kind,"
 					  " e.quantity, e.price, e.occurred_at, e.default_kind, e.catalog, c.name,"
-					  " e.events::pg_catalog.oid"
+					  " e.events::pg_catalog.oid, s.events_since"
 					  " FROM bundle_rec.event_source e JOIN bundle_rec.catalog c USING (catalog)"
+					  " JOIN bundle_rec.catalog_state s USING (catalog)"
 					  " WHERE e.source = $1",
 					  1, types, values, NULL, false, 1);
 	br_pg_leave(&rights);
@@ -99,6 +100,7 @@ br_pg_events_open(int32 number, Relation source, int32 *catalog, char **problem)
 	BrPgEventSource *events;
 	bool is_null = true;
 	Oid origin = InvalidOid;
+	Datum since;
 
 	if (select_source(number) > 0)
 		origin = DatumGetObjectId(br_pg_column(0, 12, &is_null));
@@ -109,6 +111,8 @@ br_pg_events_open(int32 number, Relation source, int32 *catalog, char **problem)
 	events->feed.origin = origin;
 	events->feed.source = source;
 	events->default_kind = br_pg_column_text(0, 9);
+	since = br_pg_column(0, 13, &is_null);
+	events->since = is_null ? DT_NOBEGIN : DatumGetTimestampTz(since);
 	if (!find_columns(events, problem))
 		return NULL;
 	SPI_freetuptable(SPI_tuptable);
@@ -176,6 +180,12 @@ br_pg_events_read(BrPgEventSource *events, TupleTableSlot *slot, BrPgEvent *even
 			? DT_NOBEGIN
 			: GetCurrentTransactionStartTimestamp();
 	take_name_out(events, event);
+}
+
+bool
+br_pg_event_is_too_old(const BrPgEventSource *events, const BrPgEvent *event)
+{
+	return event->occurred_at < events->since;
 }
 
 static bool
@@ -273,7 +283,8 @@ append(BrPgFeed *feed, TupleTableSlot *slot, int weight)
 	MemoryContextSwitchTo(old);
 	if (fault == NULL)
 	{
-		br_pg_events_put(events, &event, weight);
+		if (!br_pg_event_is_too_old(events, &event))
+			br_pg_events_put(events, &event, weight);
 		return;
 	}
 	id = event.item_id != NULL ? event.item_id : event.bundle_id;

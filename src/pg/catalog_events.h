@@ -48,6 +48,7 @@ typedef struct BrPgEventSource
 	int32 number;
 	const char *default_kind;
 	BrPgColumn column[BR_PG_EVENT_COLUMNS];
+	TimestampTz since; /* events before it are too old to keep */
 	BrPgForgotten forgotten;
 	MemoryContext memory; /* of the batch */
 	Datum *values[BR_PG_EVENT_VALUES];
@@ -58,6 +59,12 @@ typedef struct BrPgEventSource
 
 /* Texts are palloc'd in the current memory context. */
 extern void br_pg_events_read(BrPgEventSource *events, TupleTableSlot *slot, BrPgEvent *event);
+
+/*
+ * Whether an event is neither taken nor taken back, since the log holds nothing
+ * that old for long.
+ */
+extern bool br_pg_event_is_too_old(const BrPgEventSource *events, const BrPgEvent *event);
 
 /* What is wrong with an event, as a constant, or NULL. */
 extern const char *br_pg_event_fault(const BrPgEvent *event);

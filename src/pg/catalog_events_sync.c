@@ -21,8 +21,13 @@
 static const char *
 read_event(BrPgFeed *feed, TupleTableSlot *slot, BrPgEvent *event)
 {
+	const char *fault;
+
 	br_pg_events_read((BrPgEventSource *) feed, slot, event);
-	return br_pg_event_fault(event);
+	fault = br_pg_event_fault(event);
+	if (fault == NULL && br_pg_event_is_too_old((BrPgEventSource *) feed, event))
+		return br_pg_row_skipped;
+	return fault;
 }
 
 static void

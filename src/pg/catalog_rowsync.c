@@ -21,6 +21,8 @@
 
 #include "pg/catalog_rowsync.h"
 
+const char br_pg_row_skipped[] = "";
+
 #define BUCKETS (1 << 18)
 
 /* 128 bits: among ten billion rows two are taken for one another with odds of 10^-19 */
@@ -143,7 +145,7 @@ add_row(BrPgFeed *feed, TupleTableSlot *slot, BrPgDifference difference)
 
 	if (fault == NULL)
 		br_pg_rowsync_take(sync, &row, 1);
-	else if (sync->sort == NULL)
+	else if (fault != br_pg_row_skipped && sync->sort == NULL)
 		sync->reject(sync->target, &row, fault);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(sync->memory);

@@ -20,7 +20,10 @@ struct BrPgRowSync
 	BrPgFeed *target; /* whose columns are read, and which takes the differences */
 	bool has_time;	  /* rows of different times differ */
 
-	/* Reads a row into the current memory context; what is wrong with it, as a constant, or NULL. */
+	/*
+	 * Reads a row into the current memory context; returns what is wrong with
+	 * it, as a constant, br_pg_row_skipped where it is to be passed over, or NULL.
+	 */
 	const char *(*read)(BrPgFeed *target, TupleTableSlot *slot, BrPgEvent *row);
 	void (*reject)(BrPgFeed *target, const BrPgEvent *row, const char *fault);
 
@@ -37,6 +40,8 @@ struct BrPgRowSync
 	Tuplesortstate *sort; /* NULL in the first pass */
 	TupleTableSlot *slot;
 };
+
+extern const char br_pg_row_skipped[];
 
 /* Compares, and counts what was added and removed. SPI must be connected. */
 extern void br_pg_rowsync(BrPgRowSync *sync, BrPgSyncCounts *counts);

@@ -1,6 +1,6 @@
 /*
  * privacy.h
- *	  Forgetting users, and masks in the place of names.
+ *	  Forgetting users, masks in the place of names, and retention.
  *
  * A forgotten user is remembered as a keyed hash, so that nothing that reads a
  * source or logs a decision brings the name back. Who writes names into tables
@@ -75,5 +75,21 @@ extern BrPgForgetting br_pg_forget_user(const BrPgCatalog *catalog, const char *
 
 /* Whether the user was forgotten. */
 extern bool br_pg_unforget_user(const BrPgCatalog *catalog, const char *user_id);
+
+/* privacy_expire.c */
+
+/* events and decisions: NULL keeps them for ever. SPI must be connected, in nobody's section. */
+extern void br_pg_set_retention(const BrPgCatalog *catalog, const Interval *events,
+								const Interval *decisions);
+
+/*
+ * Steps of refresh, which holds the catalog's state, in an owner section:
+ * before counting, events that are too old are queued to be taken back; after
+ * it, what was taken back is removed together with what it took back;
+ * decisions that are too old and waited for by nobody go with their feedback.
+ */
+extern void br_pg_expire_events(int32 catalog);
+extern void br_pg_compact_events(int32 catalog);
+extern void br_pg_expire_decisions(int32 catalog);
 
 #endif /* BR_PRIVACY_H */

@@ -14,6 +14,7 @@
 
 #include "pg/catalog_create.h"
 #include "pg/catalog_int.h"
+#include "pg/privacy.h"
 #include "pg/refresh_int.h"
 
 /* after this many changes the planner's idea of the tables is renewed */
@@ -233,8 +234,10 @@ br_pg_catalog_refresh(const char *name, int64 max_texts)
 	br_pg_catalog_tell_dropped(catalog);
 	br_pg_enter_owner(&rights);
 	limit = lock_state(catalog->number);
+	br_pg_expire_events(catalog->number);
 	folded = fold_events(catalog->number, limit, &baskets);
 	fold_bundles(catalog->number);
+	br_pg_compact_events(catalog->number);
 	br_pg_leave(&rights);
 	br_pg_retry_items(catalog);
 
@@ -243,6 +246,7 @@ br_pg_catalog_refresh(const char *name, int64 max_texts)
 
 	br_pg_enter_owner(&rights);
 	write_state(catalog->number, baskets);
+	br_pg_expire_decisions(catalog->number);
 	if (folded >= MANY_CHANGES || embedded >= MANY_CHANGES)
 		analyze(catalog->number);
 	br_pg_leave(&rights);

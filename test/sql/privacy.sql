@@ -3,10 +3,10 @@
 \i test/sql/include/setup.sql
 --
 -- privacy.sql
---    Forgetting users, and masks in the place of names. Hashes are computed by
---    hand from sha256, counts by plain SQL over the shop's tables.
+--    Forgetting users, masks in the place of names, and retention. Hashes are
+--    computed by hand from sha256, counts by plain SQL over the shop's tables.
 --
-SELECT plan(82);
+SELECT plan(113);
 SET client_min_messages = warning;
 SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
 
@@ -301,6 +301,103 @@ SELECT is((SELECT count(*) FROM :queue WHERE user_id = 'alice@example.org'), 1::
 SELECT is((SELECT count(*) FROM :event WHERE user_id = 'alice@example.org'), 0::bigint, 'not for what was');
 DELETE FROM shop.purchase WHERE receipt = 904;
 SELECT refresh('shop') \g /dev/null
+
+---- what was taken back leaves the log ----
+
+SELECT is((SELECT count(*) FROM :event), (SELECT count(*) FROM shop.purchase), 'a refresh leaves no pair of an event and its taking back');
+INSERT INTO shop.purchase (receipt, shopper, sku, at) SELECT NULL, s, 'p08', date_trunc('day', now()) FROM unnest('{x,x,x,NULL,NULL}'::text[]) s;
+SELECT refresh('shop') \g /dev/null
+DELETE FROM shop.purchase WHERE id IN (SELECT min(id) FROM shop.purchase WHERE receipt IS NULL GROUP BY shopper);
+SELECT refresh('shop') \g /dev/null
+SELECT results_eq(format($$SELECT user_id COLLATE "default", weight::int, count(*) FROM %s WHERE basket_id IS NULL GROUP BY 1, 2 ORDER BY 1$$, :'event'),
+                  $$VALUES ('x', 1, 2::bigint), (NULL, 1, 1)$$, 'of equal events as many go as were taken back');
+DELETE FROM shop.purchase WHERE receipt IS NULL;
+SELECT refresh('shop') \g /dev/null
+SELECT is_empty(format($$SELECT * FROM public.wrong_counts(%s, 'receipt')$$, :'n'), 'counts are right afterwards');
+
+---- retention: events ----
+
+SELECT throws_ok($$SELECT set_retention(NULL)$$, '22004', NULL, 'set_retention needs a catalog');
+SELECT throws_ok($$SELECT set_retention('shoop')$$, '42704', NULL, 'that exists');
+SELECT throws_ok($$SELECT set_retention('shop', '0')$$, '22023', NULL, 'an age above 0');
+SELECT throws_ok($$SELECT set_retention('shop', decisions => '-1 day')$$, '22023', NULL, 'for decisions too');
+SELECT throws_ok($$SELECT set_retention('shop', '5000 years')$$, '22023', NULL, 'and below eternity');
+SET ROLE br_test_auditor;
+SELECT throws_ok($$SELECT set_retention('shop', '1 day')$$, '42501', NULL, 'by the owner');
+RESET ROLE;
+BEGIN READ ONLY;
+SELECT throws_ok($$SELECT set_retention('shop', '1 day')$$, '25006', NULL, 'who may write');
+ROLLBACK;
+SELECT results_eq($$SELECT keep_events, keep_decisions, events_since, forgotten_users FROM privacy_state WHERE catalog = 'shop'$$,
+                  'VALUES (NULL::interval, NULL::interval, NULL::timestamptz, 31::bigint)', 'all is kept for ever unless somebody says otherwise');
+
+-- an event of an item that is not there, and a row that was set aside long ago
+INSERT INTO shop.purchase (receipt, shopper, sku, at) VALUES (905, 'x', 'later', now() - interval '80 days'), (906, 'x', 'later', now());
+SET client_min_messages = error;
+INSERT INTO shop.purchase (receipt, shopper, sku, quantity, at) VALUES (907, 'x', 'p01', 0, now()), (908, 'x', 'p01', -1, now());
+RESET client_min_messages;
+SET client_min_messages = warning;
+UPDATE rejected SET noticed_at = now() - interval '31 days' WHERE rejected = (SELECT min(rejected) FROM rejected WHERE catalog = :n);
+DELETE FROM shop.purchase WHERE quantity <= 0;
+SET ROLE br_test_keeper;
+SELECT set_retention('shop', '30 days') \g /dev/null
+RESET ROLE;
+SELECT results_eq($$SELECT keep_events, keep_decisions, events_since = now() - interval '30 days' IS NULL FROM privacy_state WHERE catalog = 'shop'$$,
+                  $$VALUES (interval '30 days', NULL::interval, false)$$, 'the view says for how long');
+SELECT isnt_empty(format($$SELECT FROM %s WHERE occurred_at < now() - interval '30 days'$$, :'event'), 'refresh applies it');
+SELECT refresh('shop') \g /dev/null
+SELECT is_empty(format($$SELECT FROM %s WHERE occurred_at < now() - interval '30 days' UNION ALL SELECT FROM %s WHERE occurred_at < now() - interval '30 days'$$, :'event', :'queue'),
+                'no older event is left');
+SELECT is((SELECT count(*) FROM :event), (SELECT count(*) FROM shop.purchase WHERE at >= now() - interval '30 days' AND sku <> 'later'), 'every younger one is');
+SELECT is((SELECT count(*) FROM :queue), 1::bigint, 'a young one of an unknown item waits on');
+SELECT is_empty(format($$SELECT * FROM public.wrong_counts(%s, 'receipt', now() - interval '30 days') WHERE wrong_counts !~ 'later|,,'$$, :'n'), 'counts equal a recount of the younger ones');
+SELECT is((SELECT count(*) FROM rejected WHERE catalog = :n), 1::bigint, 'rows set aside longer ago have gone');
+SELECT is_empty(format($$SELECT * FROM public.wrong_counts(%s, 'shopper') WHERE wrong_counts !~ 'later|,,'$$, :'habits') || ' AND false', 'another catalog keeps its own');
+DELETE FROM shop.purchase WHERE sku = 'later';
+
+DELETE FROM shop.purchase WHERE at < now() - interval '60 days';
+UPDATE shop.purchase SET at = at + interval '40 days' WHERE receipt BETWEEN 41 AND 44;
+UPDATE shop.purchase SET at = at - interval '40 days' WHERE receipt BETWEEN 11 AND 14;
+INSERT INTO shop.purchase (receipt, shopper, sku, at) VALUES (909, 'x', 'p01', now() - interval '50 days'), (909, 'x', 'p02', now() - interval '50 days');
+SELECT is_empty(format('SELECT FROM %s WHERE occurred_at < now() - interval $$30 days$$', :'queue'), 'what is too old is not taken in the first place');
+SELECT refresh('shop') \g /dev/null
+SELECT is_empty(format($$SELECT * FROM public.wrong_counts(%s, 'receipt', now() - interval '30 days')$$, :'n'), 'old rows may come, go and change their age');
+SELECT is((SELECT count(*) FROM :event), (SELECT count(*) FROM shop.purchase WHERE at >= now() - interval '30 days'), 'only young ones are logged');
+SELECT set_retention('shop') \g /dev/null
+SELECT refresh('shop') \g /dev/null
+SELECT is((SELECT count(*) FROM :event), (SELECT count(*) FROM shop.purchase WHERE at >= now() - interval '30 days'), 'what went does not come back by itself');
+INSERT INTO shop.purchase (receipt, shopper, sku, at) VALUES (910, 'x', 'p01', now() - interval '50 days');
+SELECT is((SELECT count(*) FROM :queue), 1::bigint, 'and new rows of any age are taken again');
+
+---- retention: decisions ----
+
+SELECT fold('shop') \g /dev/null
+SELECT decision_id AS waiting FROM recommend('shop') LIMIT 1 \gset
+SELECT decision_id AS seeded FROM recommend('shop', seed => 5) LIMIT 1 \gset
+SELECT decision_id AS young FROM recommend('shop') LIMIT 1 \gset
+SELECT fold('shop') \g /dev/null
+SELECT feedback(:others, 2), feedback(:waiting, 1), feedback(:young, 1) \g /dev/null
+SELECT decision_id AS unlearned FROM recommend('shop') LIMIT 1 \gset
+UPDATE :decision SET decided_at = decided_at - interval '1 year' WHERE decision_id <> :young;
+UPDATE unfolded_decision SET decided_at = decided_at - interval '1 year' WHERE decision_id = :unlearned;
+SELECT version AS newest, evidence AS newest_evidence FROM posterior JOIN policy USING (policy) WHERE name = 'shop' ORDER BY version DESC LIMIT 1 \gset
+SELECT set_retention('shop', decisions => '6 months') \g /dev/null
+SELECT refresh('shop') \g /dev/null
+SELECT results_eq(format('SELECT decision_id FROM %s ORDER BY 1', :'decision'),
+                  format('SELECT unnest(ARRAY[%s, %s, %s, %s]::bigint[]) ORDER BY 1', :'others', :'waiting', :'young', :'unlearned'),
+                  'old decisions go, those that fold still waits for do not');
+SELECT results_eq(format('SELECT DISTINCT decision_id FROM %s ORDER BY 1', :'feedback'),
+                  format('SELECT unnest(ARRAY[%s, %s, %s]::bigint[]) ORDER BY 1', :'others', :'waiting', :'young'), 'with their feedback');
+SELECT results_eq($$SELECT version, evidence::text FROM posterior JOIN policy USING (policy) WHERE name = 'shop' ORDER BY version DESC LIMIT 1$$,
+                  format('VALUES (%s, %L)', :'newest', :'newest_evidence'), 'what was learned stays');
+SELECT fold('shop') \g /dev/null
+SELECT refresh('shop') \g /dev/null
+SELECT results_eq(format('SELECT decision_id FROM %s', :'decision'), format('VALUES (%s::bigint)', :'young'), 'once learned from they go');
+SELECT results_eq(format('SELECT decision_id FROM %s', :'feedback'), format('VALUES (%s::bigint)', :'young'), 'and their feedback');
+SELECT throws_ok(format('SELECT feedback(%s, 1)', :'waiting'), '42704', NULL, 'feedback on one that has gone is refused');
+INSERT INTO :feedback SELECT :n, :waiting, 'late', 1, 'click', 1, now();
+SELECT refresh('shop') \g /dev/null
+SELECT results_eq(format('SELECT decision_id FROM %s', :'feedback'), format('VALUES (%s::bigint)', :'young'), 'and what came all the same goes with the next refresh');
 
 ---- the end ----
 

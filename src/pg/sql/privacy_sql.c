@@ -7,11 +7,13 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 #include "pg/privacy.h"
 
 PG_FUNCTION_INFO_V1(br_forget_user);
 PG_FUNCTION_INFO_V1(br_unforget_user);
+PG_FUNCTION_INFO_V1(br_set_retention);
 PG_FUNCTION_INFO_V1(br_pseudonym);
 PG_FUNCTION_INFO_V1(br_sees_users);
 
@@ -59,6 +61,19 @@ br_unforget_user(PG_FUNCTION_ARGS)
 	was_forgotten = br_pg_unforget_user(br_pg_catalog_open(name), user_id);
 	SPI_finish();
 	PG_RETURN_BOOL(was_forgotten);
+}
+
+/* catalog, events, decisions; the intervals may be NULL */
+PGDLLEXPORT Datum
+br_set_retention(PG_FUNCTION_ARGS)
+{
+	char *name = text_argument(fcinfo, 0, "catalog");
+
+	SPI_connect();
+	br_pg_set_retention(br_pg_catalog_open(name), PG_ARGISNULL(1) ? NULL : PG_GETARG_INTERVAL_P(1),
+						PG_ARGISNULL(2) ? NULL : PG_GETARG_INTERVAL_P(2));
+	SPI_finish();
+	PG_RETURN_VOID();
 }
 
 PGDLLEXPORT Datum
