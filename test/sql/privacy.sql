@@ -134,7 +134,7 @@ SELECT results_eq('SELECT DISTINCT user_id, query FROM masked',
 SELECT results_eq($$SELECT f ->> 'event_id' FROM masked, jsonb_array_elements(feedback) f ORDER BY 1$$,
                   format('VALUES (%L), (%L)', '1:click', public.mask_by_hand(:n, 'event', 'order 4711')), 'ids of the shop''s own are masked as well');
 SELECT isnt_empty($$SELECT FROM plain WHERE strpos(plain::text, 'a gift for Anna') > 0 AND strpos(reasons::text, 'a gift for Anna') > 0$$, 'the query is a reason');
-SELECT is_empty($$SELECT FROM masked WHERE masked::text ~ 'Anna|alice|4711'$$, 'but masked there too');
+SELECT is_empty($$SELECT FROM masked WHERE masked::text ~ 'Anna|alice|order 4711'$$, 'but masked there too');
 SELECT results_eq('SELECT rank, items, replace(reasons::text, $$a gift for Anna$$, $$...$$) FROM plain',
                   format('SELECT rank, items, replace(reasons::text, %L, $$...$$) FROM masked', public.mask_by_hand(:n, 'query', 'a gift for Anna')),
                   'and nothing else of the reasons');
@@ -338,7 +338,10 @@ INSERT INTO shop.purchase (receipt, shopper, sku, quantity, at) VALUES (907, 'x'
 RESET client_min_messages;
 SET client_min_messages = warning;
 UPDATE rejected SET noticed_at = now() - interval '31 days' WHERE rejected = (SELECT min(rejected) FROM rejected WHERE catalog = :n);
+-- past the triggers, which would no longer blame them
+ALTER TABLE shop.purchase DISABLE TRIGGER USER;
 DELETE FROM shop.purchase WHERE quantity <= 0;
+ALTER TABLE shop.purchase ENABLE TRIGGER USER;
 SET ROLE br_test_keeper;
 SELECT set_retention('shop', '30 days') \g /dev/null
 RESET ROLE;

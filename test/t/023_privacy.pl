@@ -1,4 +1,4 @@
-# 040_privacy.pl
+# 023_privacy.pl
 #    Forgetting a user beside those who write about him: whatever the order of
 #    commits, no name stays or comes back, and nobody waits for forget_user.
 #    Masks before the library is loaded; keys and lists in a dump.
