@@ -227,7 +227,7 @@ fill_copurchase(BrPgDecision *decision)
 /* ---- the pool ---- */
 
 static void
-fill_bundle(BrPgDecision *decision, const BrPgOffer *offer, int b)
+fill_bundle(BrPgDecision *decision, const BrPgOffer *offer, int b, int64 most_purchases)
 {
 	const BrPgDraft *draft = &offer->draft;
 	BrPgCurated *curated = &decision->curated[b];
@@ -242,6 +242,7 @@ fill_bundle(BrPgDecision *decision, const BrPgOffer *offer, int b)
 	bundle->list_price = offer->list_price;
 	bundle->price = offer->price;
 	bundle->margin = offer->margin;
+	bundle->log_odds = br_bundle_purchase_log_odds(draft->purchases, most_purchases);
 	curated->bundle = draft->bundle;
 	curated->bundle_id = draft->bundle_id;
 	curated->purchases = draft->purchases;
@@ -338,7 +339,7 @@ br_pg_curated_pool(BrPgDecision *decision, HTAB *proposals, const BrPgOffer *off
 	decision->curated = palloc(sizeof(BrPgCurated) * Max(n, 1));
 	for (int b = 0; b < n; b++)
 	{
-		fill_bundle(decision, &offers[b], b);
+		fill_bundle(decision, &offers[b], b, most_purchases);
 		fill_content(decision, &decision->pool.bundles[b], &decision->curated[b]);
 	}
 	fill_copurchase(decision);

@@ -200,8 +200,11 @@ slot_reasons(const BrPgDecision *decision, int slot)
 	appendStringInfoString(&json, ", ");
 	append_context(&json, decision, &decision->pool.bundles[chosen]);
 	if (decision->curated != NULL)
-		appendStringInfo(&json, ", \"purchases\": %lld",
+	{
+		appendStringInfo(&json, ", \"purchases\": %lld, ",
 						 (long long) decision->curated[chosen].purchases);
+		append_number(&json, "purchase_log_odds", decision->pool.bundles[chosen].log_odds);
+	}
 	appendStringInfoChar(&json, '}');
 	return json.data;
 }

@@ -7,7 +7,7 @@
 --    Curated bundles: from their table into the catalog, which of them are
 --    offered, what is logged, who sees what; and what completes a set.
 --
-SELECT plan(114);
+SELECT plan(115);
 SET client_min_messages = error;
 SELECT catalog AS n FROM catalog WHERE name = 'small' \gset
 
@@ -222,8 +222,15 @@ SELECT is_empty($$
              LATERAL pair_scores(t.together, a.baskets, b.baskets, 60) s
         WHERE a.item_id < b.item_id AND a.bundle_id = r.bundle_id) e
     WHERE abs((r.reasons -> 'features' ->> 'cohesion')::float8 - coalesce(e.cohesion, 0)) > 1e-3$$, 'cohesion: pair_scores and <=> inside the bundle');
+-- sqrt(1 + 7) = 2.83: odds of the score are those of recommend times (n + 2.83) / 5.66
+SELECT is_empty($$
+    SELECT r.bundle_id, f FROM rank_bundles('small', k => 20) r, LATERAL (SELECT r.reasons -> 'features' AS f) f
+    WHERE abs((f ->> 'score')::float8 - 1 / (1 + exp(3.4761 - .5 * (f ->> 'content')::float8 - 4 * (f ->> 'copurchase')::float8
+              - (f ->> 'cohesion')::float8 - .25 * (f ->> 'popularity')::float8 - .1 * (f ->> 'freshness')::float8 - .3 * (f ->> 'price_fit')::float8)
+              * 2 * sqrt(8) / ((r.reasons ->> 'purchases')::int + sqrt(8)))) > 1e-3$$, 'the score can be recomputed from the reasons');
 SELECT is((SELECT array_agg((r.reasons ->> 'purchases')::int ORDER BY bundle_id) FROM rank_bundles('small', k => 20) r), '{7,0,0,0,1}', 'reasons count purchases');
-SELECT is((SELECT bundle_id FROM rank_bundles('small', k => 20, basket => '{p12}', seed => 5) ORDER BY score DESC LIMIT 1), 'k09', 'what holds an item of the basket comes first');
+SELECT is((SELECT a.bundle_id FROM rank_bundles('small', k => 20, basket => '{p12}', seed => 5) a JOIN rank_bundles('small', k => 20, seed => 5) b USING (bundle_id)
+           ORDER BY a.score / b.score DESC LIMIT 1), 'k09', 'an item of the basket speaks most for the bundle that holds it');
 SELECT ok((SELECT bool_or(c ->> 'source' = 'query') FROM rank_bundles('small', k => 20, query => 'product 4') r, jsonb_array_elements(r.reasons -> 'context') c),
           'a query is named as a reason');
 SELECT results_eq($$SELECT rank, bundle_id, score, propensity FROM rank_bundles('small', basket => '{p02}', seed => 42)$$,

@@ -252,6 +252,34 @@ features_of_a_large_bundle_are_means(void **state)
 	assert_near(features[BR_FEATURE_STOCK], 0.9, 1e-7);
 }
 
+/* m = sqrt(1 + 8) = 3: ln((n + 3) / 6), so 8 purchases multiply the odds by 11 / 6 */
+static void
+purchases_move_the_odds_of_the_score(void **state)
+{
+	BrAffinity none = {NULL, NULL};
+	BrBundle bundle = {.size = 1, .members = (const int[]){0}, .price = NAN, .margin = NAN};
+	BrCandidate item = {.item = 1, .category = -1, .price = NAN, .cost = NAN, .stock = INFINITY};
+	float before[BR_FEATURE_COUNT];
+	float after[BR_FEATURE_COUNT];
+
+	(void) state;
+	assert_true(br_bundle_purchase_log_odds(0, 0) == 0);
+	assert_true(br_bundle_purchase_log_odds(-2, 0) == 0);
+	assert_near(br_bundle_purchase_log_odds(0, 8), -0.6931471805599453, 1e-15);
+	assert_near(br_bundle_purchase_log_odds(-1, 8), -0.6931471805599453, 1e-15);
+	assert_true(br_bundle_purchase_log_odds(3, 8) == 0);
+	assert_near(br_bundle_purchase_log_odds(8, 8), 0.6061358035703156, 1e-15);
+
+	br_bundle_features(&item, 1, &none, 9, &bundle, before);
+	bundle.log_odds = br_bundle_purchase_log_odds(8, 8);
+	br_bundle_features(&item, 1, &none, 9, &bundle, after);
+	assert_near(after[BR_FEATURE_SCORE] / (1 - after[BR_FEATURE_SCORE]),
+				before[BR_FEATURE_SCORE] / (1 - before[BR_FEATURE_SCORE]) * 11 / 6, 1e-7);
+	for (int f = 0; f < BR_FEATURE_COUNT; f++)
+		if (f != BR_FEATURE_SCORE)
+			assert_true(after[f] == before[f]);
+}
+
 static double
 score_with(const BrCandidate *candidates)
 {
@@ -330,6 +358,7 @@ main(void)
 		cmocka_unit_test(features_match_hand_arithmetic),
 		cmocka_unit_test(unknown_figures_have_neutral_features),
 		cmocka_unit_test(features_of_a_large_bundle_are_means),
+		cmocka_unit_test(purchases_move_the_odds_of_the_score),
 		cmocka_unit_test(score_rises_with_evidence),
 		cmocka_unit_test(every_feature_has_a_name),
 		cmocka_unit_test(overlap_is_shared_items_over_the_smaller_size),

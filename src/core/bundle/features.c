@@ -121,13 +121,24 @@ price_fit(const BrBundle *bundle, double typical_price)
 	return ratio > 1 ? 1 / ratio : ratio;
 }
 
+double
+br_bundle_purchase_log_odds(int64_t purchases, int64_t most)
+{
+	double middle;
+
+	if (most <= 0)
+		return 0;
+	middle = sqrt(1 + (double) most);
+	return br_math_log(((double) (purchases > 0 ? purchases : 0) + middle) / (2 * middle));
+}
+
 void
 br_bundle_features(const BrCandidate *candidates, int n, const BrAffinity *affinity,
 				   double typical_price, const BrBundle *bundle, float *features)
 {
 	double sums[BR_FEATURE_COUNT] = {0};
 	double stock = INFINITY;
-	double logit = 0;
+	double logit = bundle->log_odds;
 
 	for (int i = 0; i < bundle->size; i++)
 	{

@@ -181,6 +181,7 @@ fill_bundle(const BrBundleSearch *search, const BrBundleSet *set, BrBundle *bund
 
 	bundle->size = set->size;
 	bundle->strength = set->strength;
+	bundle->log_odds = 0;
 	bundle->members = members;
 	for (int i = 0; i < set->size; i++)
 		members[i] = search->order[set->members[i]];
