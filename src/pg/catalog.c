@@ -251,7 +251,9 @@ find_id_column(const BrPgCatalog *catalog, IdColumn *id)
 						catalog->item_id)));
 	base = getBaseType(get_atttype(catalog->items, number));
 	id->type = base;
-	id->array_type = format_type_extended(get_array_type(base), -1, FORMAT_TYPE_FORCE_QUALIFY);
+	/* without a typmod "character" would mean character(1), and cut ids short */
+	id->array_type = format_type_extended(get_array_type(base), -1,
+										  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
 	getTypeInputInfo(base, &input, &id->io_parameter);
 	fmgr_info(input, &id->input);
 
