@@ -3,7 +3,7 @@
 --    events and decisions are kept.
 
 CREATE TABLE catalog_secret (
-    catalog int PRIMARY KEY REFERENCES catalog ON DELETE CASCADE,
+    catalog int PRIMARY KEY,
     secret bytea NOT NULL DEFAULT pg_catalog.sha256(pg_catalog.uuid_send(pg_catalog.gen_random_uuid())
                                                     || pg_catalog.uuid_send(pg_catalog.gen_random_uuid()))
         CHECK (pg_catalog.octet_length(secret) = 32)
@@ -11,7 +11,7 @@ CREATE TABLE catalog_secret (
 COMMENT ON TABLE catalog_secret IS 'The random key of each catalog''s keyed hashes of user ids, 244 random bits; whoever knows it can tell whether a mask is that of a given user';
 
 CREATE TABLE forgotten_user (
-    catalog int NOT NULL REFERENCES catalog ON DELETE CASCADE,
+    catalog int NOT NULL,
     user_hash bytea NOT NULL CHECK (pg_catalog.octet_length(user_hash) = 32),
     forgotten_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     PRIMARY KEY (catalog, user_hash)

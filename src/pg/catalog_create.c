@@ -268,6 +268,8 @@ static const char *const delete_rows[] = {
 	"DELETE FROM bundle_rec.rejected WHERE catalog = $1",
 	"DELETE FROM bundle_rec.event_source WHERE catalog = $1",
 	"DELETE FROM bundle_rec.bundle_source WHERE catalog = $1",
+	"DELETE FROM bundle_rec.forgotten_user WHERE catalog = $1",
+	"DELETE FROM bundle_rec.catalog_secret WHERE catalog = $1",
 	"DELETE FROM bundle_rec.catalog_state WHERE catalog = $1",
 	"DELETE FROM bundle_rec.catalog WHERE catalog = $1",
 };

@@ -60,8 +60,7 @@ static void
 check_call(const BrPgCatalog *catalog, const char *user_id, const char *function)
 {
 	br_pg_catalog_require_owner(catalog);
-	PreventCommandIfReadOnly(function);
-	PreventCommandDuringRecovery(function);
+	br_pg_require_writes(function);
 	if (user_id[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("\"user_id\" is empty"),

@@ -65,12 +65,23 @@ is(answers($standby, 'postgres'), answers($primary, 'postgres'), 'it follows the
 
 # ---- what it refuses ----
 
+$primary->safe_psql('postgres', q{CREATE TABLE shop.kit (kit text, sku text); INSERT INTO shop.kit VALUES ('k', 'p1'), ('k', 'p2');
+	SELECT bundle_rec.add_bundle_source('shop', 'shop.kit', 'kit', 'sku')});
+$primary->wait_for_catchup($standby);
+is(sql(q{SELECT bundle_id FROM bundle_rec.rank_bundles('shop')}), 'k', 'curated bundles are ranked');
+
 my %refused = (
 	"recommend('shop', log => true)" => 'cannot log a decision on a standby',
 	"recommend_items('shop', log => true)" => 'cannot log a decision on a standby',
 	"feedback($decision, 1)" => 'cannot execute feedback() during recovery',
 	"create_catalog('more', 'shop.product', 'sku')" => 'cannot execute create_catalog() during recovery',
 	"add_event_source('shop', 'shop.purchase', item_id => 'sku')" => 'cannot execute add_event_source() during recovery',
+	"rank_bundles('shop', log => true)" => 'cannot log a decision on a standby',
+	"add_bundle_source('shop', 'shop.purchase', 'basket', 'sku')" => 'cannot execute add_bundle_source() during recovery',
+	"drop_bundle_source('shop', 'shop.purchase')" => 'cannot execute drop_bundle_source() during recovery',
+	"forget_user('shop', 'u1')" => 'cannot execute forget_user() during recovery',
+	"unforget_user('shop', 'u1')" => 'cannot execute unforget_user() during recovery',
+	"set_retention('shop', events => '1 year')" => 'cannot execute set_retention() during recovery',
 	"drop_event_source('shop', 'shop.purchase')" => 'cannot execute drop_event_source() during recovery',
 	"alter_catalog('shop', discount => 0.1)" => 'cannot execute alter_catalog() during recovery',
 	"sync('shop')" => 'cannot execute sync() during recovery',

@@ -69,6 +69,7 @@ br_set_retention(PG_FUNCTION_ARGS)
 {
 	char *name = text_argument(fcinfo, 0, "catalog");
 
+	br_pg_require_writes("set_retention()");
 	SPI_connect();
 	br_pg_set_retention(br_pg_catalog_open(name), PG_ARGISNULL(1) ? NULL : PG_GETARG_INTERVAL_P(1),
 						PG_ARGISNULL(2) ? NULL : PG_GETARG_INTERVAL_P(2));
