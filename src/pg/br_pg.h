@@ -103,6 +103,17 @@ extern uint64 br_pg_execute_once(const char *sql, int n_arguments, const Oid *ty
 								 const Datum *values);
 
 /*
+ * Both again over what is committed at this moment, whatever the transaction's
+ * isolation level: for whatever follows sources. A transaction with an older
+ * snapshot may write to a table whose catalog, items or events it cannot see;
+ * under that snapshot the change would get lost.
+ */
+extern uint64 br_pg_execute_now(const char *sql, int n_arguments, const Oid *types,
+								const Datum *values);
+extern uint64 br_pg_execute_once_now(const char *sql, int n_arguments, const Oid *types,
+									 const Datum *values);
+
+/*
  * A cursor over the extension's own tables as they are now, whatever the
  * isolation level of the transaction, and its next rows in the SPI result; false
  * at the end, and the cursor is closed then.

@@ -173,9 +173,8 @@ br_pg_catalog_find(int32 number)
 	BrPgRights rights;
 	uint64 found;
 
-	/* not under the active snapshot: a trigger must see what its own transaction wrote */
 	br_pg_enter_owner(&rights);
-	found = br_pg_execute(CATALOG_COLUMNS "c.catalog = $1", 1, types, values, NULL, false, 1);
+	found = br_pg_execute_now(CATALOG_COLUMNS "c.catalog = $1", 1, types, values);
 	br_pg_leave(&rights);
 	if (found > 0)
 		catalog = read_catalog();

@@ -65,11 +65,11 @@ select_source(int32 number)
 
 	br_pg_enter_owner(&rights);
 	found =
-		br_pg_execute("SELECT b.bundle_id, b.item_id, b.quantity, b.price, b.catalog, c.name,"
-					  " b.bundles::pg_catalog.oid"
-					  " FROM bundle_rec.bundle_source b JOIN bundle_rec.catalog c USING (catalog)"
-					  " WHERE b.source = $1",
-					  1, types, values, NULL, false, 1);
+		br_pg_execute_now("SELECT b.bundle_id, b.item_id, b.quantity, b.price, b.catalog, c.name,"
+						  " b.bundles::pg_catalog.oid"
+						  " FROM bundle_rec.bundle_source b JOIN bundle_rec.catalog c USING (catalog)"
+						  " WHERE b.source = $1",
+						  1, types, values);
 	br_pg_leave(&rights);
 	return found;
 }
@@ -219,9 +219,9 @@ forget_rejections(const BundleSource *bundles, const BundleRow *rows, int n)
 			names[n_names++] = CStringGetTextDatum(name);
 	}
 	values[2] = br_pg_array(names, NULL, n_names, TEXTOID);
-	br_pg_execute("DELETE FROM bundle_rec.rejected"
-				  " WHERE catalog = $1 AND origin = $2 AND row_id = ANY ($3)",
-				  lengthof(types), types, values, NULL, false, 0);
+	br_pg_execute_now("DELETE FROM bundle_rec.rejected"
+					  " WHERE catalog = $1 AND origin = $2 AND row_id = ANY ($3)",
+					  lengthof(types), types, values);
 }
 
 static int
@@ -284,15 +284,15 @@ delete_rows(const BundleSource *bundles, const BundleRow *rows, int n)
 	Datum values[N_ARGUMENTS];
 
 	set_arguments(bundles, rows, n, values);
-	br_pg_execute(br_pg_catalog_sql("DELETE FROM bundle_rec.bundle_item_@ m"
-									" USING unnest($1, $2, $3, $4)"
-									" AS u (bundle_id, item_id, quantity, price)"
-									" JOIN bundle_rec.bundle_@ b USING (bundle_id)"
-									" WHERE m.bundle = b.bundle AND m.item_id = u.item_id"
-									" AND m.source = $5 AND m.quantity = u.quantity"
-									" AND m.price IS NOT DISTINCT FROM u.price",
-									bundles->feed.catalog),
-				  lengthof(types), types, values, NULL, false, 0);
+	br_pg_execute_now(br_pg_catalog_sql("DELETE FROM bundle_rec.bundle_item_@ m"
+										" USING unnest($1, $2, $3, $4)"
+										" AS u (bundle_id, item_id, quantity, price)"
+										" JOIN bundle_rec.bundle_@ b USING (bundle_id)"
+										" WHERE m.bundle = b.bundle AND m.item_id = u.item_id"
+										" AND m.source = $5 AND m.quantity = u.quantity"
+										" AND m.price IS NOT DISTINCT FROM u.price",
+										bundles->feed.catalog),
+					  lengthof(types), types, values);
 }
 
 static const char twice[] = "another row puts this item into this bundle";
@@ -338,26 +338,26 @@ insert_rows(BundleSource *bundles, const BundleRow *rows, int n)
 	Datum values[N_ARGUMENTS];
 
 	set_arguments(bundles, rows, n, values);
-	br_pg_execute(br_pg_catalog_sql("INSERT INTO bundle_rec.bundle_@ (bundle_id)"
-									" SELECT DISTINCT u.bundle_id FROM unnest($1) AS u (bundle_id)"
-									" WHERE NOT EXISTS (SELECT FROM bundle_rec.bundle_@ b"
-									" WHERE b.bundle_id = u.bundle_id)"
-									" ORDER BY u.bundle_id ON CONFLICT (bundle_id) DO NOTHING",
-									bundles->feed.catalog),
-				  1, types, values, NULL, false, 0);
-	br_pg_execute(br_pg_catalog_sql("WITH taken AS (INSERT INTO bundle_rec.bundle_item_@"
-									" (bundle, item_id, quantity, price, source)"
-									" SELECT b.bundle, u.item_id, u.quantity, u.price, $5"
-									" FROM unnest($1, $2, $3, $4) WITH ORDINALITY"
-									" AS u (bundle_id, item_id, quantity, price, place)"
-									" JOIN bundle_rec.bundle_@ b USING (bundle_id) ORDER BY u.place"
-									" ON CONFLICT (bundle, item_id) DO NOTHING"
-									" RETURNING bundle, item_id)"
-									" SELECT b.bundle_id, t.item_id"
-									" FROM taken t JOIN bundle_rec.bundle_@ b USING (bundle)"
-									" ORDER BY b.bundle_id, t.item_id",
-									bundles->feed.catalog),
-				  lengthof(types), types, values, NULL, false, 0);
+	br_pg_execute_now(br_pg_catalog_sql("INSERT INTO bundle_rec.bundle_@ (bundle_id)"
+										" SELECT DISTINCT u.bundle_id FROM unnest($1) AS u (bundle_id)"
+										" WHERE NOT EXISTS (SELECT FROM bundle_rec.bundle_@ b"
+										" WHERE b.bundle_id = u.bundle_id)"
+										" ORDER BY u.bundle_id ON CONFLICT (bundle_id) DO NOTHING",
+										bundles->feed.catalog),
+					  1, types, values);
+	br_pg_execute_now(br_pg_catalog_sql("WITH taken AS (INSERT INTO bundle_rec.bundle_item_@"
+										" (bundle, item_id, quantity, price, source)"
+										" SELECT b.bundle, u.item_id, u.quantity, u.price, $5"
+										" FROM unnest($1, $2, $3, $4) WITH ORDINALITY"
+										" AS u (bundle_id, item_id, quantity, price, place)"
+										" JOIN bundle_rec.bundle_@ b USING (bundle_id) ORDER BY u.place"
+										" ON CONFLICT (bundle, item_id) DO NOTHING"
+										" RETURNING bundle, item_id)"
+										" SELECT b.bundle_id, t.item_id"
+										" FROM taken t JOIN bundle_rec.bundle_@ b USING (bundle)"
+										" ORDER BY b.bundle_id, t.item_id",
+										bundles->feed.catalog),
+					  lengthof(types), types, values);
 	reject_refused(bundles, rows, n);
 	SPI_freetuptable(SPI_tuptable);
 }
@@ -427,9 +427,9 @@ br_pg_bundles_remove_source(int32 catalog, int32 number)
 	static const Oid types[] = {INT4OID};
 	Datum values[] = {Int32GetDatum(number)};
 
-	br_pg_execute(br_pg_catalog_sql("DELETE FROM bundle_rec.bundle_item_@ WHERE source = $1",
-									catalog),
-				  1, types, values, NULL, false, 0);
+	br_pg_execute_now(br_pg_catalog_sql("DELETE FROM bundle_rec.bundle_item_@ WHERE source = $1",
+										catalog),
+					  1, types, values);
 }
 
 static void

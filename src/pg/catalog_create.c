@@ -233,11 +233,11 @@ drop_source_triggers(int32 number)
 	SPITupleTable *sources;
 
 	br_pg_enter_owner(&rights);
-	br_pg_execute("SELECT source, 'event_' FROM bundle_rec.event_source"
-				  " WHERE catalog = $1 AND events IS NOT NULL UNION ALL"
-				  " SELECT source, 'bundle_' FROM bundle_rec.bundle_source WHERE catalog = $1"
-				  " ORDER BY 1",
-				  1, types, values, NULL, false, 0);
+	br_pg_execute_now("SELECT source, 'event_' FROM bundle_rec.event_source"
+					  " WHERE catalog = $1 AND events IS NOT NULL UNION ALL"
+					  " SELECT source, 'bundle_' FROM bundle_rec.bundle_source WHERE catalog = $1"
+					  " ORDER BY 1",
+					  1, types, values);
 	br_pg_leave(&rights);
 	sources = SPI_tuptable;
 	for (uint64 row = 0; row < sources->numvals; row++)
@@ -281,7 +281,7 @@ run_for_catalog(const char *const *statements, int n, int32 number)
 	Datum values[] = {Int32GetDatum(number)};
 
 	for (int i = 0; i < n; i++)
-		br_pg_execute(statements[i], 1, types, values, NULL, false, 0);
+		br_pg_execute_now(statements[i], 1, types, values);
 }
 
 void

@@ -42,13 +42,13 @@ select_source(int32 number)
 
 	br_pg_enter_owner(&rights);
 	found =
-		br_pg_execute("SELECT e.user_id, e.item_id, e.bundle_id, e.basket_id, e.kind,"
-					  " e.quantity, e.price, e.occurred_at, e.default_kind, e.catalog, c.name,"
-					  " e.events::pg_catalog.oid, s.events_since"
-					  " FROM bundle_rec.event_source e JOIN bundle_rec.catalog c USING (catalog)"
-					  " JOIN bundle_rec.catalog_state s USING (catalog)"
-					  " WHERE e.source = $1",
-					  1, types, values, NULL, false, 1);
+		br_pg_execute_now("SELECT e.user_id, e.item_id, e.bundle_id, e.basket_id, e.kind,"
+						  " e.quantity, e.price, e.occurred_at, e.default_kind, e.catalog, c.name,"
+						  " e.events::pg_catalog.oid, s.events_since"
+						  " FROM bundle_rec.event_source e JOIN bundle_rec.catalog c USING (catalog)"
+						  " JOIN bundle_rec.catalog_state s USING (catalog)"
+						  " WHERE e.source = $1",
+						  1, types, values);
 	br_pg_leave(&rights);
 	return found;
 }
@@ -314,7 +314,7 @@ br_pg_events_take_back(int32 catalog, int32 number, bool has_time)
 	static const Oid types[] = {INT4OID, BOOLOID};
 	Datum values[] = {Int32GetDatum(number), BoolGetDatum(has_time)};
 
-	br_pg_execute_once(
+	br_pg_execute_once_now(
 		br_pg_catalog_sql("INSERT INTO bundle_rec.event_queue_@ (source, user_id, item_id, bundle_id, basket_id,"
 						  " kind, quantity, price, occurred_at, weight)"
 						  " SELECT $1, e.user_id, e.item_id, e.bundle_id, e.basket_id, e.kind, e.quantity,"
@@ -383,9 +383,9 @@ log_source(int32 catalog)
 	bool is_null;
 
 	br_pg_enter_owner(&rights);
-	found = br_pg_execute("SELECT source FROM bundle_rec.event_source"
-						  " WHERE catalog = $1 AND events IS NULL",
-						  1, types, values, NULL, false, 1);
+	found = br_pg_execute_now("SELECT source FROM bundle_rec.event_source"
+							  " WHERE catalog = $1 AND events IS NULL",
+							  1, types, values);
 	br_pg_leave(&rights);
 	if (found == 0)
 		elog(ERROR, "catalog %d has no log of its own", catalog);

@@ -118,11 +118,11 @@ log_is_empty(const BrPgEventSource *events)
 	static const Oid types[] = {INT4OID};
 	Datum values[] = {Int32GetDatum(events->number)};
 
-	return br_pg_execute_once(br_pg_catalog_sql("(SELECT FROM bundle_rec.event_@ WHERE source = $1 LIMIT 1)"
-												" UNION ALL (SELECT FROM bundle_rec.event_queue_@"
-												" WHERE source = $1 LIMIT 1)",
-												events->feed.catalog),
-							  1, types, values) == 0;
+	return br_pg_execute_once_now(br_pg_catalog_sql("(SELECT FROM bundle_rec.event_@ WHERE source = $1 LIMIT 1)"
+													" UNION ALL (SELECT FROM bundle_rec.event_queue_@"
+													" WHERE source = $1 LIMIT 1)",
+													events->feed.catalog),
+								  1, types, values) == 0;
 }
 
 /* the feed that counts what it passes on */
@@ -137,10 +137,10 @@ load_first(BrPgEventSource *events, BrPgSyncCounts *counts)
 	br_pg_source_scan(&events->feed);
 	events->feed.methods->flush(&events->feed);
 	br_pg_enter_owner(&rights);
-	br_pg_execute_once(br_pg_catalog_sql("SELECT pg_catalog.count(*) FROM bundle_rec.event_queue_@"
-										 " WHERE source = $1",
-										 events->feed.catalog),
-					   1, types, values);
+	br_pg_execute_once_now(br_pg_catalog_sql("SELECT pg_catalog.count(*) FROM bundle_rec.event_queue_@"
+											 " WHERE source = $1",
+											 events->feed.catalog),
+						   1, types, values);
 	counts->added = DatumGetInt64(br_pg_column(0, 1, &is_null));
 	br_pg_leave(&rights);
 }

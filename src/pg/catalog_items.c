@@ -207,9 +207,9 @@ forget_rejections(const BrPgItemSource *items, char **ids, int n, bool duplicate
 	for (int i = 0; i < n; i++)
 		shown[i] = br_pg_shown_id(ids[i]);
 	values[2] = br_pg_text_array_datum(shown, n);
-	br_pg_execute("DELETE FROM bundle_rec.rejected WHERE catalog = $1 AND origin = $2"
-				  " AND row_id = ANY ($3) AND reason <> $4",
-				  lengthof(types), types, values, NULL, false, 0);
+	br_pg_execute_now("DELETE FROM bundle_rec.rejected WHERE catalog = $1 AND origin = $2"
+					  " AND row_id = ANY ($3) AND reason <> $4",
+					  lengthof(types), types, values);
 }
 
 /* without a unique index a new row may carry the id of another row */
@@ -360,11 +360,11 @@ remove_all_items(BrPgFeed *feed)
 	BrPgRights rights;
 
 	br_pg_enter_owner(&rights);
-	br_pg_execute(br_pg_catalog_sql("WITH gone AS (DELETE FROM bundle_rec.item_state_@ RETURNING item)"
-									" INSERT INTO bundle_rec.item_change_@ (item)"
-									" SELECT item FROM gone",
-									feed->catalog),
-				  0, NULL, NULL, NULL, false, 0);
+	br_pg_execute_now(br_pg_catalog_sql("WITH gone AS (DELETE FROM bundle_rec.item_state_@ RETURNING item)"
+										" INSERT INTO bundle_rec.item_change_@ (item)"
+										" SELECT item FROM gone",
+										feed->catalog),
+					  0, NULL, NULL);
 	br_pg_rejections_clear(&items->rejections);
 	br_pg_leave(&rights);
 }

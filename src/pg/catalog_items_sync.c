@@ -108,9 +108,9 @@ load_first(BrPgItemSource *items, BrPgSyncCounts *counts)
 	items->feed.methods = methods;
 	br_pg_enter_owner(&rights);
 	br_pg_children_create_indexes(items->feed.catalog, "item");
-	br_pg_execute_once(br_pg_catalog_sql("SELECT pg_catalog.count(*) FROM bundle_rec.item_state_@",
-										 items->feed.catalog),
-					   0, NULL, NULL);
+	br_pg_execute_once_now(br_pg_catalog_sql("SELECT pg_catalog.count(*) FROM bundle_rec.item_state_@",
+											 items->feed.catalog),
+						   0, NULL, NULL);
 	counts->added = DatumGetInt64(br_pg_column(0, 1, &is_null));
 	br_pg_leave(&rights);
 }
@@ -511,9 +511,9 @@ br_pg_items_sync(const BrPgCatalog *catalog, Relation source, BrPgSyncCounts *co
 	br_pg_enter_owner(&rights);
 	br_pg_rejections_clear(&items->rejections);
 	first = items->unique &&
-		br_pg_execute_once(br_pg_catalog_sql("SELECT FROM bundle_rec.item_@ LIMIT 1",
-											 catalog->number),
-						   0, NULL, NULL) == 0;
+		br_pg_execute_once_now(br_pg_catalog_sql("SELECT FROM bundle_rec.item_@ LIMIT 1",
+												 catalog->number),
+							   0, NULL, NULL) == 0;
 	br_pg_leave(&rights);
 	if (first)
 		load_first(items, counts);

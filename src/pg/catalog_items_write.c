@@ -136,8 +136,8 @@ select_ids(const BrPgItemSource *items, const char *pattern, char **ids, int n, 
 	if (n == 0)
 		return NULL;
 	values[0] = br_pg_text_array_datum(ids, n);
-	*n_found = (int) br_pg_execute(br_pg_catalog_sql(pattern, items->feed.catalog), 1, types,
-								   values, NULL, false, 0);
+	*n_found =
+		(int) br_pg_execute_now(br_pg_catalog_sql(pattern, items->feed.catalog), 1, types, values);
 	found = palloc(sizeof(char *) * Max(*n_found, 1));
 	for (int i = 0; i < *n_found; i++)
 		found[i] = br_pg_column_text(i, 1);
@@ -165,11 +165,11 @@ note_changes(const BrPgItemSource *items, char **ids, int n)
 	if (n == 0 || items->catalog->model == 0)
 		return;
 	values[0] = br_pg_text_array_datum(ids, n);
-	br_pg_execute(br_pg_catalog_sql("INSERT INTO bundle_rec.item_change_@ (item)"
-									" SELECT i.item FROM bundle_rec.item_@ i"
-									" WHERE i.item_id = ANY ($1)",
-									items->feed.catalog),
-				  1, types, values, NULL, false, 0);
+	br_pg_execute_now(br_pg_catalog_sql("INSERT INTO bundle_rec.item_change_@ (item)"
+										" SELECT i.item FROM bundle_rec.item_@ i"
+										" WHERE i.item_id = ANY ($1)",
+										items->feed.catalog),
+					  1, types, values);
 }
 
 void
@@ -189,9 +189,9 @@ br_pg_items_write_removed(const BrPgItemSource *items, char **ids, int n)
 		return;
 	qsort(ids, n, sizeof(char *), compare_strings);
 	values[0] = br_pg_text_array_datum(ids, n);
-	br_pg_execute(br_pg_catalog_sql(items->catalog->model == 0 ? delete : delete_and_note,
-									items->feed.catalog),
-				  1, types, values, NULL, false, 0);
+	br_pg_execute_now(br_pg_catalog_sql(items->catalog->model == 0 ? delete : delete_and_note,
+										items->feed.catalog),
+					  1, types, values);
 }
 
 /* item_id, category, created_at, text_hash, pending_text of rows as five arrays */
@@ -213,27 +213,27 @@ write_items(const BrPgItemSource *items, const BrPgItemRow *rows, int n)
 #define INCOMING                 \
 	"unnest($1, $2, $3, $4, $5)" \
 	" AS u (item_id, category, created_at, text_hash, pending_text)"
-	br_pg_execute(br_pg_catalog_sql("INSERT INTO bundle_rec.item_@ (item_id, category, created_at, text_hash, pending_text)"
-									" SELECT u.item_id, u.category, u.created_at, u.text_hash, u.pending_text"
-									" FROM " INCOMING
-									" WHERE NOT EXISTS (SELECT FROM bundle_rec.item_@ i"
-									" WHERE i.item_id = u.item_id) ON CONFLICT (item_id) DO NOTHING",
-									items->feed.catalog),
-				  lengthof(types), types, values, NULL, false, 0);
+	br_pg_execute_now(
+		br_pg_catalog_sql("INSERT INTO bundle_rec.item_@ (item_id, category, created_at, text_hash, pending_text)"
+						  " SELECT u.item_id, u.category, u.created_at, u.text_hash, u.pending_text"
+						  " FROM " INCOMING " WHERE NOT EXISTS (SELECT FROM bundle_rec.item_@ i"
+						  " WHERE i.item_id = u.item_id) ON CONFLICT (item_id) DO NOTHING",
+						  items->feed.catalog),
+		lengthof(types), types, values);
 	/* while a new text waits to be embedded, the embedding of the old one is better than none */
-	br_pg_execute(br_pg_catalog_sql(
-					  "UPDATE bundle_rec.item_@ i SET category = u.category, created_at = u.created_at,"
-					  " text_hash = u.text_hash,"
-					  " pending_text = CASE WHEN i.text_hash IS NOT DISTINCT FROM u.text_hash"
-					  " THEN i.pending_text ELSE u.pending_text END,"
-					  " embedding = CASE WHEN u.text_hash IS NOT NULL THEN i.embedding END,"
-					  " model = CASE WHEN u.text_hash IS NOT NULL THEN i.model END,"
-					  " precision_class = CASE WHEN u.text_hash IS NOT NULL THEN i.precision_class END"
-					  " FROM " INCOMING " WHERE i.item_id = u.item_id AND"
-					  " (i.category, i.created_at, i.text_hash)"
-					  " IS DISTINCT FROM (u.category, u.created_at, u.text_hash)",
-					  items->feed.catalog),
-				  lengthof(types), types, values, NULL, false, 0);
+	br_pg_execute_now(
+		br_pg_catalog_sql("UPDATE bundle_rec.item_@ i SET category = u.category, created_at = u.created_at,"
+						  " text_hash = u.text_hash,"
+						  " pending_text = CASE WHEN i.text_hash IS NOT DISTINCT FROM u.text_hash"
+						  " THEN i.pending_text ELSE u.pending_text END,"
+						  " embedding = CASE WHEN u.text_hash IS NOT NULL THEN i.embedding END,"
+						  " model = CASE WHEN u.text_hash IS NOT NULL THEN i.model END,"
+						  " precision_class = CASE WHEN u.text_hash IS NOT NULL THEN i.precision_class END"
+						  " FROM " INCOMING " WHERE i.item_id = u.item_id AND"
+						  " (i.category, i.created_at, i.text_hash)"
+						  " IS DISTINCT FROM (u.category, u.created_at, u.text_hash)",
+						  items->feed.catalog),
+		lengthof(types), types, values);
 #undef INCOMING
 }
 
@@ -275,8 +275,8 @@ write_states(const BrPgItemSource *items, const char *statement, const BrPgItemR
 	}
 	for (int c = 0; c < 5; c++)
 		values[c] = br_pg_array(columns.values[c], columns.nulls[c], n, elements[c]);
-	return br_pg_execute(br_pg_catalog_sql(statement, items->feed.catalog), lengthof(types), types,
-						 values, NULL, false, 0);
+	return br_pg_execute_now(br_pg_catalog_sql(statement, items->feed.catalog), lengthof(types),
+							 types, values);
 }
 
 /*

@@ -103,7 +103,7 @@ execute(const BrPgRejections *rejections, const BrPgRejectionList *list, const c
 	values[1] = ObjectIdGetDatum(rejections->origin);
 	values[2] = br_pg_array(list->row_ids, list->row_id_nulls, list->n, TEXTOID);
 	values[3] = br_pg_array(list->reasons, NULL, list->n, TEXTOID);
-	br_pg_execute(sql, lengthof(types), types, values, NULL, false, 0);
+	br_pg_execute_now(sql, lengthof(types), types, values);
 }
 
 void
@@ -132,8 +132,9 @@ br_pg_rejections_exist(const BrPgRejections *rejections)
 	bool exist;
 
 	br_pg_enter_owner(&rights);
-	exist = br_pg_execute("SELECT FROM bundle_rec.rejected WHERE catalog = $1 AND origin = $2", 2,
-						  types, values, NULL, false, 1) > 0;
+	exist = br_pg_execute_now("SELECT FROM bundle_rec.rejected WHERE catalog = $1 AND origin = $2"
+							  " LIMIT 1",
+							  2, types, values) > 0;
 	br_pg_leave(&rights);
 	return exist;
 }
@@ -144,8 +145,8 @@ br_pg_rejections_clear(const BrPgRejections *rejections)
 	static const Oid types[] = {INT4OID, OIDOID};
 	Datum values[] = {Int32GetDatum(rejections->catalog), ObjectIdGetDatum(rejections->origin)};
 
-	br_pg_execute("DELETE FROM bundle_rec.rejected WHERE catalog = $1 AND origin = $2", 2, types,
-				  values, NULL, false, 0);
+	br_pg_execute_now("DELETE FROM bundle_rec.rejected WHERE catalog = $1 AND origin = $2", 2,
+					  types, values);
 }
 
 void
@@ -157,10 +158,10 @@ br_pg_reject_source(int32 catalog, Oid origin, const char *problem)
 	BrPgRights rights;
 
 	br_pg_enter_owner(&rights);
-	br_pg_execute("INSERT INTO bundle_rec.rejected (catalog, origin, reason) SELECT $1, $2, $3"
-				  " WHERE NOT EXISTS (SELECT FROM bundle_rec.rejected WHERE catalog = $1"
-				  " AND origin = $2 AND row_id IS NULL AND reason = $3)",
-				  lengthof(types), types, values, NULL, false, 0);
+	br_pg_execute_now("INSERT INTO bundle_rec.rejected (catalog, origin, reason) SELECT $1, $2, $3"
+					  " WHERE NOT EXISTS (SELECT FROM bundle_rec.rejected WHERE catalog = $1"
+					  " AND origin = $2 AND row_id IS NULL AND reason = $3)",
+					  lengthof(types), types, values);
 	br_pg_leave(&rights);
 }
 

@@ -62,13 +62,13 @@ free_ids(const BrPgCatalog *catalog, int *n)
 
 	br_pg_enter_owner(&rights);
 	*n = (int)
-		br_pg_execute_once(br_pg_catalog_sql("SELECT DISTINCT r.row_id FROM bundle_rec.rejected r"
-											 " LEFT JOIN bundle_rec.item_@ i ON i.item_id = r.row_id"
-											 " LEFT JOIN bundle_rec.item_state_@ s ON s.item = i.item"
-											 " WHERE r.catalog = $1 AND r.origin = $2 AND r.reason = $3"
-											 " AND s.item IS NULL",
-											 catalog->number),
-						   lengthof(types), types, values);
+		br_pg_execute_once_now(br_pg_catalog_sql("SELECT DISTINCT r.row_id FROM bundle_rec.rejected r"
+												 " LEFT JOIN bundle_rec.item_@ i ON i.item_id = r.row_id"
+												 " LEFT JOIN bundle_rec.item_state_@ s ON s.item = i.item"
+												 " WHERE r.catalog = $1 AND r.origin = $2 AND r.reason = $3"
+												 " AND s.item IS NULL",
+												 catalog->number),
+							   lengthof(types), types, values);
 	br_pg_leave(&rights);
 	ids = palloc(sizeof(char *) * Max(*n, 1));
 	for (int i = 0; i < *n; i++)
@@ -87,9 +87,9 @@ forget_rejections(const BrPgCatalog *catalog, char **ids, int n)
 	BrPgRights rights;
 
 	br_pg_enter_owner(&rights);
-	br_pg_execute("DELETE FROM bundle_rec.rejected WHERE catalog = $1 AND origin = $2"
-				  " AND reason = $3 AND row_id = ANY ($4)",
-				  lengthof(types), types, values, NULL, false, 0);
+	br_pg_execute_now("DELETE FROM bundle_rec.rejected WHERE catalog = $1 AND origin = $2"
+					  " AND reason = $3 AND row_id = ANY ($4)",
+					  lengthof(types), types, values);
 	br_pg_leave(&rights);
 }
 

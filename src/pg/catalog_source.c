@@ -353,7 +353,7 @@ drop_stray_triggers(Oid table, Oid owner)
 	BrPgRights rights;
 
 	br_pg_enter_owner(&rights);
-	br_pg_execute(stray_triggers, 1, types, values, NULL, false, 0);
+	br_pg_execute_now(stray_triggers, 1, types, values);
 	br_pg_leave(&rights);
 	strays = SPI_tuptable;
 	br_pg_enter_role(&rights, owner);
@@ -408,7 +408,7 @@ br_pg_source_unfollow(const char *prefix, int32 number)
 	BrPgRights rights;
 
 	br_pg_enter_owner(&rights);
-	br_pg_execute(own_triggers, 1, types, values, NULL, false, 0);
+	br_pg_execute_now(own_triggers, 1, types, values);
 	br_pg_leave(&rights);
 	triggers = SPI_tuptable;
 	for (uint64 row = 0; row < triggers->numvals; row++)

@@ -97,7 +97,7 @@ list_sources(const BrPgCatalog *catalog, const char *sql)
 	BrPgRights rights;
 
 	br_pg_enter_owner(&rights);
-	br_pg_execute(sql, 1, types, values, NULL, false, 0);
+	br_pg_execute_now(sql, 1, types, values);
 	br_pg_leave(&rights);
 	return SPI_tuptable;
 }
@@ -163,9 +163,9 @@ br_pg_catalog_sync(const char *name, ReturnSetInfo *result)
 	br_pg_catalog_require_owner(catalog);
 	br_pg_enter_owner(&rights);
 	br_pg_catalog_hold(catalog->number);
-	br_pg_execute("UPDATE bundle_rec.catalog_state SET synced_at = pg_catalog.now()"
-				  " WHERE catalog = $1",
-				  1, types, values, NULL, false, 0);
+	br_pg_execute_now("UPDATE bundle_rec.catalog_state SET synced_at = pg_catalog.now()"
+					  " WHERE catalog = $1",
+					  1, types, values);
 	br_pg_leave(&rights);
 
 	sync_items(catalog, result);
@@ -214,7 +214,7 @@ find_source(const BrPgCatalog *catalog, const SourceKind *kind, Oid table)
 
 	br_pg_enter_owner(&rights);
 	br_pg_catalog_hold(catalog->number);
-	found = br_pg_execute(kind->find, lengthof(types), types, values, NULL, false, 1);
+	found = br_pg_execute_now(kind->find, lengthof(types), types, values);
 	br_pg_leave(&rights);
 	if (found == 0)
 		ereport(ERROR,
@@ -244,9 +244,9 @@ drop_source(const char *name, const SourceKind *kind, Oid table, bool keep)
 		br_pg_bundles_remove_source(catalog->number, number);
 	else if (!keep)
 		br_pg_events_take_back(catalog->number, number, false);
-	br_pg_execute("DELETE FROM bundle_rec.rejected WHERE catalog = $1 AND origin = $2", 2,
-				  &types[1], &values[1], NULL, false, 0);
-	br_pg_execute(kind->forget, 1, types, values, NULL, false, 0);
+	br_pg_execute_now("DELETE FROM bundle_rec.rejected WHERE catalog = $1 AND origin = $2", 2,
+					  &types[1], &values[1]);
+	br_pg_execute_now(kind->forget, 1, types, values);
 	br_pg_leave(&rights);
 }
 

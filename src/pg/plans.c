@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
@@ -30,6 +31,9 @@ typedef struct KeptPlan
 
 static HTAB *kept_plans = NULL;
 
+/* Kept plans that are being executed: a row-level policy's function may call us from within one. */
+static int executing = 0;
+
 static uint32
 hash_text(const void *key, Size size)
 {
@@ -42,6 +46,13 @@ static int
 compare_text(const void *left, const void *right, Size size)
 {
 	return strcmp(*(const char *const *) left, *(const char *const *) right);
+}
+
+/* an error leaves executions without their end */
+static void
+at_transaction_end(XactEvent event, void *argument)
+{
+	executing = 0;
 }
 
 static void
@@ -57,6 +68,7 @@ create_plan_table(void)
 
 	kept_plans = hash_create("bundle_rec plans", 64, &control,
 							 HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+	RegisterXactCallback(at_transaction_end, NULL);
 }
 
 static void
@@ -93,7 +105,7 @@ find_plan(const char *sql, int n_arguments, const Oid *types, bool read_only)
 	if (kept != NULL)
 		return kept->plan;
 
-	if (hash_get_num_entries(kept_plans) >= MAX_PLANS)
+	if (hash_get_num_entries(kept_plans) >= MAX_PLANS && executing == 0)
 		drop_all_plans();
 	plan = SPI_prepare_cursor(sql, n_arguments, unconstify(Oid *, types),
 							  read_only ? CURSOR_OPT_GENERIC_PLAN : 0);
@@ -108,19 +120,49 @@ find_plan(const char *sql, int n_arguments, const Oid *types, bool read_only)
 	return plan;
 }
 
+/* what SPI returned; it leaves its own context behind, which lives until SPI_finish */
+static uint64
+finish(const char *sql, int result, MemoryContext caller)
+{
+	MemoryContextSwitchTo(caller);
+	if (result < 0)
+		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
+	return SPI_processed;
+}
+
 uint64
 br_pg_execute(const char *sql, int n_arguments, const Oid *types, const Datum *values,
 			  const char *nulls, bool read_only, long limit)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	int result = SPI_execute_plan(find_plan(sql, n_arguments, types, read_only),
-								  unconstify(Datum *, values), nulls, read_only, limit);
+	SPIPlanPtr plan = find_plan(sql, n_arguments, types, read_only);
+	int result;
 
-	/* SPI leaves its own behind, which lives until SPI_finish: a loop would fill it */
-	MemoryContextSwitchTo(caller);
-	if (result < 0)
-		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
-	return SPI_processed;
+	executing++;
+	result = SPI_execute_plan(plan, unconstify(Datum *, values), nulls, read_only, limit);
+	executing--;
+	return finish(sql, result, caller);
+}
+
+/* GetLatestSnapshot is taken anew by each call, so it is copied when it is pushed */
+static int
+execute_now(SPIPlanPtr plan, const Datum *values)
+{
+	return SPI_execute_snapshot(plan, unconstify(Datum *, values), NULL, GetLatestSnapshot(),
+								InvalidSnapshot, false, true, 0);
+}
+
+uint64
+br_pg_execute_now(const char *sql, int n_arguments, const Oid *types, const Datum *values)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	SPIPlanPtr plan = find_plan(sql, n_arguments, types, false);
+	int result;
+
+	executing++;
+	result = execute_now(plan, values);
+	executing--;
+	return finish(sql, result, caller);
 }
 
 uint64
@@ -130,10 +172,22 @@ br_pg_execute_once(const char *sql, int n_arguments, const Oid *types, const Dat
 	int result = SPI_execute_with_args(sql, n_arguments, unconstify(Oid *, types),
 									   unconstify(Datum *, values), NULL, false, 0);
 
-	MemoryContextSwitchTo(caller);
-	if (result < 0)
-		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
-	return SPI_processed;
+	return finish(sql, result, caller);
+}
+
+uint64
+br_pg_execute_once_now(const char *sql, int n_arguments, const Oid *types, const Datum *values)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	SPIPlanPtr plan =
+		SPI_prepare_cursor(sql, n_arguments, unconstify(Oid *, types), CURSOR_OPT_CUSTOM_PLAN);
+	int result;
+
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+	result = execute_now(plan, values);
+	SPI_freeplan(plan);
+	return finish(sql, result, caller);
 }
 
 Portal
