@@ -164,8 +164,9 @@ br_pg_catalog_open_owned(const char *name)
 	return catalog;
 }
 
-BrPgCatalog *
-br_pg_catalog_find(int32 number)
+/* the description by number, whether the source is there or not; NULL where there is none */
+static BrPgCatalog *
+find_by_number(int32 number)
 {
 	static const Oid types[] = {INT4OID};
 	Datum values[] = {Int32GetDatum(number)};
@@ -179,7 +180,28 @@ br_pg_catalog_find(int32 number)
 	if (found > 0)
 		catalog = read_catalog();
 	SPI_freetuptable(SPI_tuptable);
+	return catalog;
+}
+
+BrPgCatalog *
+br_pg_catalog_find(int32 number)
+{
+	BrPgCatalog *catalog = find_by_number(number);
+
 	return catalog != NULL && find_owner(catalog) ? catalog : NULL;
+}
+
+BrPgCatalog *
+br_pg_catalog_reopen(const BrPgCatalog *catalog)
+{
+	BrPgCatalog *now = find_by_number(catalog->number);
+
+	if (now == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("catalog \"%s\" was dropped by a concurrent transaction", catalog->name)));
+	(void) find_owner(now);
+	return now;
 }
 
 void

@@ -51,6 +51,12 @@ extern BrPgCatalog *br_pg_catalog_open_owned(const char *name);
 extern BrPgCatalog *br_pg_catalog_find(int32 number);
 
 /*
+ * The description as it is now: whoever waited for the lock on a catalog's state
+ * may have waited for alter_catalog. Raises 42704 where it was dropped.
+ */
+extern BrPgCatalog *br_pg_catalog_reopen(const BrPgCatalog *catalog);
+
+/*
  * In an owner section: keeps drop_catalog waiting until the transaction ends.
  * For whoever adds rows that belong to a catalog. Raises 42704 where it was
  * dropped meanwhile.

@@ -178,13 +178,17 @@ void
 br_pg_catalog_alter(const char *name, const BrPgCatalogChange *change)
 {
 	BrPgCatalog *catalog = br_pg_catalog_open_owned(name);
-	BrPgCatalog changed = changed_catalog(catalog, change);
+	BrPgCatalog changed;
 	BrPgRights rights;
 
-	fit_model(&changed, change->model);
 	br_pg_enter_owner(&rights);
 	br_pg_catalog_hold(catalog->number);
 	lock_state(catalog);
+	br_pg_leave(&rights);
+	catalog = br_pg_catalog_reopen(catalog);
+	changed = changed_catalog(catalog, change);
+	fit_model(&changed, change->model);
+	br_pg_enter_owner(&rights);
 	store(&changed);
 	if (change->model != NULL)
 		set_model(&changed, br_pg_model_number(change->model));

@@ -126,5 +126,5 @@ void
 br_pg_children_drop(int32 number)
 {
 	for (int i = 0; i < lengthof(children); i++)
-		br_pg_run(psprintf("DROP TABLE bundle_rec.%s_%d", children[i].parent, number));
+		br_pg_run(psprintf("DROP TABLE IF EXISTS bundle_rec.%s_%d", children[i].parent, number));
 }

@@ -26,19 +26,6 @@
 /* ---- create_catalog ---- */
 
 static void
-refuse_taken_name(const char *name)
-{
-	static const Oid types[] = {TEXTOID};
-	Datum values[] = {CStringGetTextDatum(name)};
-
-	if (br_pg_execute("SELECT 1 FROM bundle_rec.catalog WHERE name = $1", 1, types, values, NULL,
-					  false, 1) > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("catalog \"%s\" already exists", name),
-				 errhint("Choose another name, or drop it with drop_catalog('%s').", name)));
-}
-
-static void
 set_name(Datum *values, char *nulls, int i, const char *name)
 {
 	nulls[i] = name == NULL ? 'n' : ' ';
@@ -56,7 +43,7 @@ name_array(char **names, int n)
 	return br_pg_array(values, NULL, n, NAMEOID);
 }
 
-/* the catalog's row; returns its number */
+/* the catalog's row; returns its number. Waits for who is about to take the same name. */
 static int32
 insert_catalog(const BrPgCatalog *catalog, const char *image)
 {
@@ -82,11 +69,16 @@ insert_catalog(const BrPgCatalog *catalog, const char *image)
 	nulls[11] = catalog->model == 0 ? 'n' : ' ';
 	values[12] = Float8GetDatum(catalog->discount);
 	set_name(values, nulls, 13, GetUserNameFromId(catalog->owner, false));
-	br_pg_execute("INSERT INTO bundle_rec.catalog (name, items, item_id, text, price, cost, stock,"
-				  " category, active, created_at, image, model, discount, owner)"
-				  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
-				  " RETURNING catalog",
-				  lengthof(types), types, values, nulls, false, 0);
+	if (br_pg_execute("INSERT INTO bundle_rec.catalog (name, items, item_id, text, price, cost, stock,"
+					  " category, active, created_at, image, model, discount, owner)"
+					  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+					  " ON CONFLICT (name) DO NOTHING RETURNING catalog",
+					  lengthof(types), types, values, nulls, false, 0) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("catalog \"%s\" already exists", catalog->name),
+				 errhint("Choose another name, or drop it with drop_catalog(%s).",
+						 quote_literal_cstr(catalog->name))));
 	number = DatumGetInt32(br_pg_column(0, 1, &is_null));
 	state[0] = Int32GetDatum(number);
 	br_pg_execute("INSERT INTO bundle_rec.catalog_state (catalog) VALUES ($1)", 1, &types[11],
@@ -143,7 +135,6 @@ br_pg_catalog_create(BrPgCatalog *catalog, const char *image, const char *model)
 	br_pg_enter_owner(&rights);
 	if (catalog->model != 0)
 		br_pg_model_hold(catalog->model);
-	refuse_taken_name(catalog->name);
 	catalog->number = insert_catalog(catalog, image);
 	br_pg_children_create(catalog->number, catalog->owner);
 	br_pg_leave(&rights);
@@ -161,38 +152,16 @@ br_pg_catalog_create(BrPgCatalog *catalog, const char *image, const char *model)
 
 /* ---- add_event_source ---- */
 
-static void
-refuse_known_source(const BrPgCatalog *catalog, Oid events)
-{
-	static const Oid types[] = {INT4OID, OIDOID};
-	Datum values[] = {Int32GetDatum(catalog->number), ObjectIdGetDatum(events)};
-
-	if (br_pg_execute("SELECT 1 FROM bundle_rec.event_source WHERE catalog = $1 AND events = $2", 2,
-					  types, values, NULL, false, 1) > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("table \"%s\" is already an event source of catalog \"%s\"",
-						get_rel_name(events), catalog->name)));
-}
-
-int32
-br_pg_catalog_add_events(const BrPgCatalog *catalog, const BrPgEventRequest *request)
+/* the source's row; returns its number */
+static int32
+insert_event_source(const BrPgCatalog *catalog, const BrPgEventRequest *request)
 {
 	static const Oid types[] = {INT4OID, OIDOID,  NAMEOID, NAMEOID, NAMEOID, NAMEOID,
 								NAMEOID, NAMEOID, NAMEOID, NAMEOID, TEXTOID, JSONBOID};
-	Relation source;
 	Datum values[12] = {0};
 	char nulls[13] = "            ";
-	BrPgSyncCounts counts;
-	BrPgRights rights;
 	bool is_null;
-	int32 number;
 
-	br_pg_catalog_require_owner(catalog);
-	br_pg_enter_owner(&rights);
-	br_pg_catalog_hold(catalog->number);
-	br_pg_leave(&rights);
-	source = br_pg_source_open(request->events);
 	values[0] = Int32GetDatum(catalog->number);
 	values[1] = ObjectIdGetDatum(request->events);
 	for (int i = 0; i < BR_PG_EVENT_COLUMNS; i++)
@@ -201,15 +170,34 @@ br_pg_catalog_add_events(const BrPgCatalog *catalog, const BrPgEventRequest *req
 	values[11] = request->weights;
 	nulls[11] = request->has_weights ? ' ' : 'n';
 
+	if (br_pg_execute("INSERT INTO bundle_rec.event_source (catalog, events, user_id, item_id, bundle_id,"
+					  " basket_id, kind, quantity, price, occurred_at, default_kind, weights)"
+					  " SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, COALESCE($12, l.weights)"
+					  " FROM bundle_rec.event_source l WHERE l.catalog = $1 AND l.events IS NULL"
+					  " ON CONFLICT (catalog, events) DO NOTHING RETURNING source",
+					  lengthof(types), types, values, nulls, false, 0) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("table \"%s\" is already an event source of catalog \"%s\"",
+						get_rel_name(request->events), catalog->name)));
+	return DatumGetInt32(br_pg_column(0, 1, &is_null));
+}
+
+int32
+br_pg_catalog_add_events(const BrPgCatalog *catalog, const BrPgEventRequest *request)
+{
+	Relation source;
+	BrPgSyncCounts counts;
+	BrPgRights rights;
+	int32 number;
+
+	br_pg_catalog_require_owner(catalog);
 	br_pg_enter_owner(&rights);
-	refuse_known_source(catalog, request->events);
-	br_pg_execute("INSERT INTO bundle_rec.event_source (catalog, events, user_id, item_id, bundle_id,"
-				  " basket_id, kind, quantity, price, occurred_at, default_kind, weights)"
-				  " SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, COALESCE($12, l.weights)"
-				  " FROM bundle_rec.event_source l WHERE l.catalog = $1 AND l.events IS NULL"
-				  " RETURNING source",
-				  lengthof(types), types, values, nulls, false, 0);
-	number = DatumGetInt32(br_pg_column(0, 1, &is_null));
+	br_pg_catalog_hold(catalog->number);
+	br_pg_leave(&rights);
+	source = br_pg_source_open(request->events);
+	br_pg_enter_owner(&rights);
+	number = insert_event_source(catalog, request);
 	br_pg_leave(&rights);
 
 	br_pg_source_follow(source, "event_", number, "events_changed");

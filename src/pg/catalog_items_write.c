@@ -8,7 +8,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "utils/builtins.h"
@@ -282,7 +281,7 @@ write_states(const BrPgItemSource *items, const char *statement, const BrPgItemR
 /*
  * Rows of ids that were never known go in first and leave the others, still
  * sorted; returns how many those are. Where a concurrent writer may bring the
- * same id, or one that this transaction cannot see has, all are left.
+ * same id all are left.
  */
 static int
 write_unknown(const BrPgItemSource *items, const BrPgItemRow *rows, int n, BrPgItemRow *others)
@@ -295,7 +294,7 @@ write_unknown(const BrPgItemSource *items, const BrPgItemRow *rows, int n, BrPgI
 	for (int i = 0; i < n; i++)
 		if (rows[i].difference == BR_PG_ID_DIFFERS)
 			ids[n_ids++] = rows[i].id;
-	if (!items->unique || IsolationUsesXactSnapshot() || n_ids == 0)
+	if (!items->unique || n_ids == 0)
 	{
 		memcpy(others, rows, sizeof(BrPgItemRow) * n);
 		return n;

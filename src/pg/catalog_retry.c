@@ -10,11 +10,13 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 #include "pg/catalog_items.h"
 #include "pg/refresh_int.h"
@@ -93,6 +95,24 @@ forget_rejections(const BrPgCatalog *catalog, char **ids, int n)
 	br_pg_leave(&rights);
 }
 
+/*
+ * Rows that triggers follow must not change meanwhile, in partitions neither;
+ * but refresh never waits for the shop.
+ */
+static bool
+lock_source(Oid source)
+{
+	ListCell *cell;
+
+	if (!ConditionalLockRelationOid(source, ShareRowExclusiveLock) ||
+		!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(source)))
+		return false;
+	foreach (cell, find_all_inheritors(source, NoLock, NULL))
+		if (!ConditionalLockRelationOid(lfirst_oid(cell), ShareRowExclusiveLock))
+			return false;
+	return true;
+}
+
 void
 br_pg_retry_items(const BrPgCatalog *catalog)
 {
@@ -102,8 +122,7 @@ br_pg_retry_items(const BrPgCatalog *catalog)
 	char *problem = NULL;
 
 	retry.ids = free_ids(catalog, &retry.n);
-	/* rows that triggers follow must not change meanwhile; refresh never waits for the shop */
-	if (retry.n == 0 || !ConditionalLockRelationOid(catalog->items, ShareRowExclusiveLock))
+	if (retry.n == 0 || !lock_source(catalog->items))
 		return;
 	forget_rejections(catalog, retry.ids, retry.n);
 	source = table_open(catalog->items, NoLock);

@@ -40,8 +40,14 @@
 const char *
 br_pg_qualified_name(Oid relation)
 {
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)),
-									  get_rel_name(relation));
+	char *name = get_rel_name(relation);
+
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the table with OID %u was dropped by a concurrent transaction",
+						relation)));
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)), name);
 }
 
 BrPgSourceKind
@@ -121,6 +127,11 @@ br_pg_source_open(Oid oid)
 	require_source(class, oid);
 	followed = class->relkind == RELKIND_RELATION || class->relkind == RELKIND_PARTITIONED_TABLE;
 	LockRelationOid(oid, followed ? ShareRowExclusiveLock : AccessShareLock);
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(oid)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table \"%s\" was dropped by a concurrent transaction",
+						NameStr(class->relname))));
 	refuse_inheritance(class, oid);
 	heap_freetuple(tuple);
 	if (get_rel_relkind(oid) == RELKIND_PARTITIONED_TABLE)
@@ -417,6 +428,10 @@ br_pg_source_unfollow(const char *prefix, int32 number)
 		bool is_null;
 		Oid table = DatumGetObjectId(SPI_getbinval(tuple, triggers->tupdesc, 2, &is_null));
 
+		/* the list may be older than the end of a table that goes meanwhile */
+		LockRelationOid(table, AccessExclusiveLock);
+		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(table)))
+			continue;
 		br_pg_enter_role(&rights,
 						 DatumGetObjectId(SPI_getbinval(tuple, triggers->tupdesc, 3, &is_null)));
 		br_pg_run(psprintf("DROP TRIGGER IF EXISTS %s ON %s",

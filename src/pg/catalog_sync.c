@@ -167,6 +167,7 @@ br_pg_catalog_sync(const char *name, ReturnSetInfo *result)
 					  " WHERE catalog = $1",
 					  1, types, values);
 	br_pg_leave(&rights);
+	catalog = br_pg_catalog_reopen(catalog);
 
 	sync_items(catalog, result);
 	sync_sources(catalog, BUNDLE_SOURCES, "drop_bundle_source", sync_bundles, result);

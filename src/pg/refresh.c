@@ -234,15 +234,18 @@ br_pg_catalog_refresh(const char *name, int64 max_texts)
 	br_pg_catalog_tell_dropped(catalog);
 	br_pg_enter_owner(&rights);
 	limit = lock_state(catalog->number);
+	br_pg_leave(&rights);
+	catalog = br_pg_catalog_reopen(catalog);
+	br_pg_enter_owner(&rights);
 	br_pg_expire_events(catalog->number);
 	folded = fold_events(catalog->number, limit, &baskets);
 	fold_bundles(catalog->number);
 	br_pg_compact_events(catalog->number);
 	br_pg_leave(&rights);
-	br_pg_retry_items(catalog);
-
 	if (catalog->model != 0)
 		embedded = br_pg_refresh_embeddings(catalog, max_texts);
+	/* last, since it keeps the shop from writing until the end of the transaction */
+	br_pg_retry_items(catalog);
 
 	br_pg_enter_owner(&rights);
 	write_state(catalog->number, baskets);
