@@ -284,6 +284,7 @@ br_pg_catalog_drop(const char *name)
 	run_for_catalog(wait_for_writers, lengthof(wait_for_writers), number);
 	br_pg_catalog_hold(number); /* unless who was waited for has dropped it */
 	br_pg_leave(&rights);
+	br_pg_sources_lock(catalog, AccessExclusiveLock);
 	br_pg_source_unfollow("", number);
 	drop_source_triggers(number);
 

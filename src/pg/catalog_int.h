@@ -13,6 +13,7 @@
 #include "datatype/timestamp.h"
 #include "executor/tuptable.h"
 #include "nodes/bitmapset.h"
+#include "storage/lockdefs.h"
 #include "utils/relcache.h"
 
 #include "core/math/br_math.h"
@@ -228,6 +229,14 @@ extern BrPgSourceKind br_pg_source_kind(Relation source);
  * the triggers. Raises 42P01, 42501, 0A000 for what cannot be a source.
  */
 extern Relation br_pg_source_open(Oid source);
+
+/*
+ * Locks the sources of a catalog that triggers follow, with all partitions, in
+ * one go: while one is waited for none is held, so that a transaction of the
+ * shop that writes to several of them meets no deadlock. Passes over those that
+ * are gone or are not the caller's.
+ */
+extern void br_pg_sources_lock(const BrPgCatalog *catalog, LOCKMODE mode);
 
 /* Every row of the source into the feed, read with the rights of the source's owner. */
 extern void br_pg_source_scan(BrPgFeed *feed);

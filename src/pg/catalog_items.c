@@ -21,8 +21,6 @@
 
 #include "pg/catalog_items.h"
 
-#define BATCH_BYTES (4 * 1024 * 1024)
-
 static const BrPgFeedMethods item_methods;
 
 static const char *const out_of_range[] = {"its price is negative, NaN or infinite",
@@ -334,7 +332,7 @@ add_item(BrPgFeed *feed, TupleTableSlot *slot, BrPgDifference difference)
 	row->difference = difference;
 	items->bytes += row->text != NULL ? strlen(row->text) : 0;
 	MemoryContextSwitchTo(old);
-	if (items->n == BR_PG_BATCH_ROWS || items->bytes > BATCH_BYTES)
+	if (items->n == BR_PG_BATCH_ROWS || items->bytes > BR_PG_BATCH_BYTES)
 		flush_items(feed);
 }
 

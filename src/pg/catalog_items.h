@@ -12,6 +12,9 @@
 /* price, cost, stock */
 #define BR_PG_ITEM_NUMBERS 3
 
+/* Texts that are written together have so many bytes, and one text more. */
+#define BR_PG_BATCH_BYTES (4 * 1024 * 1024)
+
 typedef struct BrPgItemRow
 {
 	char *id;  /* NULL only in rejected rows */

@@ -69,6 +69,7 @@ write_first(BrPgFeed *feed)
 	br_pg_rejections_flush(&items->rejections);
 	br_pg_leave(&rights);
 	items->n = 0;
+	items->bytes = 0;
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(items->memory);
 	CHECK_FOR_INTERRUPTS();
@@ -82,12 +83,14 @@ add_first(BrPgFeed *feed, TupleTableSlot *slot, BrPgDifference difference)
 	BrPgItemRow *row = &items->rows[items->n];
 
 	br_pg_items_read(items, slot, row);
+	items->bytes += row->text != NULL ? strlen(row->text) : 0;
 	MemoryContextSwitchTo(old);
 	if (row->rejected != NULL)
 		br_pg_reject(&items->rejections, row->id, row->rejected);
 	else
 		items->n++;
-	if (items->n == BR_PG_BATCH_ROWS || br_pg_rejections_full(&items->rejections))
+	if (items->n == BR_PG_BATCH_ROWS || items->bytes > BR_PG_BATCH_BYTES ||
+		br_pg_rejections_full(&items->rejections))
 		write_first(feed);
 }
 
@@ -155,7 +158,7 @@ add_sorted(BrPgFeed *feed, TupleTableSlot *source_slot, BrPgDifference differenc
 {
 	ItemSync *sync = ((SortingFeed *) feed)->sync;
 	BrPgItemSource *items = sync->items;
-	MemoryContext old = MemoryContextSwitchTo(items->memory);
+	MemoryContext old = MemoryContextSwitchTo(sync->memory);
 	TupleTableSlot *slot = sync->slot;
 	BrPgItemRow row;
 
@@ -164,6 +167,7 @@ add_sorted(BrPgFeed *feed, TupleTableSlot *source_slot, BrPgDifference differenc
 	{
 		br_pg_reject(&items->rejections, row.id, row.rejected);
 		MemoryContextSwitchTo(old);
+		MemoryContextReset(sync->memory);
 		if (br_pg_rejections_full(&items->rejections))
 			items->feed.methods->flush(&items->feed);
 		return;
@@ -188,8 +192,7 @@ add_sorted(BrPgFeed *feed, TupleTableSlot *source_slot, BrPgDifference differenc
 	ExecStoreVirtualTuple(slot);
 	tuplesort_puttupleslot(sync->sort, slot);
 	MemoryContextSwitchTo(old);
-	if (sync->place % BR_PG_BATCH_ROWS == 0)
-		MemoryContextReset(items->memory);
+	MemoryContextReset(sync->memory);
 }
 
 static void
@@ -358,6 +361,7 @@ write_batch(ItemSync *sync)
 	br_pg_rejections_flush(&items->rejections);
 	br_pg_leave(&rights);
 	items->n = items->n_removed = sync->n_fresh = 0;
+	items->bytes = 0;
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(items->memory);
 	CHECK_FOR_INTERRUPTS();
@@ -367,7 +371,8 @@ static bool
 batch_full(const ItemSync *sync)
 {
 	return sync->items->n == BR_PG_BATCH_ROWS || sync->items->n_removed == BR_PG_BATCH_ROWS ||
-		sync->n_fresh == BR_PG_BATCH_ROWS || br_pg_rejections_full(&sync->items->rejections);
+		sync->n_fresh == BR_PG_BATCH_ROWS || sync->items->bytes > BR_PG_BATCH_BYTES ||
+		br_pg_rejections_full(&sync->items->rejections);
 }
 
 /* the item at the cursor is in the source no more, or cannot be taken from it */
@@ -418,6 +423,7 @@ keep_row(ItemSync *sync, const BrPgItemRow *row, BrPgItemRow *kept)
 	kept->id = pstrdup(row->id);
 	kept->category = row->category == NULL ? NULL : pstrdup(row->category);
 	kept->text = row->text == NULL ? NULL : pstrdup(row->text);
+	sync->items->bytes += row->text == NULL ? 0 : strlen(row->text);
 	MemoryContextSwitchTo(old);
 }
 

@@ -139,6 +139,82 @@ br_pg_source_open(Oid oid)
 	return table_open(oid, NoLock);
 }
 
+/* ---- locking all of a catalog ---- */
+
+/* the tables that are its sources, and their partitions */
+static List *
+list_followed(const BrPgCatalog *catalog)
+{
+	static const Oid types[] = {INT4OID};
+	Datum values[] = {Int32GetDatum(catalog->number)};
+	List *tables = NIL;
+	BrPgRights rights;
+	uint64 found;
+
+	br_pg_enter_owner(&rights);
+	found =
+		br_pg_execute_now("SELECT items::pg_catalog.oid FROM bundle_rec.catalog WHERE catalog = $1"
+						  " UNION SELECT events::pg_catalog.oid FROM bundle_rec.event_source"
+						  " WHERE catalog = $1 AND events IS NOT NULL UNION"
+						  " SELECT bundles::pg_catalog.oid FROM bundle_rec.bundle_source"
+						  " WHERE catalog = $1 ORDER BY 1",
+						  1, types, values);
+	br_pg_leave(&rights);
+	for (uint64 row = 0; row < found; row++)
+	{
+		bool is_null;
+		Oid table = DatumGetObjectId(br_pg_column(row, 1, &is_null));
+		char kind = get_rel_relkind(table);
+
+		if ((kind == RELKIND_RELATION || kind == RELKIND_PARTITIONED_TABLE) &&
+			pg_class_ownercheck(table, GetUserId()))
+			tables = list_concat_unique_oid(tables, find_all_inheritors(table, NoLock, NULL));
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return tables;
+}
+
+/* Locks those besides `held`; returns one that is not to be had now, none being locked then. */
+static Oid
+lock_rest(List *tables, Oid held, LOCKMODE mode)
+{
+	ListCell *cell;
+
+	foreach (cell, tables)
+	{
+		Oid busy = lfirst_oid(cell);
+
+		if (busy == held || ConditionalLockRelationOid(busy, mode))
+			continue;
+		foreach (cell, tables)
+		{
+			if (lfirst_oid(cell) == busy)
+				break;
+			if (lfirst_oid(cell) != held)
+				UnlockRelationOid(lfirst_oid(cell), mode);
+		}
+		return busy;
+	}
+	return InvalidOid;
+}
+
+void
+br_pg_sources_lock(const BrPgCatalog *catalog, LOCKMODE mode)
+{
+	List *tables = list_followed(catalog);
+	Oid held = InvalidOid;
+	Oid busy;
+
+	while ((busy = lock_rest(tables, held, mode)) != InvalidOid)
+	{
+		if (OidIsValid(held))
+			UnlockRelationOid(held, mode);
+		held = busy;
+		LockRelationOid(held, mode);
+	}
+	list_free(tables);
+}
+
 /* ---- scanning ---- */
 
 /*

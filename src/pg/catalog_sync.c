@@ -168,6 +168,7 @@ br_pg_catalog_sync(const char *name, ReturnSetInfo *result)
 					  1, types, values);
 	br_pg_leave(&rights);
 	catalog = br_pg_catalog_reopen(catalog);
+	br_pg_sources_lock(catalog, ShareRowExclusiveLock);
 
 	sync_items(catalog, result);
 	sync_sources(catalog, BUNDLE_SOURCES, "drop_bundle_source", sync_bundles, result);
