@@ -283,7 +283,6 @@ set_aside(BrPgItemSource *items)
 	}
 	items->n = kept;
 	br_pg_items_write_removed(items, gone, n_gone);
-	br_pg_rejections_flush(&items->rejections);
 }
 
 /* ---- the feed ---- */
@@ -311,6 +310,8 @@ flush_items(BrPgFeed *feed)
 	}
 	if (items->n > 0)
 		br_pg_items_write(items, items->rows, items->n);
+	/* sync rejects rows that never were in the batch */
+	br_pg_rejections_flush(&items->rejections);
 	br_pg_leave(&rights);
 	items->n = 0;
 	items->n_removed = 0;
