@@ -11,6 +11,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -28,21 +30,31 @@ typedef struct Fold
 	BrPgPolicy *policy;
 	int64 decisions; /* counted by this fold */
 	int64 events;
+	int64 refused;		 /* rows of the log that nothing can be learned from */
 	MemoryContext batch; /* reset after each statement's rows */
 } Fold;
 
-/* slot_features of a decision; checks the length that the schema demands */
+/*
+ * slot_features of a decision and how many slots they are of: none where they
+ * do not fit the schema or are no numbers. Whoever may log may also INSERT into
+ * the log what recommend would never write.
+ */
 static const float *
 features_column(const Fold *fold, uint64 row, int column, int *slots)
 {
 	bool is_null;
 	ArrayType *array = DatumGetArrayTypeP(br_pg_column(row, column, &is_null));
+	const float *features = (const float *) ARR_DATA_PTR(array);
 	int n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
 
+	*slots = 0;
 	if (ARR_HASNULL(array) || n % fold->policy->dims != 0)
-		elog(ERROR, "logged features do not fit policy \"%s\"", fold->policy->name);
+		return NULL;
+	for (int i = 0; i < n; i++)
+		if (!isfinite(features[i]))
+			return NULL;
 	*slots = n / fold->policy->dims;
-	return (const float *) ARR_DATA_PTR(array);
+	return features;
 }
 
 static uint64
@@ -66,11 +78,14 @@ fold_decisions(Fold *fold)
 		int slots;
 		const float *features = features_column(fold, row, 1, &slots);
 
+		if (features == NULL)
+			fold->refused++;
+		else
+			fold->decisions++;
 		for (int slot = 0; slot < slots; slot++)
 			br_bandit_evidence_add_slot(fold->policy->evidence, fold->policy->dims,
 										features + (size_t) slot * fold->policy->dims, 1.0);
 	}
-	fold->decisions += n;
 	return n;
 }
 
@@ -115,6 +130,11 @@ fold_rewards(Fold *fold)
 		double added = DatumGetFloat8(br_pg_column(row, 3, &is_null));
 		double before = DatumGetFloat8(br_pg_column(row, 5, &is_null));
 
+		if (rank < 1 || rank > slots || !isfinite(added) || !isfinite(before))
+		{
+			fold->refused++;
+			continue;
+		}
 		br_bandit_evidence_add_reward(fold->policy->evidence, fold->policy->dims,
 									  features + (size_t) (rank - 1) * fold->policy->dims, 1.0,
 									  before, added);
@@ -160,6 +180,20 @@ insert_version(const Fold *fold)
 				  6, types, values, NULL, false, 0);
 }
 
+static void
+warn_of_refused(const Fold *fold)
+{
+	if (fold->refused > 0)
+		ereport(WARNING,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("policy \"%s\" learned nothing from %lld slots or decisions of the log",
+						fold->policy->name, (long long) fold->refused),
+				 errdetail("Their features or values are no numbers, or do not fit each other."),
+				 errhint("See who may INSERT into bundle_rec.decision_%d and feedback_%d: recommend"
+						 " and feedback write no such rows.",
+						 fold->policy->catalog, fold->policy->catalog)));
+}
+
 /* A second fold of the same policy waits here, and then sees the first one's version. */
 static BrPgPolicy *
 lock_and_open(const char *name)
@@ -186,6 +220,7 @@ br_pg_policy_fold(const char *name)
 	fold_until_empty(&fold, fold_decisions);
 	fold_until_empty(&fold, fold_rewards);
 	MemoryContextDelete(fold.batch);
+	warn_of_refused(&fold);
 	if (fold.decisions == 0 && fold.events == 0)
 		return fold.policy->version;
 	insert_version(&fold);
