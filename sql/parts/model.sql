@@ -89,7 +89,7 @@ CREATE FUNCTION model_used_by(model int) RETURNS text[]
 LANGUAGE C STRICT STABLE PARALLEL SAFE COST 1000
 AS 'MODULE_PATHNAME', 'br_model_used_by';
 COMMENT ON FUNCTION model_used_by(int) IS
-'Names of the catalogs that use a model, given by its number, are moving to it, or hold embeddings of it; NULL if the number is NULL';
+'Names of the catalogs that use a model, given by its number, are moving to it, or hold embeddings of it, of those whose source the caller may SELECT from; NULL if the number is NULL';
 
 CREATE FUNCTION model_info(name text DEFAULT NULL, OUT model text, OUT architecture text, OUT tokenizer text,
                            OUT pooling text, OUT "normalize" boolean, OUT dimensions int, OUT max_tokens int,
@@ -149,5 +149,5 @@ COMMENT ON COLUMN model.bytes IS 'Size of the stored image, in bytes';
 COMMENT ON COLUMN model.hash IS 'SHA-256 of the stored image, hexadecimal';
 COMMENT ON COLUMN model.loaded_at IS 'Start of the transaction that loaded the model';
 COMMENT ON COLUMN model.loaded_by IS 'Role that loaded the model';
-COMMENT ON COLUMN model.used_by IS 'Names of the catalogs that use the model, are moving to it, or hold embeddings of it';
+COMMENT ON COLUMN model.used_by IS 'Names of the catalogs that use the model, are moving to it, or hold embeddings of it, of those whose source the reader may SELECT from';
 GRANT SELECT ON model TO PUBLIC;

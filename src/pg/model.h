@@ -80,10 +80,11 @@ extern void br_pg_model_drop(const char *name);
 
 /*
  * Names of the catalogs that use the model, are moving to it or hold embeddings
- * of it, sorted, as a text[] in the current memory context; latest: as of now,
- * rather than of the active snapshot. SPI must be connected.
+ * of it, sorted, as a text[] in the current memory context: those that the caller
+ * may know of, as of the active snapshot; for_drop: all of them, as of now. SPI
+ * must be connected.
  */
-extern ArrayType *br_pg_model_used_by(int32 model, bool latest);
+extern ArrayType *br_pg_model_used_by(int32 model, bool for_drop);
 
 /*
  * All that is known of a model, as the row that the SQL function model_info

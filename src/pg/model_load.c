@@ -396,21 +396,24 @@ br_pg_model_load_given(const char *name, BrPgGiven *given)
 /* ---- dropping ---- */
 
 ArrayType *
-br_pg_model_used_by(int32 model, bool latest)
+br_pg_model_used_by(int32 model, bool for_drop)
 {
 	static const char sql[] =
 		"SELECT coalesce(array_agg(c.name ORDER BY c.name COLLATE \"C\"), '{}') "
-		"FROM bundle_rec.catalog c WHERE c.model = $1 OR c.next_model = $1 OR c.catalog IN "
-		"(SELECT i.catalog FROM bundle_rec.item i WHERE i.model = $1)";
+		"FROM bundle_rec.catalog c WHERE (c.model = $1 OR c.next_model = $1 OR c.catalog IN "
+		"(SELECT i.catalog FROM bundle_rec.item i WHERE i.model = $1)) AND ($2 IS NULL OR "
+		"pg_catalog.has_table_privilege($2, c.items::pg_catalog.oid, 'SELECT') OR EXISTS ("
+		"SELECT FROM pg_catalog.pg_roles o WHERE o.rolname = c.owner "
+		"AND pg_catalog.pg_has_role($2, o.oid, 'USAGE')))";
 	MemoryContext caller = CurrentMemoryContext;
-	Oid type = INT4OID;
-	Datum value = Int32GetDatum(model);
+	static const Oid types[] = {INT4OID, OIDOID};
+	Datum values[] = {Int32GetDatum(model), ObjectIdGetDatum(GetUserId())};
 	BrPgRights saved;
 	ArrayType *names;
 	bool is_null;
 
 	br_pg_enter_owner(&saved);
-	br_pg_execute(sql, 1, &type, &value, NULL, !latest, 0);
+	br_pg_execute(sql, lengthof(types), types, values, for_drop ? " n" : NULL, !for_drop, 0);
 	MemoryContextSwitchTo(caller);
 	names = DatumGetArrayTypePCopy(br_pg_column(0, 1, &is_null));
 	br_pg_leave(&saved);
