@@ -117,17 +117,14 @@ refuse_item(const BrPgCatalog *catalog, const char *item_id)
 
 /* an item that the caller may not see is as good as none */
 static void
-refuse_invisible(const BrPgCatalog *catalog, char **item_ids, int n)
+refuse_invisible(const BrPgCatalog *catalog, char *item_id)
 {
-	bool *visible;
+	bool visible = true;
 
-	if (n == 0 || !br_pg_catalog_must_ask(catalog))
-		return;
-	visible = palloc(sizeof(bool) * n);
-	br_pg_catalog_visible(catalog, item_ids, n, visible);
-	for (int i = 0; i < n; i++)
-		if (!visible[i])
-			refuse_item(catalog, item_ids[i]);
+	if (br_pg_catalog_must_ask(catalog))
+		br_pg_catalog_visible(catalog, &item_id, 1, &visible);
+	if (!visible)
+		refuse_item(catalog, item_id);
 }
 
 /* ---- bought_together ---- */
@@ -153,6 +150,25 @@ static int
 compare_strings(const void *left, const void *right)
 {
 	return strcmp(*(char *const *) left, *(char *const *) right);
+}
+
+/* those of n that the caller may see, in their order; returns how many */
+static int
+keep_visible(const BrPgCatalog *catalog, Given *given, int n)
+{
+	char **item_ids = palloc(sizeof(char *) * Max(n, 1));
+	bool *visible = palloc(sizeof(bool) * Max(n, 1));
+	int kept = 0;
+
+	if (n == 0 || !br_pg_catalog_must_ask(catalog))
+		return n;
+	for (int i = 0; i < n; i++)
+		item_ids[i] = given[i].item_id;
+	br_pg_catalog_visible(catalog, item_ids, n, visible);
+	for (int i = 0; i < n; i++)
+		if (visible[i])
+			given[kept++] = given[i];
+	return kept;
 }
 
 /* finds the given items, each once, in the order of their ids; raises 42704 for an unknown one */
@@ -186,7 +202,7 @@ find_given(const BrPgCatalog *catalog, char **item_ids, int n, int *n_given)
 		given[row].baskets = DatumGetInt64(br_pg_column(row, 3, &is_null));
 	}
 	SPI_freetuptable(SPI_tuptable);
-	*n_given = (int) found;
+	*n_given = keep_visible(catalog, given, (int) found);
 
 	qsort(item_ids, n, sizeof(char *), compare_strings);
 	for (int i = 0, place = 0; i < n; i++)
@@ -196,7 +212,6 @@ find_given(const BrPgCatalog *catalog, char **item_ids, int n, int *n_given)
 		if (place == *n_given || strcmp(given[place].item_id, item_ids[i]) != 0)
 			refuse_item(catalog, item_ids[i]);
 	}
-	refuse_invisible(catalog, item_ids, n);
 	return given;
 }
 
@@ -419,7 +434,7 @@ item_embedding(const BrPgCatalog *catalog, char *item_id, int32 *item)
 		refuse_item(catalog, item_id);
 	*item = DatumGetInt32(br_pg_column(0, 1, &is_null));
 	value = br_pg_column(0, 2, &is_null);
-	refuse_invisible(catalog, &item_id, 1);
+	refuse_invisible(catalog, item_id);
 	if (is_null && catalog->model == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -429,7 +444,8 @@ item_embedding(const BrPgCatalog *catalog, char *item_id, int32 *item)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("item \"%s\" has no embedding", item_id),
-				 errhint("If it has text, SELECT refresh('%s') embeds it.", catalog->name)));
+				 errhint("If it has text, SELECT refresh(%s) embeds it.",
+						 quote_literal_cstr(catalog->name))));
 	return (BrEmbedding *) PG_DETOAST_DATUM_COPY(value);
 }
 
