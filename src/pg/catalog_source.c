@@ -451,13 +451,49 @@ drop_stray_triggers(Oid table, Oid owner)
 	br_pg_leave(&rights);
 }
 
+static Oid
+owner_of(Oid table)
+{
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+	Oid owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", table);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
 static void
 drop_all_strays(Relation source)
 {
 	ListCell *cell;
 
 	foreach (cell, find_all_inheritors(RelationGetRelid(source), NoLock, NULL))
-		drop_stray_triggers(lfirst_oid(cell), source->rd_rel->relowner);
+		drop_stray_triggers(lfirst_oid(cell), owner_of(lfirst_oid(cell)));
+}
+
+/* the triggers of a table are made on its partitions too, whoever owns those */
+static void
+require_trigger_rights(Relation source)
+{
+	Oid owner = source->rd_rel->relowner;
+	ListCell *cell;
+
+	foreach (cell, find_all_inheritors(RelationGetRelid(source), NoLock, NULL))
+	{
+		Oid member = lfirst_oid(cell);
+
+		if (pg_class_aclcheck(member, owner, ACL_TRIGGER) != ACLCHECK_OK)
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("the owner of table \"%s\" may not make triggers on table \"%s\"",
+							RelationGetRelationName(source), get_rel_name(member)),
+					 errdetail("A partitioned table is followed by triggers on its partitions,"
+							   " made with the rights of its owner."),
+					 errhint("GRANT TRIGGER ON %s TO %s;", br_pg_qualified_name(member),
+							 quote_identifier(GetUserNameFromId(owner, false)))));
+	}
 }
 
 void
@@ -468,6 +504,7 @@ br_pg_source_follow(Relation source, const char *prefix, int32 number, const cha
 
 	if (kind == BR_PG_SOURCE_ASKED)
 		return;
+	require_trigger_rights(source);
 	drop_all_strays(source);
 	br_pg_enter_role(&rights, source->rd_rel->relowner);
 	for (int i = 0; i < lengthof(trigger_events); i++)
