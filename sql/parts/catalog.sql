@@ -340,7 +340,8 @@ LEFT JOIN (SELECT catalog, count(*) AS embedded
 LEFT JOIN @extschema@.stored_model m ON m.model = c.model
 LEFT JOIN @extschema@.stored_model n ON n.model = c.next_model
 WHERE pg_catalog.has_table_privilege(c.items, 'SELECT')
-   OR EXISTS (SELECT FROM pg_catalog.pg_roles o WHERE o.rolname = c.owner AND pg_catalog.pg_has_role(o.oid, 'USAGE'));
+   OR EXISTS (SELECT FROM pg_catalog.pg_roles o WHERE o.rolname IN (c.owner, current_user)
+              AND CASE o.rolname WHEN c.owner THEN pg_catalog.pg_has_role(o.oid, 'USAGE') ELSE o.rolsuper END);
 COMMENT ON VIEW catalog_coverage IS 'How complete and how fresh each catalog is, for those whose source the current user may SELECT from';
 COMMENT ON COLUMN catalog_coverage.catalog IS 'Name of the catalog';
 COMMENT ON COLUMN catalog_coverage.number IS 'Number of the catalog, which ends the names of its tables, such as decision_1';
@@ -366,9 +367,9 @@ FROM @extschema@.rejected r JOIN @extschema@.catalog c USING (catalog)
 JOIN pg_catalog.pg_class o ON o.oid = r.origin
 WHERE pg_catalog.has_table_privilege(c.items, 'SELECT')
   AND pg_catalog.has_table_privilege(r.origin, 'SELECT')
-  AND CASE o.relkind WHEN 'v' THEN pg_catalog.pg_has_role(o.relowner, 'USAGE')
-                     ELSE NOT pg_catalog.row_security_active(r.origin) END;
-COMMENT ON VIEW rejected_row IS 'Rows that a catalog could not take, for those whose source the current user may SELECT from, unless row-level security limits what he sees there; of a view, for those who have its owner''s rights';
+  AND CASE WHEN o.relkind IN ('v', 'f') THEN pg_catalog.pg_has_role(o.relowner, 'USAGE')
+           ELSE NOT pg_catalog.row_security_active(r.origin) END;
+COMMENT ON VIEW rejected_row IS 'Rows that a catalog could not take, for those whose source the current user may SELECT from, unless row-level security limits what he sees there; of a view or foreign table, for those who have its owner''s rights';
 COMMENT ON COLUMN rejected_row.catalog IS 'Name of the catalog';
 COMMENT ON COLUMN rejected_row.origin IS 'The source the row stands in';
 COMMENT ON COLUMN rejected_row.row_id IS 'Item id of the row, or bundle id and item id; NULL where it has none';

@@ -13,9 +13,12 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
+#include "catalog/pg_user_mapping.h"
 #include "common/hashfn.h"
+#include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -238,11 +241,52 @@ br_pg_catalog_require_owner(const BrPgCatalog *catalog)
 				 errhint("The owner of a catalog is the owner of its source table.")));
 }
 
+/* as whom a role logs in at a foreign server; InvalidOid: it says nothing of itself there */
+static Oid
+user_mapping(Oid role, Oid server)
+{
+	Oid mapping = GetSysCacheOid2(USERMAPPINGUSERSERVER, Anum_pg_user_mapping_oid,
+								  ObjectIdGetDatum(role), ObjectIdGetDatum(server));
+
+	return OidIsValid(mapping)
+		? mapping
+		: GetSysCacheOid2(USERMAPPINGUSERSERVER, Anum_pg_user_mapping_oid,
+						  ObjectIdGetDatum(InvalidOid), ObjectIdGetDatum(server));
+}
+
+/* whether the server of a foreign table takes the caller for another one than the source's owner */
+static bool
+is_foreign_to(Oid table, Oid owner)
+{
+	Oid server;
+
+	if (get_rel_relkind(table) != RELKIND_FOREIGN_TABLE)
+		return false;
+	server = GetForeignTable(table)->serverid;
+	return user_mapping(GetUserId(), server) != user_mapping(owner, server);
+}
+
+static bool
+has_foreign_part(const BrPgCatalog *catalog)
+{
+	ListCell *cell;
+
+	if (GetUserId() == catalog->owner)
+		return false;
+	if (get_rel_relkind(catalog->items) != RELKIND_PARTITIONED_TABLE)
+		return is_foreign_to(catalog->items, catalog->owner);
+	foreach (cell, find_all_inheritors(catalog->items, NoLock, NULL))
+		if (is_foreign_to(lfirst_oid(cell), catalog->owner))
+			return true;
+	return false;
+}
+
 bool
 br_pg_catalog_must_ask(const BrPgCatalog *catalog)
 {
 	return get_rel_relkind(catalog->items) == RELKIND_VIEW ||
-		check_enable_rls(catalog->items, InvalidOid, true) == RLS_ENABLED;
+		check_enable_rls(catalog->items, InvalidOid, true) == RLS_ENABLED ||
+		has_foreign_part(catalog);
 }
 
 /* ---- what the caller can see ---- */

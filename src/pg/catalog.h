@@ -71,8 +71,8 @@ extern void br_pg_catalog_require_owner(const BrPgCatalog *catalog);
 
 /*
  * Whether answers must be filtered through the source as the caller: row-level
- * security applies to the caller there, or it is a view, which may show him
- * other rows than it shows its owner.
+ * security applies to the caller there, or it is a view or on a foreign server,
+ * which may show him other rows than it shows its owner.
  */
 extern bool br_pg_catalog_must_ask(const BrPgCatalog *catalog);
 
