@@ -241,6 +241,28 @@ br_pg_catalog_require_owner(const BrPgCatalog *catalog)
 				 errhint("The owner of a catalog is the owner of its source table.")));
 }
 
+void
+br_pg_catalog_follow_owner(const BrPgCatalog *catalog)
+{
+	static const Oid types[] = {INT4OID, TEXTOID};
+	Datum values[] = {Int32GetDatum(catalog->number),
+					  CStringGetTextDatum(GetUserNameFromId(catalog->owner, false))};
+	BrPgRights rights;
+
+	br_pg_enter_owner(&rights);
+	if (br_pg_execute("SELECT owner FROM bundle_rec.catalog WHERE catalog = $1"
+					  " AND owner <> $2::pg_catalog.name FOR NO KEY UPDATE",
+					  lengthof(types), types, values, NULL, false, 0) > 0)
+	{
+		br_pg_children_hand_over(catalog->number, get_role_oid(br_pg_column_text(0, 1), true),
+								 catalog->owner);
+		br_pg_execute("UPDATE bundle_rec.catalog SET owner = $2::pg_catalog.name"
+					  " WHERE catalog = $1",
+					  lengthof(types), types, values, NULL, false, 0);
+	}
+	br_pg_leave(&rights);
+}
+
 /* as whom a role logs in at a foreign server; InvalidOid: it says nothing of itself there */
 static Oid
 user_mapping(Oid role, Oid server)

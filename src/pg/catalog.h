@@ -70,6 +70,13 @@ extern void br_pg_catalog_require_reader(const BrPgCatalog *catalog);
 extern void br_pg_catalog_require_owner(const BrPgCatalog *catalog);
 
 /*
+ * Writes down who owns the source now, and gives him the rights on the catalog's
+ * tables, where ALTER TABLE or REASSIGN OWNED has passed it on since. The caller
+ * has the owner's rights.
+ */
+extern void br_pg_catalog_follow_owner(const BrPgCatalog *catalog);
+
+/*
  * Whether answers must be filtered through the source as the caller: row-level
  * security applies to the caller there, or it is a view or on a foreign server,
  * which may show him other rows than it shows its owner.

@@ -11,6 +11,7 @@
 #include "access/table.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
+#include "utils/rel.h"
 
 #include "pg/catalog_create.h"
 #include "pg/catalog_int.h"
@@ -160,10 +161,13 @@ store(const BrPgCatalog *changed)
 
 /* triggers go with the table, rows are compared */
 static void
-follow_source(const BrPgCatalog *before, const BrPgCatalog *changed)
+follow_source(const BrPgCatalog *before, BrPgCatalog *changed)
 {
 	Relation source = br_pg_source_open(changed->items);
 	BrPgSyncCounts counts;
+
+	changed->owner = source->rd_rel->relowner;
+	br_pg_catalog_follow_owner(changed);
 
 	if (before->items != changed->items)
 	{

@@ -10,8 +10,13 @@
  */
 #include "postgres.h"
 
+#include "access/tableam.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
 
 #include "pg/catalog_int.h"
 
@@ -45,7 +50,9 @@ static const struct
 	 " SET DEFAULT pg_catalog.nextval('bundle_rec.bundle_@_number')"},
 	{"bundle_item", ", PRIMARY KEY (bundle, item_id)", "90", "SELECT", NULL},
 	{"bundle_count", ", PRIMARY KEY (bundle)", "90", "SELECT", NULL},
-	{"decision", ", PRIMARY KEY (decision_id)", "100", "SELECT, INSERT", NULL},
+	/* the column too: what he grants of it goes when he goes */
+	{"decision", ", PRIMARY KEY (decision_id)", "100", "SELECT, SELECT (decision_id), INSERT",
+	 NULL},
 	{"feedback", ", PRIMARY KEY (decision_id, event_id)", "100", "SELECT, INSERT", NULL},
 };
 
@@ -82,9 +89,23 @@ br_pg_run(const char *sql)
 		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
 }
 
+/* Where the caller's tables go by default: with our rights he could choose any tablespace. */
+static void
+ignore_defaults(void)
+{
+	static const char *const settings[][2] = {{"default_tablespace", ""},
+											  {"default_table_access_method",
+											   DEFAULT_TABLE_ACCESS_METHOD}};
+
+	for (int i = 0; i < lengthof(settings); i++)
+		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+}
+
 void
 br_pg_children_create_indexes(int32 number, const char *parent)
 {
+	ignore_defaults();
 	for (int i = 0; i < lengthof(indexes); i++)
 		if (parent == NULL || strcmp(parent, indexes[i].parent) == 0)
 			br_pg_run(psprintf("CREATE INDEX %s_%d_%s ON bundle_rec.%s_%d %s", indexes[i].parent,
@@ -101,10 +122,18 @@ br_pg_children_drop_indexes(int32 number, const char *parent)
 							   number, indexes[i].name));
 }
 
+static char *
+quoted_role(Oid role)
+{
+	return pstrdup(quote_identifier(GetUserNameFromId(role, false)));
+}
+
 void
 br_pg_children_create(int32 number, Oid owner)
 {
-	const char *reader = quote_identifier(GetUserNameFromId(owner, false));
+	const char *reader = quoted_role(owner);
+
+	ignore_defaults();
 
 	for (int i = 0; i < lengthof(children); i++)
 	{
@@ -120,6 +149,52 @@ br_pg_children_create(int32 number, Oid owner)
 			br_pg_run(br_pg_catalog_sql(children[i].more, number));
 	}
 	br_pg_children_create_indexes(number, NULL);
+}
+
+/* ---- another owner ---- */
+
+/* $1: a table, $2: its catalog's new owner; what catalog owners granted to others on it */
+static const char others_grants[] =
+	"SELECT pg_catalog.format('GRANT %s %s ON bundle_rec.%I TO %s%s', a.privilege_type, g.of_column,"
+	" c.relname, COALESCE(pg_catalog.quote_ident(r.rolname), 'PUBLIC'),"
+	" CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' END)"
+	" FROM pg_catalog.pg_class c CROSS JOIN LATERAL (SELECT c.relacl, ''"
+	" UNION ALL SELECT t.attacl, pg_catalog.format('(%I)', t.attname)"
+	" FROM pg_catalog.pg_attribute t WHERE t.attrelid = c.oid AND t.attnum > 0) g(acl, of_column)"
+	" CROSS JOIN LATERAL pg_catalog.aclexplode(g.acl) a"
+	" LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee"
+	" WHERE c.oid = $1 AND a.grantor <> c.relowner AND a.grantee <> $2";
+
+static void
+hand_over(const char *child, const char *grant, Oid from, Oid to)
+{
+	static const Oid types[] = {OIDOID, OIDOID};
+	Datum values[] = {ObjectIdGetDatum(
+						  get_relname_relid(child, get_namespace_oid("bundle_rec", false))),
+					  ObjectIdGetDatum(to)};
+	SPITupleTable *grants;
+	BrPgRights rights;
+
+	br_pg_execute(others_grants, lengthof(types), types, values, NULL, false, 0);
+	grants = SPI_tuptable;
+	/* what the tables' own owner may do with them was granted by nobody */
+	if (OidIsValid(from) && from != GetUserId())
+		br_pg_run(
+			psprintf("REVOKE ALL ON bundle_rec.%s FROM %s CASCADE", child, quoted_role(from)));
+	br_pg_run(psprintf("GRANT %s ON bundle_rec.%s TO %s WITH GRANT OPTION", grant, child,
+					   quoted_role(to)));
+	br_pg_enter_role(&rights, to);
+	for (uint64 row = 0; row < grants->numvals; row++)
+		br_pg_run(SPI_getvalue(grants->vals[row], grants->tupdesc, 1));
+	br_pg_leave(&rights);
+	SPI_freetuptable(grants);
+}
+
+void
+br_pg_children_hand_over(int32 number, Oid from, Oid to)
+{
+	for (int i = 0; i < lengthof(children); i++)
+		hand_over(psprintf("%s_%d", children[i].parent, number), children[i].grant, from, to);
 }
 
 void

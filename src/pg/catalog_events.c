@@ -400,7 +400,7 @@ br_pg_catalog_log_event(const char *name, const BrPgEvent *event)
 	BrPgEventSource *events;
 	BrPgEvent logged;
 
-	br_pg_require_privilege(catalog, "event", ACL_INSERT, "log events");
+	br_pg_require_insert(catalog, "event", "log events");
 	if (fault != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the event cannot be logged"),

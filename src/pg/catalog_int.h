@@ -270,6 +270,12 @@ extern void br_pg_children_create(int32 number, Oid owner);
 extern void br_pg_children_drop(int32 number);
 
 /*
+ * The rights of a catalog's owner pass to another one, who then stands for what
+ * the former granted to others. from: InvalidOid where that role is gone.
+ */
+extern void br_pg_children_hand_over(int32 number, Oid from, Oid to);
+
+/*
  * The indexes of a child that are no keys; parent NULL: of all children. A
  * first load drops them before it writes and makes them afterwards.
  */

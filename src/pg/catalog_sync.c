@@ -170,6 +170,7 @@ br_pg_catalog_sync(const char *name, ReturnSetInfo *result)
 	catalog = br_pg_catalog_reopen(catalog);
 	br_pg_sources_lock(catalog, ShareRowExclusiveLock);
 
+	br_pg_catalog_follow_owner(catalog);
 	sync_items(catalog, result);
 	sync_sources(catalog, BUNDLE_SOURCES, "drop_bundle_source", sync_bundles, result);
 	sync_sources(catalog, EVENT_SOURCES, "drop_event_source", sync_events, result);

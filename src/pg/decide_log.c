@@ -46,7 +46,7 @@ br_pg_decide_will_log(const BrPgRequest *request)
 				 errmsg("cannot log a decision %s",
 						RecoveryInProgress() ? "on a standby" : "in a read-only transaction"),
 				 errhint("Call with log => NULL or log => false.")));
-	br_pg_require_privilege(request->catalog, "decision", ACL_INSERT, "log decisions");
+	br_pg_require_insert(request->catalog, "decision", "log decisions");
 	return true;
 }
 

@@ -11,6 +11,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+#include "pg/bulk.h"
 #include "pg/curated.h"
 #include "pg/decision_log.h"
 #include "pg/privacy.h"
@@ -40,21 +41,39 @@ br_pg_decision_catalog(int64 decision_id)
 }
 
 void
-br_pg_require_privilege(const BrPgCatalog *catalog, const char *table, AclMode privilege,
-						const char *to)
+br_pg_require_insert(const BrPgCatalog *catalog, const char *table, const char *to)
 {
-	char *child = psprintf("%s_%d", table, catalog->number);
-	Oid relation = get_relname_relid(child, get_namespace_oid("bundle_rec", false));
+	Oid relation = br_pg_child(table, catalog->number);
 
-	if (!OidIsValid(relation))
-		elog(ERROR, "relation bundle_rec.%s does not exist", child);
-	if (pg_class_aclcheck(relation, GetUserId(), privilege) != ACLCHECK_OK &&
-		!(privilege == ACL_SELECT && br_pg_may_read_column(relation, "decision_id")))
+	/* grants follow a new owner of the source only when the catalog is refreshed */
+	if (!has_privs_of_role(GetUserId(), catalog->owner) &&
+		pg_class_aclcheck(relation, GetUserId(), ACL_INSERT) != ACLCHECK_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to %s of catalog \"%s\"", to, catalog->name),
-				 errhint("GRANT %s ON bundle_rec.%s TO this role.",
-						 privilege == ACL_INSERT ? "INSERT" : "SELECT", child)));
+				 errhint("GRANT INSERT ON bundle_rec.%s_%d TO this role.", table,
+						 catalog->number)));
+}
+
+/*
+ * SELECT on the column decision_id will do: it lets a role ask for what it may
+ * see of a decision, and not read the log, which hides nothing from it.
+ */
+static void
+require_explained(const BrPgCatalog *catalog)
+{
+	Oid log = br_pg_child("decision", catalog->number);
+	AttrNumber id = get_attnum(log, "decision_id");
+
+	if (has_privs_of_role(GetUserId(), catalog->owner) ||
+		pg_class_aclcheck(log, GetUserId(), ACL_SELECT) == ACLCHECK_OK ||
+		pg_attribute_aclcheck(log, id, GetUserId(), ACL_SELECT) == ACLCHECK_OK)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied to read decisions of catalog \"%s\"", catalog->name),
+			 errhint("GRANT SELECT (decision_id) ON bundle_rec.decision_%d TO this role.",
+					 catalog->number)));
 }
 
 /* a text for those who see names ($2), else its keyed hash */
@@ -195,10 +214,8 @@ br_pg_explain_decision(int64 decision_id, ReturnSetInfo *result)
 	BrPgRights rights;
 
 	br_pg_catalog_require_reader(catalog);
-	br_pg_require_privilege(catalog, "decision", ACL_SELECT, "read decisions");
-	values[1] =
-		BoolGetDatum(br_pg_sees_users(get_relname_relid(psprintf("decision_%d", catalog->number),
-														get_namespace_oid("bundle_rec", false))));
+	require_explained(catalog);
+	values[1] = BoolGetDatum(br_pg_sees_users(br_pg_child("decision", catalog->number)));
 	br_pg_enter_owner(&rights);
 	n = br_pg_execute(br_pg_catalog_sql(explain, catalog->number), 2, types, values, NULL, true, 0);
 	br_pg_leave(&rights);

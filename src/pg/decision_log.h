@@ -24,12 +24,11 @@ extern BrPgCatalog *br_pg_decision_catalog(int64 decision_id);
 extern void br_pg_decision_unknown(int64 decision_id) pg_attribute_noreturn();
 
 /*
- * Raises 42501, with the GRANT that is missing, unless the current user has
- * the privilege (ACL_SELECT, ACL_INSERT) on a table of a catalog, such as
+ * Raises 42501, with the GRANT that is missing, unless the current user has the
+ * rights of the catalog's owner or INSERT on a table of the catalog, such as
  * "decision". `to` says what for ("log decisions").
  */
-extern void br_pg_require_privilege(const BrPgCatalog *catalog, const char *table,
-									AclMode privilege, const char *to);
+extern void br_pg_require_insert(const BrPgCatalog *catalog, const char *table, const char *to);
 
 /* Puts the rows of explain_decision into the result; SPI must be connected. */
 extern void br_pg_explain_decision(int64 decision_id, ReturnSetInfo *result);

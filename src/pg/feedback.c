@@ -171,7 +171,7 @@ br_pg_add_feedback(const BrPgFeedback *feedback)
 	bool is_new;
 	BrPgRights rights;
 
-	br_pg_require_privilege(catalog, "feedback", ACL_INSERT, "give feedback on decisions");
+	br_pg_require_insert(catalog, "feedback", "give feedback on decisions");
 	br_pg_forgotten_open(catalog->number, "feedback", &forgotten);
 	br_pg_enter_owner(&rights);
 	decision = find_decision(catalog, feedback->decision_id);

@@ -231,6 +231,7 @@ br_pg_catalog_refresh(const char *name, int64 max_texts)
 	int64 folded, baskets, embedded = 0;
 
 	br_pg_catalog_require_owner(catalog);
+	br_pg_catalog_follow_owner(catalog);
 	br_pg_catalog_tell_dropped(catalog);
 	br_pg_enter_owner(&rights);
 	limit = lock_state(catalog->number);
