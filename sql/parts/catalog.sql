@@ -341,7 +341,9 @@ LEFT JOIN @extschema@.stored_model m ON m.model = c.model
 LEFT JOIN @extschema@.stored_model n ON n.model = c.next_model
 WHERE pg_catalog.has_table_privilege(c.items, 'SELECT')
    OR EXISTS (SELECT FROM pg_catalog.pg_roles o WHERE o.rolname IN (c.owner, current_user)
-              AND CASE o.rolname WHEN c.owner THEN pg_catalog.pg_has_role(o.oid, 'USAGE') ELSE o.rolsuper END);
+              AND (o.rolsuper AND o.rolname = current_user
+                   OR o.rolname = c.owner AND pg_catalog.pg_has_role(o.oid, 'USAGE') AND pg_catalog.has_table_privilege(
+                      o.oid, pg_catalog.to_regclass(pg_catalog.format('@extschema@.item_%s', c.catalog)), 'SELECT')));
 COMMENT ON VIEW catalog_coverage IS 'How complete and how fresh each catalog is, for those whose source the current user may SELECT from';
 COMMENT ON COLUMN catalog_coverage.catalog IS 'Name of the catalog';
 COMMENT ON COLUMN catalog_coverage.number IS 'Number of the catalog, which ends the names of its tables, such as decision_1';

@@ -29,6 +29,7 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
+#include "pg/bulk.h"
 #include "pg/catalog_int.h"
 
 #define CATALOG_COLUMNS                                                                        \
@@ -153,12 +154,25 @@ br_pg_catalog_open(const char *name)
 	return catalog;
 }
 
+/*
+ * Where the source is gone, its owner is known by name only. A later role of that
+ * name does not have his rights on the catalog's tables.
+ */
+static bool
+is_still_owner(const BrPgCatalog *catalog)
+{
+	return OidIsValid(catalog->owner) &&
+		pg_class_aclcheck(br_pg_child("item", catalog->number), catalog->owner, ACL_SELECT) ==
+		ACLCHECK_OK;
+}
+
 BrPgCatalog *
 br_pg_catalog_open_owned(const char *name)
 {
 	BrPgCatalog *catalog = find_by_name(name);
 
-	(void) find_owner(catalog);
+	if (!find_owner(catalog) && !is_still_owner(catalog))
+		catalog->owner = InvalidOid;
 	if (!has_privs_of_role(GetUserId(), catalog->owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
