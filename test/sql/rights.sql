@@ -1,0 +1,308 @@
+\unset ECHO
+\set QUIET 1
+\i test/sql/include/setup.sql
+--
+-- rights.sql
+--    Which role may call what: a table of roles and calls, written down from the
+--    rules and not from what the code does; what is granted to whom; and roles
+--    that come and go, with catalogs and grants behind them.
+--
+SELECT plan(84);
+SET client_min_messages = error;
+SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls'), load_model('spare', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
+
+-- owner of the shop; a member of that role, and one that must say SET ROLE first; who may SELECT and log;
+-- SELECT and explain; SELECT; only log; read files of the server; nothing; everything
+CREATE ROLE br_test_keeper;
+CREATE ROLE br_test_member;
+GRANT br_test_keeper TO br_test_member;
+CREATE ROLE br_test_guarded NOINHERIT;
+GRANT br_test_keeper TO br_test_guarded;
+CREATE ROLE br_test_logger;
+CREATE ROLE br_test_auditor;
+CREATE ROLE br_test_reader;
+CREATE ROLE br_test_recorder;
+CREATE ROLE br_test_librarian;
+GRANT pg_read_server_files TO br_test_librarian;
+CREATE ROLE br_test_stranger;
+CREATE ROLE br_test_super SUPERUSER;
+CREATE ROLE br_test_heir;
+\set roles 'ARRAY[\'keeper\', \'member\', \'guarded\', \'logger\', \'auditor\', \'reader\', \'recorder\', \'librarian\', \'stranger\', \'super\']'
+
+CREATE SCHEMA shop AUTHORIZATION br_test_keeper;
+SET ROLE br_test_keeper;
+CREATE TABLE shop.product (sku text PRIMARY KEY, title text, price float8, cost float8);
+INSERT INTO shop.product SELECT 'p' || lpad(i::text, 2, '0'), 'product ' || i, 3 + i, 2 FROM generate_series(1, 12) i;
+INSERT INTO shop.product VALUES ('broken', 'its price', -1, 2);
+CREATE TABLE shop.purchase (receipt int, sku text);
+INSERT INTO shop.purchase SELECT r, 'p' || lpad(((r + step) % 12 + 1)::text, 2, '0') FROM generate_series(1, 48) r, generate_series(0, 2) step;
+CREATE TABLE shop.visit (receipt int, sku text);
+SELECT create_catalog('shop', 'shop.product', item_id => 'sku', text => '{title}', price => 'price', cost => 'cost', model => 'tiny') \g /dev/null
+SELECT add_event_source('shop', 'shop.purchase', item_id => 'sku', basket_id => 'receipt') \g /dev/null
+SELECT refresh('shop') \g /dev/null
+SELECT decision_id AS id FROM recommend('shop', seed => 1) LIMIT 1 \gset
+GRANT SELECT ON shop.product TO br_test_logger, br_test_auditor, br_test_reader;
+RESET ROLE;
+SELECT catalog AS n FROM catalog WHERE name = 'shop' \gset
+-- by who owns the extension, and by who owns the catalog
+GRANT INSERT ON bundle_rec.decision_:n, bundle_rec.feedback_:n, bundle_rec.event_:n TO br_test_logger;
+SET ROLE br_test_keeper;
+GRANT INSERT ON bundle_rec.decision_:n, bundle_rec.feedback_:n, bundle_rec.event_:n TO br_test_recorder;
+GRANT SELECT (decision_id) ON bundle_rec.decision_:n TO br_test_auditor;
+RESET ROLE;
+
+---- the matrix ----
+
+-- What a call ends with, as a role and undone at once: the number of its rows, or what the error says is missing.
+CREATE FUNCTION public.attempt(role text, statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    n bigint;
+    message text;
+    hint text;
+BEGIN
+    EXECUTE format('SET LOCAL ROLE %I', 'br_test_' || role);
+    EXECUTE format('SELECT count(*) FROM (%s) q', statement) INTO n;
+    RAISE EXCEPTION USING ERRCODE = 'BR000', MESSAGE = n::text;
+EXCEPTION WHEN SQLSTATE 'BR000' THEN
+    RETURN SQLERRM;
+WHEN insufficient_privilege THEN
+    GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
+    RETURN CASE WHEN message ~ 'must be owner of catalog' AND hint ~ 'owner of its source table' THEN 'owner'
+                WHEN message ~ 'must be owner of table' THEN 'table'
+                WHEN message ~ 'for catalog' AND hint ~ 'needs SELECT on its source' THEN 'select'
+                WHEN message ~ 'to log decisions' AND hint ~ '^GRANT INSERT ON bundle_rec.decision_\d+ TO' THEN 'decision'
+                WHEN message ~ 'to give feedback' AND hint ~ '^GRANT INSERT ON bundle_rec.feedback_\d+ TO' THEN 'feedback'
+                WHEN message ~ 'to log events' AND hint ~ '^GRANT INSERT ON bundle_rec.event_\d+ TO' THEN 'event'
+                WHEN message ~ 'to read decisions' AND hint ~ '^GRANT SELECT \(decision_id\) ON bundle_rec.decision_\d+ TO' THEN 'explain'
+                WHEN message ~ 'load models|drop model' AND hint ~ 'pg_read_server_files' THEN 'files'
+                WHEN message ~ 'for function load_model' THEN 'function'
+                ELSE message END;
+WHEN OTHERS THEN
+    RETURN SQLSTATE || ': ' || SQLERRM;
+END $$;
+
+CREATE TABLE public.call (call text, statement text, expected text);
+\set only_owner '1 1 owner owner owner owner owner owner owner 1'
+INSERT INTO public.call VALUES
+--                                                                                keeper member guarded logger auditor reader recorder librarian stranger super
+    ('create_catalog', $$SELECT create_catalog('new', @items, 'sku')$$,          '1 1 table table table table table table table 1'),
+    ('alter_catalog', $$SELECT alter_catalog('shop', discount => 0.1)$$,         :'only_owner'),
+    ('alter_catalog, its columns', $$SELECT alter_catalog('shop', cost => '')$$, :'only_owner'),
+    ('add_event_source', $$SELECT add_event_source('shop', @visit, item_id => 'sku')$$,       :'only_owner'),
+    ('drop_event_source', $$SELECT drop_event_source('shop', @purchase)$$,       :'only_owner'),
+    ('refresh', $$SELECT refresh('shop')$$,                                      :'only_owner'),
+    ('drop_catalog', $$SELECT drop_catalog('shop')$$,                            :'only_owner'),
+    ('create_policy', $$SELECT create_policy('new', 'epsilon_greedy', 'shop')$$, :'only_owner'),
+    ('fold', $$SELECT fold('shop')$$,                                            :'only_owner'),
+    ('sync', $$SELECT * FROM sync('shop')$$,                                     '2 2 owner owner owner owner owner owner owner 2'),
+    ('log_event', $$SELECT log_event('shop', item_id => 'p01')$$,                '1 1 event 1 event event 1 event event 1'),
+    ('feedback', $$SELECT feedback(@id, 1)$$,                                    '1 1 feedback 1 feedback feedback 1 feedback feedback 1'),
+    ('recommend', $$SELECT * FROM recommend('shop')$$,                           '5 5 select 5 decision decision select select select 5'),
+    ('recommend, log true', $$SELECT * FROM recommend('shop', log => true)$$,    '5 5 select 5 decision decision select select select 5'),
+    ('recommend, log false', $$SELECT * FROM recommend('shop', log => false)$$,  '5 5 select 5 5 5 select select select 5'),
+    ('recommend_items', $$SELECT * FROM recommend_items('shop')$$,               '10 10 select 10 decision decision select select select 10'),
+    ('recommend_items, log true', $$SELECT * FROM recommend_items('shop', log => true)$$,     '10 10 select 10 decision decision select select select 10'),
+    ('recommend_items, log false', $$SELECT * FROM recommend_items('shop', log => false)$$,   '10 10 select 10 10 10 select select select 10'),
+    ('bought_together', $$SELECT * FROM bought_together('shop', '{p02}', k => 4)$$,           '4 4 select 4 4 4 select select select 4'),
+    ('similar_items', $$SELECT * FROM similar_items('shop', 'p02', k => 4)$$,                 '4 4 select 4 4 4 select select select 4'),
+    ('similar_items by query', $$SELECT * FROM similar_items('shop', query => 'a product', k => 4)$$, '4 4 select 4 4 4 select select select 4'),
+    ('explain_decision', $$SELECT * FROM explain_decision(@id)$$,                '5 5 select explain 5 explain select select select 5'),
+    ('embed', $$SELECT embed('a product', 'tiny')$$,                             '1 1 1 1 1 1 1 1 1 1'),
+    ('embed of an array', $$SELECT embed('{a,b}'::text[], 'tiny')$$,             '1 1 1 1 1 1 1 1 1 1'),
+    ('tokenize', $$SELECT tokenize('a product', 'tiny')$$,                       '1 1 1 1 1 1 1 1 1 1'),
+    ('backends', $$SELECT FROM backends() WHERE name = 'portable'$$,             '1 1 1 1 1 1 1 1 1 1'),
+    ('load_model', $$SELECT load_model('new', @model)$$,                         'files files files files files files files 1 files 1'),
+    ('load_model of files', $$SELECT load_model('new', '{}'::bundle_rec.model_file[])$$,
+     'function function function function function function function 58P01 function 58P01'),
+    ('drop_model', $$SELECT drop_model('spare')$$,                               'files files files files files files files 1 files 1'),
+    ('catalog_coverage', $$SELECT FROM catalog_coverage$$,                       '1 1 0 1 1 1 0 0 0 1'),
+    ('rejected_row', $$SELECT FROM rejected_row$$,                               '1 1 0 1 1 1 0 0 0 1'),
+    ('policy_state', $$SELECT FROM policy_state$$,                               '1 1 0 1 1 1 0 0 0 1'),
+    ('model', $$SELECT FROM model$$,                                             '2 2 2 2 2 2 2 2 2 2'),
+    ('model, the catalogs that use it', $$SELECT FROM model WHERE used_by = '{shop}'$$,       '1 1 0 1 1 1 0 0 0 1'),
+    ('model_used_by', $$SELECT FROM unnest(model_used_by(1)) u$$,                '1 1 0 1 1 1 0 0 0 1');
+UPDATE public.call SET statement = replace(replace(replace(replace(replace(statement, '@id', :'id'),
+    '@items', format('%s::regclass', 'shop.product'::regclass::oid)), '@visit', format('%s::regclass', 'shop.visit'::regclass::oid)),
+    '@purchase', format('%s::regclass', 'shop.purchase'::regclass::oid)), '@model', quote_literal(:'golden_dir' || '/models/tiny-bert-cls'));
+
+SELECT is((SELECT array_agg(regexp_replace(public.attempt(role, statement), '^(58P01).*', '\1') ORDER BY place)
+           FROM unnest(:roles) WITH ORDINALITY r(role, place)), string_to_array(expected, ' '), call)
+FROM public.call ORDER BY call COLLATE "C";
+SELECT is_empty($$SELECT proname FROM pg_catalog.pg_proc WHERE pronamespace = 'bundle_rec'::regnamespace
+                  AND (provolatile = 'v' OR 'catalog' = ANY (proargnames)) AND prorettype <> 'trigger'::regtype
+                  AND NOT EXISTS (SELECT FROM public.call WHERE statement ~ ('\m' || proname || '\('))$$, 'no function that writes or reads a catalog is missing there');
+SELECT is_empty($$SELECT viewname FROM pg_catalog.pg_views WHERE schemaname = 'bundle_rec'
+                  AND NOT EXISTS (SELECT FROM public.call WHERE statement ~ ('FROM ' || viewname || '\M'))$$, 'nor is a view missing');
+
+---- what is granted ----
+
+-- everything but what owners have: C functions for everybody, and the rest by name
+SELECT set_eq(
+    $$SELECT a.object, coalesce(r.rolname::text, 'PUBLIC'), a.privilege_type FROM (
+          SELECT 'schema bundle_rec' AS object, x.*, n.nspowner AS owner FROM pg_namespace n, aclexplode(nspacl) x WHERE nspname = 'bundle_rec'
+          UNION ALL SELECT relkind::text || ' ' || relname, x.*, relowner FROM pg_class c, aclexplode(relacl) x
+              WHERE relnamespace = 'bundle_rec'::regnamespace AND relname !~ '_\d+$' AND relkind <> 'i'
+          UNION ALL SELECT 'function ' || p.oid::regprocedure, x.*, proowner FROM pg_proc p, aclexplode(proacl) x
+              WHERE pronamespace = 'bundle_rec'::regnamespace
+          UNION ALL SELECT 'type ' || typname, x.*, typowner FROM pg_type t, aclexplode(typacl) x WHERE typnamespace = 'bundle_rec'::regnamespace
+      ) a LEFT JOIN pg_roles r ON r.oid = a.grantee WHERE a.grantee <> a.owner$$,
+    $$VALUES ('function load_model(text,model_file[])', 'pg_read_server_files', 'EXECUTE'), ('schema bundle_rec', 'PUBLIC', 'USAGE'),
+             ('v catalog_coverage', 'PUBLIC', 'SELECT'), ('v model', 'PUBLIC', 'SELECT'), ('v policy_state', 'PUBLIC', 'SELECT'),
+             ('v rejected_row', 'PUBLIC', 'SELECT')$$, 'to others is granted just this');
+-- the child tables: their catalog's owner, and whom he chose
+SELECT set_eq(
+    format($$SELECT DISTINCT r.rolname::text, x.privilege_type, x.is_grantable FROM pg_class c, aclexplode(relacl) x JOIN pg_roles r ON r.oid = x.grantee
+             WHERE relnamespace = 'bundle_rec'::regnamespace AND relkind = 'r' AND relname ~ '_%s$' AND grantee <> relowner$$, :'n'),
+    $$VALUES ('br_test_keeper', 'INSERT', true), ('br_test_keeper', 'SELECT', true), ('br_test_logger', 'INSERT', false), ('br_test_recorder', 'INSERT', false)$$,
+    'on the tables of a catalog, to its owner and to whom he granted');
+SELECT set_eq(
+    format($$SELECT DISTINCT regexp_replace(relname, '_\d+', '') FROM pg_class c, aclexplode(relacl) x
+             WHERE relnamespace = 'bundle_rec'::regnamespace AND relname ~ '_%s$' AND x.privilege_type = 'INSERT' AND grantee <> relowner$$, :'n'),
+    $$VALUES ('decision'), ('event'), ('feedback')$$, 'who may add to the log, and to nothing else');
+SELECT is_empty($$SELECT relname FROM pg_class c WHERE relnamespace = 'bundle_rec'::regnamespace AND relowner <> (SELECT extowner FROM pg_extension WHERE extname = 'bundle_rec')$$,
+                'all of it belongs to the owner of the extension');
+
+-- the sequences and tables behind it, directly
+SELECT is((SELECT array_agg(public.attempt(role, 'SELECT * FROM bundle_rec.item LIMIT 0') ORDER BY place) FROM unnest(:roles) WITH ORDINALITY r(role, place)),
+          array_fill('permission denied for table item'::text, ARRAY[9]) || '0'::text, 'nobody reads the tables of all catalogs');
+SELECT is((SELECT array_agg(public.attempt(role, 'SELECT nextval(''bundle_rec.decision_number'')') ORDER BY place) FROM unnest(:roles) WITH ORDINALITY r(role, place)),
+          array_fill('permission denied for sequence decision_number'::text, ARRAY[9]) || '1'::text, 'nor takes numbers');
+SET ROLE br_test_recorder;
+SELECT throws_ok(format('UPDATE bundle_rec.decision_%s SET propensity = NULL', :'n'), '42501', NULL, 'who may log may not change the log');
+SELECT throws_ok(format('SELECT * FROM bundle_rec.decision_%s', :'n'), '42501', NULL, 'nor read it');
+SET ROLE br_test_auditor;
+SELECT throws_ok(format('SELECT basket FROM bundle_rec.decision_%s', :'n'), '42501', NULL, 'who may explain decisions reads no more of them');
+RESET ROLE;
+SELECT throws_ok('SELECT items_changed()', '39P01', NULL, 'a trigger function is no function');
+
+---- what loggers could write ----
+
+-- straight into the log: a decision of more slots than features, and two whose features are no numbers
+SELECT policy AS p FROM policy WHERE name = 'shop' \gset
+SET ROLE br_test_recorder;
+PREPARE forge(bigint, smallint[], real[]) AS INSERT INTO bundle_rec.decision_:n (decision_id, kind, decided_at, basket, wanted, filters, policy,
+    posterior, feature_schema, algorithm, epsilon, draws, diversity, random_key, deterministic, candidates, pool_size, slot_sizes, slot_items,
+    slot_features, propensity, score, list_price, price, margin, reasons)
+VALUES (:n::bigint << 40 | $1, 'bundle', now(), '{}', 1, '{}', :p, 0, 1, 'linear_thompson', 0, 1, 0, 0, false, '{}', 1, $2, '{}', $3,
+        '{}', '{}', '{}', '{}', '{}', '[]');
+EXECUTE forge(900000000001, array_fill(1::smallint, ARRAY[9999]), array_fill(0.5::real, ARRAY[10]));
+EXECUTE forge(900000000002, '{1}', array_fill('NaN'::real, ARRAY[10]));
+EXECUTE forge(900000000003, '{1}', array_fill('-Infinity'::real, ARRAY[10]));
+SELECT bool_and(feedback(:n::bigint << 40 | d, rank)) FROM (VALUES (900000000001, 9999), (900000000002, 1), (900000000003, 1)) f(d, rank) \g /dev/null
+INSERT INTO bundle_rec.feedback_:n (decision_id, event_id, rank, kind, value, received_at)
+SELECT :id, 'forged', 1, 'click', 'NaN', now();
+RESET ROLE;
+SET ROLE br_test_keeper;
+SELECT is(fold('shop'), 0, 'nothing is learned from forged decisions');
+RESET ROLE;
+SELECT is((SELECT count(*) FROM unfolded_feedback WHERE policy = :p), 0::bigint, 'and they are not met again');
+SET ROLE br_test_keeper;
+SELECT create_policy('quick', 'epsilon_greedy', 'shop', attribution_window => '0') \g /dev/null
+SELECT feedback(decision_id, 1) FROM recommend('shop', policy => 'quick', bundles => 1) \g /dev/null
+SELECT is(fold('quick'), 1, 'what is sound is learned');
+SELECT results_eq($$SELECT decisions, events FROM policy_state WHERE policy = 'quick'$$, 'VALUES (1::bigint, 1::bigint)', 'and counted');
+RESET ROLE;
+
+---- where tables go ----
+
+SET allow_in_place_tablespaces = on;
+CREATE TABLESPACE br_test_space LOCATION '';
+CREATE SCHEMA hut AUTHORIZATION br_test_stranger;
+SET ROLE br_test_stranger;
+CREATE TABLE hut.thing (id int PRIMARY KEY);
+SET default_tablespace = br_test_space;
+SELECT throws_ok('CREATE TABLE hut.other (id int)', '42501', NULL, 'a tablespace that he may not use');
+SELECT create_catalog('hut', 'hut.thing', item_id => 'id') \g /dev/null
+RESET default_tablespace;
+RESET ROLE;
+SELECT is_empty($$SELECT relname FROM pg_class WHERE reltablespace = (SELECT oid FROM pg_tablespace WHERE spcname = 'br_test_space')$$,
+                'he cannot use through a catalog');
+SELECT drop_catalog('hut') \g /dev/null
+DROP SCHEMA hut CASCADE;
+DROP TABLESPACE br_test_space;
+
+---- loggers and readers go ----
+
+SELECT throws_ok('DROP ROLE br_test_logger', '2BP01', NULL, 'a logger with grants is not dropped');
+DROP OWNED BY br_test_logger, br_test_reader, br_test_auditor;
+SELECT lives_ok('DROP ROLE br_test_logger, br_test_reader', 'DROP OWNED takes them back');
+SELECT is(public.attempt('recorder', format('SELECT feedback(%s, 2)', :'id')), '1', 'other grants stay');
+-- PostgreSQL takes back only what the tables' owner granted
+SELECT throws_ok('DROP ROLE br_test_auditor', '2BP01', NULL, 'what the owner of the catalog granted');
+SET ROLE br_test_keeper;
+REVOKE SELECT (decision_id) ON bundle_rec.decision_:n FROM br_test_auditor;
+RESET ROLE;
+SELECT lives_ok('DROP ROLE br_test_auditor', 'he takes back');
+SET ROLE br_test_keeper;
+GRANT SELECT (decision_id) ON bundle_rec.decision_:n TO br_test_librarian;
+RESET ROLE;
+SELECT is(public.attempt('keeper', $$SELECT * FROM recommend('shop')$$), '5', 'and the catalog works');
+
+---- the source has another owner ----
+
+GRANT USAGE ON SCHEMA shop TO br_test_heir, br_test_stranger;
+ALTER TABLE shop.product OWNER TO br_test_heir;
+SELECT is(public.attempt('heir', $$SELECT * FROM recommend('shop')$$), '5', 'the new owner has decisions logged at once');
+SELECT is(public.attempt('heir', format('SELECT * FROM explain_decision(%s)', :'id')), '5', 'and explained');
+SELECT is(public.attempt('heir', format('SELECT feedback(%s, 2)', :'id')), '1', 'gives feedback');
+SELECT is(public.attempt('heir', $$SELECT log_event('shop', item_id => 'p01')$$), '1', 'logs events');
+SELECT is(public.attempt('keeper', $$SELECT refresh('shop')$$), 'owner', 'the old one is none any more');
+SELECT is(public.attempt('heir', $$SELECT * FROM sync('shop')$$), 'table', 'sync wants all sources to be of one owner');
+SET ROLE br_test_heir;
+SELECT refresh('shop') \g /dev/null
+RESET ROLE;
+-- who may what on the tables of a catalog
+CREATE FUNCTION public.grants(n text) RETURNS SETOF text LANGUAGE sql AS $$
+    SELECT DISTINCT format('%s %s', substr(r.rolname, 9), x.privilege_type) || CASE WHEN x.is_grantable THEN '*' ELSE ' by ' || substr(g.rolname, 9) END
+    FROM pg_class c CROSS JOIN LATERAL (SELECT relacl UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = c.oid) a(acl),
+         aclexplode(a.acl) x JOIN pg_roles r ON r.oid = x.grantee JOIN pg_roles g ON g.oid = x.grantor
+    WHERE relnamespace = 'bundle_rec'::regnamespace AND relkind = 'r' AND relname ~ ('_' || n || '$') AND r.rolname ~ '^br_test' $$;
+SELECT set_eq(format('SELECT public.grants(%L)', :'n'), ARRAY['heir SELECT*', 'heir INSERT*', 'recorder INSERT by heir', 'librarian SELECT by heir'],
+              'refresh passes rights on with what was granted to others');
+SET ROLE br_test_heir;
+REVOKE INSERT ON bundle_rec.feedback_:n FROM br_test_recorder;
+RESET ROLE;
+SELECT is(public.attempt('recorder', format('SELECT feedback(%s, 2)', :'id')), 'feedback', 'which the new owner can take back');
+SELECT is(public.attempt('recorder', $$SELECT log_event('shop', item_id => 'p01')$$), '1', 'one by one');
+
+REASSIGN OWNED BY br_test_keeper TO br_test_heir;
+DROP OWNED BY br_test_keeper;
+SELECT lives_ok('DROP ROLE br_test_keeper', 'the old owner can be dropped');
+SELECT is(public.attempt('heir', $$SELECT * FROM sync('shop')$$), '2', 'the sources have one owner again');
+SELECT is(public.attempt('heir', $$SELECT alter_catalog('shop', discount => 0.2)$$), '1', 'who does what owners do');
+
+-- a source in another role's hands by alter_catalog
+CREATE TABLE shop.elsewhere (LIKE shop.product INCLUDING ALL);
+SELECT is(public.attempt('heir', format($$SELECT alter_catalog('shop', items => %s::regclass)$$, 'shop.elsewhere'::regclass::oid)), 'table',
+          'a catalog moves to no table of others');
+ALTER TABLE shop.elsewhere OWNER TO br_test_stranger;
+SELECT alter_catalog('shop', items => 'shop.elsewhere') \g /dev/null
+SELECT set_eq(format('SELECT public.grants(%L)', :'n'),
+              ARRAY['stranger SELECT*', 'stranger INSERT*', 'recorder INSERT by stranger', 'librarian SELECT by stranger'], 'moved by a superuser, its rights move too');
+SELECT is(public.attempt('heir', $$SELECT drop_catalog('shop')$$), 'owner', 'away from the former owner');
+SELECT alter_catalog('shop', items => 'shop.product') \g /dev/null
+
+---- the owner goes with the source ----
+
+DROP TABLE shop.elsewhere, shop.purchase, shop.visit;
+BEGIN;
+DROP TABLE shop.product;
+SELECT is(public.attempt('heir', $$SELECT drop_catalog('shop')$$), '1', 'who owned the source drops its catalog');
+SELECT is(public.attempt('heir', 'SELECT FROM catalog_coverage'), '1', 'and sees it');
+ROLLBACK;
+DROP OWNED BY br_test_heir;
+SELECT lives_ok('DROP ROLE br_test_heir', 'the owner can be dropped with the source');
+CREATE ROLE br_test_heir;
+SELECT is(public.attempt('super', $$SELECT * FROM recommend('shop')$$), '42P01: the source table of catalog "shop" was dropped', 'which is told');
+SELECT is(public.attempt('heir', $$SELECT drop_catalog('shop')$$), 'owner', 'another role of his name is not the owner');
+SELECT is(public.attempt('heir', $$SELECT alter_catalog('shop', discount => 0)$$), 'owner', 'in no way');
+SELECT is(public.attempt('heir', 'SELECT FROM catalog_coverage'), '0', 'nor sees the catalog');
+SELECT is(public.attempt('stranger', $$SELECT drop_catalog('shop')$$), 'owner', 'nor is a stranger');
+DROP ROLE br_test_heir;
+SELECT is(public.attempt('super', $$SELECT FROM catalog_coverage WHERE catalog = 'shop'$$), '1', 'a superuser sees it');
+SELECT is(public.attempt('super', $$SELECT drop_catalog('shop')$$), '1', 'and drops it');
+
+SELECT drop_catalog('shop') \g /dev/null
+SELECT * FROM finish();
+DROP OWNED BY br_test_member, br_test_guarded, br_test_recorder, br_test_librarian, br_test_stranger, br_test_super CASCADE;
+DROP ROLE br_test_member, br_test_guarded, br_test_recorder, br_test_librarian, br_test_stranger, br_test_super;
