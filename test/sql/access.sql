@@ -3,11 +3,12 @@
 \i test/sql/include/setup.sql
 --
 -- access.sql
---    Who may do what: reading with SELECT on the source, logging and feedback
---    by GRANT, row-level security of the source in every answer, and other
---    people's code that must not run with our rights.
+--    What hints say about missing rights, row-level security of the source in
+--    every answer, and other people's code that must not run with our rights.
+--    Which role may call what is in rights.sql, what sources show to whom in
+--    rights_source.sql.
 --
-SELECT plan(95);
+SELECT plan(58);
 SET client_min_messages = warning;
 SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
 
@@ -50,15 +51,9 @@ EXCEPTION WHEN insufficient_privilege THEN
     RETURN replace(hint, 'this role.', role);
 END $$;
 
----- with SELECT on the source ----
+---- what hints say ----
 
 SET ROLE br_test_guest;
-SELECT is((SELECT count(*) FROM recommend('shop', log => false) WHERE decision_id IS NULL), 5::bigint, 'SELECT on the source is enough for an answer');
-SELECT is((SELECT count(*) FROM recommend_items('shop', log => false)), 10::bigint, 'for items too');
-SELECT isnt_empty($$SELECT * FROM bought_together('shop', '{p02}')$$, 'and for what was bought together');
-SELECT isnt_empty($$SELECT * FROM similar_items('shop', 'p02')$$, 'and for similar items');
-SELECT throws_ok($$SELECT recommend('shop')$$, '42501', 'permission denied to log decisions of catalog "shop"', 'not for logging');
-SELECT throws_ok($$SELECT recommend('shop', log => true)$$, '42501', NULL, 'nor where the log is asked for');
 SELECT public.cure($$SELECT recommend('shop')$$, 'br_test_guest') AS cure \gset
 RESET ROLE;
 SELECT is(:'cure', format('GRANT INSERT ON bundle_rec.%s TO br_test_guest', :'decision'), 'the hint says what is missing');
@@ -84,56 +79,6 @@ SET ROLE br_test_guest;
 SELECT is(feedback(:id, 1), true, 'and then is new');
 SELECT is(feedback(:id, 1), false, 'the first time');
 
-SELECT throws_ok($$SELECT fold('shop')$$, '42501', NULL, 'a reader may not fold');
-SELECT throws_ok($$SELECT create_policy('mine', 'linear_thompson', 'shop')$$, '42501', NULL, 'nor create policies');
-SELECT throws_ok($$SELECT refresh('shop')$$, '42501', NULL, 'nor refresh');
-SELECT throws_ok($$SELECT drop_catalog('shop')$$, '42501', NULL, 'nor drop the catalog');
-SELECT throws_ok($$SELECT create_catalog('mine', 'shop.product', item_id => 'sku')$$, '42501', NULL, 'nor make one over a table that he only reads');
-SELECT throws_ok($$SELECT load_model('mine', '/')$$, '42501', NULL, 'nor load models');
-SELECT throws_ok($$SELECT drop_model('tiny')$$, '42501', NULL, 'nor drop them');
-SELECT is((SELECT count(*) FROM catalog_coverage), 1::bigint, 'he sees how complete the catalog is');
-SELECT is((SELECT count(*) FROM policy_state), 1::bigint, 'and what its policies are');
-RESET ROLE;
-
-SET ROLE br_test_keeper;
-SELECT is((SELECT count(*) FROM recommend('shop') WHERE decision_id IS NOT NULL), 5::bigint, 'the owner of the source logs');
-SELECT is((SELECT feedback(max(decision_id), 2) FROM recommend('shop')), true, 'gives feedback');
-SELECT lives_ok($$SELECT fold('shop')$$, 'folds');
-SELECT lives_ok($$SELECT create_policy('greedy', 'epsilon_greedy', 'shop')$$, 'creates policies');
-SELECT lives_ok($$SELECT refresh('shop')$$, 'and refreshes');
-RESET ROLE;
-
----- without ----
-
-SET ROLE br_test_stranger;
-SELECT throws_ok($$SELECT recommend('shop', log => false)$$, '42501', NULL, 'a stranger gets no bundles');
-SELECT throws_ok($$SELECT recommend_items('shop', log => false)$$, '42501', NULL, 'no items');
-SELECT throws_ok($$SELECT bought_together('shop', '{p02}')$$, '42501', NULL, 'nothing bought together');
-SELECT throws_ok($$SELECT similar_items('shop', 'p02')$$, '42501', NULL, 'nothing similar');
-SELECT throws_ok(format('SELECT explain_decision(%s)', :'id'), '42501', NULL, 'no decision');
-SELECT throws_ok(format('SELECT feedback(%s, 1)', :'id'), '42501', NULL, 'gives no feedback');
-SELECT throws_ok($$SELECT fold('shop')$$, '42501', NULL, 'does not fold');
-SELECT throws_ok($$SELECT drop_catalog('shop')$$, '42501', NULL, 'does not drop');
-SELECT is_empty($$SELECT * FROM catalog_coverage$$, 'and sees no catalog');
-SELECT is_empty($$SELECT * FROM policy_state$$, 'no policy');
-SELECT is_empty($$SELECT * FROM rejected_row$$, 'and no rejected row');
-RESET ROLE;
-
--- views for everybody: model, catalog_coverage, rejected_row, policy_state
-SELECT is_empty($$SELECT c.relname, p.privilege FROM pg_class c,
-                         unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS p(privilege)
-                  WHERE c.relnamespace = 'bundle_rec'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-                    AND has_table_privilege('br_test_stranger', c.oid, p.privilege)
-                    AND NOT (c.relkind = 'v' AND p.privilege = 'SELECT')$$,
-                'no table of ours is open to everybody');
-SELECT is_empty($$SELECT c.relname, p.privilege FROM pg_class c, unnest(ARRAY['SELECT', 'UPDATE', 'USAGE']) AS p(privilege)
-                  WHERE c.relnamespace = 'bundle_rec'::regnamespace AND c.relkind = 'S'
-                    AND has_sequence_privilege('br_test_stranger', c.oid, p.privilege)$$, 'no sequence either');
-SELECT is(has_schema_privilege('br_test_stranger', 'bundle_rec', 'CREATE'), false, 'nobody adds to the schema');
-SELECT is_empty($$SELECT proname FROM pg_proc WHERE pronamespace = 'bundle_rec'::regnamespace AND prosecdef$$, 'no function is SECURITY DEFINER');
-SET ROLE br_test_guest;
-SELECT throws_ok('SELECT * FROM bundle_rec.item', '42501', NULL, 'not even for readers');
-SELECT throws_ok(format('UPDATE bundle_rec.%s SET propensity = NULL', :'decision'), '42501', NULL, 'who may log may not change the log');
 RESET ROLE;
 
 ---- row-level security ----
