@@ -24,8 +24,8 @@
 /* rows that go to the heap together */
 #define ROWS_AT_ONCE 200
 
-static Oid
-find_relation(const char *child)
+Oid
+br_pg_relation(const char *child)
 {
 	Oid oid = get_relname_relid(child, get_namespace_oid("bundle_rec", false));
 
@@ -42,13 +42,13 @@ find_relation(const char *child)
 Oid
 br_pg_child(const char *table, int32 number)
 {
-	return find_relation(psprintf("%s_%d", table, number));
+	return br_pg_relation(psprintf("%s_%d", table, number));
 }
 
 Oid
 br_pg_sequence(const char *table, int32 number)
 {
-	return find_relation(psprintf("%s_%d_number", table, number));
+	return br_pg_relation(psprintf("%s_%d_number", table, number));
 }
 
 /* where each column of the batch stands in the table; the others are NULL */

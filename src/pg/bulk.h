@@ -24,6 +24,9 @@ typedef struct BrPgBatch
  */
 extern void br_pg_bulk_insert(Oid table, const BrPgBatch *batch);
 
+/* A relation of the extension's, by its name; raises 42P01 where somebody dropped it. */
+extern Oid br_pg_relation(const char *name);
+
 /* The table of a catalog, such as "event" of number 3 for event_3; raises 42P01. */
 extern Oid br_pg_child(const char *table, int32 number);
 

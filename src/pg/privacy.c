@@ -24,6 +24,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "pg/bulk.h"
 #include "pg/privacy.h"
 
 /* after that many look-ups in one statement the whole list is read */
@@ -63,16 +64,6 @@ br_pg_pseudonym(const uint8 *secret, int secret_length, const char *what, const 
 
 typedef void (*TakeHash)(BrPgForgotten *forgotten, const bytea *hash);
 
-static Oid
-relation_oid(const char *name)
-{
-	Oid relation = get_relname_relid(name, get_namespace_oid("bundle_rec", false));
-
-	if (!OidIsValid(relation))
-		elog(ERROR, "relation bundle_rec.%s does not exist", name);
-	return relation;
-}
-
 static const bytea *
 second_column(HeapTuple tuple, TupleDesc descriptor)
 {
@@ -95,7 +86,7 @@ hash_datum(const uint8 *hash)
 static bool
 scan_forgotten(BrPgForgotten *forgotten, const uint8 *hash, TakeHash take)
 {
-	Relation table = table_open(relation_oid("forgotten_user"), AccessShareLock);
+	Relation table = table_open(br_pg_relation("forgotten_user"), AccessShareLock);
 	ScanKeyData keys[2];
 	SnapshotData snapshot;
 	SysScanDesc scan;
@@ -106,7 +97,7 @@ scan_forgotten(BrPgForgotten *forgotten, const uint8 *hash, TakeHash take)
 	if (hash != NULL)
 		ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_BYTEAEQ, hash_datum(hash));
 	InitDirtySnapshot(snapshot);
-	scan = systable_beginscan(table, relation_oid("forgotten_user_pkey"), true, &snapshot,
+	scan = systable_beginscan(table, br_pg_relation("forgotten_user_pkey"), true, &snapshot,
 							  hash != NULL ? 2 : 1, keys);
 	tuple = systable_getnext(scan);
 	found = HeapTupleIsValid(tuple);
@@ -120,13 +111,13 @@ scan_forgotten(BrPgForgotten *forgotten, const uint8 *hash, TakeHash take)
 void
 br_pg_secret(int32 catalog, uint8 secret[BR_PG_HASH_BYTES])
 {
-	Relation table = table_open(relation_oid("catalog_secret"), AccessShareLock);
+	Relation table = table_open(br_pg_relation("catalog_secret"), AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple tuple;
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(catalog));
-	scan = systable_beginscan(table, relation_oid("catalog_secret_pkey"), true, NULL, 1, &key);
+	scan = systable_beginscan(table, br_pg_relation("catalog_secret_pkey"), true, NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	if (!HeapTupleIsValid(tuple))
 		ereport(ERROR,
@@ -154,7 +145,7 @@ br_pg_user_hash(int32 catalog, const char *user_id)
 void
 br_pg_forgotten_open(int32 catalog, const char *table, BrPgForgotten *forgotten)
 {
-	LockRelationOid(relation_oid(psprintf("%s_%d", table, catalog)), RowExclusiveLock);
+	LockRelationOid(br_pg_child(table, catalog), RowExclusiveLock);
 	memset(forgotten, 0, sizeof(*forgotten));
 	forgotten->catalog = catalog;
 	forgotten->memory = CurrentMemoryContext;

@@ -7,7 +7,7 @@
 --    rules and not from what the code does; what is granted to whom; and roles
 --    that come and go, with catalogs and grants behind them.
 --
-SELECT plan(84);
+SELECT plan(96);
 SET client_min_messages = error;
 SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls'), load_model('spare', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
 
@@ -37,11 +37,15 @@ INSERT INTO shop.product VALUES ('broken', 'its price', -1, 2);
 CREATE TABLE shop.purchase (receipt int, sku text);
 INSERT INTO shop.purchase SELECT r, 'p' || lpad(((r + step) % 12 + 1)::text, 2, '0') FROM generate_series(1, 48) r, generate_series(0, 2) step;
 CREATE TABLE shop.visit (receipt int, sku text);
+CREATE TABLE shop.kit (kit text, sku text);
+INSERT INTO shop.kit VALUES ('one', 'p01'), ('one', 'p02'), ('two', 'p03'), ('two', 'p04');
+CREATE TABLE shop.season (kit text, sku text);
 SELECT create_catalog('shop', 'shop.product', item_id => 'sku', text => '{title}', price => 'price', cost => 'cost', model => 'tiny') \g /dev/null
 SELECT add_event_source('shop', 'shop.purchase', item_id => 'sku', basket_id => 'receipt') \g /dev/null
+SELECT add_bundle_source('shop', 'shop.kit', bundle_id => 'kit', item_id => 'sku') \g /dev/null
 SELECT refresh('shop') \g /dev/null
 SELECT decision_id AS id FROM recommend('shop', seed => 1) LIMIT 1 \gset
-GRANT SELECT ON shop.product TO br_test_logger, br_test_auditor, br_test_reader;
+GRANT SELECT ON shop.product, shop.kit TO br_test_logger, br_test_auditor, br_test_reader;
 RESET ROLE;
 SELECT catalog AS n FROM catalog WHERE name = 'shop' \gset
 -- by who owns the extension, and by who owns the catalog
@@ -75,7 +79,7 @@ WHEN insufficient_privilege THEN
                 WHEN message ~ 'to log events' AND hint ~ '^GRANT INSERT ON bundle_rec.event_\d+ TO' THEN 'event'
                 WHEN message ~ 'to read decisions' AND hint ~ '^GRANT SELECT \(decision_id\) ON bundle_rec.decision_\d+ TO' THEN 'explain'
                 WHEN message ~ 'load models|drop model' AND hint ~ 'pg_read_server_files' THEN 'files'
-                WHEN message ~ 'for function load_model' THEN 'function'
+                WHEN message ~ 'for (function|aggregate) load_model' THEN 'function'
                 ELSE message END;
 WHEN OTHERS THEN
     RETURN SQLSTATE || ': ' || SQLERRM;
@@ -89,12 +93,17 @@ INSERT INTO public.call VALUES
     ('alter_catalog', $$SELECT alter_catalog('shop', discount => 0.1)$$,         :'only_owner'),
     ('alter_catalog, its columns', $$SELECT alter_catalog('shop', cost => '')$$, :'only_owner'),
     ('add_event_source', $$SELECT add_event_source('shop', @visit, item_id => 'sku')$$,       :'only_owner'),
+    ('add_bundle_source', $$SELECT add_bundle_source('shop', @season, 'kit', 'sku')$$,        :'only_owner'),
+    ('drop_bundle_source', $$SELECT drop_bundle_source('shop', @kit)$$,           :'only_owner'),
+    ('forget_user', $$SELECT * FROM forget_user('shop', 'u1')$$,                 :'only_owner'),
+    ('unforget_user', $$SELECT unforget_user('shop', 'u1')$$,                    :'only_owner'),
+    ('set_retention', $$SELECT set_retention('shop', '1 year')$$,                :'only_owner'),
     ('drop_event_source', $$SELECT drop_event_source('shop', @purchase)$$,       :'only_owner'),
     ('refresh', $$SELECT refresh('shop')$$,                                      :'only_owner'),
     ('drop_catalog', $$SELECT drop_catalog('shop')$$,                            :'only_owner'),
     ('create_policy', $$SELECT create_policy('new', 'epsilon_greedy', 'shop')$$, :'only_owner'),
     ('fold', $$SELECT fold('shop')$$,                                            :'only_owner'),
-    ('sync', $$SELECT * FROM sync('shop')$$,                                     '2 2 owner owner owner owner owner owner owner 2'),
+    ('sync', $$SELECT * FROM sync('shop')$$,                                     '3 3 owner owner owner owner owner owner owner 3'),
     ('log_event', $$SELECT log_event('shop', item_id => 'p01')$$,                '1 1 event 1 event event 1 event event 1'),
     ('feedback', $$SELECT feedback(@id, 1)$$,                                    '1 1 feedback 1 feedback feedback 1 feedback feedback 1'),
     ('recommend', $$SELECT * FROM recommend('shop')$$,                           '5 5 select 5 decision decision select select select 5'),
@@ -103,6 +112,9 @@ INSERT INTO public.call VALUES
     ('recommend_items', $$SELECT * FROM recommend_items('shop')$$,               '10 10 select 10 decision decision select select select 10'),
     ('recommend_items, log true', $$SELECT * FROM recommend_items('shop', log => true)$$,     '10 10 select 10 decision decision select select select 10'),
     ('recommend_items, log false', $$SELECT * FROM recommend_items('shop', log => false)$$,   '10 10 select 10 10 10 select select select 10'),
+    ('rank_bundles', $$SELECT * FROM rank_bundles('shop')$$,                     '2 2 select 2 decision decision select select select 2'),
+    ('rank_bundles, log false', $$SELECT * FROM rank_bundles('shop', log => false)$$,         '2 2 select 2 2 2 select select select 2'),
+    ('complete', $$SELECT * FROM complete('shop', '{p02}', k => 4)$$,            '4 4 select 4 4 4 select select select 4'),
     ('bought_together', $$SELECT * FROM bought_together('shop', '{p02}', k => 4)$$,           '4 4 select 4 4 4 select select select 4'),
     ('similar_items', $$SELECT * FROM similar_items('shop', 'p02', k => 4)$$,                 '4 4 select 4 4 4 select select select 4'),
     ('similar_items by query', $$SELECT * FROM similar_items('shop', query => 'a product', k => 4)$$, '4 4 select 4 4 4 select select select 4'),
@@ -114,13 +126,19 @@ INSERT INTO public.call VALUES
     ('load_model', $$SELECT load_model('new', @model)$$,                         'files files files files files files files 1 files 1'),
     ('load_model of files', $$SELECT load_model('new', '{}'::bundle_rec.model_file[])$$,
      'function function function function function function function 58P01 function 58P01'),
+    ('load_model of rows', $$SELECT FROM (SELECT load_model('new', 'config.json', '') AS x OFFSET 0) y WHERE x IS NOT NULL$$,
+     'function function function function function function function 58P01 function 58P01'),
     ('drop_model', $$SELECT drop_model('spare')$$,                               'files files files files files files files 1 files 1'),
     ('catalog_coverage', $$SELECT FROM catalog_coverage$$,                       '1 1 0 1 1 1 0 0 0 1'),
     ('rejected_row', $$SELECT FROM rejected_row$$,                               '1 1 0 1 1 1 0 0 0 1'),
+    ('bundle_coverage', $$SELECT FROM bundle_coverage$$,                         '2 2 0 2 2 2 0 0 0 2'),
+    ('decision_log', $$SELECT FROM decision_log$$,                               '5 5 0 0 5 0 0 0 0 5'),
+    ('privacy_state', $$SELECT FROM privacy_state$$,                             '1 1 0 1 1 1 0 0 0 1'),
     ('policy_state', $$SELECT FROM policy_state$$,                               '1 1 0 1 1 1 0 0 0 1'),
     ('model', $$SELECT FROM model$$,                                             '2 2 2 2 2 2 2 2 2 2'),
     ('model, the catalogs that use it', $$SELECT FROM model WHERE used_by = '{shop}'$$,       '1 1 0 1 1 1 0 0 0 1'),
     ('model_used_by', $$SELECT FROM unnest(model_used_by(1)) u$$,                '1 1 0 1 1 1 0 0 0 1');
+UPDATE public.call SET statement = replace(replace(statement, '@kit', format('%s::regclass', 'shop.kit'::regclass::oid)), '@season', format('%s::regclass', 'shop.season'::regclass::oid));
 UPDATE public.call SET statement = replace(replace(replace(replace(replace(statement, '@id', :'id'),
     '@items', format('%s::regclass', 'shop.product'::regclass::oid)), '@visit', format('%s::regclass', 'shop.visit'::regclass::oid)),
     '@purchase', format('%s::regclass', 'shop.purchase'::regclass::oid)), '@model', quote_literal(:'golden_dir' || '/models/tiny-bert-cls'));
@@ -129,7 +147,7 @@ SELECT is((SELECT array_agg(regexp_replace(public.attempt(role, statement), '^(5
            FROM unnest(:roles) WITH ORDINALITY r(role, place)), string_to_array(expected, ' '), call)
 FROM public.call ORDER BY call COLLATE "C";
 SELECT is_empty($$SELECT proname FROM pg_catalog.pg_proc WHERE pronamespace = 'bundle_rec'::regnamespace
-                  AND (provolatile = 'v' OR 'catalog' = ANY (proargnames)) AND prorettype <> 'trigger'::regtype
+                  AND (provolatile = 'v' OR 'catalog' = ANY (proargnames)) AND prorettype <> 'trigger'::regtype AND 'internal'::regtype <> ALL (proargtypes)
                   AND NOT EXISTS (SELECT FROM public.call WHERE statement ~ ('\m' || proname || '\('))$$, 'no function that writes or reads a catalog is missing there');
 SELECT is_empty($$SELECT viewname FROM pg_catalog.pg_views WHERE schemaname = 'bundle_rec'
                   AND NOT EXISTS (SELECT FROM public.call WHERE statement ~ ('FROM ' || viewname || '\M'))$$, 'nor is a view missing');
@@ -146,7 +164,8 @@ SELECT set_eq(
               WHERE pronamespace = 'bundle_rec'::regnamespace
           UNION ALL SELECT 'type ' || typname, x.*, typowner FROM pg_type t, aclexplode(typacl) x WHERE typnamespace = 'bundle_rec'::regnamespace
       ) a LEFT JOIN pg_roles r ON r.oid = a.grantee WHERE a.grantee <> a.owner$$,
-    $$VALUES ('function load_model(text,model_file[])', 'pg_read_server_files', 'EXECUTE'), ('schema bundle_rec', 'PUBLIC', 'USAGE'),
+    $$VALUES ('function load_model(text,model_file[])', 'pg_read_server_files', 'EXECUTE'), ('function load_model(text,text,bytea)', 'pg_read_server_files', 'EXECUTE'),
+             ('v bundle_coverage', 'PUBLIC', 'SELECT'), ('v decision_log', 'PUBLIC', 'SELECT'), ('v privacy_state', 'PUBLIC', 'SELECT'), ('schema bundle_rec', 'PUBLIC', 'USAGE'),
              ('v catalog_coverage', 'PUBLIC', 'SELECT'), ('v model', 'PUBLIC', 'SELECT'), ('v policy_state', 'PUBLIC', 'SELECT'),
              ('v rejected_row', 'PUBLIC', 'SELECT')$$, 'to others is granted just this');
 -- the child tables: their catalog's owner, and whom he chose
@@ -268,7 +287,7 @@ SELECT is(public.attempt('recorder', $$SELECT log_event('shop', item_id => 'p01'
 REASSIGN OWNED BY br_test_keeper TO br_test_heir;
 DROP OWNED BY br_test_keeper;
 SELECT lives_ok('DROP ROLE br_test_keeper', 'the old owner can be dropped');
-SELECT is(public.attempt('heir', $$SELECT * FROM sync('shop')$$), '2', 'the sources have one owner again');
+SELECT is(public.attempt('heir', $$SELECT * FROM sync('shop')$$), '3', 'the sources have one owner again');
 SELECT is(public.attempt('heir', $$SELECT alter_catalog('shop', discount => 0.2)$$), '1', 'who does what owners do');
 
 -- a source in another role's hands by alter_catalog

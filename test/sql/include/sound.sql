@@ -20,7 +20,8 @@ BEGIN
     FOR one IN SELECT child FROM child LOOP
         RETURN QUERY SELECT format('%s block %s offset %s: %s', one.child, v.blkno, v.offnum, v.msg) FROM verify_heapam(one.child) v;
     END LOOP;
-    FOR one IN SELECT indexrelid::regclass AS index FROM pg_catalog.pg_index JOIN child ON indrelid = child LOOP
+    FOR one IN SELECT indexrelid::regclass AS index FROM pg_catalog.pg_index JOIN child ON indrelid = child
+               JOIN pg_catalog.pg_class i ON i.oid = indexrelid JOIN pg_catalog.pg_am a ON a.oid = i.relam WHERE a.amname = 'btree' LOOP
         PERFORM bt_index_check(one.index, heapallindexed => true);
     END LOOP;
     FOR one IN SELECT child, pg_catalog.pg_get_expr(conbin, conrelid) AS holds FROM pg_catalog.pg_constraint JOIN child ON conrelid = child WHERE contype = 'c'
