@@ -8,7 +8,7 @@
 --    Which role may call what is in rights.sql, what sources show to whom in
 --    rights_source.sql.
 --
-SELECT plan(58);
+SELECT plan(69);
 SET client_min_messages = warning;
 SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
 
@@ -132,34 +132,48 @@ ALTER TABLE shop.product DISABLE ROW LEVEL SECURITY;
 
 ---- other people's code ----
 
--- everything that our statements use by a short name, in a schema that comes first
+-- everything that pg_catalog and our schema hold, by the same names and for the same types, in a schema that comes first
 CREATE SCHEMA mallory AUTHORIZATION br_test_mallory;
 GRANT USAGE ON SCHEMA mallory TO PUBLIC;
 SET ROLE br_test_mallory;
-SET search_path = mallory, public;
-CREATE FUNCTION trap() RETURNS boolean LANGUAGE plpgsql AS $$BEGIN RAISE 'hostile code ran as %', current_user; END $$;
+CREATE FUNCTION mallory.trap() RETURNS boolean LANGUAGE plpgsql AS $$BEGIN RAISE 'hostile code ran as %', current_user; END $$;
+-- functions with these types of arguments cannot be written in SQL
+CREATE FUNCTION mallory.is_odd(oid[]) RETURNS boolean LANGUAGE sql
+AS $$SELECT $1 && (SELECT array_agg(oid) FROM pg_type WHERE typtype = 'p' AND typname !~ '^any(array|element|range|nonarray|enum|compatible)')$$;
 DO $$
 DECLARE
-    type text;
-    operator text;
-    function text;
+    statement text;
+    made int = 0;
 BEGIN
-    FOREACH type IN ARRAY '{int,bigint,text,float8,boolean,timestamptz,smallint}'::text[] LOOP
-        EXECUTE format('CREATE FUNCTION trap_pair(%1$s, %1$s) RETURNS boolean LANGUAGE sql AS ''SELECT mallory.trap()''', type);
-        FOREACH operator IN ARRAY '{=,<>,<,<=,>,>=}'::text[] LOOP
-            EXECUTE format('CREATE OPERATOR mallory.%s (LEFTARG = %s, RIGHTARG = %2$s, FUNCTION = mallory.trap_pair)', operator, type);
-        END LOOP;
-        FOREACH function IN ARRAY '{max,sum,min,unnest,cardinality}'::text[] LOOP
-            EXECUTE format('CREATE FUNCTION mallory.%s(%s) RETURNS boolean LANGUAGE sql AS ''SELECT mallory.trap()''',
-                           function, CASE WHEN function IN ('unnest', 'cardinality') THEN type || '[]' ELSE type END);
-        END LOOP;
+    FOR statement IN
+        SELECT DISTINCT format('CREATE FUNCTION mallory.%I(%s) RETURNS boolean LANGUAGE sql AS ''SELECT mallory.trap()''', p.proname, oidvectortypes(p.proargtypes))
+        FROM pg_proc p WHERE pronamespace IN ('pg_catalog'::regnamespace, 'bundle_rec'::regnamespace) AND NOT mallory.is_odd(proargtypes::oid[] || 0::oid)
+        UNION ALL
+        SELECT DISTINCT format('CREATE FUNCTION mallory.trap_operator(%s) RETURNS boolean LANGUAGE sql AS ''SELECT mallory.trap()''',
+                               concat_ws(', ', nullif(oprleft, 0)::regtype, oprright::regtype))
+        FROM pg_operator WHERE oprnamespace IN ('pg_catalog'::regnamespace, 'bundle_rec'::regnamespace) AND NOT mallory.is_odd(ARRAY[oprleft, oprright])
+        UNION ALL
+        SELECT format('CREATE OPERATOR mallory.%s (%s RIGHTARG = %s, FUNCTION = mallory.trap_operator)', oprname,
+                      'LEFTARG = ' || nullif(oprleft, 0)::regtype || ',', oprright::regtype)
+        FROM pg_operator WHERE oprnamespace IN ('pg_catalog'::regnamespace, 'bundle_rec'::regnamespace) AND NOT mallory.is_odd(ARRAY[oprleft, oprright])
+        UNION ALL
+        SELECT format('CREATE VIEW mallory.%I AS SELECT mallory.trap() AS trapped', relname) FROM pg_class
+        WHERE relnamespace IN ('pg_catalog'::regnamespace, 'bundle_rec'::regnamespace) AND relkind IN ('r', 'v', 'S')
+        UNION ALL
+        SELECT format('CREATE DOMAIN mallory.%I AS pg_catalog.text CHECK (mallory.trap())', typname) FROM pg_type
+        WHERE typnamespace IN ('pg_catalog'::regnamespace, 'bundle_rec'::regnamespace) AND typtype IN ('b', 'r') AND typname !~ '^_' LOOP
+        EXECUTE statement;
+        made := made + 1;
     END LOOP;
+    IF made < 3500 THEN RAISE 'only % traps', made; END IF;
 END $$;
-CREATE FUNCTION now() RETURNS timestamptz LANGUAGE sql AS $$SELECT timestamptz 'epoch' WHERE mallory.trap()$$;
-CREATE FUNCTION count() RETURNS bigint LANGUAGE sql AS $$SELECT 1::bigint WHERE mallory.trap()$$;
-CREATE FUNCTION embed(text, text, boolean) RETURNS boolean LANGUAGE sql AS $$SELECT mallory.trap()$$;
+-- those of any number of arguments of any type, for the likeliest
+CREATE FUNCTION mallory.format(text, text) RETURNS boolean LANGUAGE sql AS $$SELECT mallory.trap()$$;
+CREATE FUNCTION mallory.format(text, int) RETURNS boolean LANGUAGE sql AS $$SELECT mallory.trap()$$;
+CREATE FUNCTION mallory.count(int) RETURNS boolean LANGUAGE sql AS $$SELECT mallory.trap()$$;
+CREATE FUNCTION mallory.count(text) RETURNS boolean LANGUAGE sql AS $$SELECT mallory.trap()$$;
+CREATE FUNCTION mallory.unnest(text[], text[]) RETURNS boolean LANGUAGE sql AS $$SELECT mallory.trap()$$;
 RESET ROLE;
-SET search_path = bundle_rec, public;
 
 CREATE FUNCTION public.under_hostile_path(statement text) RETURNS text LANGUAGE plpgsql
 SET search_path = mallory, pg_catalog, public AS $$
@@ -170,17 +184,41 @@ EXCEPTION WHEN OTHERS THEN
     RETURN SQLERRM;
 END $$;
 SET ROLE br_test_mallory;
-SELECT is(public.under_hostile_path('SELECT 1 WHERE 1 = 1'), 'hostile code ran as br_test_mallory', 'the trap works');
+SELECT is(public.under_hostile_path(statement), 'hostile code ran as br_test_mallory', 'the trap works: ' || statement)
+FROM unnest('{SELECT 1 WHERE 1 = 1,SELECT 1 + 1,SELECT lower(''A''),SELECT ''a''::text,SELECT FROM pg_class,SELECT FROM catalog}'::text[]) statement;
+RESET ROLE;
+-- what an owner does, in an order in which it can be done; no statement says an operator or a short name itself
+CREATE TABLE public.deed (place int GENERATED ALWAYS AS IDENTITY, statement text);
+INSERT INTO public.deed (statement)
+SELECT 'SELECT bundle_rec.' || call FROM unnest(ARRAY[
+    $$feedback(decision_id, rank) FROM bundle_rec.recommend('shop')$$, $$fold('shop')$$, $$create_policy('another', 'epsilon_greedy', 'shop', '{"draws": 10}')$$,
+    $$create_policy('quick', 'epsilon_greedy', 'shop', attribution_window => '0')$$, $$feedback(decision_id, rank) FROM bundle_rec.recommend('shop', policy => 'quick')$$,
+    $$fold('quick')$$, $$log_event('shop', 'u1', 'p03')$$, $$sync('shop')$$, $$refresh('shop')$$, $$alter_catalog('shop', price => '')$$,
+    $$alter_catalog('shop', price => 'price')$$, $$alter_catalog('shop', model => 'other')$$, $$refresh('shop')$$, $$drop_event_source('shop', 'shop.purchase')$$,
+    $$refresh('shop')$$, $$add_event_source('shop', 'shop.purchase', 'shopper', 'sku', basket_id => 'receipt', occurred_at => 'at')$$, $$refresh('shop')$$,
+    $$create_catalog('window', 'shop.window', 'sku', '{title}', model => 'other')$$, $$sync('window')$$, $$refresh('window')$$,
+    $$recommend_items('window', log => false)$$, $$drop_catalog('window')$$]) call
+UNION ALL VALUES ('INSERT INTO shop.product SELECT ''p25'', ''product 25'', ''kind 1'', 28, 2, 5, false'), ('UPDATE shop.product SET price = 9'),
+    ('UPDATE shop.product SET price = NULL'), ('INSERT INTO shop.purchase (receipt, shopper, sku) SELECT 1000, ''u1'', ''p25'''),
+    ('UPDATE shop.purchase SET shopper = ''u2'''), ('SELECT bundle_rec.refresh(''shop'')'), ('DELETE FROM shop.purchase'), ('TRUNCATE shop.purchase'),
+    ('SELECT * FROM bundle_rec.catalog_coverage'), ('SELECT * FROM bundle_rec.rejected_row'), ('SELECT * FROM bundle_rec.policy_state'), ('SELECT * FROM bundle_rec.model'),
+    ('SELECT bundle_rec.embed(''a product'', ''tiny''), bundle_rec.tokenize(''a product'', ''tiny''), bundle_rec.backends()');
+GRANT SELECT ON public.deed TO PUBLIC;
+SELECT load_model('other', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
+CREATE TABLE shop.shelf AS TABLE shop.product;
+CREATE VIEW shop.window AS SELECT sku, title FROM shop.shelf;
+ALTER VIEW shop.window OWNER TO br_test_keeper;
+ALTER TABLE shop.shelf OWNER TO br_test_keeper;
 SET ROLE br_test_keeper;
 SELECT is(public.under_hostile_path(statement), 'fine', 'not in ' || name) FROM public.question;
-SELECT is(public.under_hostile_path($$SELECT bundle_rec.feedback(decision_id, rank) FROM bundle_rec.recommend('shop')$$), 'fine', 'not in feedback');
-SELECT is(public.under_hostile_path($$SELECT bundle_rec.fold('shop')$$), 'fine', 'not in fold');
-SELECT is(public.under_hostile_path($$SELECT bundle_rec.create_policy('another', 'epsilon_greedy', 'shop', '{"draws": 10}')$$), 'fine', 'not in create_policy');
-SELECT is(public.under_hostile_path($$INSERT INTO shop.product SELECT 'p25', 'product 25', 'kind 1', 28, 2, 5, false$$), 'fine', 'not in the triggers of items');
-SELECT is(public.under_hostile_path($$INSERT INTO shop.purchase (receipt, shopper, sku) SELECT 1000, 'u1', 'p25'$$), 'fine', 'not in those of events');
-SELECT is(public.under_hostile_path($$SELECT bundle_rec.refresh('shop')$$), 'fine', 'not in refresh');
+BEGIN;
+SELECT coalesce(string_agg(statement || ': ' || said, E'\n'), '') AS said FROM (
+    SELECT statement, public.under_hostile_path(statement) AS said FROM (SELECT * FROM public.deed ORDER BY place) d) d WHERE said <> 'fine' \gset
+ROLLBACK;
+SELECT is(:'said'::text, '', 'nor in anything that an owner does');
 RESET ROLE;
-
+SELECT is(public.under_hostile_path(format('SELECT bundle_rec.load_model(''third'', %L)', :'golden_dir' || '/models/tiny-bert-cls')), 'fine', 'nor in loading a model');
+SELECT is(public.under_hostile_path('SELECT bundle_rec.drop_model(''third'')'), 'fine', 'nor in dropping it');
 -- a catalog of mallory's, whose type has a cast, and whose policy looks who reads it
 SET ROLE br_test_mallory;
 CREATE TABLE mallory.seen (reader name);
@@ -219,23 +257,48 @@ RESET ROLE;
 SELECT set_eq('SELECT DISTINCT reader::text FROM mallory.seen', ARRAY['br_test_guest'],
               'in which its policy runs with their rights, and restricted');
 
----- temporary tables ----
+---- temporary objects ----
 
-SET ROLE br_test_guest;
+-- every relation and type of pg_catalog and of ours once more, as the session's own, which come first unless a path says otherwise
+GRANT USAGE ON SCHEMA mallory TO br_test_guest;
+SET search_path = bundle_rec, public, pg_temp;
 CREATE TEMP TABLE expected AS SELECT items, score, propensity FROM recommend('shop', basket => '{p02}', log => false, seed => 11);
-CREATE TEMP TABLE :item (item int, item_id text);
-CREATE TEMP TABLE :item_state (item int, price float8);
-CREATE TEMP TABLE :decision (decision_id bigint);
-CREATE TEMP TABLE catalog (catalog int, name text, items regclass);
-CREATE TEMP TABLE policy (policy int, name text);
-CREATE TEMP TABLE unfolded_decision (policy int);
-SET search_path = pg_temp, bundle_rec, public;
+DO $$
+DECLARE
+    statement text;
+BEGIN
+    FOR statement IN
+        SELECT format('CREATE DOMAIN pg_temp.%I AS pg_catalog.text CHECK (mallory.trap())', typname) FROM pg_type
+        WHERE typnamespace IN ('pg_catalog'::regnamespace, 'bundle_rec'::regnamespace) AND typtype IN ('b', 'r') AND typname !~ '^_'
+        UNION ALL
+        SELECT format('CREATE TEMP VIEW %I AS SELECT mallory.trap() AS trapped', relname) FROM pg_class
+        WHERE relnamespace IN ('pg_catalog'::regnamespace, 'bundle_rec'::regnamespace) AND relkind IN ('r', 'v', 'S') LOOP
+        EXECUTE statement;
+    END LOOP;
+END $$;
+DO $$BEGIN
+    EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA %I TO PUBLIC', (SELECT nspname FROM pg_catalog.pg_namespace WHERE oid = pg_my_temp_schema()));
+END $$;
+CREATE FUNCTION public.under_temporary_path(statement text) RETURNS text LANGUAGE plpgsql
+SET search_path = pg_temp, pg_catalog, public AS $$
+BEGIN
+    EXECUTE statement;
+    RETURN 'fine';
+EXCEPTION WHEN OTHERS THEN
+    RETURN SQLERRM;
+END $$;
+SET ROLE br_test_keeper;
+SELECT is(public.under_temporary_path(statement), 'hostile code ran as br_test_keeper', 'the trap works: ' || statement)
+FROM unnest('{SELECT ''a''::text,SELECT FROM pg_class,SELECT FROM catalog}'::text[]) statement;
+SELECT is(public.under_temporary_path(statement), 'fine', 'not in ' || name) FROM public.question;
+BEGIN;
+SELECT coalesce(string_agg(statement || ': ' || said, E'\n'), '') AS said FROM (
+    SELECT statement, public.under_temporary_path(statement) AS said FROM (SELECT * FROM public.deed ORDER BY place) d) d WHERE said <> 'fine' \gset
+ROLLBACK;
+SELECT is(:'said'::text, '', 'nor in anything that an owner does');
 SELECT results_eq($$SELECT items, score, propensity FROM recommend('shop', basket => '{p02}', log => false, seed => 11)$$,
-                  'SELECT items, score, propensity FROM expected', 'temporary tables with our names change nothing');
-SELECT lives_ok($$SELECT feedback(decision_id, rank) FROM recommend('shop', bundles => 1)$$, 'nor do they catch what is written');
-SELECT is_empty(format('SELECT FROM pg_temp.%I', :'decision'), 'nothing of it');
+                  'SELECT items, score, propensity FROM expected', 'the answer is the same');
 RESET ROLE;
-SET search_path = bundle_rec, public;
 
 SELECT * FROM finish();
 DROP OWNED BY br_test_keeper, br_test_guest, br_test_stranger, br_test_mallory CASCADE;
