@@ -65,6 +65,7 @@ br_pg_catalog_add_bundles(const BrPgCatalog *catalog, Oid bundles,
 	int32 number;
 
 	br_pg_catalog_require_owner(catalog);
+	br_pg_catalog_follow_owner(catalog);
 	source = br_pg_source_open(bundles);
 	br_pg_enter_owner(&rights);
 	br_pg_catalog_hold(catalog->number);

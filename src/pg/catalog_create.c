@@ -192,6 +192,7 @@ br_pg_catalog_add_events(const BrPgCatalog *catalog, const BrPgEventRequest *req
 	int32 number;
 
 	br_pg_catalog_require_owner(catalog);
+	br_pg_catalog_follow_owner(catalog);
 	br_pg_enter_owner(&rights);
 	br_pg_catalog_hold(catalog->number);
 	br_pg_leave(&rights);

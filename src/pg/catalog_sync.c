@@ -240,6 +240,8 @@ drop_source(const char *name, const SourceKind *kind, Oid table, bool keep)
 					  ObjectIdGetDatum(table)};
 	BrPgRights rights;
 
+	if (OidIsValid(catalog->owner))
+		br_pg_catalog_follow_owner(catalog);
 	/* writers of the table first, as its triggers come before what they write to */
 	br_pg_source_unfollow(kind->prefix, number);
 	br_pg_enter_owner(&rights);
