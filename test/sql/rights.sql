@@ -7,7 +7,7 @@
 --    rules and not from what the code does; what is granted to whom; and roles
 --    that come and go, with catalogs and grants behind them.
 --
-SELECT plan(96);
+SELECT plan(98);
 SET client_min_messages = error;
 SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls'), load_model('spare', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
 
@@ -180,6 +180,13 @@ SELECT set_eq(
     $$VALUES ('decision'), ('event'), ('feedback')$$, 'who may add to the log, and to nothing else');
 SELECT is_empty($$SELECT relname FROM pg_class c WHERE relnamespace = 'bundle_rec'::regnamespace AND relowner <> (SELECT extowner FROM pg_extension WHERE extname = 'bundle_rec')$$,
                 'all of it belongs to the owner of the extension');
+
+SELECT is_empty($$SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'bundle_rec'::regnamespace AND (prosecdef OR proconfig IS NOT NULL)$$,
+                'no function runs as somebody else, or under settings of its own');
+SELECT is_empty($$SELECT oid::regclass FROM pg_class WHERE relnamespace = 'bundle_rec'::regnamespace AND relkind IN ('r', 'p') AND relrowsecurity
+                  UNION ALL SELECT tgrelid::regclass FROM pg_trigger JOIN pg_class c ON c.oid = tgrelid WHERE relnamespace = 'bundle_rec'::regnamespace
+                  UNION ALL SELECT ev_class::regclass FROM pg_rewrite JOIN pg_class c ON c.oid = ev_class WHERE relnamespace = 'bundle_rec'::regnamespace AND relkind <> 'v'$$,
+                'no policy, trigger or rule runs when its tables are read or written');
 
 -- the sequences and tables behind it, directly
 SELECT is((SELECT array_agg(public.attempt(role, 'SELECT * FROM bundle_rec.item LIMIT 0') ORDER BY place) FROM unnest(:roles) WITH ORDINALITY r(role, place)),
