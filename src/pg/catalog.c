@@ -236,6 +236,17 @@ br_pg_catalog_hold(int32 number)
 }
 
 void
+br_pg_catalog_lock(int32 number)
+{
+	static const Oid types[] = {INT4OID};
+	Datum values[] = {Int32GetDatum(number)};
+
+	br_pg_catalog_hold(number);
+	br_pg_execute("SELECT FROM bundle_rec.catalog_state WHERE catalog = $1 FOR UPDATE", 1, types,
+				  values, NULL, false, 0);
+}
+
+void
 br_pg_catalog_require_reader(const BrPgCatalog *catalog)
 {
 	if (pg_class_aclcheck(catalog->items, GetUserId(), ACL_SELECT) != ACLCHECK_OK)

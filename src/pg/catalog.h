@@ -63,6 +63,9 @@ extern BrPgCatalog *br_pg_catalog_reopen(const BrPgCatalog *catalog);
  */
 extern void br_pg_catalog_hold(int32 number);
 
+/* The same, and waits for who refreshes, compares or alters the catalog; these wait then. */
+extern void br_pg_catalog_lock(int32 number);
+
 /* Raises 42501 unless the current user may SELECT from the catalog's source. */
 extern void br_pg_catalog_require_reader(const BrPgCatalog *catalog);
 

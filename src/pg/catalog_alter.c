@@ -17,20 +17,6 @@
 #include "pg/catalog_int.h"
 #include "pg/model.h"
 
-/* against a refresh, whose end is waited for */
-static void
-lock_state(const BrPgCatalog *catalog)
-{
-	static const Oid types[] = {INT4OID};
-	Datum values[] = {Int32GetDatum(catalog->number)};
-
-	if (br_pg_execute("SELECT FROM bundle_rec.catalog_state WHERE catalog = $1 FOR UPDATE", 1,
-					  types, values, NULL, false, 0) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("catalog \"%s\" was dropped", catalog->name)));
-}
-
 /* ---- the model ---- */
 
 /* whether nothing is embedded yet, so that there is nothing to move */
@@ -186,8 +172,7 @@ br_pg_catalog_alter(const char *name, const BrPgCatalogChange *change)
 	BrPgRights rights;
 
 	br_pg_enter_owner(&rights);
-	br_pg_catalog_hold(catalog->number);
-	lock_state(catalog);
+	br_pg_catalog_lock(catalog->number);
 	br_pg_leave(&rights);
 	catalog = br_pg_catalog_reopen(catalog);
 	changed = changed_catalog(catalog, change);

@@ -43,6 +43,32 @@ name_array(char **names, int n)
 	return br_pg_array(values, NULL, n, NAMEOID);
 }
 
+static void
+tell_taken_name(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("catalog \"%s\" already exists", name),
+			 errhint("Choose another name, or drop it with drop_catalog(%s).",
+					 quote_literal_cstr(name))));
+}
+
+/*
+ * Before the source is locked: who changes the catalog of that name locks its
+ * row first, and to wait for that row with a source locked would be a deadlock.
+ */
+static void
+refuse_taken_name(const char *name)
+{
+	static const Oid types[] = {TEXTOID};
+	Datum values[] = {CStringGetTextDatum(name)};
+	BrPgRights rights;
+
+	br_pg_enter_owner(&rights);
+	if (br_pg_execute_now("SELECT FROM bundle_rec.catalog WHERE name = $1", 1, types, values) > 0)
+		tell_taken_name(name);
+	br_pg_leave(&rights);
+}
+
 /* the catalog's row; returns its number. Waits for who is about to take the same name. */
 static int32
 insert_catalog(const BrPgCatalog *catalog, const char *image)
@@ -74,11 +100,7 @@ insert_catalog(const BrPgCatalog *catalog, const char *image)
 					  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
 					  " ON CONFLICT (name) DO NOTHING RETURNING catalog",
 					  lengthof(types), types, values, nulls, false, 0) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("catalog \"%s\" already exists", catalog->name),
-				 errhint("Choose another name, or drop it with drop_catalog(%s).",
-						 quote_literal_cstr(catalog->name))));
+		tell_taken_name(catalog->name);
 	number = DatumGetInt32(br_pg_column(0, 1, &is_null));
 	state[0] = Int32GetDatum(number);
 	br_pg_execute("INSERT INTO bundle_rec.catalog_state (catalog) VALUES ($1)", 1, &types[11],
@@ -116,11 +138,13 @@ refuse_composite_key(const BrPgCatalog *catalog, Relation source)
 void
 br_pg_catalog_create(BrPgCatalog *catalog, const char *image, const char *model)
 {
-	Relation source = br_pg_source_open(catalog->items);
+	Relation source;
 	BrPgColumn column;
 	BrPgSyncCounts counts;
 	BrPgRights rights;
 
+	refuse_taken_name(catalog->name);
+	source = br_pg_source_open(catalog->items);
 	catalog->owner = source->rd_rel->relowner;
 	refuse_composite_key(catalog, source);
 	(void) br_pg_column_find(source, image, BR_PG_COLUMN_ANY, &column, NULL);

@@ -159,6 +159,8 @@ br_pg_events_sync(int32 number, Relation source, BrPgSyncCounts *counts)
 	BrPgRights rights;
 	bool first;
 
+	if (events == NULL)
+		elog(ERROR, "event source %d is not there", number);
 	memset(counts, 0, sizeof(*counts));
 	br_pg_enter_owner(&rights);
 	br_pg_rejections_clear(&events->rejections);

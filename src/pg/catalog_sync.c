@@ -140,13 +140,11 @@ br_pg_catalog_tell_dropped(const BrPgCatalog *catalog)
 	tell_dropped(catalog, list_sources(catalog, BUNDLE_SOURCES), "drop_bundle_source");
 }
 
-/* every source that a statement lists, by the function for its kind */
+/* the sources of a list, by the function for their kind */
 static void
-sync_sources(const BrPgCatalog *catalog, const char *sql, const char *drop,
+sync_sources(const BrPgCatalog *catalog, SPITupleTable *sources, const char *drop,
 			 void (*sync)(int32, Oid, ReturnSetInfo *), ReturnSetInfo *result)
 {
-	SPITupleTable *sources = list_sources(catalog, sql);
-
 	for (uint64 row = 0; row < sources->numvals; row++)
 		if (br_pg_source_exists(catalog, source_table(sources, row), drop))
 			sync(source_number(sources, row), source_table(sources, row), result);
@@ -158,6 +156,7 @@ br_pg_catalog_sync(const char *name, ReturnSetInfo *result)
 	static const Oid types[] = {INT4OID};
 	BrPgCatalog *catalog = br_pg_catalog_open(name);
 	Datum values[] = {Int32GetDatum(catalog->number)};
+	SPITupleTable *bundles, *events;
 	BrPgRights rights;
 
 	br_pg_catalog_require_owner(catalog);
@@ -168,12 +167,15 @@ br_pg_catalog_sync(const char *name, ReturnSetInfo *result)
 					  1, types, values);
 	br_pg_leave(&rights);
 	catalog = br_pg_catalog_reopen(catalog);
+	/* listed first: one that is added meanwhile would have to be locked beside the others */
+	bundles = list_sources(catalog, BUNDLE_SOURCES);
+	events = list_sources(catalog, EVENT_SOURCES);
 	br_pg_sources_lock(catalog, ShareRowExclusiveLock);
 
 	br_pg_catalog_follow_owner(catalog);
 	sync_items(catalog, result);
-	sync_sources(catalog, BUNDLE_SOURCES, "drop_bundle_source", sync_bundles, result);
-	sync_sources(catalog, EVENT_SOURCES, "drop_event_source", sync_events, result);
+	sync_sources(catalog, bundles, "drop_bundle_source", sync_bundles, result);
+	sync_sources(catalog, events, "drop_event_source", sync_events, result);
 }
 
 /* ---- drop_event_source, drop_bundle_source ---- */
@@ -205,7 +207,7 @@ static const SourceKind bundle_source = {
 	.add = "add_bundle_source",
 };
 
-/* the number of a source, locked; raises where the table is none */
+/* the number of a source; no refresh and no sync runs then. Raises where the table is none */
 static int32
 find_source(const BrPgCatalog *catalog, const SourceKind *kind, Oid table)
 {
@@ -216,7 +218,7 @@ find_source(const BrPgCatalog *catalog, const SourceKind *kind, Oid table)
 	bool is_null;
 
 	br_pg_enter_owner(&rights);
-	br_pg_catalog_hold(catalog->number);
+	br_pg_catalog_lock(catalog->number);
 	found = br_pg_execute_now(kind->find, lengthof(types), types, values);
 	br_pg_leave(&rights);
 	if (found == 0)
