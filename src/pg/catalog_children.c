@@ -66,6 +66,8 @@ static const struct
 	{"item", "category", "(category) WHERE category IS NOT NULL"},
 	{"item", "text_hash", "(text_hash) WHERE embedding IS NOT NULL"},
 	{"item", "pending", "(item) WHERE pending_text IS NOT NULL"},
+	{"item", "lost",
+	 "(item) WHERE text_hash IS NOT NULL AND pending_text IS NULL AND embedding IS NULL"},
 	{"item_shadow", "text_hash", "(text_hash)"},
 	{"item_count", "most", "(baskets DESC, item)"},
 	{"item_pair", "most", "(item, together DESC, other)"},
