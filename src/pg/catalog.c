@@ -435,12 +435,12 @@ index_ids(char **item_ids, int n, int *next)
 	return table;
 }
 
-/* runs the query with the caller's rights; rows are in the SPI result */
+/* runs the query, with one argument, with the caller's rights; rows are in the SPI result */
 static uint64
-select_visible(const BrPgCatalog *catalog, const char *sql, Datum ids, Oid array_type)
+select_visible(const char *sql, Datum argument, Oid type)
 {
-	Datum values[] = {ids};
-	Oid types[] = {array_type};
+	Datum values[] = {argument};
+	Oid types[] = {type};
 	int guc_level = NewGUCNestLevel();
 	uint64 found;
 	Oid user;
@@ -459,6 +459,24 @@ select_visible(const BrPgCatalog *catalog, const char *sql, Datum ids, Oid array
 	return found;
 }
 
+static char *
+from_source(const BrPgCatalog *catalog)
+{
+	return psprintf("%s%s", get_rel_relkind(catalog->items) == RELKIND_RELATION ? "ONLY " : "",
+					br_pg_qualified_name(catalog->items));
+}
+
+/* the id in a row of the SPI result, as the catalog has it */
+static char *
+seen_id(const IdColumn *id, uint64 row)
+{
+	char *seen = br_pg_column_text(row, 1);
+
+	if (id->type == BPCHAROID && seen != NULL)
+		seen[bpchartruelen(seen, (int) strlen(seen))] = '\0';
+	return seen;
+}
+
 void
 br_pg_catalog_visible(const BrPgCatalog *catalog, char **item_ids, int n, bool *visible)
 {
@@ -472,20 +490,14 @@ br_pg_catalog_visible(const BrPgCatalog *catalog, char **item_ids, int n, bool *
 		return;
 	memset(visible, 0, sizeof(bool) * (Size) n);
 	find_id_column(catalog, &id);
-	found =
-		select_visible(catalog,
-					   psprintf("SELECT s.%s FROM %s%s s WHERE s.%s %s ANY ($1::%s)", id_name,
-								get_rel_relkind(catalog->items) == RELKIND_RELATION ? "ONLY " : "",
-								br_pg_qualified_name(catalog->items), id_name, id.equals,
-								id.array_type),
-					   id_array(&id, item_ids, n), get_array_type(id.type));
+	found = select_visible(psprintf("SELECT s.%s FROM %s s WHERE s.%s %s ANY ($1::%s)", id_name,
+									from_source(catalog), id_name, id.equals, id.array_type),
+						   id_array(&id, item_ids, n), get_array_type(id.type));
 	for (uint64 row = 0; row < found; row++)
 	{
-		char *seen = br_pg_column_text(row, 1);
+		char *seen = seen_id(&id, row);
 		VisibleId *entry;
 
-		if (id.type == BPCHAROID)
-			seen[bpchartruelen(seen, (int) strlen(seen))] = '\0';
 		entry = hash_search(index, &seen, HASH_FIND, NULL);
 		for (int i = entry == NULL ? -1 : entry->first; i >= 0; i = next[i])
 			visible[i] = true;
@@ -506,11 +518,29 @@ br_pg_catalog_select_visible(const BrPgCatalog *catalog, Oid source, const char 
 	IdColumn column;
 
 	find_id_column(&stand_in, &column);
-	return select_visible(catalog,
-						  psprintf("SELECT s.%s, s.%s FROM ONLY %s.%s s WHERE s.%s %s ANY ($1::%s)",
-								   id_name, quote_identifier(other),
-								   quote_identifier(get_namespace_name(get_rel_namespace(source))),
-								   quote_identifier(get_rel_name(source)), id_name, column.equals,
-								   column.array_type),
+	return select_visible(psprintf("SELECT s.%s, s.%s FROM %s s WHERE s.%s %s ANY ($1::%s)", id_name,
+								   quote_identifier(other), from_source(&stand_in), id_name,
+								   column.equals, column.array_type),
 						  id_array(&column, ids, n), get_array_type(column.type));
+}
+
+char **
+br_pg_catalog_list_visible(const BrPgCatalog *catalog, int limit, int *n)
+{
+	const char *id_name = quote_identifier(catalog->item_id);
+	IdColumn id;
+	uint64 found;
+	char **item_ids;
+
+	find_id_column(catalog, &id);
+	found = select_visible(psprintf("SELECT s.%s FROM %s s WHERE s.%s IS NOT NULL"
+									" ORDER BY s.%s LIMIT $1",
+									id_name, from_source(catalog), id_name, id_name),
+						   Int64GetDatum(limit), INT8OID);
+	item_ids = palloc(sizeof(char *) * Max(found, 1));
+	for (uint64 row = 0; row < found; row++)
+		item_ids[row] = seen_id(&id, row);
+	SPI_freetuptable(SPI_tuptable);
+	*n = (int) found;
+	return item_ids;
 }

@@ -103,6 +103,12 @@ extern uint64 br_pg_catalog_select_visible(const BrPgCatalog *catalog, Oid sourc
 										   const char *other, char **ids, int n);
 
 /*
+ * Ids of source rows that the caller can see, at most limit of them, the first in
+ * the order of ids; asked and conditions as above.
+ */
+extern char **br_pg_catalog_list_visible(const BrPgCatalog *catalog, int limit, int *n);
+
+/*
  * A statement over the tables of one catalog: every @ in pattern becomes its
  * number, so that "item_@" names item_<n>. palloc'd.
  */

@@ -24,6 +24,9 @@
 /* proposals fetched at a time: a few more than are needed, since some may not be offered */
 #define PORTION (BR_PG_CANDIDATES + BR_PG_CANDIDATES / 8)
 #define FRESH_DAYS 30.0
+/* rows of the source that a caller who sees few of them is asked for, and items taken from those */
+#define VISIBLE_ROWS 5000
+#define VISIBLE_ITEMS 500
 /* what being bought by everybody counts for in the choice, beside an affinity of 1 */
 #define POPULARITY_SHARE 0.1
 
@@ -395,6 +398,44 @@ strong_enough(const BrPgDecision *decision)
 	return strong >= BR_PG_CANDIDATES;
 }
 
+/*
+ * What the caller can see, the most bought first: where that is little of the
+ * catalog, hardly any of what is popular or new is among it.
+ */
+static void
+fetch_visible(BrPgDecision *decision, HTAB *proposals, Filter *filter)
+{
+	static const Oid types[] = {FILTER_ARGUMENTS, TEXTARRAYOID};
+	const BrPgCatalog *catalog = decision->request->catalog;
+	int n_ids, n = 0;
+	char **ids = br_pg_catalog_list_visible(catalog, VISIBLE_ROWS, &n_ids);
+	BrPgProposal **others = palloc(sizeof(BrPgProposal *) * VISIBLE_ITEMS);
+	uint64 found;
+	BrPgRights rights;
+
+	filter->values[5] = br_pg_text_array_datum(ids, n_ids);
+	br_pg_enter_owner(&rights);
+	found =
+		br_pg_execute(psprintf("SELECT i.item FROM bundle_rec.item_%d i JOIN bundle_rec.item_state_%d s USING (item)"
+							   " LEFT JOIN bundle_rec.item_count_%d c USING (item) WHERE i.item_id = ANY ($6)"
+							   " AND" MAY_BE_OFFERED
+							   " ORDER BY COALESCE(c.baskets, 0) DESC, i.item DESC",
+							   catalog->number, catalog->number, catalog->number),
+					  lengthof(types), types, filter->values, filter->nulls, true, VISIBLE_ITEMS);
+	for (uint64 row = 0; row < found; row++)
+	{
+		bool is_null;
+		int32 item = DatumGetInt32(br_pg_column(row, 1, &is_null));
+
+		/* the others were fetched before */
+		if (hash_search(proposals, &item, HASH_FIND, NULL) == NULL)
+			others[n++] = br_pg_propose(proposals, item);
+	}
+	br_pg_leave(&rights);
+	decision->items = repalloc(decision->items, sizeof(BrPgItem) * Max(decision->n_items + n, 1));
+	fetch_items(decision, filter, others, n);
+}
+
 /* fetches popular and new items, and those that need no evidence, besides */
 static void
 fetch_others(BrPgDecision *decision, HTAB *proposals, Filter *filter, int n_evidence, bool more)
@@ -418,6 +459,8 @@ fetch_others(BrPgDecision *decision, HTAB *proposals, Filter *filter, int n_evid
 			others[n++] = others[i];
 	decision->items = repalloc(decision->items, sizeof(BrPgItem) * Max(decision->n_items + n, 1));
 	fetch_items(decision, filter, others, n);
+	if (decision->n_items < BR_PG_CANDIDATES && br_pg_catalog_must_ask(decision->request->catalog))
+		fetch_visible(decision, proposals, filter);
 }
 
 void

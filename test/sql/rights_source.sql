@@ -9,7 +9,7 @@
 --    whose owner is hostile: his functions run as whoever asks, or as himself
 --    when synchronising, never as anybody else.
 --
-SELECT plan(126);
+SELECT plan(130);
 SET client_min_messages = error;
 SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
 
@@ -169,6 +169,28 @@ SET ROLE br_test_alice;
 SELECT is_empty('SELECT * FROM rejected_row', 'rows set aside are not told past policies, views and servers');
 SET ROLE br_test_keeper;
 SELECT set_eq('SELECT DISTINCT origin::text, row_id FROM rejected_row', $$VALUES ('shop.secured', 'p03'), ('shop.barrier', 'p03'), ('shop.remote', 'p03')$$, 'but to the owner');
+RESET ROLE;
+
+---- who sees little of much ----
+
+-- of 3,000 items, some bought far more often than others, a tenant sees ten that nobody buys
+SET ROLE br_test_keeper;
+CREATE TABLE shop.shared (sku int PRIMARY KEY, title text, price float8, tenant name);
+INSERT INTO shop.shared SELECT i, 'thing ' || i, 1 + i % 7, CASE WHEN i % 300 = 0 THEN 'br_test_alice' ELSE 'br_test_bob' END FROM generate_series(1, 3000) i;
+CREATE TABLE shop.sold (receipt int, sku int);
+INSERT INTO shop.sold SELECT r, 1 + (r * 7 + step) % 200 FROM generate_series(1, 2000) r, generate_series(0, 2) step;
+ALTER TABLE shop.shared ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tenants ON shop.shared FOR SELECT USING (tenant = current_user);
+CREATE VIEW shop.shared_view WITH (security_barrier) AS SELECT * FROM shop.shared WHERE tenant = current_user OR current_user = 'br_test_keeper';
+GRANT SELECT ON shop.shared, shop.shared_view TO br_test_alice;
+SELECT create_catalog('shared', 'shop.shared', 'sku', price => 'price'), create_catalog('shared_view', 'shop.shared_view', 'sku', price => 'price') \g /dev/null
+SELECT add_event_source('shared', 'shop.sold', item_id => 'sku', basket_id => 'receipt'), refresh('shared') \g /dev/null
+SET ROLE br_test_alice;
+SELECT set_eq(format('SELECT item_id FROM recommend_items(%L, k => 20, log => false)', name), 'SELECT sku::text FROM shop.shared', 'a tenant is offered all that is his: ' || name)
+FROM (VALUES ('shared'), ('shared_view')) s(name);
+SELECT set_eq($$SELECT item_id FROM recommend_items('shared', k => 20, basket => '{300,1}', budget => 3, log => false)$$,
+              $$SELECT sku::text FROM shop.shared WHERE sku <> 300 AND price <= 3$$, 'within the limits');
+SELECT is((SELECT count(*) FROM recommend('shared', bundles => 45, size => '[2,2]', log => false)), 45::bigint, 'in every pair of ten');
 RESET ROLE;
 
 ---- a view whose function is hostile ----
