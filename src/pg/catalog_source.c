@@ -83,10 +83,17 @@ refuse_source(const char *name, const char *what, const char *hint)
 }
 
 static void
-require_source(Form_pg_class class, Oid oid)
+require_source(Oid oid)
 {
-	const char *name = NameStr(class->relname);
+	HeapTuple tuple = SearchSysCacheCopy1(RELOID, ObjectIdGetDatum(oid));
+	Form_pg_class class;
+	const char *name;
 
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE), errmsg("there is no table with OID %u", oid)));
+	class = (Form_pg_class) GETSTRUCT(tuple);
+	name = NameStr(class->relname);
 	if (strchr("rpvmf", class->relkind) == NULL)
 		refuse_source(name, "no table, view or foreign table",
 					  "Name the table that the rows stand in.");
@@ -99,16 +106,17 @@ require_source(Form_pg_class class, Oid oid)
 }
 
 static void
-refuse_inheritance(Form_pg_class class, Oid oid)
+refuse_inheritance(Oid oid)
 {
-	const char *name = NameStr(class->relname);
+	const char *name = get_rel_name(oid);
+	bool plain = get_rel_relkind(oid) == RELKIND_RELATION;
 
-	if (class->relispartition)
+	if (get_rel_relispartition(oid))
 		refuse_source(name, "a partition", "Name the partitioned table.");
-	if (class->relkind == RELKIND_RELATION && has_superclass(oid))
+	if (plain && has_superclass(oid))
 		refuse_source(name, "a table that inherits from another",
 					  "Make a view over the tables, and call sync when they have changed.");
-	if (class->relkind == RELKIND_RELATION && find_inheritance_children(oid, NoLock) != NIL)
+	if (plain && find_inheritance_children(oid, NoLock) != NIL)
 		refuse_source(name, "a table that others inherit from",
 					  "Make a view over the tables, and call sync when they have changed.");
 }
@@ -116,24 +124,23 @@ refuse_inheritance(Form_pg_class class, Oid oid)
 Relation
 br_pg_source_open(Oid oid)
 {
-	HeapTuple tuple = SearchSysCacheCopy1(RELOID, ObjectIdGetDatum(oid));
-	Form_pg_class class;
-	bool followed;
+	const char *name;
+	char kind;
 
-	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE), errmsg("there is no table with OID %u", oid)));
-	class = (Form_pg_class) GETSTRUCT(tuple);
-	require_source(class, oid);
-	followed = class->relkind == RELKIND_RELATION || class->relkind == RELKIND_PARTITIONED_TABLE;
-	LockRelationOid(oid, followed ? ShareRowExclusiveLock : AccessShareLock);
+	/* nobody locks what is not his; once it is locked it is what it will be */
+	require_source(oid);
+	name = get_rel_name(oid);
+	kind = get_rel_relkind(oid);
+	LockRelationOid(oid,
+					kind == RELKIND_RELATION || kind == RELKIND_PARTITIONED_TABLE
+						? ShareRowExclusiveLock
+						: AccessShareLock);
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(oid)))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table \"%s\" was dropped by a concurrent transaction",
-						NameStr(class->relname))));
-	refuse_inheritance(class, oid);
-	heap_freetuple(tuple);
+				 errmsg("table \"%s\" was dropped by a concurrent transaction", name)));
+	require_source(oid);
+	refuse_inheritance(oid);
 	if (get_rel_relkind(oid) == RELKIND_PARTITIONED_TABLE)
 		(void) find_all_inheritors(oid, ShareRowExclusiveLock, NULL);
 	return table_open(oid, NoLock);
