@@ -9,7 +9,7 @@
 --    whose owner is hostile: his functions run as whoever asks, or as himself
 --    when synchronising, never as anybody else.
 --
-SELECT plan(130);
+SELECT plan(141);
 SET client_min_messages = error;
 SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
 
@@ -69,12 +69,16 @@ CREATE USER MAPPING FOR br_test_bob SERVER loopback OPTIONS (user 'br_test_bob',
 GRANT USAGE ON FOREIGN SERVER loopback TO br_test_keeper;
 SET ROLE br_test_keeper;
 CREATE FOREIGN TABLE shop.remote (sku text, title text, price float8, audience name[]) SERVER loopback OPTIONS (schema_name 'shop', table_name 'barrier');
-GRANT SELECT ON shop.remote TO br_test_alice, br_test_bob, br_test_bypass;
+-- and a partitioned table of which it is a part
+CREATE TABLE shop.mixed (LIKE shop.ware) PARTITION BY RANGE (sku);
+CREATE TABLE shop.mixed_here PARTITION OF shop.mixed FOR VALUES FROM ('q') TO ('r');
+CREATE FOREIGN TABLE shop.mixed_there PARTITION OF shop.mixed FOR VALUES FROM ('p') TO ('q') SERVER loopback OPTIONS (schema_name 'shop', table_name 'barrier');
+GRANT SELECT ON shop.remote, shop.mixed TO br_test_alice, br_test_bob, br_test_bypass;
 RESET ROLE;
 
 -- a catalog over each, and a decision of its owner's for somebody whose basket and history have what others may not see
 CREATE TABLE public.source (name text PRIMARY KEY, asked boolean);
-INSERT INTO public.source VALUES ('secured', false), ('forced', false), ('parted', false), ('barrier', true), ('asking', true), ('invoking', true), ('remote', true);
+INSERT INTO public.source VALUES ('secured', false), ('forced', false), ('parted', false), ('barrier', true), ('asking', true), ('invoking', true), ('remote', true), ('mixed', true);
 GRANT SELECT ON public.source TO PUBLIC;
 SET ROLE br_test_keeper;
 SELECT create_catalog(name, format('shop.%I', name)::regclass, 'sku', text => '{title}', price => 'price', model => 'tiny') FROM public.source \g /dev/null
@@ -91,7 +95,7 @@ BEGIN
     END LOOP;
 END $$;
 RESET ROLE;
-SELECT is((SELECT count(*) FROM mixed), 7::bigint, 'decisions of the owner');
+SELECT is((SELECT count(*) FROM mixed), 8::bigint, 'decisions of the owner');
 
 ---- what each role is told of each source ----
 
