@@ -155,40 +155,58 @@ br_pg_children_create(int32 number, Oid owner)
 
 /* ---- another owner ---- */
 
-/* $1: a table, $2: its catalog's new owner; what catalog owners granted to others on it */
+/*
+ * $1: a table, $2: its catalog's former owner, $3: the new one. What others than
+ * the table's owner granted on it: the statement to grant it, and, where a right
+ * on the table does not take it along when it goes, that to revoke it.
+ */
 static const char others_grants[] =
 	"SELECT pg_catalog.format('GRANT %s %s ON bundle_rec.%I TO %s%s', a.privilege_type, g.of_column,"
-	" c.relname, COALESCE(pg_catalog.quote_ident(r.rolname), 'PUBLIC'),"
-	" CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' END)"
+	" c.relname, COALESCE(pg_catalog.quote_ident(r.rolname), 'PUBLIC'), CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' END),"
+	" CASE WHEN g.of_column <> '' AND a.grantor = $2 THEN pg_catalog.format("
+	"'REVOKE %s %s ON bundle_rec.%I FROM %s CASCADE', a.privilege_type, g.of_column, c.relname,"
+	" COALESCE(pg_catalog.quote_ident(r.rolname), 'PUBLIC')) END"
 	" FROM pg_catalog.pg_class c CROSS JOIN LATERAL (SELECT c.relacl, ''"
 	" UNION ALL SELECT t.attacl, pg_catalog.format('(%I)', t.attname)"
 	" FROM pg_catalog.pg_attribute t WHERE t.attrelid = c.oid AND t.attnum > 0) g(acl, of_column)"
 	" CROSS JOIN LATERAL pg_catalog.aclexplode(g.acl) a"
 	" LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee"
-	" WHERE c.oid = $1 AND a.grantor <> c.relowner AND a.grantee <> $2";
+	" WHERE c.oid = $1 AND a.grantor <> c.relowner AND a.grantee <> $3";
+
+/* sql may be NULL: nothing to do */
+static void
+run_as(Oid role, const char *sql)
+{
+	BrPgRights rights;
+
+	if (sql == NULL)
+		return;
+	br_pg_enter_role(&rights, role);
+	br_pg_run(sql);
+	br_pg_leave(&rights);
+}
 
 static void
 hand_over(const char *child, const char *grant, Oid from, Oid to)
 {
-	static const Oid types[] = {OIDOID, OIDOID};
+	static const Oid types[] = {OIDOID, OIDOID, OIDOID};
 	Datum values[] = {ObjectIdGetDatum(
 						  get_relname_relid(child, get_namespace_oid("bundle_rec", false))),
-					  ObjectIdGetDatum(to)};
+					  ObjectIdGetDatum(from), ObjectIdGetDatum(to)};
 	SPITupleTable *grants;
-	BrPgRights rights;
 
 	br_pg_execute(others_grants, lengthof(types), types, values, NULL, false, 0);
 	grants = SPI_tuptable;
+	for (uint64 row = 0; row < grants->numvals; row++)
+		run_as(from, SPI_getvalue(grants->vals[row], grants->tupdesc, 2));
 	/* what the tables' own owner may do with them was granted by nobody */
 	if (OidIsValid(from) && from != GetUserId())
 		br_pg_run(
 			psprintf("REVOKE ALL ON bundle_rec.%s FROM %s CASCADE", child, quoted_role(from)));
 	br_pg_run(psprintf("GRANT %s ON bundle_rec.%s TO %s WITH GRANT OPTION", grant, child,
 					   quoted_role(to)));
-	br_pg_enter_role(&rights, to);
 	for (uint64 row = 0; row < grants->numvals; row++)
-		br_pg_run(SPI_getvalue(grants->vals[row], grants->tupdesc, 1));
-	br_pg_leave(&rights);
+		run_as(to, SPI_getvalue(grants->vals[row], grants->tupdesc, 1));
 	SPI_freetuptable(grants);
 }
 

@@ -260,7 +260,10 @@ REVOKE SELECT (decision_id) ON bundle_rec.decision_:n FROM br_test_auditor;
 RESET ROLE;
 SELECT lives_ok('DROP ROLE br_test_auditor', 'he takes back');
 SET ROLE br_test_keeper;
-GRANT SELECT (decision_id) ON bundle_rec.decision_:n TO br_test_librarian;
+GRANT SELECT (decision_id, basket) ON bundle_rec.decision_:n TO br_test_librarian;
+GRANT SELECT ON bundle_rec.item_:n TO br_test_librarian WITH GRANT OPTION;
+SET ROLE br_test_librarian;
+GRANT SELECT ON bundle_rec.item_:n TO br_test_guarded;
 RESET ROLE;
 SELECT is(public.attempt('keeper', $$SELECT * FROM recommend('shop')$$), '5', 'and the catalog works');
 
@@ -283,7 +286,7 @@ CREATE FUNCTION public.grants(n text) RETURNS SETOF text LANGUAGE sql AS $$
     FROM pg_class c CROSS JOIN LATERAL (SELECT relacl UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = c.oid) a(acl),
          aclexplode(a.acl) x JOIN pg_roles r ON r.oid = x.grantee JOIN pg_roles g ON g.oid = x.grantor
     WHERE relnamespace = 'bundle_rec'::regnamespace AND relkind = 'r' AND relname ~ ('_' || n || '$') AND r.rolname ~ '^br_test' $$;
-SELECT set_eq(format('SELECT public.grants(%L)', :'n'), ARRAY['heir SELECT*', 'heir INSERT*', 'recorder INSERT by heir', 'librarian SELECT by heir'],
+SELECT set_eq(format('SELECT public.grants(%L)', :'n'), ARRAY['heir SELECT*', 'heir INSERT*', 'recorder INSERT by heir', 'librarian SELECT by heir', 'librarian SELECT*', 'guarded SELECT by heir'],
               'refresh passes rights on with what was granted to others');
 SET ROLE br_test_heir;
 REVOKE INSERT ON bundle_rec.feedback_:n FROM br_test_recorder;
@@ -304,7 +307,8 @@ SELECT is(public.attempt('heir', format($$SELECT alter_catalog('shop', items => 
 ALTER TABLE shop.elsewhere OWNER TO br_test_stranger;
 SELECT alter_catalog('shop', items => 'shop.elsewhere') \g /dev/null
 SELECT set_eq(format('SELECT public.grants(%L)', :'n'),
-              ARRAY['stranger SELECT*', 'stranger INSERT*', 'recorder INSERT by stranger', 'librarian SELECT by stranger'], 'moved by a superuser, its rights move too');
+              ARRAY['stranger SELECT*', 'stranger INSERT*', 'recorder INSERT by stranger', 'librarian SELECT by stranger', 'librarian SELECT*',
+                    'guarded SELECT by stranger'], 'moved by a superuser, its rights move too');
 SELECT is(public.attempt('heir', $$SELECT drop_catalog('shop')$$), 'owner', 'away from the former owner');
 SELECT alter_catalog('shop', items => 'shop.product') \g /dev/null
 
@@ -316,6 +320,10 @@ DROP TABLE shop.product;
 SELECT is(public.attempt('heir', $$SELECT drop_catalog('shop')$$), '1', 'who owned the source drops its catalog');
 SELECT is(public.attempt('heir', 'SELECT FROM catalog_coverage'), '1', 'and sees it');
 ROLLBACK;
+-- what he granted of a column by his right on the table PostgreSQL would leave behind
+SET ROLE br_test_heir;
+REVOKE SELECT (basket) ON bundle_rec.decision_:n FROM br_test_librarian;
+RESET ROLE;
 DROP OWNED BY br_test_heir;
 SELECT lives_ok('DROP ROLE br_test_heir', 'the owner can be dropped with the source');
 CREATE ROLE br_test_heir;
