@@ -213,7 +213,7 @@ sub kill_during_change
 		SET session_replication_role = replica; UPDATE base SET price = price + 1; UPDATE plain SET stock = stock + 1 WHERE hashtext(sku) % 3 = 0;
 		INSERT INTO base_sale SELECT 'k$turn' || i / 3, 'w' || 1 + (i * 17) % 1000, 'u' || i % 9 FROM generate_series(1, 6000) i");
 	my @company = map { start_session($node, $database, $_) } ("UPDATE part SET stock = stock + 1", "INSERT INTO plain VALUES ('k$turn', 'new', 1, 1, true); INSERT INTO plain_sale VALUES ('k$turn', 'k$turn', 'u')");
-	my $session = start_session($node, $database, "SET application_name = 'killed';\n$change;");
+	my $session = start_session($node, $database, "SET application_name = 'killed';\n$change;\nSELECT pg_sleep(20);");
 	my $pid = '';
 	for (my $tries = 0; $pid eq '' && $tries < 200; $tries++)
 	{
