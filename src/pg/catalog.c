@@ -518,9 +518,9 @@ br_pg_catalog_select_visible(const BrPgCatalog *catalog, Oid source, const char 
 	IdColumn column;
 
 	find_id_column(&stand_in, &column);
-	return select_visible(psprintf("SELECT s.%s, s.%s FROM %s s WHERE s.%s %s ANY ($1::%s)", id_name,
-								   quote_identifier(other), from_source(&stand_in), id_name,
-								   column.equals, column.array_type),
+	return select_visible(psprintf("SELECT s.%s, s.%s FROM %s s WHERE s.%s %s ANY ($1::%s)",
+								   id_name, quote_identifier(other), from_source(&stand_in),
+								   id_name, column.equals, column.array_type),
 						  id_array(&column, ids, n), get_array_type(column.type));
 }
 
