@@ -19,6 +19,17 @@
 
 /* after this many changes the planner's idea of the tables is renewed */
 #define MANY_CHANGES 1000
+/* bytes; of smaller queues any plan will do */
+#define LARGE_QUEUE (1 << 20)
+
+static void
+analyze(const char *sql, int32 catalog)
+{
+	int result = SPI_execute(br_pg_catalog_sql(sql, catalog), false, 0);
+
+	if (result < 0)
+		elog(ERROR, "could not analyze: %s", SPI_result_code_string(result));
+}
 
 /* ---- counting ---- */
 
@@ -154,6 +165,24 @@ delete_emptied(int32 catalog, int column, const char *sql)
 		br_pg_execute(br_pg_catalog_sql(sql, catalog), 1, types, values, NULL, false, 0);
 }
 
+/*
+ * The queue is empty after each refresh. Analyzed then, by autovacuum or by hand,
+ * it looks empty to the planner however many rows have come since, and folding
+ * them would take minutes.
+ */
+static void
+analyze_queue(int32 catalog)
+{
+	static const Oid types[] = {INT8OID};
+	Datum values[] = {Int64GetDatum(LARGE_QUEUE)};
+
+	if (br_pg_execute(br_pg_catalog_sql("SELECT WHERE $1 <= pg_catalog.pg_relation_size("
+										"'bundle_rec.event_queue_@'::pg_catalog.regclass)",
+										catalog),
+					  1, types, values, NULL, false, 0) > 0)
+		analyze("ANALYZE bundle_rec.event_queue_@", catalog);
+}
+
 /* counts what is new; returns how many event rows that was, *baskets the change of baskets */
 static int64
 fold_events(int32 catalog, int32 limit_was, int64 *baskets)
@@ -208,20 +237,6 @@ write_state(int32 catalog, int64 baskets)
 
 /* ---- the whole ---- */
 
-static void
-analyze(int32 catalog)
-{
-	int result;
-
-	result =
-		SPI_execute(br_pg_catalog_sql("ANALYZE bundle_rec.item_@, bundle_rec.item_state_@,"
-									  " bundle_rec.item_count_@, bundle_rec.item_pair_@, bundle_rec.event_@",
-									  catalog),
-					false, 0);
-	if (result < 0)
-		elog(ERROR, "could not analyze: %s", SPI_result_code_string(result));
-}
-
 void
 br_pg_catalog_refresh(const char *name, int64 max_texts)
 {
@@ -239,6 +254,7 @@ br_pg_catalog_refresh(const char *name, int64 max_texts)
 	catalog = br_pg_catalog_reopen(catalog);
 	br_pg_enter_owner(&rights);
 	br_pg_expire_events(catalog->number);
+	analyze_queue(catalog->number);
 	folded = fold_events(catalog->number, limit, &baskets);
 	fold_bundles(catalog->number);
 	br_pg_compact_events(catalog->number);
@@ -252,6 +268,8 @@ br_pg_catalog_refresh(const char *name, int64 max_texts)
 	write_state(catalog->number, baskets);
 	br_pg_expire_decisions(catalog->number);
 	if (folded >= MANY_CHANGES || embedded >= MANY_CHANGES)
-		analyze(catalog->number);
+		analyze("ANALYZE bundle_rec.item_@, bundle_rec.item_state_@, bundle_rec.item_count_@,"
+				" bundle_rec.item_pair_@, bundle_rec.event_@",
+				catalog->number);
 	br_pg_leave(&rights);
 }

@@ -6,7 +6,7 @@
 --    Catalogs follow their sources: first load, triggers, refresh, rights, end.
 --    Counts and neighbours are compared with plain SQL over the sources.
 --
-SELECT plan(87);
+SELECT plan(90);
 SET client_min_messages = error;
 \o /dev/null
 SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls');
@@ -374,6 +374,25 @@ INSERT INTO plain_table VALUES (1, NULL, NULL, 'first');
 SELECT refresh('empty');
 \o
 SELECT is((SELECT embedded FROM catalog_coverage WHERE catalog = 'empty'), 1::bigint, 'and its first item is embedded');
+
+-- a queue that was analyzed while it stood empty is known before it is folded
+CREATE TABLE bulk_sale (item text, basket int);
+SELECT catalog AS empty FROM catalog WHERE name = 'empty' \gset
+\o /dev/null
+SELECT add_event_source('empty', 'bulk_sale', item_id => 'item', basket_id => 'basket');
+\o
+INSERT INTO bulk_sale SELECT '1', i FROM generate_series(1, 20000) i;
+\o /dev/null
+SELECT refresh('empty');
+SELECT format('ANALYZE bundle_rec.event_queue_%s', :empty) \gexec
+\o
+SELECT is((SELECT reltuples FROM pg_class WHERE relname = 'event_queue_' || :empty), 0::real, 'a queue is analyzed while it is empty');
+INSERT INTO bulk_sale SELECT '1', i FROM generate_series(1, 20000) i;
+\o /dev/null
+SELECT refresh('empty');
+\o
+SELECT is((SELECT reltuples FROM pg_class WHERE relname = 'event_queue_' || :empty), 20000::real, 'and analyzed again with what has come since');
+SELECT is((SELECT baskets FROM catalog_coverage WHERE catalog = 'empty'), 20000::bigint, 'which is counted');
 
 -- the end
 SELECT lives_ok($$SELECT drop_catalog('empty')$$, 'a catalog is dropped');
