@@ -261,7 +261,9 @@ sql(q{CREATE ROLE guest; GRANT SELECT ON plain TO guest; ALTER TABLE plain ENABL
 	CREATE FUNCTION wanders(sku text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
 		IF current_setting('wander.done', true) IS DISTINCT FROM 'yes' THEN
 			PERFORM set_config('wander.done', 'yes', false);
-			PERFORM count(*) FROM generate_series(2, 120) i, bundle_rec.recommend_items('many ' || i, basket => '{w1}', log => false);
+			PERFORM count(*) FROM generate_series(2, 200) i, bundle_rec.recommend_items('many ' || i, basket => '{w1}', log => false);
+			PERFORM count(*) FROM generate_series(2, 200) i, bundle_rec.bought_together('many ' || i, '{w1}');
+			PERFORM count(*) FROM generate_series(2, 200) i, bundle_rec.recommend_items('many ' || i, user_id => 'u1', log => false);
 		END IF;
 		RETURN true; END $$;
 	CREATE POLICY all_of_them ON plain FOR SELECT TO guest USING (wanders(sku))});
