@@ -167,7 +167,7 @@ sql("SELECT bundle_rec.refresh('shop'); SELECT bundle_rec.refresh('shop'), bundl
 is(sql($wrong_counts), '0', 'counts are those of the shop');
 is(sql('SELECT count(*), sum(weight), min(occurred_at) > now() - interval \'1 year\' FROM bundle_rec.event'),
 	sql('SELECT count(*), count(*), true FROM sale WHERE at >= now() - interval \'1 year\''), 'every event of the last year once, and no other');
-cmp_ok(sql('SELECT count(*) FROM sale WHERE at < now() - interval \'1 year\''), '>', 100, 'many are older');
+cmp_ok(sql('SELECT count(*) FROM sale WHERE at < now() - interval \'1 year\''), '>', 0, 'there are older ones');
 is(sql('SELECT decisions, events FROM bundle_rec.policy_state'),
 	sql('SELECT (SELECT count(*) FROM bundle_rec.decision), (SELECT count(*) FROM bundle_rec.feedback)'), 'every decision and every reward was learned from once');
 
