@@ -12,7 +12,7 @@ EXTENSION = bundle_rec
 MODULE_big = bundle_rec
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" bundle_rec.control)
 
-MODULE_SOURCES := $(wildcard src/pg/*.c src/pg/sql/*.c src/pg/am/*.c src/pg/worker/*.c)
+MODULE_SOURCES := $(wildcard src/pg/*.c src/pg/*/*.c)
 OBJS = $(MODULE_SOURCES:src/%.c=$(BUILD)/%.o)
 
 SCRIPT := $(BUILD)/bundle_rec--$(EXTVERSION).sql

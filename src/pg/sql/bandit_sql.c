@@ -7,8 +7,8 @@
 #include "fmgr.h"
 #include "utils/builtins.h"
 
-#include "pg/catalog.h"
-#include "pg/policy.h"
+#include "pg/catalog/catalog.h"
+#include "pg/policy/policy.h"
 
 PG_FUNCTION_INFO_V1(br_create_policy);
 PG_FUNCTION_INFO_V1(br_fold);

@@ -16,8 +16,8 @@
 #include "utils/tuplestore.h"
 
 #include "core/bundle/br_bundle.h"
-#include "pg/catalog.h"
-#include "pg/nearest.h"
+#include "pg/catalog/catalog.h"
+#include "pg/decide/nearest.h"
 
 #define SHRINKAGE 10.0
 #define MAX_ROWS 100000

@@ -16,8 +16,9 @@
 #include "utils/timestamp.h"
 
 #include "pg/br_pg.h"
-#include "pg/catalog.h"
-#include "pg/catalog_create.h"
+#include "pg/catalog/catalog.h"
+#include "pg/catalog/create.h"
+#include "pg/refresh/refresh.h"
 
 PG_FUNCTION_INFO_V1(br_create_catalog);
 PG_FUNCTION_INFO_V1(br_alter_catalog);

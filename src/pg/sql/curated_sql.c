@@ -11,10 +11,10 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 
-#include "pg/catalog_bundles.h"
-#include "pg/catalog_create.h"
-#include "pg/complete.h"
-#include "pg/decide.h"
+#include "pg/catalog/bundles.h"
+#include "pg/catalog/create.h"
+#include "pg/decide/complete.h"
+#include "pg/decide/decide.h"
 
 PG_FUNCTION_INFO_V1(br_add_bundle_source);
 PG_FUNCTION_INFO_V1(br_drop_bundle_source);

@@ -12,7 +12,7 @@
 
 #include "pg/backends.h"
 #include "pg/embedding.h"
-#include "pg/model.h"
+#include "pg/model/model.h"
 
 /* Texts whose float embeddings are in memory at once. */
 #define TEXTS_AT_ONCE 512

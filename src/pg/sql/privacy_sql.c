@@ -9,7 +9,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#include "pg/privacy.h"
+#include "pg/privacy/privacy.h"
 
 PG_FUNCTION_INFO_V1(br_forget_user);
 PG_FUNCTION_INFO_V1(br_unforget_user);

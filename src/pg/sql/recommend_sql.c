@@ -18,9 +18,9 @@
 #include "utils/rangetypes.h"
 #include "utils/typcache.h"
 
-#include "pg/curated.h"
-#include "pg/decide.h"
-#include "pg/decision_log.h"
+#include "pg/decide/curated.h"
+#include "pg/decide/decide.h"
+#include "pg/decide/decision_log.h"
 
 PG_FUNCTION_INFO_V1(br_recommend);
 PG_FUNCTION_INFO_V1(br_recommend_items);

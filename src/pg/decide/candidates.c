@@ -1,0 +1,483 @@
+/*
+ * candidates.c
+ *	  From proposals to the items that may be offered.
+ *
+ * What may be offered at all (active, in stock, affordable, of the right
+ * category, not excluded) is one condition, shared by all statements below.
+ * Items with evidence are taken strongest first, in portions, until there are
+ * enough, so that a narrow filter does not empty the answer; popular and new
+ * items that pass the filter join them wherever they could be among the best.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+
+#include "core/math/br_math.h"
+#include "pg/decide/proposals.h"
+
+/* popular and new items proposed beside the evidence, and more where there is little of it */
+#define POPULAR_ITEMS 12
+#define NEW_ITEMS 6
+/* proposals fetched at a time: a few more than are needed, since some may not be offered */
+#define PORTION (BR_PG_CANDIDATES + BR_PG_CANDIDATES / 8)
+#define FRESH_DAYS 30.0
+/* rows of the source that a caller who sees few of them is asked for, and items taken from those */
+#define VISIBLE_ROWS 5000
+#define VISIBLE_ITEMS 500
+/* what being bought by everybody counts for in the choice, beside an affinity of 1 */
+#define POPULARITY_SHARE 0.1
+
+/*
+ * $1 in_stock, $2 budget, $3 cost needed, $4 categories, $5 excluded numbers;
+ * s is item_state, i is item.
+ */
+#define MAY_BE_OFFERED                                          \
+	" s.active AND (NOT $1 OR s.stock IS NULL OR s.stock >= 1)" \
+	" AND ($2 IS NULL OR s.price <= $2)"                        \
+	" AND (NOT $3 OR (s.price > 0 AND s.cost IS NOT NULL))"     \
+	" AND ($4 IS NULL OR i.category = ANY ($4)) AND s.item <> ALL ($5)"
+
+#define FILTER_ARGUMENTS BOOLOID, FLOAT8OID, BOOLOID, TEXTARRAYOID, INT4ARRAYOID
+
+/* the five above, and room for a statement's own sixth */
+typedef struct Filter
+{
+	Datum values[6];
+	char nulls[6];
+} Filter;
+
+/* numbers of what must not be offered: the basket, and what the caller excludes */
+static Datum
+excluded_numbers(const BrPgDecision *decision)
+{
+	static const Oid types[] = {TEXTARRAYOID};
+	const BrPgRequest *request = decision->request;
+	int n_ids = request->n_basket + request->n_exclude;
+	char **ids = palloc(sizeof(char *) * Max(n_ids, 1));
+	Datum values[1];
+	uint64 n;
+	int32 *numbers;
+
+	memcpy(ids, request->basket, sizeof(char *) * request->n_basket);
+	memcpy(ids + request->n_basket, request->exclude, sizeof(char *) * request->n_exclude);
+	values[0] = br_pg_text_array_datum(ids, n_ids);
+	n = br_pg_execute(psprintf("SELECT item FROM bundle_rec.item_%d WHERE item_id = ANY ($1)",
+							   request->catalog->number),
+					  1, types, values, NULL, true, 0);
+	numbers = palloc(sizeof(int32) * Max(n, 1));
+	for (uint64 row = 0; row < n; row++)
+	{
+		bool is_null;
+
+		numbers[row] = DatumGetInt32(br_pg_column(row, 1, &is_null));
+	}
+	return br_pg_int4_array(numbers, (int) n);
+}
+
+static void
+set_filter(Filter *filter, const BrPgDecision *decision)
+{
+	const BrPgRequest *request = decision->request;
+
+	memset(filter, 0, sizeof(*filter));
+	memset(filter->nulls, ' ', sizeof(filter->nulls));
+	filter->values[0] = BoolGetDatum(request->in_stock);
+	/* no item may cost more than the budget buys at the discount; the pool compares exactly */
+	filter->values[1] =
+		Float8GetDatum(request->budget / (1 - request->constraints.discount) * (1 + 1e-9));
+	filter->nulls[1] = request->has_budget ? ' ' : 'n';
+	filter->values[2] = BoolGetDatum(request->has_margin);
+	filter->values[3] = request->categories;
+	filter->nulls[3] = request->has_categories ? ' ' : 'n';
+	filter->values[4] = excluded_numbers(decision);
+}
+
+/* proposes up to n items that may be offered, in the given order */
+static void
+propose_offerable(const BrPgDecision *decision, HTAB *proposals, Filter *filter, const char *sql,
+				  int n)
+{
+	static const Oid types[] = {FILTER_ARGUMENTS, INT4OID};
+	uint64 found;
+
+	filter->values[5] = Int32GetDatum(n);
+	found = br_pg_execute(sql, 6, types, filter->values, filter->nulls, true, 0);
+	for (uint64 row = 0; row < found; row++)
+	{
+		bool is_null;
+
+		(void) br_pg_propose(proposals, DatumGetInt32(br_pg_column(row, 1, &is_null)));
+	}
+}
+
+static void
+propose_popular(const BrPgDecision *decision, HTAB *proposals, Filter *filter, int wanted)
+{
+	int32 n = decision->request->catalog->number;
+
+	propose_offerable(decision, proposals, filter,
+					  psprintf("SELECT c.item FROM bundle_rec.item_count_%d c JOIN bundle_rec.item_state_%d s"
+							   " USING (item) JOIN bundle_rec.item_%d i USING (item) WHERE" MAY_BE_OFFERED
+							   " ORDER BY c.baskets DESC, c.item LIMIT $6",
+							   n, n, n),
+					  wanted);
+}
+
+static void
+propose_new(const BrPgDecision *decision, HTAB *proposals, Filter *filter, int wanted)
+{
+	int32 n = decision->request->catalog->number;
+
+	propose_offerable(decision, proposals, filter,
+					  psprintf("SELECT i.item FROM bundle_rec.item_%d i JOIN bundle_rec.item_state_%d s"
+							   " USING (item) WHERE" MAY_BE_OFFERED
+							   " ORDER BY i.item DESC LIMIT $6",
+							   n, n),
+					  wanted);
+}
+
+/* what a tight budget or margin needs, wherever in the catalog it is */
+static void
+propose_frugal(const BrPgDecision *decision, HTAB *proposals, Filter *filter)
+{
+	int32 n = decision->request->catalog->number;
+
+	if (decision->request->has_budget)
+		propose_offerable(decision, proposals, filter,
+						  psprintf("SELECT s.item FROM bundle_rec.item_state_%d s JOIN bundle_rec.item_%d i"
+								   " USING (item) WHERE" MAY_BE_OFFERED
+								   " ORDER BY s.price, s.item LIMIT $6",
+								   n, n),
+						  BR_PG_CANDIDATES);
+	if (decision->request->has_margin)
+		propose_offerable(decision, proposals, filter,
+						  psprintf("SELECT s.item FROM bundle_rec.item_state_%d s JOIN bundle_rec.item_%d i"
+								   " USING (item) WHERE" MAY_BE_OFFERED
+								   " ORDER BY s.cost / s.price, s.item LIMIT $6",
+								   n, n),
+						  BR_PG_CANDIDATES);
+	propose_new(decision, proposals, filter, BR_PG_CANDIDATES);
+}
+
+/* ---- fetching and choosing ---- */
+
+/* NaN where the column is NULL */
+static double
+number_column(uint64 row, int column, double if_null)
+{
+	bool is_null;
+	Datum value = br_pg_column(row, column, &is_null);
+
+	return is_null ? if_null : DatumGetFloat8(value);
+}
+
+/* on a log scale the most bought item does not drown all others */
+double
+br_pg_decide_popularity(int64 n, int64 all)
+{
+	double share;
+
+	if (n <= 0 || all <= 0)
+		return 0;
+	share = br_math_log(1.0 + (double) n) / br_math_log(1.0 + (double) all);
+	return Min(share, 1.0);
+}
+
+double
+br_pg_decide_freshness(double age)
+{
+	return br_math_exp(-br_math_log(2.0) * Max(age, 0) / FRESH_DAYS);
+}
+
+static void
+fill_item(const BrPgDecision *decision, uint64 row, const BrPgProposal *proposal, BrPgItem *item)
+{
+	BrCandidate *candidate = &item->candidate;
+	bool is_null;
+	Datum embedding;
+
+	item->item_id = br_pg_column_text(row, 2);
+	item->category = br_pg_column_text(row, 3);
+	embedding = br_pg_column(row, 5, &is_null);
+	item->embedding = is_null ? NULL : DatumGetEmbedding(embedding);
+	item->baskets = DatumGetInt64(br_pg_column(row, 9, &is_null));
+	item->content_from = proposal->content_from;
+	item->similarity = proposal->similarity;
+	item->copurchase_from = proposal->copurchase_from;
+	item->together = proposal->together;
+
+	candidate->item = proposal->item;
+	candidate->price = rint(number_column(row, 6, NAN) * BR_PG_MILLIONTHS);
+	candidate->cost = rint(number_column(row, 7, NAN) * BR_PG_MILLIONTHS);
+	candidate->stock = number_column(row, 8, INFINITY);
+	candidate->content = Min(proposal->content, 1.0);
+	candidate->copurchase = Min(proposal->copurchase, 1.0);
+	candidate->popularity =
+		br_pg_decide_popularity(item->baskets, decision->request->catalog->baskets);
+	candidate->freshness = br_pg_decide_freshness(number_column(row, 4, INFINITY));
+}
+
+/* drops what the caller may not see in the source */
+static int
+keep_visible(const BrPgDecision *decision, BrPgItem *items, int n)
+{
+	char **ids = palloc(sizeof(char *) * Max(n, 1));
+	bool *visible = palloc(sizeof(bool) * Max(n, 1));
+	int kept = 0;
+
+	if (n == 0 || !br_pg_catalog_must_ask(decision->request->catalog))
+		return n;
+	for (int i = 0; i < n; i++)
+		ids[i] = items[i].item_id;
+	br_pg_catalog_visible(decision->request->catalog, ids, n, visible);
+	for (int i = 0; i < n; i++)
+		if (visible[i])
+			items[kept++] = items[i];
+	return kept;
+}
+
+/* appends those of n proposals that may be offered */
+static void
+fetch_items(BrPgDecision *decision, Filter *filter, BrPgProposal **proposals, int n)
+{
+	static const Oid types[] = {FILTER_ARGUMENTS, INT4ARRAYOID};
+	int32 number = decision->request->catalog->number;
+	int32 *wanted = palloc(sizeof(int32) * Max(n, 1));
+	BrPgItem *items = palloc0(sizeof(BrPgItem) * Max(n, 1));
+	uint64 found;
+	BrPgRights rights;
+
+	for (int i = 0; i < n; i++)
+		wanted[i] = proposals[i]->item;
+	filter->values[5] = br_pg_int4_array(wanted, n);
+	br_pg_enter_owner(&rights);
+	found =
+		br_pg_execute(psprintf("SELECT u.place, i.item_id, i.category,"
+							   " EXTRACT(epoch FROM pg_catalog.now() - i.created_at)::pg_catalog.float8 / 86400,"
+							   " i.embedding, s.price, s.cost, s.stock, COALESCE(c.baskets, 0)"
+							   " FROM pg_catalog.unnest($6) WITH ORDINALITY AS u(item, place)"
+							   " JOIN bundle_rec.item_state_%d s USING (item)"
+							   " JOIN bundle_rec.item_%d i USING (item)"
+							   " LEFT JOIN bundle_rec.item_count_%d c USING (item)"
+							   " WHERE" MAY_BE_OFFERED " ORDER BY u.place",
+							   number, number, number),
+					  6, types, filter->values, filter->nulls, true, 0);
+	for (uint64 row = 0; row < found; row++)
+	{
+		bool is_null;
+		int64 place = DatumGetInt64(br_pg_column(row, 1, &is_null));
+
+		fill_item(decision, row, proposals[place - 1], &items[row]);
+	}
+	br_pg_leave(&rights);
+
+	n = keep_visible(decision, items, (int) found);
+	memcpy(decision->items + decision->n_items, items, sizeof(BrPgItem) * n);
+	decision->n_items += n;
+}
+
+/* evidence, then popularity, then the newer item */
+static int
+compare_items(const void *left, const void *right)
+{
+	const BrPgItem *a = left;
+	const BrPgItem *b = right;
+	double of_a = br_bundle_affinity(a->candidate.content, a->candidate.copurchase) +
+		POPULARITY_SHARE * a->candidate.popularity;
+	double of_b = br_bundle_affinity(b->candidate.content, b->candidate.copurchase) +
+		POPULARITY_SHARE * b->candidate.popularity;
+
+	if (of_a != of_b)
+		return of_a > of_b ? -1 : 1;
+	return a->candidate.item > b->candidate.item ? -1 : a->candidate.item < b->candidate.item;
+}
+
+static int
+compare_numbers(const void *left, const void *right)
+{
+	const BrPgItem *a = left;
+	const BrPgItem *b = right;
+
+	return a->candidate.item < b->candidate.item ? -1 : a->candidate.item > b->candidate.item;
+}
+
+/* dense category numbers, by first appearance */
+static void
+number_categories(BrPgDecision *decision)
+{
+	for (int i = 0; i < decision->n_items; i++)
+	{
+		int earlier = 0;
+
+		decision->items[i].candidate.category = -1;
+		if (decision->items[i].category == NULL)
+			continue;
+		while (decision->items[earlier].category == NULL ||
+			   strcmp(decision->items[earlier].category, decision->items[i].category) != 0)
+			earlier++;
+		decision->items[i].candidate.category = earlier;
+	}
+}
+
+/* cheapest first, or least cost for its price first; unknown ones last */
+static int
+compare_prices(const void *left, const void *right)
+{
+	double a = ((const BrPgItem *) left)->candidate.price;
+	double b = ((const BrPgItem *) right)->candidate.price;
+
+	return a < b ? -1 : a > b ? 1 : compare_numbers(left, right);
+}
+
+static int
+compare_costs(const void *left, const void *right)
+{
+	const BrCandidate *a = &((const BrPgItem *) left)->candidate;
+	const BrCandidate *b = &((const BrPgItem *) right)->candidate;
+	double of_a = a->cost / a->price;
+	double of_b = b->cost / b->price;
+
+	return of_a < of_b ? -1 : of_a > of_b ? 1 : compare_numbers(left, right);
+}
+
+/*
+ * The strongest items, BR_PG_CANDIDATES of them. When those did not make enough
+ * feasible bundles: some of the strongest, and the rest of the room shared by
+ * the items that strain a budget and a margin least.
+ */
+static void
+choose_items(BrPgDecision *decision, bool more)
+{
+	const BrPgRequest *request = decision->request;
+	int kept = more ? BR_PG_CANDIDATES / 2 : BR_PG_CANDIDATES;
+	int n = decision->n_items;
+
+	qsort(decision->items, n, sizeof(BrPgItem), compare_items);
+	if (more && request->has_budget && n > kept)
+	{
+		qsort(decision->items + kept, n - kept, sizeof(BrPgItem), compare_prices);
+		kept = request->has_margin ? (kept + BR_BUNDLE_MAX_CANDIDATES) / 2 : n;
+	}
+	if (more && request->has_margin && n > kept)
+		qsort(decision->items + kept, n - kept, sizeof(BrPgItem), compare_costs);
+	decision->n_items = Min(n, more ? BR_BUNDLE_MAX_CANDIDATES : BR_PG_CANDIDATES);
+	qsort(decision->items, decision->n_items, sizeof(BrPgItem), compare_numbers);
+}
+
+/* fetches what has evidence, strongest first, until there is enough; returns how many were proposed */
+static int
+fetch_evidence(BrPgDecision *decision, HTAB *proposals, Filter *filter)
+{
+	int n_evidence, done = 0;
+	BrPgProposal **sorted = br_pg_proposals_sorted(proposals, &n_evidence);
+
+	decision->items = palloc(sizeof(BrPgItem) * Max(n_evidence, 1));
+	decision->n_items = 0;
+	while (done < n_evidence && decision->n_items < BR_PG_CANDIDATES)
+	{
+		int n = Min(PORTION, n_evidence - done);
+
+		fetch_items(decision, filter, sorted + done, n);
+		done += n;
+	}
+	return n_evidence;
+}
+
+/* whether no item without evidence could be among the best: popularity alone would not do */
+static bool
+strong_enough(const BrPgDecision *decision)
+{
+	int strong = 0;
+
+	for (int i = 0; i < decision->n_items; i++)
+		strong += br_bundle_affinity(decision->items[i].candidate.content,
+									 decision->items[i].candidate.copurchase) >= POPULARITY_SHARE;
+	return strong >= BR_PG_CANDIDATES;
+}
+
+/*
+ * What the caller can see, the most bought first: where that is little of the
+ * catalog, hardly any of what is popular or new is among it.
+ */
+static void
+fetch_visible(BrPgDecision *decision, HTAB *proposals, Filter *filter)
+{
+	static const Oid types[] = {FILTER_ARGUMENTS, TEXTARRAYOID};
+	const BrPgCatalog *catalog = decision->request->catalog;
+	int n_ids, n = 0;
+	char **ids = br_pg_catalog_list_visible(catalog, VISIBLE_ROWS, &n_ids);
+	BrPgProposal **others = palloc(sizeof(BrPgProposal *) * VISIBLE_ITEMS);
+	uint64 found;
+	BrPgRights rights;
+
+	filter->values[5] = br_pg_text_array_datum(ids, n_ids);
+	br_pg_enter_owner(&rights);
+	found =
+		br_pg_execute(psprintf("SELECT i.item FROM bundle_rec.item_%d i JOIN bundle_rec.item_state_%d s USING (item)"
+							   " LEFT JOIN bundle_rec.item_count_%d c USING (item) WHERE i.item_id = ANY ($6)"
+							   " AND" MAY_BE_OFFERED
+							   " ORDER BY COALESCE(c.baskets, 0) DESC, i.item DESC",
+							   catalog->number, catalog->number, catalog->number),
+					  lengthof(types), types, filter->values, filter->nulls, true, VISIBLE_ITEMS);
+	for (uint64 row = 0; row < found; row++)
+	{
+		bool is_null;
+		int32 item = DatumGetInt32(br_pg_column(row, 1, &is_null));
+
+		/* the others were fetched before */
+		if (hash_search(proposals, &item, HASH_FIND, NULL) == NULL)
+			others[n++] = br_pg_propose(proposals, item);
+	}
+	br_pg_leave(&rights);
+	decision->items = repalloc(decision->items, sizeof(BrPgItem) * Max(decision->n_items + n, 1));
+	fetch_items(decision, filter, others, n);
+}
+
+/* fetches popular and new items, and those that need no evidence, besides */
+static void
+fetch_others(BrPgDecision *decision, HTAB *proposals, Filter *filter, int n_evidence, bool more)
+{
+	int n_all, n = 0;
+	BrPgProposal **others;
+	BrPgRights rights;
+
+	br_pg_enter_owner(&rights);
+	propose_popular(decision, proposals, filter,
+					Max(POPULAR_ITEMS, BR_PG_CANDIDATES - NEW_ITEMS - n_evidence));
+	propose_new(decision, proposals, filter, NEW_ITEMS);
+	if (more || hash_get_num_entries(proposals) < BR_PG_CANDIDATES)
+		propose_frugal(decision, proposals, filter);
+	br_pg_leave(&rights);
+
+	others = br_pg_proposals_sorted(proposals, &n_all);
+	for (int i = 0; i < n_all; i++)
+		if (others[i]->content_from == BR_PG_FROM_NOTHING &&
+			others[i]->copurchase_from == BR_PG_FROM_NOTHING)
+			others[n++] = others[i];
+	decision->items = repalloc(decision->items, sizeof(BrPgItem) * Max(decision->n_items + n, 1));
+	fetch_items(decision, filter, others, n);
+	if (decision->n_items < BR_PG_CANDIDATES && br_pg_catalog_must_ask(decision->request->catalog))
+		fetch_visible(decision, proposals, filter);
+}
+
+void
+br_pg_decide_candidates(BrPgDecision *decision, bool more)
+{
+	HTAB *proposals = br_pg_proposals_create();
+	int n_evidence;
+	Filter filter;
+	BrPgRights rights;
+
+	br_pg_enter_owner(&rights);
+	set_filter(&filter, decision);
+	br_pg_leave(&rights);
+	br_pg_propose_evidence(decision, proposals);
+	n_evidence = fetch_evidence(decision, proposals, &filter);
+	if (more || !strong_enough(decision))
+		fetch_others(decision, proposals, &filter, n_evidence, more);
+	choose_items(decision, more);
+	number_categories(decision);
+}

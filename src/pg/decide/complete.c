@@ -1,0 +1,339 @@
+/*
+ * complete.c
+ *	  What is missing from a set of items: the others by their mean affinity to
+ *	  it, found by a scan of all of them.
+ *
+ * Affinity falls again where two texts are nearly the same, so that neither
+ * the nearest items by text nor the most frequent partners need be the best.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+#include "core/bundle/br_bundle.h"
+#include "pg/decide/complete.h"
+#include "pg/embedding.h"
+
+#define FETCH_ROWS 500
+#define MOST_GIVEN BR_BUNDLE_MAX_CURATED_SIZE
+
+typedef struct Given
+{
+	int32 item;
+	int64 baskets;
+	BrEmbedding *embedding; /* NULL: none */
+} Given;
+
+/* An item that was bought with some of the given ones. */
+typedef struct Partner
+{
+	int32 item;								  /* the key */
+	double copurchase[FLEXIBLE_ARRAY_MEMBER]; /* (n_given): shrunk cosine */
+} Partner;
+
+typedef struct Scored
+{
+	int32 item;
+	double score;
+} Scored;
+
+typedef struct Search
+{
+	const BrPgCatalog *catalog;
+	int n_given;
+	Given *given; /* by id */
+	HTAB *partners;
+	int n;
+	int room;
+	Scored *scored;
+} Search;
+
+/* ---- the set ---- */
+
+static void
+refuse_item(const BrPgCatalog *catalog, const char *item_id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("there is no item \"%s\" in catalog \"%s\"", item_id, catalog->name),
+			 errhint("Items are named by the text of column \"%s\" of the source table.",
+					 catalog->item_id)));
+}
+
+/* an item that the caller may not see is as good as none */
+static void
+refuse_invisible(const BrPgCatalog *catalog, char **item_ids, int n)
+{
+	bool *visible = palloc(sizeof(bool) * n);
+
+	if (!br_pg_catalog_must_ask(catalog))
+		return;
+	br_pg_catalog_visible(catalog, item_ids, n, visible);
+	for (int i = 0; i < n; i++)
+		if (!visible[i])
+			refuse_item(catalog, item_ids[i]);
+}
+
+/* each of them once, in the order of ids */
+static void
+find_given(Search *search, char **item_ids, int n)
+{
+	static const Oid types[] = {TEXTARRAYOID};
+	Datum values[] = {br_pg_text_array_datum(item_ids, n)};
+	BrPgRights rights;
+	uint64 found;
+
+	br_pg_enter_owner(&rights);
+	found =
+		br_pg_execute(br_pg_catalog_sql("SELECT u.item_id, i.item, COALESCE(c.baskets, 0), i.embedding"
+										" FROM (SELECT DISTINCT x.id COLLATE \"C\" AS item_id"
+										" FROM pg_catalog.unnest($1) AS x(id)) u"
+										" LEFT JOIN bundle_rec.item_@ i USING (item_id)"
+										" LEFT JOIN bundle_rec.item_count_@ c USING (item)"
+										" ORDER BY u.item_id",
+										search->catalog->number),
+					  1, types, values, NULL, true, 0);
+	br_pg_leave(&rights);
+	search->given = palloc0(sizeof(Given) * found);
+	for (uint64 row = 0; row < found; row++)
+	{
+		Given *given = &search->given[search->n_given++];
+		bool is_null;
+		Datum value = br_pg_column(row, 2, &is_null);
+
+		if (is_null)
+			refuse_item(search->catalog, br_pg_column_text(row, 1));
+		given->item = DatumGetInt32(value);
+		given->baskets = DatumGetInt64(br_pg_column(row, 3, &is_null));
+		value = br_pg_column(row, 4, &is_null);
+		given->embedding = is_null ? NULL : (BrEmbedding *) PG_DETOAST_DATUM_COPY(value);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	refuse_invisible(search->catalog, item_ids, n);
+}
+
+static int
+index_of_given(const Search *search, int32 item)
+{
+	for (int i = 0; i < search->n_given; i++)
+		if (search->given[i].item == item)
+			return i;
+	return -1;
+}
+
+static void
+find_partners(Search *search)
+{
+	static const Oid types[] = {INT4ARRAYOID};
+	HASHCTL control = {
+		.keysize = sizeof(int32),
+		.entrysize = offsetof(Partner, copurchase) + sizeof(double) * search->n_given,
+		.hcxt = CurrentMemoryContext,
+	};
+	int32 *items = palloc(sizeof(int32) * search->n_given);
+	Datum values[1];
+	BrPgRights rights;
+	uint64 found;
+
+	for (int i = 0; i < search->n_given; i++)
+		items[i] = search->given[i].item;
+	values[0] = br_pg_int4_array(items, search->n_given);
+	search->partners =
+		hash_create("partners", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	br_pg_enter_owner(&rights);
+	found = br_pg_execute(br_pg_catalog_sql("SELECT p.item, p.other, p.together, c.baskets"
+											" FROM bundle_rec.item_pair_@ p"
+											" JOIN bundle_rec.item_count_@ c ON c.item = p.other"
+											" WHERE p.item = ANY ($1)",
+											search->catalog->number),
+						  1, types, values, NULL, true, 0);
+	br_pg_leave(&rights);
+	for (uint64 row = 0; row < found; row++)
+	{
+		bool is_null, known;
+		int given = index_of_given(search, DatumGetInt32(br_pg_column(row, 1, &is_null)));
+		int32 other = DatumGetInt32(br_pg_column(row, 2, &is_null));
+		Partner *partner = hash_search(search->partners, &other, HASH_ENTER, &known);
+
+		if (!known)
+			memset(partner->copurchase, 0, sizeof(double) * search->n_given);
+		partner->copurchase[given] =
+			br_bundle_shrunk_cosine(DatumGetInt64(br_pg_column(row, 3, &is_null)),
+									search->given[given].baskets,
+									DatumGetInt64(br_pg_column(row, 4, &is_null)),
+									BR_BUNDLE_SHRINKAGE);
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
+
+/* ---- the others ---- */
+
+/* embedding may be NULL */
+static double
+mean_affinity(const Search *search, int32 item, const BrEmbedding *embedding)
+{
+	const Partner *partner = hash_search(search->partners, &item, HASH_FIND, NULL);
+	double sum = 0;
+
+	for (int i = 0; i < search->n_given; i++)
+	{
+		const BrEmbedding *given = search->given[i].embedding;
+		double content = 0;
+
+		/* an item embedded with an earlier model waits for refresh */
+		if (embedding != NULL && given != NULL && embedding->dims == given->dims)
+			content = br_pg_embedding_cosine(given, embedding);
+		sum += br_bundle_affinity(content, partner == NULL ? 0 : partner->copurchase[i]);
+	}
+	return sum / search->n_given;
+}
+
+/* scores the rows of the SPI result: item, embedding */
+static void
+score_rows(Search *search)
+{
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		bool is_null;
+		int32 item = DatumGetInt32(br_pg_column(row, 1, &is_null));
+		Datum embedding = br_pg_column(row, 2, &is_null);
+		double score;
+
+		if (index_of_given(search, item) >= 0)
+			continue;
+		score = mean_affinity(search, item, is_null ? NULL : DatumGetEmbedding(embedding));
+		if (score <= 0)
+			continue;
+		if (search->n == search->room)
+		{
+			search->room *= 2;
+			search->scored = repalloc_huge(search->scored, sizeof(Scored) * search->room);
+		}
+		search->scored[search->n++] = (Scored){item, score};
+	}
+}
+
+static void
+score_items(Search *search)
+{
+	MemoryContext outer = CurrentMemoryContext;
+	MemoryContext batch =
+		AllocSetContextCreate(CurrentMemoryContext, "items", ALLOCSET_DEFAULT_SIZES);
+	BrPgRights rights;
+	Portal portal;
+
+	br_pg_enter_owner(&rights);
+	portal =
+		SPI_cursor_open_with_args(NULL,
+								  br_pg_catalog_sql("SELECT i.item, i.embedding FROM bundle_rec.item_@ i"
+													" JOIN bundle_rec.item_state_@ s USING (item)"
+													" WHERE s.active",
+													search->catalog->number),
+								  0, NULL, NULL, NULL, true, CURSOR_OPT_NO_SCROLL);
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		SPI_cursor_fetch(portal, true, FETCH_ROWS);
+		MemoryContextSwitchTo(batch);
+		score_rows(search);
+		MemoryContextSwitchTo(outer);
+		MemoryContextReset(batch);
+		SPI_freetuptable(SPI_tuptable);
+	} while (SPI_processed > 0);
+	SPI_cursor_close(portal);
+	MemoryContextSwitchTo(outer);
+	br_pg_leave(&rights);
+	MemoryContextDelete(batch);
+}
+
+/* best first, then the older item */
+static int
+compare_scored(const void *left, const void *right)
+{
+	const Scored *a = left;
+	const Scored *b = right;
+
+	if (a->score != b->score)
+		return a->score > b->score ? -1 : 1;
+	return a->item < b->item ? -1 : a->item > b->item;
+}
+
+/* ids of n items, in their order */
+static char **
+item_ids_of(const Search *search, const Scored *scored, int n)
+{
+	static const Oid types[] = {INT4ARRAYOID};
+	int32 *items = palloc(sizeof(int32) * n);
+	char **item_ids = palloc0(sizeof(char *) * n);
+	Datum values[1];
+	BrPgRights rights;
+	uint64 found;
+
+	for (int i = 0; i < n; i++)
+		items[i] = scored[i].item;
+	values[0] = br_pg_int4_array(items, n);
+	br_pg_enter_owner(&rights);
+	found = br_pg_execute(br_pg_catalog_sql("SELECT u.place, i.item_id FROM pg_catalog.unnest($1)"
+											" WITH ORDINALITY AS u(item, place)"
+											" JOIN bundle_rec.item_@ i USING (item)",
+											search->catalog->number),
+						  1, types, values, NULL, true, 0);
+	br_pg_leave(&rights);
+	for (uint64 row = 0; row < found; row++)
+	{
+		bool is_null;
+
+		item_ids[DatumGetInt64(br_pg_column(row, 1, &is_null)) - 1] = br_pg_column_text(row, 2);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return item_ids;
+}
+
+/* the first k of the sorted items that the caller may see */
+static BrPgCompletion *
+first_visible(const Search *search, int k, int *n)
+{
+	bool filter = br_pg_catalog_must_ask(search->catalog);
+	int step = filter ? Max(64, 2 * k) : k;
+	BrPgCompletion *completions = palloc(sizeof(BrPgCompletion) * Min(k, Max(search->n, 1)));
+	bool *visible = palloc(sizeof(bool) * step);
+
+	*n = 0;
+	for (int first = 0; first < search->n && *n < k; first += step)
+	{
+		const Scored *scored = search->scored + first;
+		int length = Min(step, search->n - first);
+		char **item_ids = item_ids_of(search, scored, length);
+
+		if (filter)
+			br_pg_catalog_visible(search->catalog, item_ids, length, visible);
+		for (int i = 0; i < length && *n < k; i++)
+			if (!filter || visible[i])
+				completions[(*n)++] = (BrPgCompletion){item_ids[i], scored[i].score};
+	}
+	return completions;
+}
+
+BrPgCompletion *
+br_pg_complete(const BrPgCatalog *catalog, char **item_ids, int n_ids, int k, int *n)
+{
+	Search search = {.catalog = catalog, .room = 1024};
+
+	if (n_ids < 1 || n_ids > MOST_GIVEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"items\" must name between 1 and %d items", MOST_GIVEN),
+				 errdetail("It names %d.", n_ids),
+				 errhint("Give the ids of what is in the set already;"
+						 " recommend_items serves an empty basket.")));
+	find_given(&search, item_ids, n_ids);
+	find_partners(&search);
+	search.scored = palloc(sizeof(Scored) * search.room);
+	score_items(&search);
+	qsort(search.scored, search.n, sizeof(Scored), compare_scored);
+	return first_visible(&search, k, n);
+}

@@ -1,0 +1,158 @@
+/*
+ * decide.c
+ *	  One decision from end to end.
+ *
+ * The posterior is derived from the newest stored evidence, the slate is drawn
+ * under a random key of its own, and what was drawn is logged in the caller's
+ * transaction: the decision, its propensities and the state it saw commit
+ * together or not at all.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "pg/decide/decide.h"
+
+static uint64
+random_key(const BrPgRequest *request)
+{
+	uint64 key;
+
+	if (request->seeded)
+		return (uint64) request->seed;
+	if (!pg_strong_random(&key, sizeof(key)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate a random key")));
+	return key;
+}
+
+static void
+overlap_with(void *arg, int chosen, double *similarity)
+{
+	const BrPool *pool = arg;
+
+	for (int i = 0; i < pool->n; i++)
+		similarity[i] = br_bundle_overlap(&pool->bundles[chosen], &pool->bundles[i]);
+}
+
+/*
+ * Diversity is a share of the best calibrated score in the pool: at 1, repeating
+ * an earlier slot entirely costs a bundle the whole of it.
+ */
+static double
+diversity_penalty(const BrPgDecision *decision)
+{
+	double best = 0;
+
+	for (int i = 0; i < decision->pool.n; i++)
+		best = Max(best, decision->pool.features[i * BR_FEATURE_COUNT + BR_FEATURE_SCORE]);
+	return decision->request->diversity * best;
+}
+
+static void
+draw_slate(BrPgDecision *decision)
+{
+	const BrPgPolicy *policy = decision->request->policy;
+	BrLinearPrior prior = {
+		.mean = policy->prior_mean,
+		.precision = policy->prior_precision,
+		.noise = policy->noise,
+	};
+	BrLinearPosterior posterior = {
+		.dims = policy->dims,
+		.mean = palloc(sizeof(double) * policy->dims),
+		.factor = palloc(sizeof(double) * policy->dims * (policy->dims + 1) / 2),
+	};
+	BrSlateRequest request = {
+		.algorithm = policy->algorithm,
+		.posterior = &posterior,
+		.pool = decision->pool.n,
+		.features = decision->pool.features,
+		.slots = decision->request->wanted,
+		.draws = policy->draws,
+		.epsilon = policy->epsilon,
+		.diversity = diversity_penalty(decision),
+		.similarity = overlap_with,
+		.similarity_arg = &decision->pool,
+		.key = decision->key,
+	};
+	BrContext context;
+
+	br_pg_context(&context, CurrentMemoryContext);
+	br_pg_check(br_bandit_posterior(&context, policy->evidence, &prior, &posterior), &context,
+				psprintf("the posterior of policy \"%s\" cannot be computed", policy->name),
+				"Check the values that feedback was given with, and raise prior_precision.");
+	br_pg_check(br_bandit_slate(&context, &request, &decision->slate), &context,
+				"could not choose among the bundles", NULL);
+}
+
+/* tells why there are fewer rows than asked for */
+static void
+report_shortage(const BrPgDecision *decision)
+{
+	const BrPgRequest *request = decision->request;
+	const BrRefusals *refusals = &decision->pool.refusals;
+	int found = decision->pool.n;
+	const char *what = strcmp(request->kind, "item") == 0 ? "items" : "bundles";
+
+	if (found >= request->wanted)
+		return;
+	if (!decision->pool.complete)
+		ereport(NOTICE,
+				(errmsg("only %d of %d %s were found", found, request->wanted, what),
+				 errdetail("The search among %d candidates was given up: hardly any "
+						   "combination meets budget and margin together.",
+						   decision->n_items),
+				 errhint("Ask for smaller bundles, or loosen a limit.")));
+	else if (refusals->budget == 0 && refusals->margin == 0 && refusals->category == 0)
+		ereport(NOTICE,
+				(errmsg("only %d of %d %s are possible", found, request->wanted, what),
+				 errdetail("%d items may be offered after stock, category and exclusions.",
+						   decision->n_items)));
+	else
+		ereport(NOTICE,
+				(errmsg("only %d of %d %s are possible", found, request->wanted, what),
+				 errdetail("Of the combinations of %d candidates, the budget refused %lld, "
+						   "the margin %lld and the category limit %lld.",
+						   decision->n_items, (long long) refusals->budget,
+						   (long long) refusals->margin, (long long) refusals->category)));
+}
+
+static void
+generate_pool(BrPgDecision *decision)
+{
+	br_pg_decide_candidates(decision, false);
+	br_pg_decide_pool(decision);
+	if (decision->pool.n < decision->request->wanted)
+	{
+		br_pg_decide_candidates(decision, true);
+		br_pg_decide_pool(decision);
+	}
+	report_shortage(decision);
+}
+
+BrPgDecision *
+br_pg_decide(const BrPgRequest *request)
+{
+	BrPgDecision *decision = palloc0(sizeof(BrPgDecision));
+	bool will_log = br_pg_decide_will_log(request);
+
+	decision->request = request;
+	decision->key = random_key(request);
+	br_pg_decide_context(decision);
+	if (request->curated)
+		br_pg_decide_curated(decision);
+	else
+		generate_pool(decision);
+	CHECK_FOR_INTERRUPTS();
+	if (decision->pool.n == 0)
+		return decision;
+	draw_slate(decision);
+	if (request->constraints.max_size > 1)
+		br_pg_decide_exact_pairs(decision);
+	br_pg_decide_reasons(decision);
+	if (will_log)
+		br_pg_decide_log(decision);
+	return decision;
+}

@@ -1,0 +1,177 @@
+/*
+ * decide.h
+ *	  One decision, from the request to the logged slate.
+ *
+ * The path: context (context.c) and candidates (candidates.c), the pool of
+ * feasible bundles (pool.c), or for curated bundles both at once (curated.c), the
+ * slate under the policy (decide.c), reasons (reasons.c), the log (log.c). All
+ * reads of one decision use the caller's active snapshot; only the log writes.
+ * Everything is palloc'd in the SPI context of the call. SPI must be connected.
+ */
+#ifndef BR_DECIDE_H
+#define BR_DECIDE_H
+
+#include "pg/br_pg.h"
+
+#include "core/bandit/br_bandit.h"
+#include "core/bundle/br_bundle.h"
+#include "pg/catalog/catalog.h"
+#include "pg/embedding.h"
+#include "pg/policy/policy.h"
+
+/* Candidates that bundles are made of; a full search over sizes 2 and 3 stays near 1 ms. */
+#define BR_PG_CANDIDATES 60
+
+/*
+ * Money goes through core in millionths, so that sums of decimal prices are
+ * whole numbers: exact, whatever the order, and 0.1 + 0.2 fits a budget of 0.3.
+ */
+#define BR_PG_MILLIONTHS 1e6
+
+typedef enum BrPgLogging
+{
+	BR_PG_LOG_AUTO, /* on where it can be: off on standbys and in read-only transactions */
+	BR_PG_LOG_ON,
+	BR_PG_LOG_OFF
+} BrPgLogging;
+
+/* What the caller asked for, checked. */
+typedef struct BrPgRequest
+{
+	const char *kind; /* "bundle", "item" or "curated" */
+	bool curated;
+	bool exclude_owned;						/* of curated bundles: what the user bought already */
+	struct BrPgBundleTables *bundle_tables; /* of curated bundles */
+	BrPgCatalog *catalog;
+	BrPgPolicy *policy;
+	char *user_id; /* NULL: nobody in particular */
+	int n_basket;
+	char **basket;
+	char *query; /* NULL: none */
+	int wanted;
+	BrConstraints constraints;
+	bool has_budget;
+	double budget; /* as asked for; constraints.budget is in millionths */
+	bool has_margin;
+	Datum categories; /* text[] */
+	bool has_categories;
+	int n_exclude;
+	char **exclude;
+	bool in_stock;
+	double diversity; /* of the policy unless the caller says */
+	BrPgLogging logging;
+	bool seeded;
+	int64 seed;
+	Datum filters; /* jsonb: the filters as they were asked for, for the log */
+} BrPgRequest;
+
+/* An item that the request starts from. */
+typedef struct BrPgContextItem
+{
+	int32 item;
+	char *item_id;
+	const char *source; /* "basket" or "history" */
+	double weight;		/* of its evidence, in (0, 1] */
+	int64 baskets;
+} BrPgContextItem;
+
+/* An item that may be offered, and where the evidence for it comes from. */
+typedef struct BrPgItem
+{
+	BrCandidate candidate;
+	char *item_id;
+	char *category;
+	BrEmbedding *embedding; /* NULL: not embedded yet */
+	int64 baskets;
+	int content_from; /* index into context, -1: none, -2: the query */
+	double similarity;
+	int copurchase_from; /* index into context, -1: none */
+	int64 together;
+} BrPgItem;
+
+/*
+ * A curated bundle of the pool. Its pairs are kept with it: a matrix over all
+ * items of the pool would mostly hold pairs of different bundles.
+ */
+typedef struct BrPgCurated
+{
+	int32 bundle; /* dense number */
+	char *bundle_id;
+	int64 purchases;	/* of the bundle as a whole */
+	double *content;	/* (size, size), as below */
+	double *copurchase; /* (size, size) */
+	int64 *together;	/* (size, size) */
+} BrPgCurated;
+
+typedef struct BrPgDecision
+{
+	const BrPgRequest *request;
+	int n_context;
+	BrPgContextItem *context;
+	int n_items;
+	BrPgItem *items; /* by dense number */
+	double *content; /* (n_items, n_items): similarity of text, at least 0 */
+	double *copurchase;
+	int64 *together; /* (n_items, n_items): baskets with both */
+	BrPool pool;
+	BrPgCurated *curated; /* (pool.n) where the request is for curated bundles; else NULL */
+	BrSlate slate;
+	char **reasons;	   /* (slate.slots): JSON text */
+	uint64 key;		   /* random key */
+	int64 decision_id; /* 0: not logged */
+} BrPgDecision;
+
+/*
+ * Where the arguments stand in one of the functions that decide; -1: not an
+ * argument of this one.
+ */
+typedef struct BrPgArgumentPlaces
+{
+	int user_id, basket, query, wanted, size, budget, min_margin, categories, exclude, in_stock,
+		diversity, policy, log, seed, exclude_owned;
+} BrPgArgumentPlaces;
+
+/*
+ * sql/recommend_sql.c: the arguments of a call, checked; the first is the
+ * catalog. kind: see BrPgRequest; wanted: the argument's name. SPI must be
+ * connected.
+ */
+extern BrPgRequest *br_pg_decide_request(FunctionCallInfo fcinfo, const char *kind,
+										 const char *wanted, const BrPgArgumentPlaces *at);
+
+/* Takes the decision and logs it as the request says. Fewer slots than wanted raise a NOTICE. */
+extern BrPgDecision *br_pg_decide(const BrPgRequest *request);
+
+/* Context and candidates of a request; more: look further for what its constraints need. */
+extern void br_pg_decide_context(BrPgDecision *decision);
+extern void br_pg_decide_candidates(BrPgDecision *decision, bool more);
+
+/* Log-scaled to [0, 1]: n of all. */
+extern double br_pg_decide_popularity(int64 n, int64 all);
+
+/* 1 today, halved every 30 days; age in days, INFINITY: unknown. */
+extern double br_pg_decide_freshness(double age);
+
+/* Candidates and pool of a request for curated bundles; fewer than wanted raise a NOTICE. */
+extern void br_pg_decide_curated(BrPgDecision *decision);
+
+/* Affinities of the candidates, and the pool of feasible bundles. */
+extern void br_pg_decide_pool(BrPgDecision *decision);
+
+/*
+ * Looks the pairs inside the chosen bundles up one by one, for their reasons:
+ * the pool counts a pair only where one end is among the other's best partners.
+ */
+extern void br_pg_decide_exact_pairs(BrPgDecision *decision);
+
+/* Fills reasons: why each slot was offered (features, pairs inside, evidence from the context). */
+extern void br_pg_decide_reasons(BrPgDecision *decision);
+
+/* Whether this call will write the log; raises where log => true cannot be honoured. */
+extern bool br_pg_decide_will_log(const BrPgRequest *request);
+extern void br_pg_decide_log(BrPgDecision *decision);
+
+/* The ids of a bundle's items as text[]. */
+extern ArrayType *br_pg_decide_item_ids(const BrPgDecision *decision, const BrBundle *bundle);
+
+#endif /* BR_DECIDE_H */

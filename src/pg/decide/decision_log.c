@@ -1,0 +1,226 @@
+/*
+ * decision_log.c
+ *	  Reading the log of decisions: whose it is, who may, and what it says.
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "pg/bulk.h"
+#include "pg/decide/curated.h"
+#include "pg/decide/decision_log.h"
+#include "pg/privacy/privacy.h"
+
+void
+br_pg_decision_unknown(int64 decision_id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("decision %lld does not exist", (long long) decision_id),
+			 errdetail("It was never logged, its transaction has not committed, or its "
+					   "catalog was dropped."),
+			 errhint("Use the decision_id that recommend returned.")));
+}
+
+BrPgCatalog *
+br_pg_decision_catalog(int64 decision_id)
+{
+	int64 number = decision_id >> BR_PG_DECISION_NUMBER_BITS;
+	BrPgCatalog *catalog = NULL;
+
+	if (number > 0 && number <= PG_INT32_MAX)
+		catalog = br_pg_catalog_find((int32) number);
+	if (catalog == NULL)
+		br_pg_decision_unknown(decision_id);
+	return catalog;
+}
+
+/*
+ * SELECT on the column decision_id will do: it lets a role ask for what it may
+ * see of a decision, and not read the log, which hides nothing from it.
+ */
+static void
+require_explained(const BrPgCatalog *catalog)
+{
+	Oid log = br_pg_child("decision", catalog->number);
+	AttrNumber id = get_attnum(log, "decision_id");
+
+	if (has_privs_of_role(GetUserId(), catalog->owner) ||
+		pg_class_aclcheck(log, GetUserId(), ACL_SELECT) == ACLCHECK_OK ||
+		pg_attribute_aclcheck(log, id, GetUserId(), ACL_SELECT) == ACLCHECK_OK)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied to read decisions of catalog \"%s\"", catalog->name),
+			 errhint("GRANT SELECT (decision_id) ON bundle_rec.decision_%d TO this role.",
+					 catalog->number)));
+}
+
+/* a text for those who see names ($2), else its keyed hash */
+#define MASKED(what, text) \
+	"CASE WHEN $2 THEN " text " ELSE bundle_rec.pseudonym(s.secret, '" what "', " text ") END"
+
+/* reasons of a slot, the query in them masked as the query itself is */
+#define MASKED_REASONS                                                                                       \
+	"CASE WHEN $2 OR d.query IS NULL THEN r.slot ELSE pg_catalog.jsonb_set(r.slot, '{context}',"             \
+	" COALESCE((SELECT pg_catalog.jsonb_agg(CASE e.c ->> 'source' WHEN 'query' THEN"                         \
+	" pg_catalog.jsonb_set(e.c, '{from}', pg_catalog.to_jsonb(" MASKED(                                      \
+		"query",                                                                                             \
+		"d.query") ")) ELSE e.c END ORDER BY e.n) FROM pg_catalog.jsonb_array_elements(r.slot -> 'context')" \
+				   " WITH ORDINALITY e (c, n)), '[]')) END"
+
+/*
+ * One row per slot. Columns 1 and 2 are the rank and the ids; the rest is
+ * passed on as it is. $2: whether the caller sees names. Ids of feedback that
+ * feedback made up itself name nobody.
+ */
+#define ITEMS_OF_SLOT                                                                   \
+	"ARRAY(SELECT i.item_id FROM pg_catalog.unnest("                                    \
+	"d.slot_items[k.before + 1 : k.before + k.size]) WITH ORDINALITY AS m(item, place)" \
+	" JOIN bundle_rec.item_@ i USING (item) ORDER BY m.place)"
+#define FEEDBACK_OF_SLOT                                                                              \
+	"(SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('kind', f.kind, 'value',"             \
+	" f.value, 'event_id', CASE f.event_id WHEN f.rank || ':' || f.kind THEN f.event_id"              \
+	" ELSE " MASKED("event",                                                                          \
+					"f.event_id") " END, 'received_at', f.received_at)"                               \
+								  " ORDER BY f.received_at, f.event_id) FROM bundle_rec.feedback_@ f" \
+								  " WHERE f.decision_id = d.decision_id AND f.rank = k.rank)"
+#define BUNDLE_OF_SLOT                               \
+	"(SELECT b.bundle_id FROM bundle_rec.bundle_@ b" \
+	" WHERE b.bundle = d.slot_bundles[k.rank])"
+#define SLOTS                                                                        \
+	"(SELECT u.rank, u.size, pg_catalog.sum(u.size) OVER (ORDER BY u.rank) - u.size" \
+	" AS before FROM pg_catalog.unnest(d.slot_sizes) WITH ORDINALITY AS u(size, rank))"
+
+static const char explain[] =
+	"SELECT k.rank::pg_catalog.int4, " ITEMS_OF_SLOT ", d.score[k.rank], d.propensity[k.rank],"
+	" NULLIF(d.price[k.rank], 'NaN'), NULLIF(d.list_price[k.rank], 'NaN'),"
+	" NULLIF(d.margin[k.rank], 'NaN'), " MASKED_REASONS ", " FEEDBACK_OF_SLOT
+	", p.name, d.posterior, d.pool_size, d.decided_at, " MASKED("user", "d.user_id") ", d.basket, " MASKED(
+		"query",
+		"d.query") ", d.filters, " BUNDLE_OF_SLOT
+				   " FROM bundle_rec.decision_@ d JOIN bundle_rec.catalog_secret s USING (catalog)"
+				   " LEFT JOIN bundle_rec.policy p USING (policy), LATERAL " SLOTS " k,"
+				   " LATERAL (SELECT d.reasons -> (k.rank - 1)::pg_catalog.int4 AS slot) r"
+				   " WHERE d.decision_id = $1 ORDER BY k.rank";
+
+#define EXPLAIN_COLUMNS 18
+#define REASONS_COLUMN 7
+#define BASKET_COLUMN 14
+#define FILTERS_COLUMN 16
+#define BUNDLE_COLUMN 17
+
+/* $1 reasons, $2 basket, $3 filters: every item they name, but those of the slot itself */
+#define NAMED_ITEMS                                                                            \
+	"SELECT pg_catalog.array_agg(DISTINCT n.id) FROM (SELECT c ->> 'from' AS id"               \
+	" FROM pg_catalog.jsonb_array_elements($1 -> 'context') c WHERE c ->> 'source' <> 'query'" \
+	" UNION ALL SELECT pg_catalog.unnest($2)"                                                  \
+	" UNION ALL SELECT pg_catalog.jsonb_array_elements_text($3 -> 'exclude')) n"
+
+/* the same three, naming only items of $4 */
+#define WITHOUT_OTHERS                                                                             \
+	"SELECT pg_catalog.jsonb_set($1, '{context}', COALESCE((SELECT pg_catalog.jsonb_agg(e.c"       \
+	" ORDER BY e.n) FROM pg_catalog.jsonb_array_elements($1 -> 'context') WITH ORDINALITY e(c, n)" \
+	" WHERE e.c ->> 'source' = 'query' OR e.c ->> 'from' = ANY ($4)), '[]')),"                     \
+	" ARRAY(SELECT b.id FROM pg_catalog.unnest($2) WITH ORDINALITY b(id, n)"                       \
+	" WHERE b.id = ANY ($4) ORDER BY b.n), pg_catalog.jsonb_set($3, '{exclude}',"                  \
+	" COALESCE((SELECT pg_catalog.jsonb_agg(x.id) FROM"                                            \
+	" pg_catalog.jsonb_array_elements_text($3 -> 'exclude') x(id) WHERE x.id = ANY ($4)), '[]'),"  \
+	" false)"
+
+/* whether the caller may see every item of a slot in the source, and a curated bundle in its own */
+static bool
+slot_visible(const BrPgCatalog *catalog, Datum items, const char *bundle_id)
+{
+	int n;
+	char **ids = br_pg_text_array(DatumGetArrayTypeP(items), "items", &n);
+	bool *visible = palloc(sizeof(bool) * Max(n, 1));
+
+	if (bundle_id != NULL && !br_pg_bundle_visible(catalog, bundle_id, ids, n))
+		return false;
+	if (!br_pg_catalog_must_ask(catalog))
+		return true;
+	br_pg_catalog_visible(catalog, ids, n, visible);
+	for (int i = 0; i < n; i++)
+		if (!visible[i])
+			return false;
+	return true;
+}
+
+/* takes out of a slot's explanation what names items that the caller may not see */
+static void
+hide_items(const BrPgCatalog *catalog, Datum *columns)
+{
+	static const Oid types[] = {JSONBOID, TEXTARRAYOID, JSONBOID, TEXTARRAYOID};
+	Datum values[] = {columns[REASONS_COLUMN], columns[BASKET_COLUMN], columns[FILTERS_COLUMN],
+					  (Datum) 0};
+	char **ids;
+	bool *visible;
+	bool is_null;
+	int n, n_kept = 0;
+	Datum named;
+	BrPgRights rights;
+
+	br_pg_enter_owner(&rights);
+	br_pg_execute(NAMED_ITEMS, 3, types, values, NULL, true, 0);
+	named = br_pg_column(0, 1, &is_null);
+	br_pg_leave(&rights);
+	if (is_null)
+		return;
+
+	ids = br_pg_text_array(DatumGetArrayTypeP(named), "items", &n);
+	visible = palloc(sizeof(bool) * Max(n, 1));
+	br_pg_catalog_visible(catalog, ids, n, visible);
+	for (int i = 0; i < n; i++)
+		if (visible[i])
+			ids[n_kept++] = ids[i];
+	values[3] = br_pg_text_array_datum(ids, n_kept);
+	br_pg_enter_owner(&rights);
+	br_pg_execute(WITHOUT_OTHERS, 4, types, values, NULL, true, 0);
+	columns[REASONS_COLUMN] = br_pg_column(0, 1, &is_null);
+	columns[BASKET_COLUMN] = br_pg_column(0, 2, &is_null);
+	columns[FILTERS_COLUMN] = br_pg_column(0, 3, &is_null);
+	br_pg_leave(&rights);
+}
+
+void
+br_pg_explain_decision(int64 decision_id, ReturnSetInfo *result)
+{
+	static const Oid types[] = {INT8OID, BOOLOID};
+	BrPgCatalog *catalog = br_pg_decision_catalog(decision_id);
+	Datum values[] = {Int64GetDatum(decision_id), (Datum) 0};
+	SPITupleTable *rows;
+	uint64 n;
+	BrPgRights rights;
+
+	br_pg_catalog_require_reader(catalog);
+	require_explained(catalog);
+	values[1] = BoolGetDatum(br_pg_sees_users(br_pg_child("decision", catalog->number)));
+	br_pg_enter_owner(&rights);
+	n = br_pg_execute(br_pg_catalog_sql(explain, catalog->number), 2, types, values, NULL, true, 0);
+	br_pg_leave(&rights);
+	rows = SPI_tuptable;
+	if (n == 0)
+		br_pg_decision_unknown(decision_id);
+
+	for (uint64 row = 0; row < n; row++)
+	{
+		Datum columns[EXPLAIN_COLUMNS];
+		bool nulls[EXPLAIN_COLUMNS];
+		const char *bundle_id;
+
+		for (int i = 0; i < EXPLAIN_COLUMNS; i++)
+			columns[i] = SPI_getbinval(rows->vals[row], rows->tupdesc, i + 1, &nulls[i]);
+		bundle_id = nulls[BUNDLE_COLUMN] ? NULL : TextDatumGetCString(columns[BUNDLE_COLUMN]);
+		if (!slot_visible(catalog, columns[1], bundle_id))
+			continue;
+		if (br_pg_catalog_must_ask(catalog))
+			hide_items(catalog, columns);
+		tuplestore_putvalues(result->setResult, result->setDesc, columns, nulls);
+	}
+}

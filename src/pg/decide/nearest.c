@@ -1,0 +1,115 @@
+/*
+ * nearest.c
+ *	  Exact nearest items of a catalog, by a scan of all of them.
+ *
+ * Rows come through a cursor, some hundred at a time, and only the k nearest
+ * stay in memory.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "core/encoder/br_encoder.h"
+#include "pg/decide/nearest.h"
+#include "pg/model/model.h"
+
+#define FETCH_ROWS 500
+
+BrEmbedding *
+br_pg_nearest_embed(const BrPgCatalog *catalog, const char *text)
+{
+	char *texts[1] = {unconstify(char *, text)};
+	BrEmbedding *embedding;
+	float *components;
+	int dims;
+
+	if (catalog->model == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("catalog \"%s\" has no model to read a query with", catalog->name),
+				 errhint("Create the catalog with text columns.")));
+	dims = br_encoder_info(br_pg_model_encoder(catalog->model))->dimensions;
+	components = palloc(sizeof(float) * dims);
+	br_pg_model_embed(catalog->model, texts, 1, false, components);
+	embedding = br_pg_embedding_from_floats(components, dims);
+	pfree(components);
+	return embedding;
+}
+
+/* offers the rows of the SPI result: item, embedding */
+static void
+offer_rows(BrTopK *top, const BrEmbedding *query, int32 except)
+{
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		bool is_null;
+		int32 item = DatumGetInt32(br_pg_column(row, 1, &is_null));
+		BrEmbedding *embedding;
+
+		if (item == except)
+			continue;
+		embedding = DatumGetEmbedding(br_pg_column(row, 2, &is_null));
+		/* an item embedded with an earlier model waits for refresh */
+		if (embedding->dims == query->dims)
+			br_ann_top_k_offer(top, item, br_pg_embedding_cosine(query, embedding));
+	}
+}
+
+static void
+scan_items(const BrPgCatalog *catalog, BrTopK *top, const BrEmbedding *query, int32 except)
+{
+	MemoryContext outer = CurrentMemoryContext;
+	MemoryContext batch =
+		AllocSetContextCreate(CurrentMemoryContext, "items", ALLOCSET_DEFAULT_SIZES);
+	BrPgRights rights;
+	Portal portal;
+
+	br_pg_enter_owner(&rights);
+	portal =
+		SPI_cursor_open_with_args(NULL,
+								  br_pg_catalog_sql("SELECT i.item, i.embedding FROM bundle_rec.item_@ i"
+													" JOIN bundle_rec.item_state_@ s USING (item)"
+													" WHERE s.active AND i.embedding IS NOT NULL",
+													catalog->number),
+								  0, NULL, NULL, NULL, true, CURSOR_OPT_NO_SCROLL);
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		SPI_cursor_fetch(portal, true, FETCH_ROWS);
+		MemoryContextSwitchTo(batch);
+		offer_rows(top, query, except);
+		MemoryContextSwitchTo(outer);
+		MemoryContextReset(batch);
+		SPI_freetuptable(SPI_tuptable);
+	} while (SPI_processed > 0);
+	SPI_cursor_close(portal);
+	MemoryContextSwitchTo(outer);
+	br_pg_leave(&rights);
+	MemoryContextDelete(batch);
+}
+
+BrNeighbour *
+br_pg_nearest(const BrPgCatalog *catalog, const BrEmbedding *query, int k, int32 except, int *n)
+{
+	BrContext context;
+	BrTopK *top;
+	const BrNeighbour *sorted;
+	BrNeighbour *nearest;
+
+	br_pg_context(&context, CurrentMemoryContext);
+	br_pg_check(br_ann_top_k_create(&context, k, &top), &context, "could not search for items",
+				NULL);
+	scan_items(catalog, top, query, except);
+	sorted = br_ann_top_k_sorted(top, n);
+	nearest = palloc(sizeof(BrNeighbour) * Max(*n, 1));
+	memcpy(nearest, sorted, sizeof(BrNeighbour) * *n);
+	br_ann_top_k_destroy(top);
+	return nearest;
+}
+
+BrNeighbour *
+br_pg_nearest_to_text(const BrPgCatalog *catalog, const char *text, int k, int *n)
+{
+	return br_pg_nearest(catalog, br_pg_nearest_embed(catalog, text), k, 0, n);
+}

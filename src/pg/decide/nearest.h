@@ -1,0 +1,35 @@
+/*
+ * nearest.h
+ *	  Exact nearest items of a catalog by embedding.
+ */
+#ifndef BR_NEAREST_H
+#define BR_NEAREST_H
+
+#include "pg/br_pg.h"
+
+#include "core/ann/br_ann.h"
+#include "pg/catalog/catalog.h"
+#include "pg/embedding.h"
+
+/*
+ * The k active items of a catalog whose embeddings are nearest to `query`,
+ * nearest first, ties to the smaller number; palloc'd, *n of them, at most k.
+ * except: an item that is left out, 0 for none. Scans all items in bounded
+ * memory and can be cancelled. SPI must be connected.
+ */
+extern BrNeighbour *br_pg_nearest(const BrPgCatalog *catalog, const BrEmbedding *query, int k,
+								  int32 except, int *n);
+
+/* The embedding of a text under the catalog's model. Raises 55000 where it has none. */
+extern BrEmbedding *br_pg_nearest_embed(const BrPgCatalog *catalog, const char *text);
+
+/*
+ * The k active items of a catalog whose embeddings are nearest to a text under
+ * the catalog's model, nearest first, palloc'd; *n of them, at most k. Scans
+ * all items in bounded memory and can be cancelled. SPI must be connected.
+ * Raises 55000 where the catalog has no model.
+ */
+extern BrNeighbour *br_pg_nearest_to_text(const BrPgCatalog *catalog, const char *text, int k,
+										  int *n);
+
+#endif /* BR_NEAREST_H */

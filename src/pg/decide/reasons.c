@@ -1,0 +1,218 @@
+/*
+ * reasons.c
+ *	  Why a slot was offered, in numbers that SQL can recompute.
+ *
+ * features are the logged ones; pairs name the co-purchases and the similarity
+ * of text inside the bundle (pair_scores and <=> give the same); context names
+ * the strongest evidence that tied an item to the request. A large curated
+ * bundle names only its strongest pairs.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+
+#include "pg/decide/decide.h"
+#include "pg/decide/proposals.h"
+
+/* those of the largest bundle that a search makes */
+#define MOST_PAIRS (BR_BUNDLE_MAX_SIZE * (BR_BUNDLE_MAX_SIZE - 1) / 2)
+
+static void
+append_number(StringInfo json, const char *key, double value)
+{
+	/* four digits say what a reader wants to know; JSON has no NaN */
+	if (isfinite(value))
+		appendStringInfo(json, "\"%s\": %.4g", key, value);
+	else
+		appendStringInfo(json, "\"%s\": null", key);
+}
+
+static void
+append_features(StringInfo json, const float *features)
+{
+	appendStringInfoString(json, "\"features\": {");
+	for (int i = 0; i < BR_FEATURE_COUNT; i++)
+	{
+		if (i > 0)
+			appendStringInfoString(json, ", ");
+		append_number(json, br_bundle_feature_name((BrFeature) i), features[i]);
+	}
+	appendStringInfoChar(json, '}');
+}
+
+/* Two items of a bundle, and where their figures stand. */
+typedef struct Pair
+{
+	int a; /* indexes of items */
+	int b;
+	double content;
+	double copurchase;
+	int64 together;
+} Pair;
+
+static void
+append_pair(StringInfo json, const BrPgDecision *decision, const Pair *pair)
+{
+	const BrPgItem *left = &decision->items[pair->a];
+	const BrPgItem *right = &decision->items[pair->b];
+
+	appendStringInfoString(json, "{\"items\": [");
+	escape_json(json, left->item_id);
+	appendStringInfoString(json, ", ");
+	escape_json(json, right->item_id);
+	appendStringInfo(json, "], \"together\": %lld, \"baskets\": [%lld, %lld], ",
+					 (long long) pair->together, (long long) left->baskets,
+					 (long long) right->baskets);
+	append_number(json, "shrunk_cosine", pair->copurchase);
+	appendStringInfoString(json, ", ");
+	append_number(json, "similarity", pair->content);
+	appendStringInfoChar(json, '}');
+}
+
+/* the pair of members i and j of a bundle of the pool */
+static Pair
+pair_of(const BrPgDecision *decision, int chosen, int i, int j)
+{
+	const BrBundle *bundle = &decision->pool.bundles[chosen];
+	Pair pair = {.a = bundle->members[i], .b = bundle->members[j]};
+	int place = pair.a * decision->n_items + pair.b;
+	const double *content = decision->content;
+	const double *copurchase = decision->copurchase;
+	const int64 *together = decision->together;
+
+	if (decision->curated != NULL)
+	{
+		place = i * bundle->size + j;
+		content = decision->curated[chosen].content;
+		copurchase = decision->curated[chosen].copurchase;
+		together = decision->curated[chosen].together;
+	}
+	pair.content = content[place];
+	pair.copurchase = copurchase[place];
+	pair.together = together[place];
+	return pair;
+}
+
+/* the strongest first, ties by the order of the items */
+static int
+compare_pairs(const void *left, const void *right)
+{
+	const Pair *a = left;
+	const Pair *b = right;
+	double of_a = br_bundle_affinity(a->content, a->copurchase);
+	double of_b = br_bundle_affinity(b->content, b->copurchase);
+
+	if (of_a != of_b)
+		return of_a > of_b ? -1 : 1;
+	return a->a != b->a ? a->a - b->a : a->b - b->b;
+}
+
+static void
+append_pairs(StringInfo json, const BrPgDecision *decision, int chosen)
+{
+	int size = decision->pool.bundles[chosen].size;
+	Pair *pairs = palloc(sizeof(Pair) * Max(size * (size - 1) / 2, 1));
+	int n = 0;
+
+	for (int i = 0; i < size; i++)
+		for (int j = i + 1; j < size; j++)
+			pairs[n++] = pair_of(decision, chosen, i, j);
+	if (n > MOST_PAIRS)
+		qsort(pairs, n, sizeof(Pair), compare_pairs);
+	appendStringInfoString(json, "\"pairs\": [");
+	for (int i = 0; i < Min(n, MOST_PAIRS); i++)
+	{
+		if (i > 0)
+			appendStringInfoString(json, ", ");
+		append_pair(json, decision, &pairs[i]);
+	}
+	appendStringInfoChar(json, ']');
+}
+
+static void
+append_from(StringInfo json, const BrPgDecision *decision, const BrPgItem *item, int from)
+{
+	appendStringInfoString(json, "{\"item\": ");
+	escape_json(json, item->item_id);
+	if (from == BR_PG_FROM_QUERY)
+	{
+		appendStringInfoString(json, ", \"source\": \"query\", \"from\": ");
+		escape_json(json, decision->request->query);
+		return;
+	}
+	appendStringInfo(json, ", \"source\": \"%s\", \"from\": ", decision->context[from].source);
+	escape_json(json, decision->context[from].item_id);
+}
+
+static void
+append_context(StringInfo json, const BrPgDecision *decision, const BrBundle *bundle)
+{
+	const char *separator = "";
+
+	appendStringInfoString(json, "\"context\": [");
+	for (int i = 0; i < bundle->size; i++)
+	{
+		const BrPgItem *item = &decision->items[bundle->members[i]];
+
+		if (item->copurchase_from != BR_PG_FROM_NOTHING)
+		{
+			const BrPgContextItem *from = &decision->context[item->copurchase_from];
+
+			appendStringInfoString(json, separator);
+			append_from(json, decision, item, item->copurchase_from);
+			appendStringInfo(json, ", \"together\": %lld, \"baskets\": [%lld, %lld], ",
+							 (long long) item->together, (long long) from->baskets,
+							 (long long) item->baskets);
+			append_number(json, "shrunk_cosine",
+						  br_bundle_shrunk_cosine(item->together, from->baskets, item->baskets,
+												  BR_BUNDLE_SHRINKAGE));
+			appendStringInfoChar(json, '}');
+			separator = ", ";
+		}
+		if (item->content_from != BR_PG_FROM_NOTHING)
+		{
+			appendStringInfoString(json, separator);
+			append_from(json, decision, item, item->content_from);
+			appendStringInfoString(json, ", ");
+			append_number(json, "similarity", item->similarity);
+			appendStringInfoChar(json, '}');
+			separator = ", ";
+		}
+	}
+	appendStringInfoChar(json, ']');
+}
+
+static char *
+slot_reasons(const BrPgDecision *decision, int slot)
+{
+	int chosen = decision->slate.chosen[slot];
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	append_features(&json, decision->pool.features + (size_t) chosen * BR_FEATURE_COUNT);
+	appendStringInfoString(&json, ", ");
+	append_pairs(&json, decision, chosen);
+	appendStringInfoString(&json, ", ");
+	append_context(&json, decision, &decision->pool.bundles[chosen]);
+	if (decision->curated != NULL)
+	{
+		appendStringInfo(&json, ", \"purchases\": %lld, ",
+						 (long long) decision->curated[chosen].purchases);
+		append_number(&json, "purchase_log_odds", decision->pool.bundles[chosen].log_odds);
+	}
+	appendStringInfoChar(&json, '}');
+	return json.data;
+}
+
+void
+br_pg_decide_reasons(BrPgDecision *decision)
+{
+	decision->reasons = palloc(sizeof(char *) * Max(decision->slate.slots, 1));
+	for (int slot = 0; slot < decision->slate.slots; slot++)
+		decision->reasons[slot] = slot_reasons(decision, slot);
+}

@@ -1,0 +1,140 @@
+/*
+ * info.c
+ *	  All that is known of one model: what it is, who uses it, what computes it.
+ *
+ * What a model is may be seen by everybody, as in the view bundle_rec.model.
+ * How many items of a catalog it has embedded is shown to those who may read
+ * that catalog, the file in the data directory to those who may look there.
+ */
+#include "postgres.h"
+
+#include <sys/stat.h>
+
+#include "access/htup_details.h"
+#include "catalog/pg_authid_d.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+
+#include "pg/backends.h"
+#include "pg/model/model.h"
+#include "pg/model/packed_file.h"
+
+/* the columns of stored_model that come first, in the order of the function's */
+#define STORED 12
+
+typedef enum Column
+{
+	USED_BY = STORED,
+	EMBEDDED,
+	BACKEND,
+	INSTRUCTION_SET,
+	PACKED_FILE,
+	PACKED_BYTES,
+	N_COLUMNS
+} Column;
+
+typedef struct Info
+{
+	Datum values[N_COLUMNS];
+	bool nulls[N_COLUMNS];
+} Info;
+
+static void
+set(Info *info, Column column, Datum value)
+{
+	info->values[column] = value;
+	info->nulls[column] = false;
+}
+
+static void
+read_stored(int32 model, Info *info, BrPgPackedKey *key)
+{
+	static const char sql[] =
+		"SELECT name, architecture, tokenizer, pooling, normalize, dimensions, max_tokens,"
+		" parameters, bytes, pg_catalog.encode(hash, 'hex'), loaded_at, loaded_by, hash, layout"
+		" FROM bundle_rec.stored_model WHERE model = $1";
+	Oid type = INT4OID;
+	Datum value = Int32GetDatum(model);
+	BrPgRights rights;
+	bool is_null;
+
+	br_pg_enter_owner(&rights);
+	if (br_pg_execute(sql, 1, &type, &value, NULL, true, 1) != 1)
+		elog(ERROR, "model number %d does not exist", model);
+	br_pg_leave(&rights);
+	for (int i = 0; i < STORED; i++)
+		info->values[i] = br_pg_column(0, i + 1, &info->nulls[i]);
+	memcpy(key->hash, VARDATA_ANY(DatumGetByteaPP(br_pg_column(0, STORED + 1, &is_null))),
+		   BR_PG_HASH_SIZE);
+	key->layout = DatumGetInt32(br_pg_column(0, STORED + 2, &is_null));
+}
+
+/* as catalog_coverage shows catalogs; a catalog whose source is gone has no more readers */
+static void
+count_embedded(int32 model, Info *info)
+{
+	static const char sql[] =
+		"SELECT pg_catalog.jsonb_object_agg(name, items) FROM"
+		" (SELECT c.name, pg_catalog.count(*) AS items FROM bundle_rec.catalog c"
+		"  JOIN bundle_rec.item i ON i.catalog = c.catalog AND i.model = $1"
+		"  WHERE pg_catalog.has_table_privilege($2, c.items, 'SELECT')"
+		"  OR pg_catalog.pg_has_role($2, c.owner, 'USAGE') GROUP BY c.name) e";
+	Oid types[] = {INT4OID, OIDOID};
+	Datum values[] = {Int32GetDatum(model), ObjectIdGetDatum(GetUserId())};
+	BrPgRights rights;
+
+	br_pg_enter_owner(&rights);
+	br_pg_execute(sql, lengthof(types), types, values, NULL, true, 1);
+	br_pg_leave(&rights);
+	info->values[EMBEDDED] = br_pg_column(0, 1, &info->nulls[EMBEDDED]);
+}
+
+static void
+find_backend(Info *info)
+{
+	BrPgBackendStatus backends[BR_PG_N_BACKENDS];
+
+	br_pg_list_backends(backends);
+	for (int i = 0; i < BR_PG_N_BACKENDS; i++)
+	{
+		if (!backends[i].in_use)
+			continue;
+		set(info, BACKEND, CStringGetTextDatum(backends[i].name));
+		if (backends[i].instruction_set != NULL)
+			set(info, INSTRUCTION_SET, CStringGetTextDatum(backends[i].instruction_set));
+	}
+}
+
+static void
+find_packed_file(const BrPgPackedKey *key, Info *info)
+{
+	char name[BR_PG_PACKED_NAME];
+	struct stat status;
+
+	if (!has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) &&
+		!has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
+		return;
+	br_pg_packed_name(key, name);
+	set(info, PACKED_FILE, CStringGetTextDatum(name));
+	if (lstat(name, &status) == 0)
+		set(info, PACKED_BYTES, Int64GetDatum((int64) status.st_size));
+}
+
+HeapTuple
+br_pg_model_info(int32 model, TupleDesc descriptor)
+{
+	Info info;
+	BrPgPackedKey key = {.layout = 0};
+
+	if (descriptor->natts != N_COLUMNS)
+		elog(ERROR, "model_info returns %d columns, not %d", descriptor->natts, N_COLUMNS);
+	memset(info.nulls, true, sizeof(info.nulls));
+	read_stored(model, &info, &key);
+	set(&info, USED_BY, PointerGetDatum(br_pg_model_used_by(model, false)));
+	count_embedded(model, &info);
+	find_backend(&info);
+	find_packed_file(&key, &info);
+	return heap_form_tuple(descriptor, info.values, info.nulls);
+}
