@@ -521,6 +521,29 @@ br_pg_catalog_visible(const BrPgCatalog *catalog, char **item_ids, int n, bool *
 	hash_destroy(index);
 }
 
+void
+br_pg_catalog_refuse_item(const BrPgCatalog *catalog, const char *item_id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("there is no item \"%s\" in catalog \"%s\"", item_id, catalog->name),
+			 errhint("Items are named by the text of column \"%s\" of the source table.",
+					 catalog->item_id)));
+}
+
+void
+br_pg_catalog_require_visible(const BrPgCatalog *catalog, char **item_ids, int n)
+{
+	bool *visible = palloc(sizeof(bool) * Max(n, 1));
+
+	if (!br_pg_catalog_must_ask(catalog))
+		return;
+	br_pg_catalog_visible(catalog, item_ids, n, visible);
+	for (int i = 0; i < n; i++)
+		if (!visible[i])
+			br_pg_catalog_refuse_item(catalog, item_ids[i]);
+}
+
 uint64
 br_pg_catalog_select_visible(const BrPgCatalog *catalog, Oid source, const char *id,
 							 const char *other, char **ids, int n)

@@ -102,6 +102,13 @@ extern bool br_pg_catalog_must_ask(const BrPgCatalog *catalog);
 extern void br_pg_catalog_visible(const BrPgCatalog *catalog, char **item_ids, int n,
 								  bool *visible);
 
+/* Raises 42704: the catalog has no such item, or none that the caller may see. */
+extern void br_pg_catalog_refuse_item(const BrPgCatalog *catalog, const char *item_id)
+	pg_attribute_noreturn();
+
+/* Raises 42704 for the first of the items whose source row the caller cannot see. */
+extern void br_pg_catalog_require_visible(const BrPgCatalog *catalog, char **item_ids, int n);
+
 /*
  * The rows of another source of the catalog's whose id is among n ids, as the
  * caller can see them under the active snapshot: id and another column, in

@@ -16,9 +16,9 @@
 
 #include "core/bundle/br_bundle.h"
 #include "pg/decide/complete.h"
+#include "pg/decide/nearest.h"
 #include "pg/embedding.h"
 
-#define FETCH_ROWS 500
 #define MOST_GIVEN BR_BUNDLE_MAX_CURATED_SIZE
 
 typedef struct Given
@@ -54,30 +54,6 @@ typedef struct Search
 
 /* ---- the set ---- */
 
-static void
-refuse_item(const BrPgCatalog *catalog, const char *item_id)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("there is no item \"%s\" in catalog \"%s\"", item_id, catalog->name),
-			 errhint("Items are named by the text of column \"%s\" of the source table.",
-					 catalog->item_id)));
-}
-
-/* an item that the caller may not see is as good as none */
-static void
-refuse_invisible(const BrPgCatalog *catalog, char **item_ids, int n)
-{
-	bool *visible = palloc(sizeof(bool) * n);
-
-	if (!br_pg_catalog_must_ask(catalog))
-		return;
-	br_pg_catalog_visible(catalog, item_ids, n, visible);
-	for (int i = 0; i < n; i++)
-		if (!visible[i])
-			refuse_item(catalog, item_ids[i]);
-}
-
 /* each of them once, in the order of ids */
 static void
 find_given(Search *search, char **item_ids, int n)
@@ -106,14 +82,14 @@ find_given(Search *search, char **item_ids, int n)
 		Datum value = br_pg_column(row, 2, &is_null);
 
 		if (is_null)
-			refuse_item(search->catalog, br_pg_column_text(row, 1));
+			br_pg_catalog_refuse_item(search->catalog, br_pg_column_text(row, 1));
 		given->item = DatumGetInt32(value);
 		given->baskets = DatumGetInt64(br_pg_column(row, 3, &is_null));
 		value = br_pg_column(row, 4, &is_null);
 		given->embedding = is_null ? NULL : (BrEmbedding *) PG_DETOAST_DATUM_COPY(value);
 	}
 	SPI_freetuptable(SPI_tuptable);
-	refuse_invisible(search->catalog, item_ids, n);
+	br_pg_catalog_require_visible(search->catalog, item_ids, n);
 }
 
 static int
@@ -192,62 +168,23 @@ mean_affinity(const Search *search, int32 item, const BrEmbedding *embedding)
 	return sum / search->n_given;
 }
 
-/* scores the rows of the SPI result: item, embedding */
 static void
-score_rows(Search *search)
+score_item(void *state, int32 item, const BrEmbedding *embedding)
 {
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		bool is_null;
-		int32 item = DatumGetInt32(br_pg_column(row, 1, &is_null));
-		Datum embedding = br_pg_column(row, 2, &is_null);
-		double score;
+	Search *search = state;
+	double score;
 
-		if (index_of_given(search, item) >= 0)
-			continue;
-		score = mean_affinity(search, item, is_null ? NULL : DatumGetEmbedding(embedding));
-		if (score <= 0)
-			continue;
-		if (search->n == search->room)
-		{
-			search->room *= 2;
-			search->scored = repalloc_huge(search->scored, sizeof(Scored) * search->room);
-		}
-		search->scored[search->n++] = (Scored){item, score};
+	if (index_of_given(search, item) >= 0)
+		return;
+	score = mean_affinity(search, item, embedding);
+	if (score <= 0)
+		return;
+	if (search->n == search->room)
+	{
+		search->room *= 2;
+		search->scored = repalloc_huge(search->scored, sizeof(Scored) * search->room);
 	}
-}
-
-static void
-score_items(Search *search)
-{
-	MemoryContext outer = CurrentMemoryContext;
-	MemoryContext batch =
-		AllocSetContextCreate(CurrentMemoryContext, "items", ALLOCSET_DEFAULT_SIZES);
-	BrPgRights rights;
-	Portal portal;
-
-	br_pg_enter_owner(&rights);
-	portal =
-		SPI_cursor_open_with_args(NULL,
-								  br_pg_catalog_sql("SELECT i.item, i.embedding FROM bundle_rec.item_@ i"
-													" JOIN bundle_rec.item_state_@ s USING (item)"
-													" WHERE s.active",
-													search->catalog->number),
-								  0, NULL, NULL, NULL, true, CURSOR_OPT_NO_SCROLL);
-	do
-	{
-		CHECK_FOR_INTERRUPTS();
-		SPI_cursor_fetch(portal, true, FETCH_ROWS);
-		MemoryContextSwitchTo(batch);
-		score_rows(search);
-		MemoryContextSwitchTo(outer);
-		MemoryContextReset(batch);
-		SPI_freetuptable(SPI_tuptable);
-	} while (SPI_processed > 0);
-	SPI_cursor_close(portal);
-	MemoryContextSwitchTo(outer);
-	br_pg_leave(&rights);
-	MemoryContextDelete(batch);
+	search->scored[search->n++] = (Scored){item, score};
 }
 
 /* best first, then the older item */
@@ -333,7 +270,7 @@ br_pg_complete(const BrPgCatalog *catalog, char **item_ids, int n_ids, int k, in
 	find_given(&search, item_ids, n_ids);
 	find_partners(&search);
 	search.scored = palloc(sizeof(Scored) * search.room);
-	score_items(&search);
+	br_pg_scan_items(search.catalog, score_item, &search);
 	qsort(search.scored, search.n, sizeof(Scored), compare_scored);
 	return first_visible(&search, k, n);
 }

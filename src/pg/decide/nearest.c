@@ -37,27 +37,8 @@ br_pg_nearest_embed(const BrPgCatalog *catalog, const char *text)
 	return embedding;
 }
 
-/* offers the rows of the SPI result: item, embedding */
-static void
-offer_rows(BrTopK *top, const BrEmbedding *query, int32 except)
-{
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		bool is_null;
-		int32 item = DatumGetInt32(br_pg_column(row, 1, &is_null));
-		BrEmbedding *embedding;
-
-		if (item == except)
-			continue;
-		embedding = DatumGetEmbedding(br_pg_column(row, 2, &is_null));
-		/* an item embedded with an earlier model waits for refresh */
-		if (embedding->dims == query->dims)
-			br_ann_top_k_offer(top, item, br_pg_embedding_cosine(query, embedding));
-	}
-}
-
-static void
-scan_items(const BrPgCatalog *catalog, BrTopK *top, const BrEmbedding *query, int32 except)
+void
+br_pg_scan_items(const BrPgCatalog *catalog, BrPgScanned scanned, void *state)
 {
 	MemoryContext outer = CurrentMemoryContext;
 	MemoryContext batch =
@@ -70,7 +51,7 @@ scan_items(const BrPgCatalog *catalog, BrTopK *top, const BrEmbedding *query, in
 		SPI_cursor_open_with_args(NULL,
 								  br_pg_catalog_sql("SELECT i.item, i.embedding FROM bundle_rec.item_@ i"
 													" JOIN bundle_rec.item_state_@ s USING (item)"
-													" WHERE s.active AND i.embedding IS NOT NULL",
+													" WHERE s.active",
 													catalog->number),
 								  0, NULL, NULL, NULL, true, CURSOR_OPT_NO_SCROLL);
 	do
@@ -78,7 +59,14 @@ scan_items(const BrPgCatalog *catalog, BrTopK *top, const BrEmbedding *query, in
 		CHECK_FOR_INTERRUPTS();
 		SPI_cursor_fetch(portal, true, FETCH_ROWS);
 		MemoryContextSwitchTo(batch);
-		offer_rows(top, query, except);
+		for (uint64 row = 0; row < SPI_processed; row++)
+		{
+			bool is_null;
+			int32 item = DatumGetInt32(br_pg_column(row, 1, &is_null));
+			Datum embedding = br_pg_column(row, 2, &is_null);
+
+			scanned(state, item, is_null ? NULL : DatumGetEmbedding(embedding));
+		}
 		MemoryContextSwitchTo(outer);
 		MemoryContextReset(batch);
 		SPI_freetuptable(SPI_tuptable);
@@ -89,22 +77,40 @@ scan_items(const BrPgCatalog *catalog, BrTopK *top, const BrEmbedding *query, in
 	MemoryContextDelete(batch);
 }
 
+/* What is searched for. */
+typedef struct Search
+{
+	BrTopK *top;
+	const BrEmbedding *query;
+	int32 except;
+} Search;
+
+static void
+offer_item(void *state, int32 item, const BrEmbedding *embedding)
+{
+	const Search *search = state;
+
+	/* an item embedded with an earlier model waits for refresh */
+	if (item != search->except && embedding != NULL && embedding->dims == search->query->dims)
+		br_ann_top_k_offer(search->top, item, br_pg_embedding_cosine(search->query, embedding));
+}
+
 BrNeighbour *
 br_pg_nearest(const BrPgCatalog *catalog, const BrEmbedding *query, int k, int32 except, int *n)
 {
+	Search search = {.query = query, .except = except};
 	BrContext context;
-	BrTopK *top;
 	const BrNeighbour *sorted;
 	BrNeighbour *nearest;
 
 	br_pg_context(&context, CurrentMemoryContext);
-	br_pg_check(br_ann_top_k_create(&context, k, &top), &context, "could not search for items",
-				NULL);
-	scan_items(catalog, top, query, except);
-	sorted = br_ann_top_k_sorted(top, n);
+	br_pg_check(br_ann_top_k_create(&context, k, &search.top), &context,
+				"could not search for items", NULL);
+	br_pg_scan_items(catalog, offer_item, &search);
+	sorted = br_ann_top_k_sorted(search.top, n);
 	nearest = palloc(sizeof(BrNeighbour) * Max(*n, 1));
 	memcpy(nearest, sorted, sizeof(BrNeighbour) * *n);
-	br_ann_top_k_destroy(top);
+	br_ann_top_k_destroy(search.top);
 	return nearest;
 }
 

@@ -11,6 +11,16 @@
 #include "pg/catalog/catalog.h"
 #include "pg/embedding.h"
 
+/* One active item; embedding: NULL while it has none, gone after the call. */
+typedef void (*BrPgScanned)(void *state, int32 item, const BrEmbedding *embedding);
+
+/*
+ * Calls scanned for every active item of a catalog, in bounded memory; what it
+ * allocates in the current context goes with the batch. Can be cancelled. SPI
+ * must be connected.
+ */
+extern void br_pg_scan_items(const BrPgCatalog *catalog, BrPgScanned scanned, void *state);
+
 /*
  * The k active items of a catalog whose embeddings are nearest to `query`,
  * nearest first, ties to the smaller number; palloc'd, *n of them, at most k.

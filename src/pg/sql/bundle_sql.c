@@ -18,9 +18,9 @@
 #include "core/bundle/br_bundle.h"
 #include "pg/catalog/catalog.h"
 #include "pg/decide/nearest.h"
+#include "pg/sql/arguments.h"
 
 #define SHRINKAGE 10.0
-#define MAX_ROWS 100000
 #define N_SCORES 6
 
 PG_FUNCTION_INFO_V1(br_pair_scores);
@@ -71,60 +71,15 @@ br_pair_scores(PG_FUNCTION_ARGS)
 
 /* ---- arguments ---- */
 
-static void
-require_argument(FunctionCallInfo fcinfo, int i, const char *name)
-{
-	if (PG_ARGISNULL(i))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" must not be NULL", name)));
-}
-
-static int
-rows_argument(FunctionCallInfo fcinfo, int i)
-{
-	int k;
-
-	require_argument(fcinfo, i, "k");
-	k = PG_GETARG_INT32(i);
-	if (k < 1 || k > MAX_ROWS)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("k must be between 1 and %d", MAX_ROWS), errdetail("It is %d.", k)));
-	return k;
-}
-
 static BrPgCatalog *
 open_catalog(FunctionCallInfo fcinfo)
 {
 	BrPgCatalog *catalog;
 
-	require_argument(fcinfo, 0, "catalog");
+	br_pg_require_argument(fcinfo, 0, "catalog");
 	catalog = br_pg_catalog_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	br_pg_catalog_require_reader(catalog);
 	return catalog;
-}
-
-static void
-refuse_item(const BrPgCatalog *catalog, const char *item_id)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("there is no item \"%s\" in catalog \"%s\"", item_id, catalog->name),
-			 errhint("Items are named by the text of column \"%s\" of the source table.",
-					 catalog->item_id)));
-}
-
-/* an item that the caller may not see is as good as none */
-static void
-refuse_invisible(const BrPgCatalog *catalog, char *item_id)
-{
-	bool visible = true;
-
-	if (br_pg_catalog_must_ask(catalog))
-		br_pg_catalog_visible(catalog, &item_id, 1, &visible);
-	if (!visible)
-		refuse_item(catalog, item_id);
 }
 
 /* ---- bought_together ---- */
@@ -210,7 +165,7 @@ find_given(const BrPgCatalog *catalog, char **item_ids, int n, int *n_given)
 		while (place < *n_given && strcmp(given[place].item_id, item_ids[i]) < 0)
 			place++;
 		if (place == *n_given || strcmp(given[place].item_id, item_ids[i]) != 0)
-			refuse_item(catalog, item_ids[i]);
+			br_pg_catalog_refuse_item(catalog, item_ids[i]);
 	}
 	return given;
 }
@@ -370,7 +325,7 @@ measure_argument(FunctionCallInfo fcinfo, int i)
 {
 	char *name;
 
-	require_argument(fcinfo, i, "measure");
+	br_pg_require_argument(fcinfo, i, "measure");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(i));
 	for (int measure = 0; measure < N_SCORES; measure++)
 		if (strcmp(name, score_names[measure]) == 0)
@@ -393,9 +348,9 @@ br_bought_together(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
 	catalog = open_catalog(fcinfo);
-	require_argument(fcinfo, 1, "items");
+	br_pg_require_argument(fcinfo, 1, "items");
 	item_ids = br_pg_text_array(PG_GETARG_ARRAYTYPE_P(1), "items", &n_ids);
-	k = rows_argument(fcinfo, 2);
+	k = br_pg_rows_argument(fcinfo, 2);
 	measure = measure_argument(fcinfo, 3);
 
 	given = find_given(catalog, item_ids, n_ids, &n_given);
@@ -431,10 +386,10 @@ item_embedding(const BrPgCatalog *catalog, char *item_id, int32 *item)
 						  1, types, values, NULL, true, 1);
 	br_pg_leave(&rights);
 	if (found == 0)
-		refuse_item(catalog, item_id);
+		br_pg_catalog_refuse_item(catalog, item_id);
 	*item = DatumGetInt32(br_pg_column(0, 1, &is_null));
 	value = br_pg_column(0, 2, &is_null);
-	refuse_invisible(catalog, item_id);
+	br_pg_catalog_require_visible(catalog, &item_id, 1);
 	if (is_null && catalog->model == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -486,7 +441,7 @@ return_nearest(FunctionCallInfo fcinfo, const BrPgCatalog *catalog, const BrEmbe
 			   int32 except, int k)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	int wanted = br_pg_catalog_must_ask(catalog) ? Max(100, Min(4 * k, MAX_ROWS)) : k;
+	int wanted = br_pg_catalog_must_ask(catalog) ? Max(100, Min(4 * k, BR_PG_MAX_ROWS)) : k;
 	int *chosen = palloc(sizeof(int) * k);
 	int n, n_chosen;
 	BrNeighbour *nearest;
@@ -527,7 +482,7 @@ br_similar_items(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("give either item_id or query"),
 				 errhint("similar_items('%s', 'id') or similar_items('%s', query => 'words').",
 						 catalog->name, catalog->name)));
-	k = rows_argument(fcinfo, 3);
+	k = br_pg_rows_argument(fcinfo, 3);
 	if (PG_ARGISNULL(1))
 		query = br_pg_nearest_embed(catalog, text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	else

@@ -19,6 +19,7 @@
 #include "pg/catalog/catalog.h"
 #include "pg/catalog/create.h"
 #include "pg/refresh/refresh.h"
+#include "pg/sql/arguments.h"
 
 PG_FUNCTION_INFO_V1(br_create_catalog);
 PG_FUNCTION_INFO_V1(br_alter_catalog);
@@ -28,23 +29,6 @@ PG_FUNCTION_INFO_V1(br_sync);
 PG_FUNCTION_INFO_V1(br_log_event);
 PG_FUNCTION_INFO_V1(br_refresh);
 PG_FUNCTION_INFO_V1(br_drop_catalog);
-
-/* raises 22004 where the argument is NULL */
-static void
-require_argument(FunctionCallInfo fcinfo, int i, const char *name)
-{
-	if (PG_ARGISNULL(i))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" must not be NULL", name)));
-}
-
-static char *
-text_argument(FunctionCallInfo fcinfo, int i, const char *name)
-{
-	require_argument(fcinfo, i, name);
-	return text_to_cstring(PG_GETARG_TEXT_PP(i));
-}
 
 /* NULL for NULL */
 static char *
@@ -57,7 +41,7 @@ name_argument(FunctionCallInfo fcinfo, int i)
 static char *
 kind_argument(FunctionCallInfo fcinfo, int i, const char *name)
 {
-	char *kind = text_argument(fcinfo, i, name);
+	char *kind = br_pg_text_argument(fcinfo, i, name);
 
 	if (kind[0] == '\0' || strlen(kind) > BR_PG_MAX_ID)
 		ereport(ERROR,
@@ -128,14 +112,14 @@ br_create_catalog(PG_FUNCTION_ARGS)
 	BrPgCatalog catalog = {0};
 
 	br_pg_require_writes("create_catalog()");
-	catalog.name = text_argument(fcinfo, 0, "name");
+	catalog.name = br_pg_text_argument(fcinfo, 0, "name");
 	if (catalog.name[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a catalog's name must not be empty")));
-	require_argument(fcinfo, 1, "items");
+	br_pg_require_argument(fcinfo, 1, "items");
 	catalog.items = PG_GETARG_OID(1);
-	require_argument(fcinfo, 2, "item_id");
+	br_pg_require_argument(fcinfo, 2, "item_id");
 	catalog.item_id = name_argument(fcinfo, 2);
 	if (!PG_ARGISNULL(3))
 		text_columns(&catalog, PG_GETARG_ARRAYTYPE_P(3));
@@ -149,7 +133,7 @@ br_create_catalog(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	br_pg_catalog_create(&catalog, name_argument(fcinfo, 10),
-						 PG_ARGISNULL(11) ? NULL : text_argument(fcinfo, 11, "model"));
+						 PG_ARGISNULL(11) ? NULL : br_pg_text_argument(fcinfo, 11, "model"));
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -167,10 +151,10 @@ br_alter_catalog(PG_FUNCTION_ARGS)
 		PRICE,
 		DISCOUNT = PRICE + BR_PG_CATALOG_COLUMNS - 1
 	};
-	char *name = text_argument(fcinfo, 0, "catalog");
+	char *name = br_pg_text_argument(fcinfo, 0, "catalog");
 	BrPgCatalogChange change = {.model = PG_ARGISNULL(MODEL)
 									? NULL
-									: text_argument(fcinfo, MODEL, "model"),
+									: br_pg_text_argument(fcinfo, MODEL, "model"),
 								.items = PG_ARGISNULL(ITEMS) ? InvalidOid : PG_GETARG_OID(ITEMS)};
 	BrPgCatalog columns = {0};
 
@@ -204,10 +188,10 @@ br_add_event_source(PG_FUNCTION_ARGS)
 		WEIGHTS
 	};
 	BrPgEventRequest request = {.default_kind = "purchase"};
-	char *name = text_argument(fcinfo, 0, "catalog");
+	char *name = br_pg_text_argument(fcinfo, 0, "catalog");
 
 	br_pg_require_writes("add_event_source()");
-	require_argument(fcinfo, EVENTS, "events");
+	br_pg_require_argument(fcinfo, EVENTS, "events");
 	request.events = PG_GETARG_OID(EVENTS);
 	for (int i = 0; i < BR_PG_EVENT_COLUMNS; i++)
 		request.columns[i] = name_argument(fcinfo, COLUMNS + i);
@@ -231,10 +215,10 @@ br_add_event_source(PG_FUNCTION_ARGS)
 PGDLLEXPORT Datum
 br_drop_event_source(PG_FUNCTION_ARGS)
 {
-	char *name = text_argument(fcinfo, 0, "catalog");
+	char *name = br_pg_text_argument(fcinfo, 0, "catalog");
 
 	br_pg_require_writes("drop_event_source()");
-	require_argument(fcinfo, 1, "events");
+	br_pg_require_argument(fcinfo, 1, "events");
 	SPI_connect();
 	br_pg_catalog_drop_events(name, PG_GETARG_OID(1), !PG_ARGISNULL(2) && PG_GETARG_BOOL(2));
 	SPI_finish();
@@ -244,7 +228,7 @@ br_drop_event_source(PG_FUNCTION_ARGS)
 PGDLLEXPORT Datum
 br_sync(PG_FUNCTION_ARGS)
 {
-	char *name = text_argument(fcinfo, 0, "catalog");
+	char *name = br_pg_text_argument(fcinfo, 0, "catalog");
 
 	br_pg_require_writes("sync()");
 	InitMaterializedSRF(fcinfo, 0);
@@ -267,7 +251,7 @@ optional_text(FunctionCallInfo fcinfo, int i)
 PGDLLEXPORT Datum
 br_log_event(PG_FUNCTION_ARGS)
 {
-	char *name = text_argument(fcinfo, 0, "catalog");
+	char *name = br_pg_text_argument(fcinfo, 0, "catalog");
 	BrPgEvent event = {
 		.user_id = optional_text(fcinfo, 1),
 		.item_id = optional_text(fcinfo, 2),
@@ -291,7 +275,7 @@ br_log_event(PG_FUNCTION_ARGS)
 PGDLLEXPORT Datum
 br_refresh(PG_FUNCTION_ARGS)
 {
-	char *name = text_argument(fcinfo, 0, "catalog");
+	char *name = br_pg_text_argument(fcinfo, 0, "catalog");
 	int64 max_texts = PG_ARGISNULL(1) ? PG_INT64_MAX : PG_GETARG_INT32(1);
 
 	br_pg_require_writes("refresh()");
@@ -308,7 +292,7 @@ br_refresh(PG_FUNCTION_ARGS)
 PGDLLEXPORT Datum
 br_drop_catalog(PG_FUNCTION_ARGS)
 {
-	char *name = text_argument(fcinfo, 0, "name");
+	char *name = br_pg_text_argument(fcinfo, 0, "name");
 
 	br_pg_require_writes("drop_catalog()");
 	SPI_connect();

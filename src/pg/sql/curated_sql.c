@@ -4,8 +4,6 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
@@ -15,22 +13,12 @@
 #include "pg/catalog/create.h"
 #include "pg/decide/complete.h"
 #include "pg/decide/decide.h"
+#include "pg/sql/arguments.h"
 
 PG_FUNCTION_INFO_V1(br_add_bundle_source);
 PG_FUNCTION_INFO_V1(br_drop_bundle_source);
 PG_FUNCTION_INFO_V1(br_rank_bundles);
 PG_FUNCTION_INFO_V1(br_complete);
-
-#define MAX_ROWS 100000
-
-static void
-require_argument(FunctionCallInfo fcinfo, int i, const char *name)
-{
-	if (PG_ARGISNULL(i))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" must not be NULL", name)));
-}
 
 /* catalog, bundles, bundle_id, item_id, quantity, price */
 PGDLLEXPORT Datum
@@ -41,7 +29,7 @@ br_add_bundle_source(PG_FUNCTION_ARGS)
 
 	br_pg_require_writes("add_bundle_source()");
 	for (int i = 0; i < lengthof(names); i++)
-		require_argument(fcinfo, i, names[i]);
+		br_pg_require_argument(fcinfo, i, names[i]);
 	for (int i = 0; i < BR_PG_BUNDLE_COLUMNS; i++)
 		columns[i] = PG_ARGISNULL(2 + i) ? NULL : pstrdup(NameStr(*PG_GETARG_NAME(2 + i)));
 	SPI_connect();
@@ -52,13 +40,6 @@ br_add_bundle_source(PG_FUNCTION_ARGS)
 }
 
 /* ---- rank_bundles ---- */
-
-static void
-set_number(Datum *values, bool *nulls, int i, double value)
-{
-	values[i] = Float8GetDatum(value);
-	nulls[i] = !isfinite(value);
-}
 
 static void
 return_bundles(ReturnSetInfo *result, const BrPgDecision *decision)
@@ -77,10 +58,10 @@ return_bundles(ReturnSetInfo *result, const BrPgDecision *decision)
 		values[3] = PointerGetDatum(br_pg_decide_item_ids(decision, bundle));
 		values[4] = Float8GetDatum(decision->slate.expected[chosen]);
 		values[5] = Float8GetDatum(decision->slate.propensity[slot]);
-		set_number(values, nulls, 6, bundle->price / BR_PG_MILLIONTHS);
-		set_number(values, nulls, 7, bundle->list_price / BR_PG_MILLIONTHS);
-		set_number(values, nulls, 8, 1 - bundle->price / bundle->list_price);
-		set_number(values, nulls, 9, bundle->margin);
+		br_pg_set_number(values, nulls, 6, bundle->price / BR_PG_MILLIONTHS);
+		br_pg_set_number(values, nulls, 7, bundle->list_price / BR_PG_MILLIONTHS);
+		br_pg_set_number(values, nulls, 8, 1 - bundle->price / bundle->list_price);
+		br_pg_set_number(values, nulls, 9, bundle->margin);
 		values[10] = DirectFunctionCall1(jsonb_in, CStringGetDatum(decision->reasons[slot]));
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
@@ -117,20 +98,6 @@ br_rank_bundles(PG_FUNCTION_ARGS)
 
 /* ---- complete ---- */
 
-static int
-rows_argument(FunctionCallInfo fcinfo, int i)
-{
-	int k;
-
-	require_argument(fcinfo, i, "k");
-	k = PG_GETARG_INT32(i);
-	if (k < 1 || k > MAX_ROWS)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("k must be between 1 and %d", MAX_ROWS), errdetail("It is %d.", k)));
-	return k;
-}
-
 PGDLLEXPORT Datum
 br_complete(PG_FUNCTION_ARGS)
 {
@@ -141,9 +108,9 @@ br_complete(PG_FUNCTION_ARGS)
 	int k, n_items, n;
 
 	InitMaterializedSRF(fcinfo, 0);
-	require_argument(fcinfo, 0, "catalog");
-	require_argument(fcinfo, 1, "items");
-	k = rows_argument(fcinfo, 2);
+	br_pg_require_argument(fcinfo, 0, "catalog");
+	br_pg_require_argument(fcinfo, 1, "items");
+	k = br_pg_rows_argument(fcinfo, 2);
 	SPI_connect();
 	catalog = br_pg_catalog_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	br_pg_catalog_require_reader(catalog);
@@ -165,8 +132,8 @@ PGDLLEXPORT Datum
 br_drop_bundle_source(PG_FUNCTION_ARGS)
 {
 	br_pg_require_writes("drop_bundle_source()");
-	require_argument(fcinfo, 0, "catalog");
-	require_argument(fcinfo, 1, "bundles");
+	br_pg_require_argument(fcinfo, 0, "catalog");
+	br_pg_require_argument(fcinfo, 1, "bundles");
 	SPI_connect();
 	br_pg_catalog_drop_bundles(text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_GETARG_OID(1));
 	SPI_finish();

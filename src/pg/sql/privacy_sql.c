@@ -10,6 +10,7 @@
 #include "utils/timestamp.h"
 
 #include "pg/privacy/privacy.h"
+#include "pg/sql/arguments.h"
 
 PG_FUNCTION_INFO_V1(br_forget_user);
 PG_FUNCTION_INFO_V1(br_unforget_user);
@@ -17,23 +18,12 @@ PG_FUNCTION_INFO_V1(br_set_retention);
 PG_FUNCTION_INFO_V1(br_pseudonym);
 PG_FUNCTION_INFO_V1(br_sees_users);
 
-/* raises 22004 where the argument is NULL */
-static char *
-text_argument(FunctionCallInfo fcinfo, int i, const char *name)
-{
-	if (PG_ARGISNULL(i))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" must not be NULL", name)));
-	return text_to_cstring(PG_GETARG_TEXT_PP(i));
-}
-
 PGDLLEXPORT Datum
 br_forget_user(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	char *name = text_argument(fcinfo, 0, "catalog");
-	char *user_id = text_argument(fcinfo, 1, "user_id");
+	char *name = br_pg_text_argument(fcinfo, 0, "catalog");
+	char *user_id = br_pg_text_argument(fcinfo, 1, "user_id");
 	BrPgForgetting done;
 	Datum values[4];
 	bool nulls[4] = {false};
@@ -53,8 +43,8 @@ br_forget_user(PG_FUNCTION_ARGS)
 PGDLLEXPORT Datum
 br_unforget_user(PG_FUNCTION_ARGS)
 {
-	char *name = text_argument(fcinfo, 0, "catalog");
-	char *user_id = text_argument(fcinfo, 1, "user_id");
+	char *name = br_pg_text_argument(fcinfo, 0, "catalog");
+	char *user_id = br_pg_text_argument(fcinfo, 1, "user_id");
 	bool was_forgotten;
 
 	SPI_connect();
@@ -67,7 +57,7 @@ br_unforget_user(PG_FUNCTION_ARGS)
 PGDLLEXPORT Datum
 br_set_retention(PG_FUNCTION_ARGS)
 {
-	char *name = text_argument(fcinfo, 0, "catalog");
+	char *name = br_pg_text_argument(fcinfo, 0, "catalog");
 
 	br_pg_require_writes("set_retention()");
 	SPI_connect();

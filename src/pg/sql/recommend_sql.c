@@ -21,6 +21,7 @@
 #include "pg/decide/curated.h"
 #include "pg/decide/decide.h"
 #include "pg/decide/decision_log.h"
+#include "pg/sql/arguments.h"
 
 PG_FUNCTION_INFO_V1(br_recommend);
 PG_FUNCTION_INFO_V1(br_recommend_items);
@@ -278,13 +279,6 @@ br_pg_decide_request(FunctionCallInfo fcinfo, const char *kind, const char *want
 
 /* ---- results ---- */
 
-static void
-set_number(Datum *values, bool *nulls, int i, double value)
-{
-	values[i] = Float8GetDatum(value);
-	nulls[i] = !isfinite(value);
-}
-
 ArrayType *
 br_pg_decide_item_ids(const BrPgDecision *decision, const BrBundle *bundle)
 {
@@ -312,11 +306,11 @@ return_bundles(ReturnSetInfo *result, const BrPgDecision *decision)
 		values[2] = PointerGetDatum(br_pg_decide_item_ids(decision, bundle));
 		values[3] = Float8GetDatum(decision->slate.expected[chosen]);
 		values[4] = Float8GetDatum(decision->slate.propensity[slot]);
-		set_number(values, nulls, 5, bundle->price / BR_PG_MILLIONTHS);
-		set_number(values, nulls, 6, bundle->list_price / BR_PG_MILLIONTHS);
+		br_pg_set_number(values, nulls, 5, bundle->price / BR_PG_MILLIONTHS);
+		br_pg_set_number(values, nulls, 6, bundle->list_price / BR_PG_MILLIONTHS);
 		values[7] = Float8GetDatum(decision->request->constraints.discount);
 		nulls[7] = nulls[6];
-		set_number(values, nulls, 8, bundle->margin);
+		br_pg_set_number(values, nulls, 8, bundle->margin);
 		values[9] = DirectFunctionCall1(jsonb_in, CStringGetDatum(decision->reasons[slot]));
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
@@ -339,7 +333,7 @@ return_items(ReturnSetInfo *result, const BrPgDecision *decision)
 		values[2] = CStringGetTextDatum(decision->items[bundle->members[0]].item_id);
 		values[3] = Float8GetDatum(decision->slate.expected[chosen]);
 		values[4] = Float8GetDatum(decision->slate.propensity[slot]);
-		set_number(values, nulls, 5, bundle->price / BR_PG_MILLIONTHS);
+		br_pg_set_number(values, nulls, 5, bundle->price / BR_PG_MILLIONTHS);
 		values[6] = DirectFunctionCall1(jsonb_in, CStringGetDatum(decision->reasons[slot]));
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
