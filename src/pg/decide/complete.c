@@ -199,37 +199,6 @@ compare_scored(const void *left, const void *right)
 	return a->item < b->item ? -1 : a->item > b->item;
 }
 
-/* ids of n items, in their order */
-static char **
-item_ids_of(const Search *search, const Scored *scored, int n)
-{
-	static const Oid types[] = {INT4ARRAYOID};
-	int32 *items = palloc(sizeof(int32) * n);
-	char **item_ids = palloc0(sizeof(char *) * n);
-	Datum values[1];
-	BrPgRights rights;
-	uint64 found;
-
-	for (int i = 0; i < n; i++)
-		items[i] = scored[i].item;
-	values[0] = br_pg_int4_array(items, n);
-	br_pg_enter_owner(&rights);
-	found = br_pg_execute(br_pg_catalog_sql("SELECT u.place, i.item_id FROM pg_catalog.unnest($1)"
-											" WITH ORDINALITY AS u(item, place)"
-											" JOIN bundle_rec.item_@ i USING (item)",
-											search->catalog->number),
-						  1, types, values, NULL, true, 0);
-	br_pg_leave(&rights);
-	for (uint64 row = 0; row < found; row++)
-	{
-		bool is_null;
-
-		item_ids[DatumGetInt64(br_pg_column(row, 1, &is_null)) - 1] = br_pg_column_text(row, 2);
-	}
-	SPI_freetuptable(SPI_tuptable);
-	return item_ids;
-}
-
 /* the first k of the sorted items that the caller may see */
 static BrPgCompletion *
 first_visible(const Search *search, int k, int *n)
@@ -237,6 +206,7 @@ first_visible(const Search *search, int k, int *n)
 	bool filter = br_pg_catalog_must_ask(search->catalog);
 	int step = filter ? Max(64, 2 * k) : k;
 	BrPgCompletion *completions = palloc(sizeof(BrPgCompletion) * Min(k, Max(search->n, 1)));
+	int32 *items = palloc(sizeof(int32) * step);
 	bool *visible = palloc(sizeof(bool) * step);
 
 	*n = 0;
@@ -244,8 +214,11 @@ first_visible(const Search *search, int k, int *n)
 	{
 		const Scored *scored = search->scored + first;
 		int length = Min(step, search->n - first);
-		char **item_ids = item_ids_of(search, scored, length);
+		char **item_ids;
 
+		for (int i = 0; i < length; i++)
+			items[i] = scored[i].item;
+		item_ids = br_pg_item_ids(search->catalog, items, length);
 		if (filter)
 			br_pg_catalog_visible(search->catalog, item_ids, length, visible);
 		for (int i = 0; i < length && *n < k; i++)

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
@@ -75,6 +76,32 @@ br_pg_scan_items(const BrPgCatalog *catalog, BrPgScanned scanned, void *state)
 	MemoryContextSwitchTo(outer);
 	br_pg_leave(&rights);
 	MemoryContextDelete(batch);
+}
+
+char **
+br_pg_item_ids(const BrPgCatalog *catalog, const int32 *items, int n)
+{
+	static const Oid types[] = {INT4ARRAYOID};
+	Datum values[] = {br_pg_int4_array(items, n)};
+	char **item_ids = palloc0(sizeof(char *) * Max(n, 1));
+	BrPgRights rights;
+	uint64 found;
+
+	br_pg_enter_owner(&rights);
+	found = br_pg_execute(br_pg_catalog_sql("SELECT u.place, i.item_id FROM pg_catalog.unnest($1)"
+											" WITH ORDINALITY AS u(item, place)"
+											" JOIN bundle_rec.item_@ i USING (item)",
+											catalog->number),
+						  1, types, values, NULL, true, 0);
+	br_pg_leave(&rights);
+	for (uint64 row = 0; row < found; row++)
+	{
+		bool is_null;
+
+		item_ids[DatumGetInt64(br_pg_column(row, 1, &is_null)) - 1] = br_pg_column_text(row, 2);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return item_ids;
 }
 
 /* What is searched for. */

@@ -21,6 +21,9 @@ typedef void (*BrPgScanned)(void *state, int32 item, const BrEmbedding *embeddin
  */
 extern void br_pg_scan_items(const BrPgCatalog *catalog, BrPgScanned scanned, void *state);
 
+/* The ids of n items, in their order, palloc'd. SPI must be connected. */
+extern char **br_pg_item_ids(const BrPgCatalog *catalog, const int32 *items, int n);
+
 /*
  * The k active items of a catalog whose embeddings are nearest to `query`,
  * nearest first, ties to the smaller number; palloc'd, *n of them, at most k.

@@ -404,37 +404,6 @@ item_embedding(const BrPgCatalog *catalog, char *item_id, int32 *item)
 	return (BrEmbedding *) PG_DETOAST_DATUM_COPY(value);
 }
 
-/* ids of items by number, in the order of `nearest` */
-static char **
-item_ids_of(const BrPgCatalog *catalog, const BrNeighbour *nearest, int n)
-{
-	static const Oid types[] = {INT4ARRAYOID};
-	int32 *items = palloc(sizeof(int32) * Max(n, 1));
-	char **item_ids = palloc0(sizeof(char *) * Max(n, 1));
-	Datum values[1];
-	BrPgRights rights;
-	uint64 found;
-
-	for (int i = 0; i < n; i++)
-		items[i] = nearest[i].id;
-	values[0] = br_pg_int4_array(items, n);
-	br_pg_enter_owner(&rights);
-	found = br_pg_execute(br_pg_catalog_sql("SELECT u.place, i.item_id FROM unnest($1)"
-											" WITH ORDINALITY AS u (item, place)"
-											" JOIN bundle_rec.item_@ i ON i.item = u.item",
-											catalog->number),
-						  1, types, values, NULL, true, 0);
-	br_pg_leave(&rights);
-	for (uint64 row = 0; row < found; row++)
-	{
-		bool is_null;
-
-		item_ids[DatumGetInt64(br_pg_column(row, 1, &is_null)) - 1] = br_pg_column_text(row, 2);
-	}
-	SPI_freetuptable(SPI_tuptable);
-	return item_ids;
-}
-
 /* searches for more than k where some may be invisible, until k are found or all were seen */
 static void
 return_nearest(FunctionCallInfo fcinfo, const BrPgCatalog *catalog, const BrEmbedding *query,
@@ -445,12 +414,16 @@ return_nearest(FunctionCallInfo fcinfo, const BrPgCatalog *catalog, const BrEmbe
 	int *chosen = palloc(sizeof(int) * k);
 	int n, n_chosen;
 	BrNeighbour *nearest;
+	int32 *items;
 	char **item_ids;
 
 	for (;;)
 	{
 		nearest = br_pg_nearest(catalog, query, wanted, except, &n);
-		item_ids = item_ids_of(catalog, nearest, n);
+		items = palloc(sizeof(int32) * Max(n, 1));
+		for (int i = 0; i < n; i++)
+			items[i] = nearest[i].id;
+		item_ids = br_pg_item_ids(catalog, items, n);
 		n_chosen = first_visible(catalog, item_ids, n, k, chosen);
 		if (n_chosen == k || n < wanted || wanted > INT_MAX / 4)
 			break;
