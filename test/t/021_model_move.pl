@@ -77,17 +77,19 @@ sql(q{SELECT bundle_rec.drop_catalog('things')});
 
 # ---- readers ----
 
-# Divides by zero unless one statement sees one model everywhere: in the items,
-# in their neighbours (a row that the shop held may lag behind: not many), and
-# in what similar_items reads a query with.
+# No integer, and says why, unless one statement sees one model everywhere: in the items,
+# in their neighbours (but of texts that changed while refresh was at work, which
+# wait for the next), and in what similar_items reads a query with.
 my $reader = $node->basedir . '/reader.sql';
 append_to_file($reader, q{
-SELECT 1 / (mixed = 0 AND lagging < 30 AND abs(similarity - nearest) < 1e-5)::int FROM (
+SELECT (CASE WHEN mixed = 0 AND lagging = 0 AND abs(similarity - nearest) < 1e-5 THEN '1'
+        ELSE format('mixed %s, lagging %s, similarity %s, nearest %s', mixed, lagging, similarity, nearest) END)::int FROM (
 	SELECT (SELECT count(*) FROM bundle_rec.item i WHERE i.embedding IS NOT NULL
 	          AND (i.model <> m.model OR bundle_rec.dims(i.embedding) <> m.dimensions)) AS mixed,
 	       (SELECT count(*) FROM bundle_rec.item_neighbour n JOIN bundle_rec.item a USING (item)
 	          JOIN bundle_rec.item b ON b.item = n.neighbours[1]
-	          WHERE abs(1 - (a.embedding OPERATOR(bundle_rec.<=>) b.embedding) - n.similarity[1]) > 1e-5) AS lagging,
+	          WHERE a.pending_text IS NULL AND b.pending_text IS NULL
+	            AND abs(1 - (a.embedding OPERATOR(bundle_rec.<=>) b.embedding) - n.similarity[1]) > 1e-5) AS lagging,
 	       (SELECT similarity FROM bundle_rec.similar_items('shop', query => 'a product', k => 1)) AS similarity,
 	       (SELECT max(1 - (i.embedding OPERATOR(bundle_rec.<=>) bundle_rec.embed('a product', m.name))) FROM bundle_rec.item i
 	          JOIN bundle_rec.item_state USING (item)) AS nearest
