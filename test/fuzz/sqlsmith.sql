@@ -53,7 +53,7 @@ CREATE TABLE smith.value (
     items text[], names name[], a_name name, kind text, small_number int, large_number bigint, decision_id bigint, fraction double precision,
     single real, flag boolean, sizes int4range, options jsonb, span interval, moment timestamptz, relation regclass,
     vector embedding, other_vector embedding, vectors embedding[], numbers double precision[], reals real[],
-    counts int[], digits numeric[], bytes bytea);
+    counts int[], digits numeric[], bytes bytea, files model_file[]);
 INSERT INTO smith.value
 SELECT (ARRAY['small', 'small', 'none', 'small', ''])[1 + i % 5], format('p%s', lpad((i % 18)::text, 2, '0')),
        (ARRAY['red product', '', 'kind [SEP] 2', repeat('long ', 2000), U&'\4E2D e\0301'])[1 + i % 5],
@@ -74,7 +74,8 @@ SELECT (ARRAY['small', 'small', 'none', 'small', ''])[1 + i % 5], format('p%s', 
        CASE i % 3 WHEN 0 THEN embed('kind ' || i, 'tiny') WHEN 1 THEN '[3,2,1]' ELSE '[-0,1,1e-5]' END,
        ARRAY['[1,2,3]', NULL]::embedding[],
        (ARRAY['{2,5,7}', '{0}', '{}', '{NaN,1}', '{-1,2}', '{{1,2},{3,4}}', '{1e308,1e308}', '{3,NULL}'])[1 + i % 8]::float8[],
-       '{0.5,-1,2}', '{1,2,3}', '{1,2.5,1e5}', '\x000200003c00c000'
+       '{0.5,-1,2}', '{1,2,3}', '{1,2.5,1e5}', '\x000200003c00c000',
+       (ARRAY['{"(config.json,{})"}', '{}', '{NULL}', '{"(../x,)"}', '{"(,)"}'])[1 + i % 5]::model_file[]
 FROM generate_series(0, 23) i;
 -- columns are taken from whatever relation a query happens to read: let it be this one often
 SELECT format('CREATE VIEW smith.value_%s AS SELECT * FROM smith.value', i) FROM generate_series(1, 12) i \gexec
@@ -101,8 +102,8 @@ BEGIN
     FOR f IN SELECT p.oid, proname, CASE WHEN proretset OR prorettype = 'record'::regtype THEN 'bigint' ELSE format_type(prorettype, NULL) END AS result,
                     CASE WHEN proretset OR prorettype = 'record'::regtype THEN 'SELECT count(*) FROM' ELSE 'SELECT' END AS asked,
                     string_agg(format_type(type, NULL), ', ' ORDER BY n) AS types,
-                    string_agg(coalesce(format('CASE WHEN $%s IS NULL AND random() < 0.9 THEN %s ELSE $%s END', n, value, n), '$' || n), ', ' ORDER BY n) AS tried,
-                    string_agg(coalesce(format('CASE WHEN random() < 0.9 THEN %s END', value), 'NULL::' || format_type(type, NULL)), ', ' ORDER BY n) AS by_chance
+                    string_agg(coalesce('CASE WHEN $' || n || ' IS NULL AND random() < 0.9 THEN ' || value || ' ELSE $' || n || ' END', '$' || n), ', ' ORDER BY n) AS tried,
+                    string_agg(coalesce('CASE WHEN random() < 0.9 THEN ' || value || ' END', 'NULL::' || format_type(type, NULL)), ', ' ORDER BY n) AS by_chance
              FROM smith.offered p, unnest(proargtypes) WITH ORDINALITY a (type, n), smith.value_for(proargnames[n], type) value
              WHERE proname NOT IN ('embedding_in', 'embedding_out', 'embedding_recv', 'embedding_send', 'embedding_typmod_in')
              GROUP BY p.oid, proname, prorettype, proretset
