@@ -7,10 +7,14 @@ use warnings;
 
 use Fcntl qw(:mode);
 use File::Copy qw(copy);
+use FindBin;
+use lib $FindBin::RealBin;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
+
+use Restart;
 
 my $models = "$ENV{BR_GOLDEN_DIR}/models";
 my $embed = q{SELECT bundle_rec.embed('a red cotton shirt', 'cls')::text};
@@ -177,7 +181,7 @@ ok(wait_for_sessions(1, "wait_event_type = 'Lock'"), 'a session writes the file'
 ok(-e "$path.new", 'and has begun it');
 kill 'KILL', $victim;
 # the whole server restarts, as PostgreSQL does whenever a backend is killed
-ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $victim"),
+ok(true_after_restart($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $victim"),
 	'it is killed');
 $_->{run}->kill_kill for $holder, $writer;
 is($node->safe_psql('postgres', $embed), $expected, 'the next session finishes the file');

@@ -22,6 +22,8 @@ use Symbol 'gensym';
 use Test::More;
 use Time::HiRes qw(time sleep usleep);
 
+use Restart;
+
 our @EXPORT = qw(make_shop run_pgbench start_folding stop_folding run_clients start_clients wait_for_clients
   compare_with_log compare_with_posterior unexpected_messages hard_restart);
 
@@ -364,7 +366,7 @@ sub hard_restart
 		last if $how eq 'backend' || $node->start(fail_ok => 1);
 		usleep 100_000;
 	}
-	return $node->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()');
+	return true_after_restart($node, 'SELECT NOT pg_is_in_recovery()');
 }
 
 1;
