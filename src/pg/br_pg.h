@@ -127,6 +127,9 @@ extern Datum br_pg_column(uint64 row, int column, bool *is_null);
 /* The same as a palloc'd C string in the current memory context, NULL for NULL. */
 extern char *br_pg_column_text(uint64 row, int column);
 
+/* The same as a float8, if_null for NULL. */
+extern double br_pg_column_number(uint64 row, int column, double if_null);
+
 /* text[] without NULL elements to C strings; raises 22004 naming the argument otherwise. */
 extern char **br_pg_text_array(ArrayType *array, const char *argument, int *n);
 

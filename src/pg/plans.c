@@ -236,6 +236,15 @@ br_pg_column_text(uint64 row, int column)
 	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
 }
 
+double
+br_pg_column_number(uint64 row, int column, double if_null)
+{
+	bool is_null;
+	Datum value = br_pg_column(row, column, &is_null);
+
+	return is_null ? if_null : DatumGetFloat8(value);
+}
+
 char **
 br_pg_text_array(ArrayType *array, const char *argument, int *n)
 {

@@ -47,6 +47,7 @@ typedef struct Filter
 {
 	Datum values[6];
 	char nulls[6];
+	bool hid; /* there were items that the caller cannot see */
 } Filter;
 
 /* numbers of what must not be offered: the basket, and what the caller excludes */
@@ -164,16 +165,6 @@ propose_frugal(const BrPgDecision *decision, HTAB *proposals, Filter *filter)
 
 /* ---- fetching and choosing ---- */
 
-/* NaN where the column is NULL */
-static double
-number_column(uint64 row, int column, double if_null)
-{
-	bool is_null;
-	Datum value = br_pg_column(row, column, &is_null);
-
-	return is_null ? if_null : DatumGetFloat8(value);
-}
-
 /* on a log scale the most bought item does not drown all others */
 double
 br_pg_decide_popularity(int64 n, int64 all)
@@ -210,14 +201,14 @@ fill_item(const BrPgDecision *decision, uint64 row, const BrPgProposal *proposal
 	item->together = proposal->together;
 
 	candidate->item = proposal->item;
-	candidate->price = rint(number_column(row, 6, NAN) * BR_PG_MILLIONTHS);
-	candidate->cost = rint(number_column(row, 7, NAN) * BR_PG_MILLIONTHS);
-	candidate->stock = number_column(row, 8, INFINITY);
+	candidate->price = rint(br_pg_column_number(row, 6, NAN) * BR_PG_MILLIONTHS);
+	candidate->cost = rint(br_pg_column_number(row, 7, NAN) * BR_PG_MILLIONTHS);
+	candidate->stock = br_pg_column_number(row, 8, INFINITY);
 	candidate->content = Min(proposal->content, 1.0);
 	candidate->copurchase = Min(proposal->copurchase, 1.0);
 	candidate->popularity =
 		br_pg_decide_popularity(item->baskets, decision->request->catalog->baskets);
-	candidate->freshness = br_pg_decide_freshness(number_column(row, 4, INFINITY));
+	candidate->freshness = br_pg_decide_freshness(br_pg_column_number(row, 4, INFINITY));
 }
 
 /* drops what the caller may not see in the source */
@@ -275,6 +266,7 @@ fetch_items(BrPgDecision *decision, Filter *filter, BrPgProposal **proposals, in
 	br_pg_leave(&rights);
 
 	n = keep_visible(decision, items, (int) found);
+	filter->hid = filter->hid || n < (int) found;
 	memcpy(decision->items + decision->n_items, items, sizeof(BrPgItem) * n);
 	decision->n_items += n;
 }
@@ -459,7 +451,7 @@ fetch_others(BrPgDecision *decision, HTAB *proposals, Filter *filter, int n_evid
 			others[n++] = others[i];
 	decision->items = repalloc(decision->items, sizeof(BrPgItem) * Max(decision->n_items + n, 1));
 	fetch_items(decision, filter, others, n);
-	if (decision->n_items < BR_PG_CANDIDATES && br_pg_catalog_must_ask(decision->request->catalog))
+	if (decision->n_items < BR_PG_CANDIDATES && filter->hid)
 		fetch_visible(decision, proposals, filter);
 }
 

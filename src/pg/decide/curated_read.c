@@ -11,15 +11,6 @@
 
 #include "pg/decide/curated.h"
 
-static double
-number_column(uint64 row, int column, double if_null)
-{
-	bool is_null;
-	Datum value = br_pg_column(row, column, &is_null);
-
-	return is_null ? if_null : DatumGetFloat8(value);
-}
-
 static int64
 count_column(uint64 row, int column)
 {
@@ -36,16 +27,16 @@ read_member(uint64 row, BrPgMember *member)
 	Datum value;
 
 	member->item_id = br_pg_column_text(row, 5);
-	member->quantity = number_column(row, 6, 1);
-	member->bundle_price = number_column(row, 7, NAN);
+	member->quantity = br_pg_column_number(row, 6, 1);
+	member->bundle_price = br_pg_column_number(row, 7, NAN);
 	member->source = DatumGetInt32(br_pg_column(row, 8, &is_null));
 	value = br_pg_column(row, 9, &is_null);
 	member->item = is_null ? 0 : DatumGetInt32(value);
 	member->category = br_pg_column_text(row, 10);
-	member->age = number_column(row, 11, INFINITY);
-	member->price = rint(number_column(row, 12, NAN) * BR_PG_MILLIONTHS);
-	member->cost = rint(number_column(row, 13, NAN) * BR_PG_MILLIONTHS);
-	member->stock = number_column(row, 14, INFINITY);
+	member->age = br_pg_column_number(row, 11, INFINITY);
+	member->price = rint(br_pg_column_number(row, 12, NAN) * BR_PG_MILLIONTHS);
+	member->cost = rint(br_pg_column_number(row, 13, NAN) * BR_PG_MILLIONTHS);
+	member->stock = br_pg_column_number(row, 14, INFINITY);
 	value = br_pg_column(row, 15, &is_null);
 	member->live = !is_null && DatumGetBool(value);
 	member->baskets = count_column(row, 16);
