@@ -4,7 +4,7 @@
 # Run from the top of the tree:  make -f src/core.mk [TARGET] [VARIABLE=...]
 #
 #   core        $(BUILD)/libbr_core.a, what the extension and the tests link
-#   backends    $(BUILD)/br_backend_NAME.so, one for each folder of src/backend
+#   backends    $(BUILD)/br_backend_NAME.so: openblas
 #   tests       the programs of test/unit and test/backend
 #   unit        builds and runs them all; unit-NAME runs test_NAME alone
 #   bench       the programs of test/bench
@@ -90,7 +90,7 @@ endif
 
 ARCHIVE := $(BUILD)/libbr_core.a
 CORE_OBJECTS := $(CORE_SOURCES:src/%.c=$(BUILD)/%.o)
-OPENBLAS_OBJECTS := $(patsubst src/%.c,$(BUILD)/%.o,$(wildcard src/backend/openblas/*.c))
+OPENBLAS_OBJECTS := $(patsubst src/%.c,$(BUILD)/%.o,$(wildcard src/backend/openblas/*.c src/backend/vector/*.c))
 BACKENDS := $(if $(HAVE_OPENBLAS),$(if $(OPENBLAS_OBJECTS),$(BUILD)/br_backend_openblas.so))
 HELPER_OBJECTS := $(HELPER_SOURCES:%.c=$(BUILD)/%.o)
 TEST_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(UNIT_SOURCES) $(BACKEND_TEST_SOURCES))

@@ -34,9 +34,10 @@ use_encoder(const BrEncoder *encoder, FuzzContext *fuzz)
 			if (fuzz_tokenize(encoder, fuzz, copy, size, special, &ids, &offsets[1]) == BR_OK &&
 				offsets[1] > 0 && size == sizeof(text) - 1 && info->dimensions <= MAX_DIMENSIONS &&
 				info->layers <= MAX_LAYERS)
-				FUZZ_CHECK(br_encoder_embed_tokens(encoder, &fuzz->context,
-												   br_math_portable_backend(), ids, offsets, 1,
-												   embedding) == BR_OK);
+				FUZZ_CHECK(
+					br_encoder_embed_tokens(encoder, &fuzz->context,
+											&(BrCompute){.backend = br_math_portable_backend()},
+											ids, offsets, 1, embedding) == BR_OK);
 			br_base_free(&fuzz->context, ids);
 			free(copy);
 		}

@@ -288,13 +288,14 @@ fuzz_embed(const BrEncoder *encoder, FuzzContext *fuzz, const char *text, size_t
 
 	if (fuzz_tokenize(encoder, fuzz, text, size, parse_special, &ids, &offsets[1]) == BR_OK)
 	{
-		status = br_encoder_embed(encoder, &fuzz->context, backend, &text, &size, 1, parse_special,
-								  whole);
+		status = br_encoder_embed(encoder, &fuzz->context, &(BrCompute){.backend = backend}, &text,
+								  &size, 1, parse_special, whole);
 		fuzz_check_status(fuzz, status);
 		FUZZ_CHECK(status == (offsets[1] > 0 ? BR_OK : BR_ERR_UNSUPPORTED));
 		if (status == BR_OK)
 		{
-			FUZZ_CHECK(br_encoder_embed_tokens(encoder, &fuzz->context, backend, ids, offsets, 1,
+			FUZZ_CHECK(br_encoder_embed_tokens(encoder, &fuzz->context,
+											   &(BrCompute){.backend = backend}, ids, offsets, 1,
 											   by_ids) == BR_OK);
 			FUZZ_CHECK(memcmp(whole, by_ids, bytes) == 0);
 			check_length(info, whole);

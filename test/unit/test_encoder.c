@@ -74,8 +74,9 @@ check_golden(OpenModel *model, const Golden *golden, const BrBackend *backend)
 		sizes[i] = strlen(texts[i]);
 		check_ids(model, &golden->rows[i]);
 	}
-	assert_int_equal(br_encoder_embed(model->encoder, &model->context, backend, texts, sizes,
-									  golden->n, true, embeddings),
+	assert_int_equal(br_encoder_embed(model->encoder, &model->context,
+									  &(BrCompute){.backend = backend}, texts, sizes, golden->n,
+									  true, embeddings),
 					 BR_OK);
 	for (int i = 0; i < golden->n; i++)
 	{
@@ -255,16 +256,19 @@ batches_keep_order_and_values(void **state)
 		br_base_free(&model.context, one);
 	}
 	assert_true(offsets[N] > 3000); /* several batches */
-	assert_int_equal(br_encoder_embed(model.encoder, &model.context, backend, texts, sizes, N,
-									  false, together),
+	assert_int_equal(br_encoder_embed(model.encoder, &model.context,
+									  &(BrCompute){.backend = backend}, texts, sizes, N, false,
+									  together),
 					 BR_OK);
-	assert_int_equal(br_encoder_embed_tokens(model.encoder, &model.context, backend, ids, offsets,
-											 N, by_ids),
+	assert_int_equal(br_encoder_embed_tokens(model.encoder, &model.context,
+											 &(BrCompute){.backend = backend}, ids, offsets, N,
+											 by_ids),
 					 BR_OK);
 	for (int i = 0; i < N; i++)
 	{
-		assert_int_equal(br_encoder_embed(model.encoder, &model.context, backend, texts + i,
-										  sizes + i, 1, false, alone),
+		assert_int_equal(br_encoder_embed(model.encoder, &model.context,
+										  &(BrCompute){.backend = backend}, texts + i, sizes + i, 1,
+										  false, alone),
 						 BR_OK);
 		assert_memory_equal(alone, together + i * 32, sizeof(alone));
 		assert_memory_equal(alone, by_ids + i * 32, sizeof(alone));
@@ -292,14 +296,16 @@ bad_arguments_are_refused(void **state)
 	ids[0] = 1200; /* the first id the model does not have */
 	for (size_t i = 0; i < sizeof(offsets) / sizeof(offsets[0]); i++)
 		assert_int_equal(br_encoder_embed_tokens(model.encoder, &model.context,
-												 br_math_portable_backend(), ids, offsets[i], 1,
-												 embedding),
+												 &(BrCompute){.backend =
+																  br_math_portable_backend()},
+												 ids, offsets[i], 1, embedding),
 						 BR_ERR_ARGUMENT);
 	assert_int_equal(br_encoder_tokenize(model.encoder, &model.context, "caf\xE9 ", 5, false,
 										 &found, &n),
 					 BR_ERR_ARGUMENT);
 	other.version++;
-	assert_int_equal(br_encoder_embed(model.encoder, &model.context, &other, &text, &size, 1, false,
+	assert_int_equal(br_encoder_embed(model.encoder, &model.context,
+									  &(BrCompute){.backend = &other}, &text, &size, 1, false,
 									  embedding),
 					 BR_ERR_ARGUMENT);
 	model_close(&model);
@@ -336,15 +342,17 @@ cancel_stops_at_every_check(void **state)
 	model_open_golden(&model, "tiny-bert-cls");
 	model.context.cancel.requested = count_down;
 	model.context.cancel.arg = &countdown;
-	assert_int_equal(br_encoder_embed(model.encoder, &model.context, br_math_portable_backend(),
-									  texts, sizes, 2, false, embeddings),
+	assert_int_equal(br_encoder_embed(model.encoder, &model.context,
+									  &(BrCompute){.backend = br_math_portable_backend()}, texts,
+									  sizes, 2, false, embeddings),
 					 BR_OK);
 	checks = countdown.made;
 	assert_true(checks >= 2 * 3); /* two layers: projection, attention, the rest */
 	for (int i = 0; i < checks; i++)
 	{
 		countdown = (Countdown){i, 0};
-		assert_int_equal(br_encoder_embed(model.encoder, &model.context, br_math_portable_backend(),
+		assert_int_equal(br_encoder_embed(model.encoder, &model.context,
+										  &(BrCompute){.backend = br_math_portable_backend()},
 										  texts, sizes, 2, false, embeddings),
 						 BR_ERR_CANCELLED);
 	}
@@ -448,7 +456,8 @@ no_memory_is_an_error_and_no_leak(void **state)
 		float embedding[16];
 
 		ledger = (Ledger){.allowed = allowed};
-		status = br_encoder_embed(model.encoder, &context, br_math_portable_backend(), &text, &size,
+		status = br_encoder_embed(model.encoder, &context,
+								  &(BrCompute){.backend = br_math_portable_backend()}, &text, &size,
 								  1, false, embedding);
 		assert_int_equal(ledger.outstanding, 0);
 	}
@@ -481,11 +490,13 @@ embedding_memory_is_bounded(void **state)
 		texts[i] = "one two three four five six seven";
 		sizes[i] = strlen(texts[i]);
 	}
-	assert_int_equal(br_encoder_embed(model.encoder, &context, br_math_portable_backend(), texts,
+	assert_int_equal(br_encoder_embed(model.encoder, &context,
+									  &(BrCompute){.backend = br_math_portable_backend()}, texts,
 									  sizes, 200, false, embeddings),
 					 BR_OK);
 	peak = ledger.peak;
-	assert_int_equal(br_encoder_embed(model.encoder, &context, br_math_portable_backend(), texts,
+	assert_int_equal(br_encoder_embed(model.encoder, &context,
+									  &(BrCompute){.backend = br_math_portable_backend()}, texts,
 									  sizes, N, false, embeddings),
 					 BR_OK);
 	assert_int_equal(ledger.peak, peak);

@@ -375,8 +375,9 @@ noise_never_crashes(void **state)
 			imported++;
 			assert_int_equal(br_encoder_open(&context, image, size, &encoder), BR_OK);
 			embedding = malloc((size_t) br_encoder_info(encoder)->dimensions * sizeof(float));
-			assert_int_equal(br_encoder_embed(encoder, &context, br_math_portable_backend(), &text,
-											  &length, 1, true, embedding),
+			assert_int_equal(br_encoder_embed(encoder, &context,
+											  &(BrCompute){.backend = br_math_portable_backend()},
+											  &text, &length, 1, true, embedding),
 							 BR_OK);
 			free(embedding);
 			br_encoder_close(encoder);

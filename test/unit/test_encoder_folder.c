@@ -28,8 +28,9 @@ embed_one(OpenModel *model, const char *text, float *embedding)
 {
 	size_t size = strlen(text);
 
-	assert_int_equal(br_encoder_embed(model->encoder, &model->context, br_math_portable_backend(),
-									  &text, &size, 1, true, embedding),
+	assert_int_equal(br_encoder_embed(model->encoder, &model->context,
+									  &(BrCompute){.backend = br_math_portable_backend()}, &text,
+									  &size, 1, true, embedding),
 					 BR_OK);
 }
 

@@ -44,7 +44,8 @@ use(BrContext *context, const void *image, size_t size)
 
 		embedding = malloc((size_t) br_encoder_info(encoder)->dimensions * sizeof(float));
 		if (n > 0)
-			assert_int_equal(br_encoder_embed(encoder, context, br_math_portable_backend(),
+			assert_int_equal(br_encoder_embed(encoder, context,
+											  &(BrCompute){.backend = br_math_portable_backend()},
 											  &texts[i], &length, 1, i % 2, embedding),
 							 BR_OK);
 		free(embedding);
@@ -70,11 +71,13 @@ image_is_pointer_free(void **state)
 	copy = malloc(model.image_size);
 	memcpy(copy, model.image, model.image_size);
 	assert_int_equal(br_encoder_open(&model.context, copy, model.image_size, &moved), BR_OK);
-	assert_int_equal(br_encoder_embed(model.encoder, &model.context, br_math_portable_backend(),
-									  &text, &length, 1, false, here),
+	assert_int_equal(br_encoder_embed(model.encoder, &model.context,
+									  &(BrCompute){.backend = br_math_portable_backend()}, &text,
+									  &length, 1, false, here),
 					 BR_OK);
 	memset(model.image, 0, model.image_size);
-	assert_int_equal(br_encoder_embed(moved, &model.context, br_math_portable_backend(), &text,
+	assert_int_equal(br_encoder_embed(moved, &model.context,
+									  &(BrCompute){.backend = br_math_portable_backend()}, &text,
 									  &length, 1, false, there),
 					 BR_OK);
 	assert_memory_equal(here, there, sizeof(here));

@@ -73,6 +73,35 @@ extern BrStatus br_base_fail(BrContext *context, BrStatus status, const char *fo
 extern bool br_base_cancelled(const BrContext *context);
 
 /*
+ * Threads that run tasks and are idle in between. A task must not call back
+ * into the caller of core: no allocator and no cancel callback of the caller's.
+ * The threads have all signals blocked.
+ */
+typedef struct BrPool BrPool;
+
+/* No task of a pool is numbered as high. */
+#define BR_POOL_MAX_THREADS 256
+
+/*
+ * threads: how many compute, the caller's own included; 2 to
+ * BR_POOL_MAX_THREADS. BR_ERR_MEMORY: not all of them could be started. The
+ * allocator of the context must outlive the pool. A process that forks must
+ * not use it in the child.
+ */
+extern BrStatus br_base_pool_create(BrContext *context, int threads, BrPool **pool);
+extern int br_base_pool_threads(const BrPool *pool); /* NULL: 1 */
+
+/*
+ * Runs task(arg, 0) .. task(arg, n - 1), each once, n at most the number of
+ * threads, task 0 in the caller's; returns when all have returned. While the
+ * caller waits for the others it asks poll, some fifty times a second, so that
+ * the answer may reach the tasks by the caller's own means. pool NULL: n is 1.
+ */
+extern void br_base_pool_run(BrPool *pool, void (*task)(void *arg, int number), void *arg, int n,
+							 const BrCancel *poll);
+extern void br_base_pool_destroy(BrPool *pool); /* joins the threads; NULL is ignored */
+
+/*
  * An arena: many small allocations released together. Everything it hands out
  * is aligned to 64 bytes and lives until br_base_arena_destroy.
  */

@@ -93,18 +93,57 @@ extern BrStatus br_encoder_tokenize(const BrEncoder *encoder, BrContext *context
 									size_t size, bool parse_special, int32_t **ids, int *n);
 
 /*
+ * Packed weights: the dense layers' matrices as one backend on one instruction
+ * set multiplies them in one precision, in one contiguous pointer-free block
+ * that may be shared as the image is. In int8, matrices that lose too much
+ * stay in a higher precision.
+ */
+
+/* Raised when the form of packed weights changes. */
+#define BR_ENCODER_PACKED_VERSION 1
+
+/* Bytes of the block; 0: the backend takes the plain weights of the image. */
+extern size_t br_encoder_packed_size(const BrEncoder *encoder, const BrBackend *backend,
+									 BrPrecision precision);
+
+/*
+ * Packs the weights of the encoder's image. packed: of that many bytes,
+ * aligned to 64.
+ * BR_ERR_ARGUMENT: the backend does not pack in this precision here.
+ */
+extern BrStatus br_encoder_pack(const BrEncoder *encoder, BrContext *context,
+								const BrBackend *backend, BrPrecision precision, void *packed);
+
+/*
+ * Checks that a block is what br_encoder_pack gives for these arguments: sizes
+ * and places of all matrices, not the weights themselves. BR_ERR_FORMAT: it is
+ * not, or is damaged.
+ */
+extern BrStatus br_encoder_check_packed(const BrEncoder *encoder, BrContext *context,
+										const BrBackend *backend, BrPrecision precision,
+										const void *packed, size_t size);
+
+/* With what to compute. */
+typedef struct BrCompute
+{
+	const BrBackend *backend;
+	const void *packed; /* checked before, for this backend; NULL: plain weights, in f32 */
+	BrPool *pool;		/* NULL: in the caller's thread alone */
+} BrCompute;
+
+/*
  * Embeddings of texts, through the model's whole module chain. Texts are packed
  * by token count, without padding, and come back in their own order. Checks
  * for cancellation between layers.
  */
 extern BrStatus br_encoder_embed(const BrEncoder *encoder, BrContext *context,
-								 const BrBackend *backend, const char *const *texts /* (n) */,
+								 const BrCompute *compute, const char *const *texts /* (n) */,
 								 const size_t *sizes /* (n) */, int n, bool parse_special,
 								 float *embeddings /* (n, dimensions) */);
 
 /* The same from token ids: ids of text i at offsets[i] .. offsets[i + 1]. */
 extern BrStatus br_encoder_embed_tokens(const BrEncoder *encoder, BrContext *context,
-										const BrBackend *backend, const int32_t *ids,
+										const BrCompute *compute, const int32_t *ids,
 										const int32_t *offsets /* (n + 1) */, int n,
 										float *embeddings /* (n, dimensions) */);
 

@@ -487,25 +487,92 @@ extern BrStatus br_encoder_bert_normalize(const BrImageConfig *config, BrTokenWo
 extern BrStatus br_encoder_wordpiece(const BrTokenizer *tokenizer, BrTokenWork *work,
 									 const char *text, size_t size);
 
+/* ---- encoder.c: what its other files see of an encoder ---- */
+
+extern const BrImageConfig *br_encoder_config(const BrEncoder *encoder);
+extern const BrWeightMap *br_encoder_weight_map(const BrEncoder *encoder);
+extern const float *br_encoder_weights(const BrEncoder *encoder);
+extern const BrTokenizer *br_encoder_tokenizer(const BrEncoder *encoder);
+
+/* ---- packed.c ---- */
+
+/* The matrices of a layer, in the order in which a table of packed weights has them. */
+typedef enum BrMatrixKind
+{
+	BR_MATRIX_QKV,
+	BR_MATRIX_OUTPUT,
+	BR_MATRIX_UP,
+	BR_MATRIX_DOWN
+} BrMatrixKind;
+
+#define BR_MATRICES_OF_LAYER 4
+
+/* Where a packed matrix stands; those of the layers come first, then one for each step. */
+typedef struct BrPackedMatrix
+{
+	uint64_t offset; /* from the beginning of the block */
+	uint32_t precision;
+	uint32_t reserved;
+} BrPackedMatrix;
+
+extern const BrPackedMatrix *br_encoder_packed_table(const void *packed);
+
 /* ---- forward.c ---- */
 
 /* The buffers of one embedding call, sized by its largest batch. */
 typedef struct BrForwardWork
 {
-	float *memory;
-	size_t capacity; /* floats */
-	size_t tokens;	 /* of the batch below */
+	void *block;	 /* as allocated */
+	char *memory;	 /* in it, at a multiple of 64 */
+	size_t capacity; /* bytes */
 	float *hidden;	 /* (tokens, hidden): token embeddings at the end */
 } BrForwardWork;
 
+/* Makes room for a batch, so that br_encoder_forward does not allocate. */
+extern BrStatus br_encoder_prepare_forward(const BrEncoder *encoder, BrContext *context,
+										   const BrCompute *compute,
+										   const int32_t *offsets /* (texts + 1) */, int texts,
+										   BrForwardWork *work);
+
 /*
- * Token embeddings of a packed batch into work->hidden. positions counts up
- * from 0; ids are checked by the caller.
+ * Token embeddings of a packed batch, for which work was prepared, into
+ * work->hidden; ids are checked by the caller. Calls nothing of the context
+ * but its cancel callback.
  */
-extern BrStatus br_encoder_forward(BrContext *context, const BrBackend *backend,
-								   const BrImageConfig *config, const BrWeightMap *map,
-								   const float *weights, const int32_t *ids /* (tokens) */,
+extern BrStatus br_encoder_forward(const BrEncoder *encoder, BrContext *context,
+								   const BrCompute *compute, const int32_t *ids /* (tokens) */,
 								   const int32_t *offsets /* (texts + 1) */, int texts,
 								   BrForwardWork *work);
+
+/*
+ * output = a dense layer of input, by the packed matrix of that number or,
+ * where nothing is packed, by the plain one. scratch: as packed_scratch says.
+ */
+typedef struct BrDense
+{
+	uint32_t number; /* in the table of packed weights */
+	const float *weight;
+	const float *bias;
+	int in_dim;
+	int out_dim;
+} BrDense;
+
+extern void br_encoder_run_dense(const BrCompute *compute, const BrDense *dense, const float *input,
+								 int rows, BrActivation activation, void *scratch, float *output);
+
+/* Bytes of scratch that br_encoder_run_dense may need for any matrix of the model. */
+extern size_t br_encoder_dense_scratch(const BrEncoder *encoder, const BrCompute *compute,
+									   int rows);
+
+/* ---- pooling.c ---- */
+
+/* Bytes of work memory that br_encoder_pool needs. */
+extern size_t br_encoder_pooled_size(const BrEncoder *encoder, const BrCompute *compute, int texts);
+
+/* The embeddings of texts whose token embeddings are there. */
+extern void br_encoder_pool(const BrEncoder *encoder, const BrCompute *compute,
+							const float *tokens /* (offsets[texts], hidden) */,
+							const int32_t *offsets /* (texts + 1) */, int texts, void *memory,
+							float *embeddings /* (texts, dimensions) */);
 
 #endif /* BR_ENCODER_INT_H */

@@ -23,9 +23,11 @@
 typedef struct Forward
 {
 	BrContext *context;
+	const BrCompute *compute;
 	const BrBackend *backend;
 	const BrImageConfig *config;
 	const BrWeightMap *map;
+	const float *weights;
 	const int32_t *offsets;
 	int texts;
 	int tokens;
@@ -37,7 +39,8 @@ typedef struct Forward
 	float *attended;	/* (tokens, hidden) */
 	float *projected;	/* (chunk, hidden) */
 	float *wide;		/* (chunk, intermediate) */
-	float *scratch;		/* (longest, longest) */
+	float *scores;		/* (longest, longest) */
+	void *scratch;		/* of br_encoder_run_dense */
 	int32_t *positions; /* (tokens) */
 } Forward;
 
@@ -61,57 +64,91 @@ chunk_rows(const BrImageConfig *config, int tokens)
 	return rows < tokens ? (int) rows : tokens;
 }
 
-/* Floats of a buffer, rounded up to a cache line. */
-static size_t
-take(size_t *used, size_t n)
+/* Cuts memory into buffers that begin at cache lines; base NULL: only counts bytes. */
+typedef struct Cutter
 {
-	size_t at = *used;
+	char *base;
+	size_t used;
+} Cutter;
 
-	*used += (n + 15) / 16 * 16;
+static void *
+cut(Cutter *cutter, size_t size)
+{
+	void *at = cutter->base != NULL ? cutter->base + cutter->used : NULL;
+
+	cutter->used += (size + BR_IMAGE_ALIGNMENT - 1) / BR_IMAGE_ALIGNMENT * BR_IMAGE_ALIGNMENT;
 	return at;
 }
 
-/* Cuts the work memory into the buffers of this batch; grows it where it is too small. */
-static BrStatus
-prepare(Forward *forward, BrForwardWork *work)
+static size_t
+cut_buffers(const BrEncoder *encoder, Forward *forward, char *base)
 {
+	Cutter cutter = {.base = base};
 	size_t tokens = (size_t) forward->tokens;
 	size_t chunk = (size_t) forward->chunk;
 	size_t longest = (size_t) forward->longest;
 	size_t hidden = forward->config->hidden;
-	size_t used = 0;
-	size_t at_hidden = take(&used, tokens * hidden);
-	size_t at_qkv = take(&used, tokens * 3 * hidden);
-	size_t at_attended = take(&used, tokens * hidden);
-	size_t at_projected = take(&used, chunk * hidden);
-	size_t at_wide = take(&used, chunk * forward->config->intermediate);
-	size_t at_scratch = take(&used, longest * longest);
-	size_t at_positions = take(&used, tokens);
 
-	if (used > work->capacity)
-	{
-		br_base_free(forward->context, work->memory);
-		work->capacity = 0;
-		work->memory = br_base_alloc(forward->context, used * sizeof(float));
-		if (work->memory == NULL)
-			return BR_ERR_MEMORY;
-		work->capacity = used;
-	}
-	forward->hidden = work->memory + at_hidden;
-	forward->qkv = work->memory + at_qkv;
-	forward->attended = work->memory + at_attended;
-	forward->projected = work->memory + at_projected;
-	forward->wide = work->memory + at_wide;
-	forward->scratch = work->memory + at_scratch;
-	forward->positions = (int32_t *) (work->memory + at_positions);
-	work->hidden = forward->hidden;
+	forward->hidden = cut(&cutter, tokens * hidden * sizeof(float));
+	forward->qkv = cut(&cutter, tokens * 3 * hidden * sizeof(float));
+	forward->attended = cut(&cutter, tokens * hidden * sizeof(float));
+	forward->projected = cut(&cutter, chunk * hidden * sizeof(float));
+	forward->wide = cut(&cutter, chunk * forward->config->intermediate * sizeof(float));
+	forward->scores = cut(&cutter, longest * longest * sizeof(float));
+	forward->scratch =
+		cut(&cutter, br_encoder_dense_scratch(encoder, forward->compute, forward->chunk));
+	forward->positions = cut(&cutter, tokens * sizeof(int32_t));
+	return cutter.used;
+}
+
+static Forward
+begin(const BrEncoder *encoder, BrContext *context, const BrCompute *compute,
+	  const int32_t *offsets, int texts)
+{
+	Forward forward = {
+		.context = context,
+		.compute = compute,
+		.backend = compute->backend,
+		.config = br_encoder_config(encoder),
+		.map = br_encoder_weight_map(encoder),
+		.weights = br_encoder_weights(encoder),
+		.offsets = offsets,
+		.texts = texts,
+		.tokens = offsets[texts],
+	};
+
+	for (int i = 0; i < texts; i++)
+		if (offsets[i + 1] - offsets[i] > forward.longest)
+			forward.longest = offsets[i + 1] - offsets[i];
+	forward.chunk = chunk_rows(forward.config, forward.tokens);
+	return forward;
+}
+
+BrStatus
+br_encoder_prepare_forward(const BrEncoder *encoder, BrContext *context, const BrCompute *compute,
+						   const int32_t *offsets, int texts, BrForwardWork *work)
+{
+	Forward forward = begin(encoder, context, compute, offsets, texts);
+	size_t size = cut_buffers(encoder, &forward, NULL);
+
+	if (size <= work->capacity)
+		return BR_OK;
+	br_base_free(context, work->block);
+	work->capacity = 0;
+	work->block = br_base_alloc(context, size + BR_IMAGE_ALIGNMENT);
+	if (work->block == NULL)
+		return BR_ERR_MEMORY;
+	work->memory =
+		(char *) work->block + (BR_IMAGE_ALIGNMENT - (uintptr_t) work->block % BR_IMAGE_ALIGNMENT);
+	work->capacity = size;
 	return BR_OK;
 }
 
 static void
-embed_tokens(Forward *forward, const float *weights, const int32_t *ids)
+embed_tokens(Forward *forward, const int32_t *ids)
 {
 	const BrWeightMap *map = forward->map;
+	const float *weights = forward->weights;
 	int hidden = (int) forward->config->hidden;
 
 	for (int i = 0; i < forward->texts; i++)
@@ -133,23 +170,58 @@ rows_from(const Forward *forward, int row)
 	return left < forward->chunk ? left : forward->chunk;
 }
 
+/* A dense layer of the transformer: weight and bias are floats from the layer's beginning. */
+static BrDense
+dense(const Forward *forward, uint32_t layer, BrMatrixKind kind)
+{
+	const BrWeightMap *map = forward->map;
+	const float *weights = forward->weights + map->layer + layer * map->layer_stride;
+	int hidden = (int) forward->config->hidden;
+	int intermediate = (int) forward->config->intermediate;
+	uint32_t number = layer * BR_MATRICES_OF_LAYER + kind;
+
+	switch (kind)
+	{
+		case BR_MATRIX_QKV:
+			return (BrDense){number, weights + map->qkv_weight, weights + map->qkv_bias, hidden,
+							 3 * hidden};
+		case BR_MATRIX_OUTPUT:
+			return (BrDense){number, weights + map->output_weight, weights + map->output_bias,
+							 hidden, hidden};
+		case BR_MATRIX_UP:
+			return (BrDense){number, weights + map->up_weight, weights + map->up_bias, hidden,
+							 intermediate};
+		case BR_MATRIX_DOWN:
+			break;
+	}
+	return (BrDense){number, weights + map->down_weight, weights + map->down_bias, intermediate,
+					 hidden};
+}
+
 static BrStatus
-project_qkv(Forward *forward, const float *layer)
+run_dense(Forward *forward, uint32_t layer, BrMatrixKind kind, const float *input, int rows,
+		  BrActivation activation, float *output)
+{
+	BrDense own = dense(forward, layer, kind);
+	BrStatus status = check_cancel(forward->context);
+
+	if (status == BR_OK)
+		br_encoder_run_dense(forward->compute, &own, input, rows, activation, forward->scratch,
+							 output);
+	return status;
+}
+
+static BrStatus
+project_qkv(Forward *forward, uint32_t layer)
 {
 	size_t hidden = forward->config->hidden;
+	BrStatus status = BR_OK;
 
-	for (int row = 0; row < forward->tokens; row += forward->chunk)
-	{
-		BrStatus status = check_cancel(forward->context);
-
-		if (status != BR_OK)
-			return status;
-		forward->backend->linear(forward->hidden + (size_t) row * hidden,
-								 layer + forward->map->qkv_weight, layer + forward->map->qkv_bias,
-								 rows_from(forward, row), (int) hidden, 3 * (int) hidden,
-								 BR_ACTIVATION_NONE, forward->qkv + (size_t) row * 3 * hidden);
-	}
-	return BR_OK;
+	for (int row = 0; row < forward->tokens && status == BR_OK; row += forward->chunk)
+		status = run_dense(forward, layer, BR_MATRIX_QKV, forward->hidden + (size_t) row * hidden,
+						   rows_from(forward, row), BR_ACTIVATION_NONE,
+						   forward->qkv + (size_t) row * 3 * hidden);
+	return status;
 }
 
 /* As many texts at a time as make up the work of a block. */
@@ -177,44 +249,46 @@ attend(Forward *forward)
 		}
 		forward->backend->attention(forward->qkv, offsets + first, text - first,
 									(int) config->heads, (int) (config->hidden / config->heads),
-									forward->scratch, forward->attended);
+									forward->scores, forward->attended);
 	}
 	return BR_OK;
 }
 
+/* state = layer_norm(projected + state) */
+static void
+add_norm(Forward *forward, const float *gain, const float *bias, int rows, float *state)
+{
+	forward->backend->add_layer_norm(forward->projected, state, gain, bias,
+									 forward->config->epsilon, rows, (int) forward->config->hidden,
+									 state);
+}
+
 /* Output projection, the dense layers and both norms of rows tokens from row on. */
 static BrStatus
-finish_rows(Forward *forward, const float *layer, int row, int rows)
+finish_rows(Forward *forward, uint32_t number, int row, int rows)
 {
-	const BrBackend *backend = forward->backend;
 	const BrWeightMap *map = forward->map;
-	int hidden = (int) forward->config->hidden;
-	int intermediate = (int) forward->config->intermediate;
-	float epsilon = forward->config->epsilon;
-	float *state = forward->hidden + (size_t) row * (size_t) hidden;
-	BrStatus status = check_cancel(forward->context);
+	const float *layer = forward->weights + map->layer + number * map->layer_stride;
+	size_t at = (size_t) row * forward->config->hidden;
+	float *state = forward->hidden + at;
+	BrStatus status = run_dense(forward, number, BR_MATRIX_OUTPUT, forward->attended + at, rows,
+								BR_ACTIVATION_NONE, forward->projected);
 
 	if (status != BR_OK)
 		return status;
-	backend->linear(forward->attended + (size_t) row * (size_t) hidden, layer + map->output_weight,
-					layer + map->output_bias, rows, hidden, hidden, BR_ACTIVATION_NONE,
-					forward->projected);
-	backend->add_layer_norm(forward->projected, state, layer + map->attention_gain,
-							layer + map->attention_bias, epsilon, rows, hidden, state);
-	backend->linear(state, layer + map->up_weight, layer + map->up_bias, rows, hidden, intermediate,
-					(BrActivation) forward->config->activation, forward->wide);
-	status = check_cancel(forward->context);
-	if (status != BR_OK)
-		return status;
-	backend->linear(forward->wide, layer + map->down_weight, layer + map->down_bias, rows,
-					intermediate, hidden, BR_ACTIVATION_NONE, forward->projected);
-	backend->add_layer_norm(forward->projected, state, layer + map->layer_gain,
-							layer + map->layer_bias, epsilon, rows, hidden, state);
-	return BR_OK;
+	add_norm(forward, layer + map->attention_gain, layer + map->attention_bias, rows, state);
+	status = run_dense(forward, number, BR_MATRIX_UP, state, rows,
+					   (BrActivation) forward->config->activation, forward->wide);
+	if (status == BR_OK)
+		status = run_dense(forward, number, BR_MATRIX_DOWN, forward->wide, rows, BR_ACTIVATION_NONE,
+						   forward->projected);
+	if (status == BR_OK)
+		add_norm(forward, layer + map->layer_gain, layer + map->layer_bias, rows, state);
+	return status;
 }
 
 static BrStatus
-run_layer(Forward *forward, const float *layer)
+run_layer(Forward *forward, uint32_t layer)
 {
 	BrStatus status = project_qkv(forward, layer);
 
@@ -226,31 +300,16 @@ run_layer(Forward *forward, const float *layer)
 }
 
 BrStatus
-br_encoder_forward(BrContext *context, const BrBackend *backend, const BrImageConfig *config,
-				   const BrWeightMap *map, const float *weights, const int32_t *ids,
-				   const int32_t *offsets, int texts, BrForwardWork *work)
+br_encoder_forward(const BrEncoder *encoder, BrContext *context, const BrCompute *compute,
+				   const int32_t *ids, const int32_t *offsets, int texts, BrForwardWork *work)
 {
-	Forward forward = {
-		.context = context,
-		.backend = backend,
-		.config = config,
-		.map = map,
-		.offsets = offsets,
-		.texts = texts,
-		.tokens = offsets[texts],
-	};
-	BrStatus status;
+	Forward forward = begin(encoder, context, compute, offsets, texts);
+	BrStatus status = BR_OK;
 
-	for (int i = 0; i < texts; i++)
-		if (offsets[i + 1] - offsets[i] > forward.longest)
-			forward.longest = offsets[i + 1] - offsets[i];
-	forward.chunk = chunk_rows(config, forward.tokens);
-
-	status = prepare(&forward, work);
-	if (status != BR_OK)
-		return status;
-	embed_tokens(&forward, weights, ids);
-	for (uint32_t i = 0; i < config->layers && status == BR_OK; i++)
-		status = run_layer(&forward, weights + map->layer + i * map->layer_stride);
+	(void) cut_buffers(encoder, &forward, work->memory);
+	work->hidden = forward.hidden;
+	embed_tokens(&forward, ids);
+	for (uint32_t i = 0; i < forward.config->layers && status == BR_OK; i++)
+		status = run_layer(&forward, i);
 	return status;
 }

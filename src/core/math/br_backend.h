@@ -15,7 +15,7 @@
 #include "core/base/br_base.h"
 
 /* Raised when the table below changes; a backend of another version is refused. */
-#define BR_BACKEND_VERSION 1
+#define BR_BACKEND_VERSION 2
 
 typedef enum BrActivation
 {
@@ -25,6 +25,16 @@ typedef enum BrActivation
 	BR_ACTIVATION_TANH,
 	BR_ACTIVATION_RELU
 } BrActivation;
+
+/* In what the weights of the dense layers are kept and multiplied; sums are always wider. */
+typedef enum BrPrecision
+{
+	BR_PRECISION_F32 = 0,
+	BR_PRECISION_BF16, /* products of bfloat16, sums in float32 */
+	BR_PRECISION_INT8  /* products of bytes, scales per output channel and per row of input */
+} BrPrecision;
+
+#define BR_PRECISION_COUNT 3
 
 typedef struct BrBackend
 {
@@ -68,6 +78,35 @@ typedef struct BrBackend
 	void (*multiply_transposed)(const float *left /* (rows, dim) */,
 								const float *right /* (columns, dim) */, int rows, int columns,
 								int dim, float *output /* (rows, columns) */);
+
+	/*
+	 * Dense layers whose weights were packed beforehand. All five are NULL in a
+	 * backend that takes plain weights only.
+	 */
+
+	/* whether this processor computes fast in precision; true at least for f32 */
+	bool (*packs)(BrPrecision precision);
+
+	/* bytes of a packed matrix; a multiple of 64 */
+	size_t (*packed_size)(BrPrecision precision, int in_dim, int out_dim);
+
+	/*
+	 * Packs a matrix. The result depends on the instruction set, is free of
+	 * pointers and stands at a multiple of 64. input_range: the largest
+	 * magnitude that each input is known to take, to share the loss of int8
+	 * between weights and inputs; NULL: not known.
+	 */
+	void (*pack)(BrPrecision precision, const float *weight /* (out_dim, in_dim) */,
+				 const float *input_range /* (in_dim) */, int in_dim, int out_dim, void *packed);
+
+	/* bytes of work memory, at a multiple of 64, of linear_packed */
+	size_t (*packed_scratch)(BrPrecision precision, int rows, int in_dim, int out_dim);
+
+	/* as linear */
+	void (*linear_packed)(BrPrecision precision, const float *input /* (rows, in_dim) */,
+						  const void *packed, const float *bias /* (out_dim) */, int rows,
+						  int in_dim, int out_dim, BrActivation activation, void *scratch,
+						  float *output /* (rows, out_dim) */);
 } BrBackend;
 
 /* The reference. Always there; the same results on every machine but for libm's last bit. */

@@ -292,7 +292,7 @@ void
 br_pg_model_embed(int32 model, char **texts, int n, bool parse_special, float *embeddings)
 {
 	const BrEncoder *encoder = encoder_of(model);
-	const BrBackend *backend = br_pg_session_backend();
+	BrCompute compute = {.backend = br_pg_session_backend()};
 	MemoryContext work =
 		AllocSetContextCreate(CurrentMemoryContext, "bundle_rec embed", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext before = MemoryContextSwitchTo(work);
@@ -307,7 +307,7 @@ br_pg_model_embed(int32 model, char **texts, int n, bool parse_special, float *e
 		sizes[i] = strlen(converted[i]);
 	}
 	br_pg_context(&context, work);
-	status = br_encoder_embed(encoder, &context, backend, converted, sizes, n, parse_special,
+	status = br_encoder_embed(encoder, &context, &compute, converted, sizes, n, parse_special,
 							  embeddings);
 	br_pg_check(status, &context, "could not embed text", NULL);
 	MemoryContextSwitchTo(before);

@@ -20,7 +20,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "backend/openblas/openblas_int.h"
+#include "backend/vector/br_vector.h"
 
 #define TILE_COLUMNS (2 * LANES)
 
@@ -241,7 +241,7 @@ linear(const float *input, const float *weight, const float *bias, int rows, int
 		for (int row = 0; row < rows; row++)
 			memcpy(output + (size_t) row * (size_t) out_dim, bias,
 				   (size_t) out_dim * sizeof(float));
-	br_openblas_multiply(input, weight, rows, out_dim, in_dim, bias != NULL ? 1 : 0, output);
+	br_vector_multiply(input, weight, rows, out_dim, in_dim, bias != NULL ? 1 : 0, output);
 	activate(output, (size_t) rows * (size_t) out_dim, activation);
 }
 
@@ -249,7 +249,7 @@ static void
 multiply_transposed(const float *left, const float *right, int rows, int columns, int dim,
 					float *output)
 {
-	br_openblas_multiply(left, right, rows, columns, dim, 0, output);
+	br_vector_multiply(left, right, rows, columns, dim, 0, output);
 }
 
 /* sum = left + right; returns the sum of its elements. right may be NULL. */
@@ -551,7 +551,6 @@ instruction_set(void)
 
 static const BrBackend table = {
 	.version = BR_BACKEND_VERSION,
-	.name = "openblas",
 	.instruction_set = instruction_set,
 	.linear = linear,
 	.embed = embed,

@@ -2,7 +2,7 @@
  * kernels_avx512.c
  *	  The operations for x86-64 with AVX-512: vectors of sixteen floats.
  */
-#include "backend/openblas/openblas_int.h"
+#include "backend/vector/br_vector.h"
 
 #ifdef __x86_64__
 
@@ -29,10 +29,10 @@ first_lanes(size_t n)
 	return (__mmask16) ((1u << n) - 1);
 }
 
-#include "backend/openblas/kernels_template.h"
+#include "backend/vector/kernels_template.h"
 
 const BrBackend *
-br_openblas_table_avx512(void)
+br_vector_table_avx512(void)
 {
 	return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
 			__builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
@@ -44,7 +44,7 @@ br_openblas_table_avx512(void)
 #else
 
 const BrBackend *
-br_openblas_table_avx512(void)
+br_vector_table_avx512(void)
 {
 	return NULL;
 }

@@ -2,7 +2,7 @@
  * kernels_avx2.c
  *	  The operations for x86-64 with AVX2 and FMA: vectors of eight floats.
  */
-#include "backend/openblas/openblas_int.h"
+#include "backend/vector/br_vector.h"
 
 #ifdef __x86_64__
 
@@ -30,10 +30,10 @@ first_lanes(size_t n)
 							  _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
-#include "backend/openblas/kernels_template.h"
+#include "backend/vector/kernels_template.h"
 
 const BrBackend *
-br_openblas_table_avx2(void)
+br_vector_table_avx2(void)
 {
 	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &table : NULL;
 }
@@ -41,7 +41,7 @@ br_openblas_table_avx2(void)
 #else
 
 const BrBackend *
-br_openblas_table_avx2(void)
+br_vector_table_avx2(void)
 {
 	return NULL;
 }

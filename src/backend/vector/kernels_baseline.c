@@ -5,7 +5,7 @@
  */
 #include <string.h>
 
-#include "backend/openblas/openblas_int.h"
+#include "backend/vector/br_vector.h"
 
 #define SET "baseline"
 #define LANES 4
@@ -42,10 +42,10 @@ store_first(float *p, size_t n, Vector v)
 	memcpy(p, &v, n * sizeof(float));
 }
 
-#include "backend/openblas/kernels_template.h"
+#include "backend/vector/kernels_template.h"
 
 const BrBackend *
-br_openblas_table_baseline(void)
+br_vector_table_baseline(void)
 {
 	return &table;
 }

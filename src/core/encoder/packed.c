@@ -1,0 +1,254 @@
+/*
+ * packed.c
+ *	  Packed weights: the block that br_encoder_pack makes, and what is in it.
+ *
+ * A header, a table that tells of every matrix its precision and its place,
+ * and the matrices, each in the form that its backend's pack gives it. The
+ * table is checked entry by entry against what the backend says, so that a
+ * damaged block cannot misdirect a product.
+ */
+#include <string.h>
+
+#include "core/encoder/encoder_int.h"
+
+#define PACKED_MAGIC "br_pack"
+#define NAME_SIZE 32
+
+typedef struct PackedHeader
+{
+	char magic[8];
+	uint32_t version;
+	uint32_t precision;
+	char backend[NAME_SIZE];
+	char instruction_set[NAME_SIZE];
+	uint64_t size;
+	uint32_t n_matrices;
+	uint32_t reserved;
+} PackedHeader;
+
+/* A matrix of the model by its number in the table. */
+typedef struct Matrix
+{
+	size_t weight; /* floats from the beginning of the weights */
+	int in_dim;
+	int out_dim;
+} Matrix;
+
+static size_t
+round_up(size_t size)
+{
+	return (size + BR_IMAGE_ALIGNMENT - 1) / BR_IMAGE_ALIGNMENT * BR_IMAGE_ALIGNMENT;
+}
+
+static uint32_t
+count_matrices(const BrImageConfig *config)
+{
+	return config->layers * BR_MATRICES_OF_LAYER + config->n_steps;
+}
+
+/* out_dim 0: a step without a matrix */
+static Matrix
+find_matrix(const BrImageConfig *config, const BrWeightMap *map, uint32_t number)
+{
+	uint32_t layer = number / BR_MATRICES_OF_LAYER;
+	size_t begin = map->layer + layer * map->layer_stride;
+	int hidden = (int) config->hidden;
+	int intermediate = (int) config->intermediate;
+
+	if (layer >= config->layers)
+	{
+		const BrImageStep *step = &config->steps[number - config->layers * BR_MATRICES_OF_LAYER];
+
+		if (step->kind != BR_STEP_DENSE)
+			return (Matrix){0, 0, 0};
+		return (Matrix){map->step_weight[number - config->layers * BR_MATRICES_OF_LAYER],
+						(int) step->in_dim, (int) step->out_dim};
+	}
+	switch ((BrMatrixKind) (number % BR_MATRICES_OF_LAYER))
+	{
+		case BR_MATRIX_QKV:
+			return (Matrix){begin + map->qkv_weight, hidden, 3 * hidden};
+		case BR_MATRIX_OUTPUT:
+			return (Matrix){begin + map->output_weight, hidden, hidden};
+		case BR_MATRIX_UP:
+			return (Matrix){begin + map->up_weight, hidden, intermediate};
+		case BR_MATRIX_DOWN:
+			break;
+	}
+	return (Matrix){begin + map->down_weight, intermediate, hidden};
+}
+
+/* What follows pooling works on one row a text: it costs nothing and stays in f32. */
+static BrPrecision
+precision_of(const BrImageConfig *config, BrPrecision wanted, uint32_t number)
+{
+	return number < config->layers * BR_MATRICES_OF_LAYER ? wanted : BR_PRECISION_F32;
+}
+
+/* Lays out the block; table NULL: only its size. */
+static size_t
+plan(const BrEncoder *encoder, const BrBackend *backend, BrPrecision precision,
+	 BrPackedMatrix *table)
+{
+	const BrImageConfig *config = br_encoder_config(encoder);
+	const BrWeightMap *map = br_encoder_weight_map(encoder);
+	uint32_t n = count_matrices(config);
+	size_t end = round_up(sizeof(PackedHeader) + n * sizeof(BrPackedMatrix));
+
+	for (uint32_t i = 0; i < n; i++)
+	{
+		Matrix matrix = find_matrix(config, map, i);
+		BrPrecision own = precision_of(config, precision, i);
+
+		if (table != NULL)
+			table[i] = (BrPackedMatrix){.offset = end, .precision = own};
+		if (matrix.out_dim > 0)
+			end += round_up(backend->packed_size(own, matrix.in_dim, matrix.out_dim));
+	}
+	return end;
+}
+
+size_t
+br_encoder_packed_size(const BrEncoder *encoder, const BrBackend *backend, BrPrecision precision)
+{
+	if (backend->packs == NULL || !backend->packs(precision))
+		return 0;
+	return plan(encoder, backend, precision, NULL);
+}
+
+static PackedHeader
+make_header(const BrEncoder *encoder, const BrBackend *backend, BrPrecision precision, size_t size)
+{
+	PackedHeader header = {.magic = PACKED_MAGIC,
+						   .version = BR_ENCODER_PACKED_VERSION,
+						   .precision = precision,
+						   .size = size,
+						   .n_matrices = count_matrices(br_encoder_config(encoder))};
+
+	strncpy(header.backend, backend->name, NAME_SIZE - 1);
+	strncpy(header.instruction_set, backend->instruction_set(), NAME_SIZE - 1);
+	return header;
+}
+
+BrStatus
+br_encoder_pack(const BrEncoder *encoder, BrContext *context, const BrBackend *backend,
+				BrPrecision precision, void *packed)
+{
+	const BrImageConfig *config = br_encoder_config(encoder);
+	const BrWeightMap *map = br_encoder_weight_map(encoder);
+	size_t size = br_encoder_packed_size(encoder, backend, precision);
+	PackedHeader header = make_header(encoder, backend, precision, size);
+	BrPackedMatrix *table = (BrPackedMatrix *) ((char *) packed + sizeof(PackedHeader));
+
+	if (size == 0)
+		return br_base_fail(context, BR_ERR_ARGUMENT,
+							"The backend \"%s\" does not pack weights in this precision here.",
+							backend->name);
+	memset(packed, 0, size);
+	memcpy(packed, &header, sizeof(header));
+	plan(encoder, backend, precision, table);
+	for (uint32_t i = 0; i < header.n_matrices; i++)
+	{
+		Matrix matrix = find_matrix(config, map, i);
+
+		if (br_base_cancelled(context))
+			return br_base_fail(context, BR_ERR_CANCELLED, "Packing weights was cancelled.");
+		if (matrix.out_dim > 0)
+			backend->pack((BrPrecision) table[i].precision,
+						  br_encoder_weights(encoder) + matrix.weight, NULL, matrix.in_dim,
+						  matrix.out_dim, (char *) packed + table[i].offset);
+	}
+	return BR_OK;
+}
+
+static bool
+table_valid(const BrEncoder *encoder, const BrBackend *backend, const BrPackedMatrix *table,
+			size_t size)
+{
+	const BrImageConfig *config = br_encoder_config(encoder);
+	const BrWeightMap *map = br_encoder_weight_map(encoder);
+
+	for (uint32_t i = 0; i < count_matrices(config); i++)
+	{
+		Matrix matrix = find_matrix(config, map, i);
+		size_t needed;
+
+		if (matrix.out_dim == 0)
+			continue;
+		if (table[i].precision >= BR_PRECISION_COUNT ||
+			!backend->packs((BrPrecision) table[i].precision))
+			return false;
+		needed =
+			backend->packed_size((BrPrecision) table[i].precision, matrix.in_dim, matrix.out_dim);
+		if (table[i].offset % BR_IMAGE_ALIGNMENT != 0 || table[i].offset > size ||
+			needed > size - table[i].offset)
+			return false;
+	}
+	return true;
+}
+
+BrStatus
+br_encoder_check_packed(const BrEncoder *encoder, BrContext *context, const BrBackend *backend,
+						BrPrecision precision, const void *packed, size_t size)
+{
+	PackedHeader expected = make_header(encoder, backend, precision, size);
+	size_t table_size = count_matrices(br_encoder_config(encoder)) * sizeof(BrPackedMatrix);
+
+	if (size < sizeof(PackedHeader) + table_size ||
+		memcmp(packed, &expected, sizeof(expected)) != 0)
+		return br_base_fail(context, BR_ERR_FORMAT,
+							"The packed weights are not those of this model, backend \"%s\" on %s.",
+							backend->name, backend->instruction_set());
+	if (!table_valid(encoder, backend, br_encoder_packed_table(packed), size))
+		return br_base_fail(context, BR_ERR_FORMAT,
+							"The packed weights are damaged: a matrix lies outside.");
+	return BR_OK;
+}
+
+const BrPackedMatrix *
+br_encoder_packed_table(const void *packed)
+{
+	return (const BrPackedMatrix *) ((const char *) packed + sizeof(PackedHeader));
+}
+
+void
+br_encoder_run_dense(const BrCompute *compute, const BrDense *dense, const float *input, int rows,
+					 BrActivation activation, void *scratch, float *output)
+{
+	const BrBackend *backend = compute->backend;
+	const BrPackedMatrix *matrix;
+
+	if (compute->packed == NULL)
+	{
+		backend->linear(input, dense->weight, dense->bias, rows, dense->in_dim, dense->out_dim,
+						activation, output);
+		return;
+	}
+	matrix = &br_encoder_packed_table(compute->packed)[dense->number];
+	backend->linear_packed((BrPrecision) matrix->precision, input,
+						   (const char *) compute->packed + matrix->offset, dense->bias, rows,
+						   dense->in_dim, dense->out_dim, activation, scratch, output);
+}
+
+size_t
+br_encoder_dense_scratch(const BrEncoder *encoder, const BrCompute *compute, int rows)
+{
+	const BrImageConfig *config = br_encoder_config(encoder);
+	const BrPackedMatrix *table;
+	size_t largest = 0;
+
+	if (compute->packed == NULL)
+		return 0;
+	table = br_encoder_packed_table(compute->packed);
+	for (uint32_t i = 0; i < count_matrices(config); i++)
+	{
+		Matrix matrix = find_matrix(config, br_encoder_weight_map(encoder), i);
+		size_t size = matrix.out_dim == 0
+			? 0
+			: compute->backend->packed_scratch((BrPrecision) table[i].precision, rows,
+											   matrix.in_dim, matrix.out_dim);
+
+		largest = size > largest ? size : largest;
+	}
+	return largest;
+}

@@ -1,0 +1,110 @@
+/*
+ * pooling.c
+ *	  From the token embeddings of a text to its embedding: pooling, and the
+ *	  steps that follow it.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "core/encoder/encoder_int.h"
+
+static void
+pool_text(BrPooling pooling, const float *tokens, int n, size_t dim, float *pooled)
+{
+	if (pooling == BR_POOLING_CLS)
+	{
+		memcpy(pooled, tokens, dim * sizeof(float));
+		return;
+	}
+	for (size_t j = 0; j < dim; j++)
+	{
+		double sum = 0;
+		float largest = tokens[j];
+
+		for (int i = 0; i < n; i++)
+		{
+			float value = tokens[(size_t) i * dim + j];
+
+			sum += value;
+			largest = value > largest ? value : largest;
+		}
+		pooled[j] = pooling == BR_POOLING_MAX ? largest : (float) (sum / n);
+	}
+}
+
+/* To length 1; a vector of zeros stays. */
+static void
+normalize_rows(float *rows, int n, size_t dim)
+{
+	for (int i = 0; i < n; i++)
+	{
+		float *row = rows + (size_t) i * dim;
+		double squares = 0;
+		double length;
+
+		for (size_t j = 0; j < dim; j++)
+			squares += (double) row[j] * row[j];
+		length = fmax(sqrt(squares), 1e-12);
+		for (size_t j = 0; j < dim; j++)
+			row[j] = (float) (row[j] / length);
+	}
+}
+
+static size_t
+widest_vector(const BrImageConfig *config)
+{
+	size_t widest = config->hidden;
+
+	for (uint32_t i = 0; i < config->n_steps; i++)
+		if (config->steps[i].out_dim > widest)
+			widest = config->steps[i].out_dim;
+	return widest;
+}
+
+size_t
+br_encoder_pooled_size(const BrEncoder *encoder, const BrCompute *compute, int texts)
+{
+	size_t vectors = 2 * (size_t) texts * widest_vector(br_encoder_config(encoder));
+
+	return vectors * sizeof(float) + BR_IMAGE_ALIGNMENT +
+		br_encoder_dense_scratch(encoder, compute, texts);
+}
+
+void
+br_encoder_pool(const BrEncoder *encoder, const BrCompute *compute, const float *tokens,
+				const int32_t *offsets, int texts, void *memory, float *embeddings)
+{
+	const BrImageConfig *config = br_encoder_config(encoder);
+	const BrWeightMap *map = br_encoder_weight_map(encoder);
+	const float *weights = br_encoder_weights(encoder);
+	size_t hidden = config->hidden;
+	size_t half = (size_t) texts * widest_vector(config);
+	float *from = memory;
+	float *to = from + half;
+	uintptr_t end = (uintptr_t) (to + half);
+	void *scratch = (char *) (to + half) + (BR_IMAGE_ALIGNMENT - end % BR_IMAGE_ALIGNMENT);
+
+	for (int i = 0; i < texts; i++)
+		pool_text((BrPooling) config->pooling, tokens + (size_t) offsets[i] * hidden,
+				  offsets[i + 1] - offsets[i], hidden, from + (size_t) i * hidden);
+	for (uint32_t i = 0; i < config->n_steps; i++)
+	{
+		const BrImageStep *step = &config->steps[i];
+		BrDense dense = {config->layers * BR_MATRICES_OF_LAYER + i, weights + map->step_weight[i],
+						 step->has_bias ? weights + map->step_bias[i] : NULL, (int) step->in_dim,
+						 (int) step->out_dim};
+		float *other = from;
+
+		if (step->kind == BR_STEP_NORMALIZE)
+		{
+			normalize_rows(from, texts, step->in_dim);
+			continue;
+		}
+		br_encoder_run_dense(compute, &dense, from, texts, (BrActivation) step->activation, scratch,
+							 to);
+		from = to;
+		to = other;
+	}
+	memcpy(embeddings, from,
+		   (size_t) texts * (size_t) br_encoder_info(encoder)->dimensions * sizeof(float));
+}
