@@ -4,7 +4,7 @@
 # Run from the top of the tree:  make -f src/core.mk [TARGET] [VARIABLE=...]
 #
 #   core        $(BUILD)/libbr_core.a, what the extension and the tests link
-#   backends    $(BUILD)/br_backend_NAME.so: openblas
+#   backends    $(BUILD)/br_backend_NAME.so: openblas, onednn
 #   tests       the programs of test/unit and test/backend
 #   unit        builds and runs them all; unit-NAME runs test_NAME alone
 #   bench       the programs of test/bench
@@ -58,6 +58,7 @@ HAVE_UTF8PROC := $(call br_links,utf8proc.h,utf8proc)
 HAVE_CJSON := $(call br_links,cjson/cJSON.h,cjson)
 HAVE_CMOCKA := $(call br_links,cmocka.h,cmocka)
 HAVE_OPENBLAS := $(call br_links,cblas.h,openblas)
+HAVE_ONEDNN := $(call br_links,oneapi/dnnl/dnnl.h,dnnl)
 
 # The encoder needs both text libraries; without them core is built without it.
 HAVE_ENCODER := $(if $(HAVE_UTF8PROC),$(HAVE_CJSON))
@@ -87,11 +88,15 @@ endif
 ifeq ($(HAVE_OPENBLAS),)
 $(info without the openblas backend: OpenBLAS not found)
 endif
+ifeq ($(HAVE_ONEDNN),)
+$(info without the onednn backend: oneDNN not found)
+endif
 
 ARCHIVE := $(BUILD)/libbr_core.a
 CORE_OBJECTS := $(CORE_SOURCES:src/%.c=$(BUILD)/%.o)
 OPENBLAS_OBJECTS := $(patsubst src/%.c,$(BUILD)/%.o,$(wildcard src/backend/openblas/*.c src/backend/vector/*.c))
-BACKENDS := $(if $(HAVE_OPENBLAS),$(if $(OPENBLAS_OBJECTS),$(BUILD)/br_backend_openblas.so))
+ONEDNN_OBJECTS := $(patsubst src/%.c,$(BUILD)/%.o,$(wildcard src/backend/onednn/*.c src/backend/vector/*.c))
+BACKENDS := $(if $(HAVE_OPENBLAS),$(BUILD)/br_backend_openblas.so) $(if $(HAVE_ONEDNN),$(BUILD)/br_backend_onednn.so)
 HELPER_OBJECTS := $(HELPER_SOURCES:%.c=$(BUILD)/%.o)
 TEST_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(UNIT_SOURCES) $(BACKEND_TEST_SOURCES))
 BENCH_PROGRAMS := $(BENCH_SOURCES:%.c=$(BUILD)/%)
@@ -145,6 +150,9 @@ $(ARCHIVE): $(CORE_OBJECTS) $(BUILD)/core.list
 $(BUILD)/br_backend_openblas.so: $(OPENBLAS_OBJECTS)
 	$(if $(V),,@echo '  ld $@';) $(CC) -shared $(CFLAGS) $(BR_SANITIZE) $(LDFLAGS) -o $@ $^ -lopenblas -lm
 
+$(BUILD)/br_backend_onednn.so: $(ONEDNN_OBJECTS)
+	$(if $(V),,@echo '  ld $@';) $(CC) -shared $(CFLAGS) $(BR_SANITIZE) $(LDFLAGS) -o $@ $^ -ldnnl -lm -lpthread
+
 $(TEST_PROGRAMS): %: %.o $(HELPER_OBJECTS) $(ARCHIVE)
 	$(if $(V),,@echo '  ld $@';) $(CC) $(CFLAGS) $(BR_SANITIZE) $(LDFLAGS) -o $@ $< $(HELPER_OBJECTS) $(ARCHIVE) \
 		$(BR_LIBRARY_PATH) -lcmocka $(BR_TEXT_LIBRARIES) -lm -ldl -lpthread
@@ -186,5 +194,5 @@ sanitize:
 clean:
 	rm -rf $(BUILD)
 
--include $(CORE_OBJECTS:.o=.d) $(OPENBLAS_OBJECTS:.o=.d) $(HELPER_OBJECTS:.o=.d) \
+-include $(CORE_OBJECTS:.o=.d) $(OPENBLAS_OBJECTS:.o=.d) $(ONEDNN_OBJECTS:.o=.d) $(HELPER_OBJECTS:.o=.d) \
 	$(TEST_PROGRAMS:=.d) $(BENCH_PROGRAMS:=.d) $(FUZZ_OBJECTS:.o=.d)

@@ -26,8 +26,10 @@ __attribute__((visibility("default"))) const BrBackend *
 br_backend_table(void)
 {
 	static BrBackend tables[BR_VECTOR_SETS];
-	BrBackend *table = br_vector_table(tables);
+	const BrVectorSet *set = br_vector_set();
+	BrBackend *table = &tables[set->number];
 
+	*table = set->table;
 	table->name = "openblas";
 	return table;
 }

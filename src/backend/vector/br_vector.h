@@ -16,21 +16,27 @@ extern void br_vector_multiply(const float *left /* (rows, depth) */,
 							   const float *right /* (columns, depth) */, int rows, int columns,
 							   int depth, float keep, float *output /* (rows, columns) */);
 
-/* Tables of one backend, one for each instruction set. */
+/* What one instruction set computes; the name and the products of its table are the backend's. */
+typedef struct BrVectorSet
+{
+	int number; /* 0 to BR_VECTOR_SETS - 1 */
+	BrBackend table;
+
+	/* values = activation(values + bias), row by row; bias may be NULL */
+	void (*finish)(float *values /* (rows, dim) */, const float *bias /* (dim) */, int rows,
+				   int dim, BrActivation activation);
+} BrVectorSet;
+
 #define BR_VECTOR_SETS 3
 
-/*
- * Copies the table of the largest instruction set that this processor has and
- * BR_BACKEND_ISA_VARIABLE allows to its place among the backend's own, which
- * is returned; name and products are for the backend to set.
- */
-extern BrBackend *br_vector_table(BrBackend tables[BR_VECTOR_SETS]);
+/* The largest that this processor has and BR_BACKEND_ISA_VARIABLE allows. */
+extern const BrVectorSet *br_vector_set(void);
 
 /* What every processor that the compiler targets can run. */
-extern const BrBackend *br_vector_table_baseline(void);
+extern const BrVectorSet *br_vector_set_baseline(void);
 
 /* NULL where the processor or the build lacks the instructions. */
-extern const BrBackend *br_vector_table_avx2(void);
-extern const BrBackend *br_vector_table_avx512(void);
+extern const BrVectorSet *br_vector_set_avx2(void);
+extern const BrVectorSet *br_vector_set_avx512(void);
 
 #endif /* BR_VECTOR_H */

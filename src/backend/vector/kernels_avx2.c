@@ -11,6 +11,7 @@
 #pragma GCC target("avx2,fma")
 
 #define SET "avx2"
+#define SET_NUMBER 1
 #define LANES 8
 #define TILE_ROWS 4
 
@@ -32,16 +33,16 @@ first_lanes(size_t n)
 
 #include "backend/vector/kernels_template.h"
 
-const BrBackend *
-br_vector_table_avx2(void)
+const BrVectorSet *
+br_vector_set_avx2(void)
 {
-	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &table : NULL;
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &set : NULL;
 }
 
 #else
 
-const BrBackend *
-br_vector_table_avx2(void)
+const BrVectorSet *
+br_vector_set_avx2(void)
 {
 	return NULL;
 }

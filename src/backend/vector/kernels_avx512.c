@@ -11,6 +11,7 @@
 #pragma GCC target("avx512f,avx512dq,avx512vl,avx512bw,fma,prefer-vector-width=512")
 
 #define SET "avx512"
+#define SET_NUMBER 2
 #define LANES 16
 #define TILE_ROWS 8
 
@@ -31,20 +32,20 @@ first_lanes(size_t n)
 
 #include "backend/vector/kernels_template.h"
 
-const BrBackend *
-br_vector_table_avx512(void)
+const BrVectorSet *
+br_vector_set_avx512(void)
 {
 	return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
 			__builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
 			__builtin_cpu_supports("fma")
-		? &table
+		? &set
 		: NULL;
 }
 
 #else
 
-const BrBackend *
-br_vector_table_avx512(void)
+const BrVectorSet *
+br_vector_set_avx512(void)
 {
 	return NULL;
 }

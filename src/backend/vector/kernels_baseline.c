@@ -8,6 +8,7 @@
 #include "backend/vector/br_vector.h"
 
 #define SET "baseline"
+#define SET_NUMBER 0
 #define LANES 4
 #define TILE_ROWS 4
 
@@ -44,8 +45,8 @@ store_first(float *p, size_t n, Vector v)
 
 #include "backend/vector/kernels_template.h"
 
-const BrBackend *
-br_vector_table_baseline(void)
+const BrVectorSet *
+br_vector_set_baseline(void)
 {
-	return &table;
+	return &set;
 }

@@ -6,7 +6,7 @@
  * and includes this file once; one text thus becomes one table per instruction
  * set, and the processor decides which of them is used.
  *
- *		SET						the name of the instruction set
+ *		SET, SET_NUMBER			the name of the instruction set, and its place in the order
  *		Vector, LANES			floats side by side, usable with + - * /
  *		Integers				as many int32_t, usable with + - & | << >>
  *		MULTIPLY_ADD(a, b, c)	a * b + c, fused where that is one instruction
@@ -226,6 +226,21 @@ activate(float *values, size_t n, BrActivation activation)
 		case BR_ACTIVATION_RELU:
 			activate_all(values, n, BR_ACTIVATION_RELU);
 			break;
+	}
+}
+
+static void
+finish(float *values, const float *bias, int rows, int dim, BrActivation activation)
+{
+	for (int row = 0; row < rows; row++, values += dim)
+	{
+		int i = 0;
+
+		for (; bias != NULL && i + LANES <= dim; i += LANES)
+			store(values + i, load(values + i) + load(bias + i));
+		for (; bias != NULL && i < dim; i++)
+			values[i] += bias[i];
+		activate(values, (size_t) dim, activation);
 	}
 }
 
@@ -549,12 +564,17 @@ instruction_set(void)
 	return SET;
 }
 
-static const BrBackend table = {
-	.version = BR_BACKEND_VERSION,
-	.instruction_set = instruction_set,
-	.linear = linear,
-	.embed = embed,
-	.add_layer_norm = add_layer_norm,
-	.attention = attention,
-	.multiply_transposed = multiply_transposed,
+static const BrVectorSet set = {
+	.number = SET_NUMBER,
+	.table =
+		{
+			.version = BR_BACKEND_VERSION,
+			.instruction_set = instruction_set,
+			.linear = linear,
+			.embed = embed,
+			.add_layer_norm = add_layer_norm,
+			.attention = attention,
+			.multiply_transposed = multiply_transposed,
+		},
+	.finish = finish,
 };

@@ -1,32 +1,21 @@
 /*
  * vector.c
- *	  The choice of table.
+ *	  The choice of an instruction set.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "backend/vector/br_vector.h"
 
-BrBackend *
-br_vector_table(BrBackend tables[BR_VECTOR_SETS])
+const BrVectorSet *
+br_vector_set(void)
 {
 	const char *most = getenv(BR_BACKEND_ISA_VARIABLE);
-	const BrBackend *source = NULL;
-	BrBackend *table = &tables[2];
+	const BrVectorSet *set = NULL;
 
-	if (most == NULL || strcmp(most, "avx512") == 0)
-		source = br_vector_table_avx512();
-	if (source == NULL)
-	{
-		table = &tables[1];
-		if (most == NULL || strcmp(most, "baseline") != 0)
-			source = br_vector_table_avx2();
-	}
-	if (source == NULL)
-	{
-		table = &tables[0];
-		source = br_vector_table_baseline();
-	}
-	*table = *source;
-	return table;
+	if (most == NULL || strncmp(most, "avx512", 6) == 0)
+		set = br_vector_set_avx512();
+	if (set == NULL && (most == NULL || strcmp(most, "baseline") != 0))
+		set = br_vector_set_avx2();
+	return set != NULL ? set : br_vector_set_baseline();
 }

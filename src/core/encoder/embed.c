@@ -145,8 +145,9 @@ run_batch(void *arg, int number)
 	batch->status = br_encoder_forward(embedding->encoder, &batch->context, embedding->compute,
 									   batch->ids, batch->offsets, batch->texts, &batch->work);
 	if (batch->status == BR_OK)
-		br_encoder_pool(embedding->encoder, embedding->compute, batch->work.hidden, batch->offsets,
-						batch->texts, batch->pooled, batch->embeddings);
+		batch->status = br_encoder_pool(embedding->encoder, &batch->context, embedding->compute,
+										batch->work.hidden, batch->offsets, batch->texts,
+										batch->pooled, batch->embeddings);
 }
 
 /* Cuts a round's texts into batches; returns their number. */

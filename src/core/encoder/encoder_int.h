@@ -546,7 +546,8 @@ extern BrStatus br_encoder_forward(const BrEncoder *encoder, BrContext *context,
 
 /*
  * output = a dense layer of input, by the packed matrix of that number or,
- * where nothing is packed, by the plain one. scratch: as packed_scratch says.
+ * where nothing is packed, by the plain one. scratch: as packed_scratch says;
+ * false: there was no memory.
  */
 typedef struct BrDense
 {
@@ -557,8 +558,11 @@ typedef struct BrDense
 	int out_dim;
 } BrDense;
 
-extern void br_encoder_run_dense(const BrCompute *compute, const BrDense *dense, const float *input,
+extern bool br_encoder_run_dense(const BrCompute *compute, const BrDense *dense, const float *input,
 								 int rows, BrActivation activation, void *scratch, float *output);
+
+/* What to fail with where br_encoder_run_dense did. */
+extern BrStatus br_encoder_out_of_memory(BrContext *context);
 
 /* Bytes of scratch that br_encoder_run_dense may need for any matrix of the model. */
 extern size_t br_encoder_dense_scratch(const BrEncoder *encoder, const BrCompute *compute,
@@ -570,9 +574,10 @@ extern size_t br_encoder_dense_scratch(const BrEncoder *encoder, const BrCompute
 extern size_t br_encoder_pooled_size(const BrEncoder *encoder, const BrCompute *compute, int texts);
 
 /* The embeddings of texts whose token embeddings are there. */
-extern void br_encoder_pool(const BrEncoder *encoder, const BrCompute *compute,
-							const float *tokens /* (offsets[texts], hidden) */,
-							const int32_t *offsets /* (texts + 1) */, int texts, void *memory,
-							float *embeddings /* (texts, dimensions) */);
+extern BrStatus br_encoder_pool(const BrEncoder *encoder, BrContext *context,
+								const BrCompute *compute,
+								const float *tokens /* (offsets[texts], hidden) */,
+								const int32_t *offsets /* (texts + 1) */, int texts, void *memory,
+								float *embeddings /* (texts, dimensions) */);
 
 #endif /* BR_ENCODER_INT_H */

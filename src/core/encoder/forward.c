@@ -44,6 +44,12 @@ typedef struct Forward
 	int32_t *positions; /* (tokens) */
 } Forward;
 
+BrStatus
+br_encoder_out_of_memory(BrContext *context)
+{
+	return br_base_fail(context, BR_ERR_MEMORY, "A matrix product ran out of memory.");
+}
+
 static BrStatus
 check_cancel(BrContext *context)
 {
@@ -205,9 +211,10 @@ run_dense(Forward *forward, uint32_t layer, BrMatrixKind kind, const float *inpu
 	BrDense own = dense(forward, layer, kind);
 	BrStatus status = check_cancel(forward->context);
 
-	if (status == BR_OK)
-		br_encoder_run_dense(forward->compute, &own, input, rows, activation, forward->scratch,
-							 output);
+	if (status == BR_OK &&
+		!br_encoder_run_dense(forward->compute, &own, input, rows, activation, forward->scratch,
+							  output))
+		status = br_encoder_out_of_memory(forward->context);
 	return status;
 }
 

@@ -85,7 +85,7 @@ precision_of(const BrImageConfig *config, BrPrecision wanted, uint32_t number)
 	return number < config->layers * BR_MATRICES_OF_LAYER ? wanted : BR_PRECISION_F32;
 }
 
-/* Lays out the block; table NULL: only its size. */
+/* Lays out the block; table NULL: only its size. 0: the backend ran out of memory. */
 static size_t
 plan(const BrEncoder *encoder, const BrBackend *backend, BrPrecision precision,
 	 BrPackedMatrix *table)
@@ -99,11 +99,16 @@ plan(const BrEncoder *encoder, const BrBackend *backend, BrPrecision precision,
 	{
 		Matrix matrix = find_matrix(config, map, i);
 		BrPrecision own = precision_of(config, precision, i);
+		size_t size;
 
 		if (table != NULL)
 			table[i] = (BrPackedMatrix){.offset = end, .precision = own};
-		if (matrix.out_dim > 0)
-			end += round_up(backend->packed_size(own, matrix.in_dim, matrix.out_dim));
+		if (matrix.out_dim == 0)
+			continue;
+		size = backend->packed_size(own, matrix.in_dim, matrix.out_dim);
+		if (size == 0)
+			return 0;
+		end += round_up(size);
 	}
 	return end;
 }
@@ -146,17 +151,19 @@ br_encoder_pack(const BrEncoder *encoder, BrContext *context, const BrBackend *b
 							backend->name);
 	memset(packed, 0, size);
 	memcpy(packed, &header, sizeof(header));
-	plan(encoder, backend, precision, table);
+	if (plan(encoder, backend, precision, table) != size)
+		return br_base_fail(context, BR_ERR_MEMORY, "Packing weights ran out of memory.");
 	for (uint32_t i = 0; i < header.n_matrices; i++)
 	{
 		Matrix matrix = find_matrix(config, map, i);
 
 		if (br_base_cancelled(context))
 			return br_base_fail(context, BR_ERR_CANCELLED, "Packing weights was cancelled.");
-		if (matrix.out_dim > 0)
-			backend->pack((BrPrecision) table[i].precision,
-						  br_encoder_weights(encoder) + matrix.weight, NULL, matrix.in_dim,
-						  matrix.out_dim, (char *) packed + table[i].offset);
+		if (matrix.out_dim > 0 &&
+			!backend->pack((BrPrecision) table[i].precision,
+						   br_encoder_weights(encoder) + matrix.weight, NULL, matrix.in_dim,
+						   matrix.out_dim, (char *) packed + table[i].offset))
+			return br_base_fail(context, BR_ERR_MEMORY, "Packing weights ran out of memory.");
 	}
 	return BR_OK;
 }
@@ -180,7 +187,7 @@ table_valid(const BrEncoder *encoder, const BrBackend *backend, const BrPackedMa
 			return false;
 		needed =
 			backend->packed_size((BrPrecision) table[i].precision, matrix.in_dim, matrix.out_dim);
-		if (table[i].offset % BR_IMAGE_ALIGNMENT != 0 || table[i].offset > size ||
+		if (needed == 0 || table[i].offset % BR_IMAGE_ALIGNMENT != 0 || table[i].offset > size ||
 			needed > size - table[i].offset)
 			return false;
 	}
@@ -211,7 +218,7 @@ br_encoder_packed_table(const void *packed)
 	return (const BrPackedMatrix *) ((const char *) packed + sizeof(PackedHeader));
 }
 
-void
+bool
 br_encoder_run_dense(const BrCompute *compute, const BrDense *dense, const float *input, int rows,
 					 BrActivation activation, void *scratch, float *output)
 {
@@ -222,12 +229,12 @@ br_encoder_run_dense(const BrCompute *compute, const BrDense *dense, const float
 	{
 		backend->linear(input, dense->weight, dense->bias, rows, dense->in_dim, dense->out_dim,
 						activation, output);
-		return;
+		return true;
 	}
 	matrix = &br_encoder_packed_table(compute->packed)[dense->number];
-	backend->linear_packed((BrPrecision) matrix->precision, input,
-						   (const char *) compute->packed + matrix->offset, dense->bias, rows,
-						   dense->in_dim, dense->out_dim, activation, scratch, output);
+	return backend->linear_packed((BrPrecision) matrix->precision, input,
+								  (const char *) compute->packed + matrix->offset, dense->bias,
+								  rows, dense->in_dim, dense->out_dim, activation, scratch, output);
 }
 
 size_t

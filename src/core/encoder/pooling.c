@@ -70,9 +70,10 @@ br_encoder_pooled_size(const BrEncoder *encoder, const BrCompute *compute, int t
 		br_encoder_dense_scratch(encoder, compute, texts);
 }
 
-void
-br_encoder_pool(const BrEncoder *encoder, const BrCompute *compute, const float *tokens,
-				const int32_t *offsets, int texts, void *memory, float *embeddings)
+BrStatus
+br_encoder_pool(const BrEncoder *encoder, BrContext *context, const BrCompute *compute,
+				const float *tokens, const int32_t *offsets, int texts, void *memory,
+				float *embeddings)
 {
 	const BrImageConfig *config = br_encoder_config(encoder);
 	const BrWeightMap *map = br_encoder_weight_map(encoder);
@@ -100,11 +101,13 @@ br_encoder_pool(const BrEncoder *encoder, const BrCompute *compute, const float 
 			normalize_rows(from, texts, step->in_dim);
 			continue;
 		}
-		br_encoder_run_dense(compute, &dense, from, texts, (BrActivation) step->activation, scratch,
-							 to);
+		if (!br_encoder_run_dense(compute, &dense, from, texts, (BrActivation) step->activation,
+								  scratch, to))
+			return br_encoder_out_of_memory(context);
 		from = to;
 		to = other;
 	}
 	memcpy(embeddings, from,
 		   (size_t) texts * (size_t) br_encoder_info(encoder)->dimensions * sizeof(float));
+	return BR_OK;
 }

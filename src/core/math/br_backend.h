@@ -7,7 +7,8 @@
  * backends are shared objects that export one function, br_backend_table.
  * Matrices are row-major float32. Texts of a batch are packed: token rows
  * stand one after another without padding, and offsets[i] .. offsets[i + 1]
- * are the rows of text i. No operation allocates, fails, or calls back.
+ * are the rows of text i. Plain operations neither
+ * allocate nor fail; none calls back.
  */
 #ifndef BR_BACKEND_H
 #define BR_BACKEND_H
@@ -87,23 +88,23 @@ typedef struct BrBackend
 	/* whether this processor computes fast in precision; true at least for f32 */
 	bool (*packs)(BrPrecision precision);
 
-	/* bytes of a packed matrix; a multiple of 64 */
+	/* bytes of a packed matrix, a multiple of 64; 0: there was no memory */
 	size_t (*packed_size)(BrPrecision precision, int in_dim, int out_dim);
 
 	/*
 	 * Packs a matrix. The result depends on the instruction set, is free of
 	 * pointers and stands at a multiple of 64. input_range: the largest
 	 * magnitude that each input is known to take, to share the loss of int8
-	 * between weights and inputs; NULL: not known.
+	 * between weights and inputs; NULL: not known. false: there was no memory.
 	 */
-	void (*pack)(BrPrecision precision, const float *weight /* (out_dim, in_dim) */,
+	bool (*pack)(BrPrecision precision, const float *weight /* (out_dim, in_dim) */,
 				 const float *input_range /* (in_dim) */, int in_dim, int out_dim, void *packed);
 
 	/* bytes of work memory, at a multiple of 64, of linear_packed */
 	size_t (*packed_scratch)(BrPrecision precision, int rows, int in_dim, int out_dim);
 
-	/* as linear */
-	void (*linear_packed)(BrPrecision precision, const float *input /* (rows, in_dim) */,
+	/* as linear; false: there was no memory, and the output is undefined */
+	bool (*linear_packed)(BrPrecision precision, const float *input /* (rows, in_dim) */,
 						  const void *packed, const float *bias /* (out_dim) */, int rows,
 						  int in_dim, int out_dim, BrActivation activation, void *scratch,
 						  float *output /* (rows, out_dim) */);
@@ -118,9 +119,10 @@ typedef const BrBackend *(*BrBackendTable)(void);
 #define BR_BACKEND_SYMBOL "br_backend_table"
 
 /*
- * An environment variable that the function above reads: "baseline", "avx2" or
- * "avx512" is the most that a CPU backend may use, for tests and for finding
- * the instruction set at fault. Unset: whatever the processor has.
+ * An environment variable that the function above reads: "baseline", "avx2",
+ * "avx512", "avx512_vnni" or "avx512_bf16" is the most that a CPU backend may
+ * use, for tests and for finding the instruction set at fault. Unset: whatever
+ * the processor has.
  */
 #define BR_BACKEND_ISA_VARIABLE "BR_MAX_ISA"
 
