@@ -172,7 +172,11 @@ portable_layer_norm_matches_numpy(void **state)
 	free(output);
 }
 
-/* Expected values from numpy: softmax(Q K' / sqrt 2) V for each of two heads of two features. */
+/*
+ * Expected values from numpy: softmax(Q K' / sqrt 2 + R) V for each of two
+ * heads of two features. The table of R is for texts of up to four tokens,
+ * so that the outermost of its seven columns are not used.
+ */
 static void
 portable_attention_matches_numpy(void **state)
 {
@@ -183,17 +187,24 @@ portable_attention_matches_numpy(void **state)
 	static const float expected[] = {1.197310335f, -0.411874143f, 0.297728635f, 1.395561511f,
 									 1.003542392f, 0.78886276f,	  2.107252141f, 2.394375479f,
 									 0.615144399f, 0.287129297f,  0.12314123f,	1.801852172f};
+	static const float relative[] = {9,	 0.5f, -1,	   0.25f, 2,	 -0.75f, 9,
+									 -9, 1.5f, 0.125f, -0.5f, 0.75f, -2,	 -9};
+	static const float with_relative[] = {-0.201240401f, 0.459072475f,	0.047096974f, 1.965276818f,
+										  1.686990513f,	 -1.422805673f, 1.97792727f,  1.727368476f,
+										  1.120916583f,	 0.429519504f,	0.2233147f,	  2.000431278f};
 	static const int32_t offsets[] = {0, 3};
 	const BrBackend *portable = br_math_portable_backend();
 	float scratch[9];
 	float *output = guarded(12);
 
 	(void) state;
-	portable->attention(qkv, offsets, 1, 2, 2, scratch, output);
+	portable->attention(qkv, offsets, 1, 2, 2, NULL, 3, scratch, output);
 	assert_close(output, expected, 12, 2e-7, 0);
+	portable->attention(qkv, offsets, 1, 2, 2, relative, 4, scratch, output);
+	assert_close(output, with_relative, 12, 2e-7, 0);
 
 	/* a text of one token attends to itself alone: its value comes back */
-	portable->attention(qkv, (const int32_t[]){0, 1}, 1, 2, 2, scratch, output);
+	portable->attention(qkv, (const int32_t[]){0, 1}, 1, 2, 2, relative, 4, scratch, output);
 	output[4] = GUARD_VALUE;
 	for (int i = 0; i < 4; i++)
 		assert_true(output[i] == qkv[8 + i]);
@@ -412,11 +423,15 @@ add_layer_norm_matches(void **state)
 	check_layer_norm(table, 3, 768, 0);
 }
 
-/* spread: of queries and keys; the larger, the sharper the softmax */
+/*
+ * Plain, and with a table of relative positions for texts that may be longer.
+ * spread: of queries and keys; the larger, the sharper the softmax.
+ */
 static void
 check_attention(const BrBackend *table, const int32_t *offsets, int texts, int heads, int head_dim,
 				double spread, double absolute)
 {
+	const BrBackend *portable = br_math_portable_backend();
 	size_t rows = (size_t) offsets[texts];
 	size_t n = rows * (size_t) heads * (size_t) head_dim;
 	float *qkv = random_floats(3 * n, spread);
@@ -424,15 +439,30 @@ check_attention(const BrBackend *table, const int32_t *offsets, int texts, int h
 	float *actual = guarded(n);
 	size_t longest = 0;
 	float *scratch;
+	float *relative;
 
 	for (int i = 0; i < texts; i++)
 		if ((size_t) (offsets[i + 1] - offsets[i]) > longest)
 			longest = (size_t) (offsets[i + 1] - offsets[i]);
 	scratch = guarded(longest * longest);
 
-	br_math_portable_backend()->attention(qkv, offsets, texts, heads, head_dim, scratch, expected);
-	table->attention(qkv, offsets, texts, heads, head_dim, scratch, actual);
+	portable->attention(qkv, offsets, texts, heads, head_dim, NULL, (int) longest, scratch,
+						expected);
+	table->attention(qkv, offsets, texts, heads, head_dim, NULL, (int) longest, scratch, actual);
 	assert_close(actual, expected, n, absolute, 0);
+
+	for (int more = 0; more < 4; more += 3)
+	{
+		int table_longest = (int) longest + more;
+
+		relative = random_floats((size_t) heads * (size_t) (2 * table_longest - 1), spread);
+		portable->attention(qkv, offsets, texts, heads, head_dim, relative, table_longest, scratch,
+							expected);
+		table->attention(qkv, offsets, texts, heads, head_dim, relative, table_longest, scratch,
+						 actual);
+		assert_close(actual, expected, n, absolute, 0);
+		free(relative);
+	}
 	assert_guard(scratch, longest * longest);
 
 	free(qkv);
@@ -448,7 +478,8 @@ attention_matches(void **state)
 	static const int head_dims[] = {1, 7, 16, 32, 33, 64, 100, 130, 260};
 	int32_t offsets[72] = {0};
 
-	check_attention(table, offsets, 0, 12, 32, 1, 0);
+	/* no text, nothing read or written */
+	table->attention(NULL, offsets, 0, 12, 32, NULL, 0, NULL, NULL);
 	for (int length = 1; length <= 70; length++)
 		check_attention(table, (const int32_t[]){0, length}, 1, 2, 32, 1.5, 2e-6);
 

@@ -473,6 +473,18 @@ score(const float *query /* (tokens, stride) */, const float *key /* (tokens, st
 	}
 }
 
+/* centre: of the table of one head, where key and query are the same token */
+static void
+add_relative(const float *centre, int tokens, float *scores /* (tokens, tokens) */)
+{
+	for (int query = 0; query < tokens; query++)
+	{
+		float *row = scores + (size_t) query * (size_t) tokens;
+
+		add_rows(row, centre - query, tokens, row);
+	}
+}
+
 static void
 softmax(float *row, int n)
 {
@@ -535,7 +547,7 @@ mix(const float *weights /* (tokens, tokens) */, const float *value /* (tokens, 
  */
 static void
 attention(const float *qkv, const int32_t *offsets, int texts, int heads, int head_dim,
-		  float *scratch, float *output)
+		  const float *relative, int longest, float *scratch, float *output)
 {
 	size_t dim = (size_t) heads * (size_t) head_dim;
 	float scale = 1 / sqrtf((float) head_dim);
@@ -550,6 +562,9 @@ attention(const float *qkv, const int32_t *offsets, int texts, int heads, int he
 			const float *query = qkv + (size_t) offsets[i] * 3 * dim + first;
 
 			score(query, query + dim, 3 * dim, tokens, head_dim, scale, scratch);
+			if (relative != NULL)
+				add_relative(relative + (size_t) head * (2 * (size_t) longest - 1) + longest - 1,
+							 tokens, scratch);
 			for (int token = 0; token < tokens; token++)
 				softmax(scratch + (size_t) token * (size_t) tokens, tokens);
 			mix(scratch, query + 2 * dim, 3 * dim, tokens, head_dim,

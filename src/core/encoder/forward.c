@@ -256,7 +256,7 @@ attend(Forward *forward)
 		}
 		forward->backend->attention(forward->qkv, offsets + first, text - first,
 									(int) config->heads, (int) (config->hidden / config->heads),
-									forward->scores, forward->attended);
+									NULL, forward->longest, forward->scores, forward->attended);
 	}
 	return BR_OK;
 }

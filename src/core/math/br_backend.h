@@ -67,13 +67,16 @@ typedef struct BrBackend
 
 	/*
 	 * Self-attention of each text over its own tokens only:
-	 * softmax(q k' / sqrt(head_dim)) v, heads side by side in dim.
+	 * softmax(q k' / sqrt(head_dim) + r) v, heads side by side in dim.
 	 * qkv holds query, key and value of a token side by side.
-	 * scratch: at least longest * longest floats.
+	 * r of a pair of tokens is relative[head][key - query + longest - 1];
+	 * without relative it is 0. No text has more than longest tokens.
+	 * scratch: as many floats as the square of the longest text.
 	 */
 	void (*attention)(const float *qkv /* (rows, 3 * dim) */,
 					  const int32_t *offsets /* (texts + 1) */, int texts, int heads, int head_dim,
-					  float *scratch, float *output /* (rows, heads * head_dim) */);
+					  const float *relative /* (heads, 2 * longest - 1), may be NULL */,
+					  int longest, float *scratch, float *output /* (rows, heads * head_dim) */);
 
 	/* similarity = left right'; plain product for exact search over many rows */
 	void (*multiply_transposed)(const float *left /* (rows, dim) */,

@@ -131,7 +131,8 @@ add_layer_norm(const float *input, const float *residual, const float *gain, con
 /* One query over the keys and values of its text; weights: room for one per token. */
 static void
 attend(const float *query, const float *text /* (tokens, 3 * dim), from this head's query on */,
-	   int tokens, int dim, int head_dim, float *weights, float *output /* (head_dim) */)
+	   int tokens, int dim, int head_dim, const float *relative /* (tokens), may be NULL */,
+	   float *weights, float *output /* (head_dim) */)
 {
 	double largest = -INFINITY;
 	double total = 0;
@@ -141,6 +142,8 @@ attend(const float *query, const float *text /* (tokens, 3 * dim), from this hea
 		double score =
 			product_sum(query, text + (size_t) token * 3 * dim + dim, head_dim) / sqrt(head_dim);
 
+		if (relative != NULL)
+			score += relative[token];
 		weights[token] = (float) score;
 		largest = fmax(largest, weights[token]);
 	}
@@ -161,7 +164,7 @@ attend(const float *query, const float *text /* (tokens, 3 * dim), from this hea
 
 static void
 attention(const float *qkv, const int32_t *offsets, int texts, int heads, int head_dim,
-		  float *scratch, float *output)
+		  const float *relative, int longest, float *scratch, float *output)
 {
 	int dim = heads * head_dim;
 
@@ -170,10 +173,13 @@ attention(const float *qkv, const int32_t *offsets, int texts, int heads, int he
 			for (int head = 0; head < heads; head++)
 			{
 				const float *text = qkv + (size_t) offsets[i] * 3 * dim + head * head_dim;
+				int query = token - offsets[i];
+				const float *row = relative == NULL
+					? NULL
+					: relative + (size_t) head * (2 * (size_t) longest - 1) + longest - 1 - query;
 
-				attend(text + (size_t) (token - offsets[i]) * 3 * dim, text,
-					   offsets[i + 1] - offsets[i], dim, head_dim, scratch,
-					   output + (size_t) token * dim + head * head_dim);
+				attend(text + (size_t) query * 3 * dim, text, offsets[i + 1] - offsets[i], dim,
+					   head_dim, row, scratch, output + (size_t) token * dim + head * head_dim);
 			}
 }
 
