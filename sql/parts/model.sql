@@ -140,7 +140,7 @@ COMMENT ON VIEW model IS 'The models that are loaded; load_model and drop_model 
 COMMENT ON COLUMN model.name IS 'What the model is called in calls of embed, tokenize and create_catalog';
 COMMENT ON COLUMN model.architecture IS 'Kind of transformer';
 COMMENT ON COLUMN model.tokenizer IS 'Kind of tokenizer';
-COMMENT ON COLUMN model.pooling IS 'How the token vectors of a text become one: cls, mean or max';
+COMMENT ON COLUMN model.pooling IS 'How the token vectors of a text become one: cls, mean, max, mean_sqrt_len_tokens, weightedmean or lasttoken';
 COMMENT ON COLUMN model.normalize IS 'Whether embeddings have length 1';
 COMMENT ON COLUMN model.dimensions IS 'Components of an embedding';
 COMMENT ON COLUMN model.max_tokens IS 'Longest text in tokens, special tokens included; longer ones are cut';

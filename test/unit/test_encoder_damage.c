@@ -76,7 +76,7 @@ typedef struct Change
 } Change;
 
 static const Change changes[] = {
-	{"config.json", "\"bert\"", "\"distilbert\"", BR_ERR_UNSUPPORTED, "distilbert"},
+	{"config.json", "\"bert\"", "\"gpt2\"", BR_ERR_UNSUPPORTED, "gpt2"},
 	{"config.json", "\"model_type\"", "\"x\"", BR_ERR_FORMAT, "model_type"},
 	{"config.json", "gelu_new", "silu", BR_ERR_UNSUPPORTED, "silu"},
 	{"config.json", "absolute", "relative_key", BR_ERR_UNSUPPORTED, "relative_key"},
@@ -108,7 +108,7 @@ static const Change changes[] = {
 	{"modules.json", "\"1_Pooling\"", "\"/etc\"", BR_ERR_FORMAT, "/etc"},
 	{"modules.json", "\"1_Pooling\"", "\"1_Pool\\ning\"", BR_ERR_FORMAT, "1_Pool?ing"},
 	{"modules.json", "\"path\": \"1_Pooling\",", "", BR_ERR_FORMAT, "path"},
-	{"1_Pooling/config.json", "\"max\"", "\"weightedmean\"", BR_ERR_UNSUPPORTED, "weightedmean"},
+	{"1_Pooling/config.json", "\"max\"", "\"median\"", BR_ERR_UNSUPPORTED, "median"},
 	{"1_Pooling/config.json", "\"max\"", "[\"max\", \"cls\"]", BR_ERR_UNSUPPORTED, "one mode"},
 	{"1_Pooling/config.json", "32", "33", BR_ERR_FORMAT, "33"},
 	{"2_Dense/config.json", "activation.Tanh", "activation.Sigmoid", BR_ERR_UNSUPPORTED, "Sigmoid"},

@@ -28,8 +28,14 @@ typedef enum BrPooling
 {
 	BR_POOLING_CLS,
 	BR_POOLING_MEAN,
-	BR_POOLING_MAX
+	BR_POOLING_MAX,
+	BR_POOLING_MEAN_SQRT_LENGTH, /* the sum, divided by the root of the number of tokens */
+	BR_POOLING_WEIGHTED_MEAN,	 /* the mean with weights 1, 2, ... n */
+	BR_POOLING_LAST
 } BrPooling;
+
+/* As a folder calls it: "mean", "weightedmean"; NULL: no such pooling. */
+extern const char *br_encoder_pooling_name(BrPooling pooling);
 
 /* What a model is. Strings live as long as the image. */
 typedef struct BrModelInfo

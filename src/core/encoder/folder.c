@@ -285,17 +285,12 @@ pooling_by_name(BrContext *context, const char *where, const char *name, uint32_
 {
 	char quoted[BR_QUOTED_SIZE];
 
-	if (strcmp(name, "cls") == 0)
-		*pooling = BR_POOLING_CLS;
-	else if (strcmp(name, "mean") == 0)
-		*pooling = BR_POOLING_MEAN;
-	else if (strcmp(name, "max") == 0)
-		*pooling = BR_POOLING_MAX;
-	else
-		return br_base_fail(context, BR_ERR_UNSUPPORTED,
-							"%s: the pooling mode \"%s\" is not handled; cls, mean and max are.",
-							where, br_encoder_quote(name, quoted));
-	return BR_OK;
+	for (*pooling = 0; br_encoder_pooling_name((BrPooling) *pooling) != NULL; (*pooling)++)
+		if (strcmp(name, br_encoder_pooling_name((BrPooling) *pooling)) == 0)
+			return BR_OK;
+	return br_base_fail(context, BR_ERR_UNSUPPORTED,
+						"%s: the pooling mode \"%s\" is not handled; cls, mean, max, mean_sqrt_len_tokens, weightedmean and lasttoken are.",
+						where, br_encoder_quote(name, quoted));
 }
 
 /* Until version 5 of sentence-transformers: a boolean per mode; none means mean. */
@@ -331,6 +326,10 @@ read_old_pooling(BrContext *context, const char *where, const cJSON *json, const
 	return BR_OK;
 }
 
+/*
+ * include_prompt is not looked at: it leaves the tokens of a prompt out, and a
+ * folder whose texts get one is refused (check_prompt).
+ */
 static BrStatus
 read_pooling(BrContext *context, const BrFolder *folder, const char *path, BrImageConfig *config)
 {

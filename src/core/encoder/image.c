@@ -129,7 +129,8 @@ transformer_valid(const BrImageConfig *config)
 		config->intermediate <= BR_MAX_INTERMEDIATE && config->vocabulary > 0 &&
 		config->vocabulary <= BR_MAX_VOCABULARY && config->positions > 0 &&
 		config->positions <= BR_MAX_POSITIONS && config->activation <= BR_ACTIVATION_RELU &&
-		config->pooling <= BR_POOLING_MAX && isfinite(config->epsilon) && config->epsilon >= 0 &&
+		br_encoder_pooling_name((BrPooling) config->pooling) != NULL &&
+		isfinite(config->epsilon) && config->epsilon >= 0 &&
 		config->parameters <= INT64_MAX;
 }
 

@@ -232,21 +232,6 @@ make_bytea(const void *data, size_t size)
 	return result;
 }
 
-static const char *
-pooling_name(BrPooling pooling)
-{
-	switch (pooling)
-	{
-		case BR_POOLING_CLS:
-			return "cls";
-		case BR_POOLING_MEAN:
-			return "mean";
-		case BR_POOLING_MAX:
-			return "max";
-	}
-	return "unknown";
-}
-
 /* Number of the new row of stored_model. */
 static int32
 insert_model(const char *name, const char *loader, const BrPgPackedKey *key,
@@ -266,7 +251,7 @@ insert_model(const char *name, const char *loader, const BrPgPackedKey *key,
 		Int64GetDatum((int64) key->image_size),
 		CStringGetTextDatum(info->architecture),
 		CStringGetTextDatum(info->tokenizer),
-		CStringGetTextDatum(pooling_name(info->pooling)),
+		CStringGetTextDatum(br_encoder_pooling_name(info->pooling)),
 		BoolGetDatum(info->normalize),
 		Int32GetDatum(info->dimensions),
 		Int32GetDatum(info->max_tokens),
