@@ -163,6 +163,30 @@ tiny_max_dense_matches_reference(void **state)
 }
 
 static void
+tiny_distilbert_matches_reference(void **state)
+{
+	OpenModel model;
+
+	(void) state;
+	model_open_golden(&model, "tiny-distilbert-mean");
+	assert_string_equal(br_encoder_info(model.encoder)->architecture, "distilbert");
+	check_model(&model, "tiny-distilbert-mean");
+	model_close(&model);
+}
+
+static void
+tiny_mpnet_matches_reference(void **state)
+{
+	OpenModel model;
+
+	(void) state;
+	model_open_golden(&model, "tiny-mpnet-mean");
+	assert_string_equal(br_encoder_info(model.encoder)->architecture, "mpnet");
+	check_model(&model, "tiny-mpnet-mean");
+	model_close(&model);
+}
+
+static void
 default_model_matches_reference(void **state)
 {
 	const char *directory = getenv("BR_MODEL_DIR");
@@ -513,6 +537,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tiny_cls_matches_reference),
 		cmocka_unit_test(tiny_max_dense_matches_reference),
+		cmocka_unit_test(tiny_distilbert_matches_reference),
+		cmocka_unit_test(tiny_mpnet_matches_reference),
 		cmocka_unit_test(default_model_matches_reference),
 		cmocka_unit_test(special_tokens_are_plain_text_unless_asked_for),
 		cmocka_unit_test(batches_keep_order_and_values),

@@ -2,9 +2,10 @@
  * architecture.c
  *	  Transformers by the names that their folders use.
  *
- * Architectures of the BERT family compute the same and differ in what their
- * configuration and tensors are called: one row of a table each. Query, key
- * and value are stored as one matrix, so that one product makes all three.
+ * Architectures of the BERT family compute the same but for their positions,
+ * and differ in what their configuration and tensors are called: one row of a
+ * table each. Query, key and value are stored as one matrix, so that one
+ * product makes all three.
  */
 #include <stdio.h>
 #include <string.h>
@@ -14,20 +15,65 @@
 #define NAME_SIZE 160
 #define LAYER_NAME_SIZE 64
 
+static const BrConfigNames bert_members = {"hidden_size",		  "num_hidden_layers",
+										   "num_attention_heads", "intermediate_size",
+										   "hidden_act",		  "layer_norm_eps"};
+
+static const BrConfigNames distilbert_members = {"dim",		   "n_layers",	 "n_heads",
+												 "hidden_dim", "activation", NULL};
+
+#define EMBEDDINGS                               \
+	.word = "embeddings.word_embeddings.weight", \
+	.position = "embeddings.position_embeddings.weight", .norm = "embeddings.LayerNorm"
+
+/* From the attention's projections on, in the words of BERT. */
+#define BERT_LAYERS                                                                          \
+	EMBEDDINGS, .type = "embeddings.token_type_embeddings.weight", .layer = "encoder.layer", \
+				.query = "attention.self.query", .key = "attention.self.key",                \
+				.value = "attention.self.value", .output = "attention.output.dense",         \
+				.attention_norm = "attention.output.LayerNorm", .up = "intermediate.dense",  \
+				.down = "output.dense", .layer_norm = "output.LayerNorm"
+
+#define ROBERTA(name)                                                       \
+	{                                                                       \
+		.model_type = name, .prefix = "roberta.", .members = &bert_members, \
+		.positions = BR_POSITIONS_AFTER_PADDING, BERT_LAYERS                \
+	}
+
+/* An image holds the number of its row: new ones come last. */
 static const BrArchitecture architectures[] = {
+	{.model_type = "bert", .prefix = "bert.", .members = &bert_members, BERT_LAYERS},
+	ROBERTA("roberta"),
+	ROBERTA("xlm-roberta"),
+	ROBERTA("camembert"),
 	{
-		.model_type = "bert",
-		.prefix = "bert.",
-		.word = "embeddings.word_embeddings.weight",
-		.position = "embeddings.position_embeddings.weight",
-		.type = "embeddings.token_type_embeddings.weight",
-		.norm = "embeddings.LayerNorm",
+		.model_type = "distilbert",
+		.prefix = "distilbert.",
+		.members = &distilbert_members,
+		EMBEDDINGS,
+		.layer = "transformer.layer",
+		.query = "attention.q_lin",
+		.key = "attention.k_lin",
+		.value = "attention.v_lin",
+		.output = "attention.out_lin",
+		.attention_norm = "sa_layer_norm",
+		.up = "ffn.lin1",
+		.down = "ffn.lin2",
+		.layer_norm = "output_layer_norm",
+	},
+	{
+		.model_type = "mpnet",
+		.prefix = "mpnet.",
+		.members = &bert_members,
+		.positions = BR_POSITIONS_FROM_TWO,
+		EMBEDDINGS,
+		.relative = "encoder.relative_attention_bias.weight",
 		.layer = "encoder.layer",
-		.query = "attention.self.query",
-		.key = "attention.self.key",
-		.value = "attention.self.value",
-		.output = "attention.output.dense",
-		.attention_norm = "attention.output.LayerNorm",
+		.query = "attention.attn.q",
+		.key = "attention.attn.k",
+		.value = "attention.attn.v",
+		.output = "attention.attn.o",
+		.attention_norm = "attention.LayerNorm",
 		.up = "intermediate.dense",
 		.down = "output.dense",
 		.layer_norm = "output.LayerNorm",
@@ -44,6 +90,27 @@ static const struct
 	{"gelu_pytorch_tanh", BR_ACTIVATION_GELU_TANH},
 	{"relu", BR_ACTIVATION_RELU},
 };
+
+/*
+ * Keys before the query take the first half of the buckets, those behind it
+ * the second. Each half has one bucket for every distance below 8; from there
+ * on a bucket ends where the distance has grown by the square root of two, and
+ * the last has no end. These are the smallest distances of the buckets that
+ * transformers 4.57.6 gives, in whose float32 logarithms nothing is rounded
+ * across a limit.
+ */
+int
+br_encoder_relative_bucket(int distance)
+{
+	static const int begins[] = {12, 16, 23, 32, 46, 64, 91};
+	const int exact = 8;
+	int magnitude = distance < 0 ? -distance : distance;
+	int bucket = magnitude < exact ? magnitude : exact;
+
+	for (size_t i = 0; i < sizeof(begins) / sizeof(begins[0]); i++)
+		bucket += magnitude >= begins[i];
+	return bucket + (distance > 0 ? BR_RELATIVE_BUCKETS / 2 : 0);
+}
 
 const BrArchitecture *
 br_encoder_architecture(uint32_t number)
@@ -80,16 +147,17 @@ read_architecture(BrContext *context, const char *where, const cJSON *json, uint
 		if (strcmp(model_type, br_encoder_architecture(*number)->model_type) == 0)
 			return BR_OK;
 	return br_base_fail(context, BR_ERR_UNSUPPORTED,
-						"%s: the architecture \"%s\" is not handled; \"bert\" is.", where,
-						br_encoder_quote(model_type, quoted));
+						"%s: the architecture \"%s\" is not handled; bert, roberta, xlm-roberta, camembert, distilbert and mpnet are.",
+						where, br_encoder_quote(model_type, quoted));
 }
 
 static BrStatus
-read_activation(BrContext *context, const char *where, const cJSON *json, uint32_t *activation)
+read_activation(BrContext *context, const char *where, const cJSON *json, const char *key,
+				uint32_t *activation)
 {
 	const char *name;
 	char quoted[BR_QUOTED_SIZE];
-	BrStatus status = br_encoder_json_string(context, where, json, "hidden_act", "gelu", &name);
+	BrStatus status = br_encoder_json_string(context, where, json, key, "gelu", &name);
 
 	if (status != BR_OK)
 		return status;
@@ -128,54 +196,108 @@ check_variants(BrContext *context, const char *where, const cJSON *json)
 	return BR_OK;
 }
 
+/* Distances are cut into 32 buckets whatever is said here, so nothing else can be meant. */
 static BrStatus
-read_epsilon(BrContext *context, const char *where, const cJSON *json, float *epsilon)
+check_buckets(BrContext *context, const char *where, const cJSON *json)
 {
-	const cJSON *member = br_encoder_json_get(json, "layer_norm_eps");
+	static const char key[] = "relative_attention_num_buckets";
+	int64_t buckets;
+	BrStatus status =
+		br_encoder_json_int(context, where, json, key, 1, INT32_MAX, BR_RELATIVE_BUCKETS, &buckets);
+
+	if (status == BR_OK && buckets != BR_RELATIVE_BUCKETS)
+		status = br_base_fail(context, BR_ERR_UNSUPPORTED, "%s: %s %lld is not handled; %d is.",
+							  where, key, (long long) buckets, BR_RELATIVE_BUCKETS);
+	return status;
+}
+
+static BrStatus
+read_epsilon(BrContext *context, const char *where, const cJSON *json, const char *key,
+			 float *epsilon)
+{
+	const cJSON *member = key != NULL ? br_encoder_json_get(json, key) : NULL;
 
 	*epsilon = 1e-12f;
 	if (member == NULL)
 		return BR_OK;
 	if (!cJSON_IsNumber(member) || !(member->valuedouble >= 0 && member->valuedouble < 1))
-		return br_base_fail(context, BR_ERR_FORMAT,
-							"%s: \"layer_norm_eps\" must be a number from 0 to 1.", where);
+		return br_base_fail(context, BR_ERR_FORMAT, "%s: \"%s\" must be a number from 0 to 1.",
+							where, key);
 	*epsilon = (float) member->valuedouble;
 	return BR_OK;
+}
+
+/* Size of the position table, and which of its rows the first token takes. */
+static BrStatus
+read_positions(BrContext *context, const char *where, const cJSON *json, BrPositions positions,
+			   BrImageConfig *config)
+{
+	int64_t padding = 1;
+	BrStatus status = read_size(context, where, json, "max_position_embeddings", BR_MAX_POSITIONS,
+								&config->positions);
+
+	config->first_position = 0;
+	if (status != BR_OK || positions == BR_POSITIONS_FROM_ZERO)
+		return status;
+	if (positions == BR_POSITIONS_AFTER_PADDING)
+		status = br_encoder_json_int(context, where, json, "pad_token_id", 0,
+									 (int64_t) config->vocabulary - 1, padding, &padding);
+	if (status == BR_OK && padding + 1 >= config->positions)
+		return br_base_fail(context, BR_ERR_FORMAT,
+							"%s: max_position_embeddings %u leaves no position behind that of padding, %lld.",
+							where, config->positions, (long long) padding);
+	config->first_position = (uint32_t) padding + 1;
+	return status;
+}
+
+/* The sizes of the transformer's matrices. */
+static BrStatus
+read_sizes(BrContext *context, const char *where, const cJSON *json, const BrConfigNames *members,
+		   BrImageConfig *config)
+{
+	BrStatus status =
+		read_size(context, where, json, members->hidden, BR_MAX_HIDDEN, &config->hidden);
+
+	if (status == BR_OK)
+		status = read_size(context, where, json, members->layers, BR_MAX_LAYERS, &config->layers);
+	if (status == BR_OK)
+		status = read_size(context, where, json, members->heads, BR_MAX_HIDDEN, &config->heads);
+	if (status == BR_OK)
+		status = read_size(context, where, json, members->intermediate, BR_MAX_INTERMEDIATE,
+						   &config->intermediate);
+	if (status == BR_OK)
+		status =
+			read_size(context, where, json, "vocab_size", BR_MAX_VOCABULARY, &config->vocabulary);
+	if (status == BR_OK && config->hidden % config->heads != 0)
+		status =
+			br_base_fail(context, BR_ERR_FORMAT, "%s: %s %u is not a multiple of %s %u.", where,
+						 members->hidden, config->hidden, members->heads, config->heads);
+	return status;
 }
 
 BrStatus
 br_encoder_read_config(BrContext *context, const char *where, const cJSON *json,
 					   BrImageConfig *config)
 {
+	const BrArchitecture *architecture;
+	const BrConfigNames *members;
 	BrStatus status = read_architecture(context, where, json, &config->architecture);
 
+	if (status != BR_OK)
+		return status;
+	architecture = br_encoder_architecture(config->architecture);
+	members = architecture->members;
+	status = check_variants(context, where, json);
+	if (status == BR_OK && architecture->relative != NULL)
+		status = check_buckets(context, where, json);
 	if (status == BR_OK)
-		status = check_variants(context, where, json);
+		status = read_activation(context, where, json, members->activation, &config->activation);
 	if (status == BR_OK)
-		status = read_activation(context, where, json, &config->activation);
+		status = read_epsilon(context, where, json, members->epsilon, &config->epsilon);
 	if (status == BR_OK)
-		status = read_epsilon(context, where, json, &config->epsilon);
+		status = read_sizes(context, where, json, members, config);
 	if (status == BR_OK)
-		status = read_size(context, where, json, "hidden_size", BR_MAX_HIDDEN, &config->hidden);
-	if (status == BR_OK)
-		status =
-			read_size(context, where, json, "num_hidden_layers", BR_MAX_LAYERS, &config->layers);
-	if (status == BR_OK)
-		status =
-			read_size(context, where, json, "num_attention_heads", BR_MAX_HIDDEN, &config->heads);
-	if (status == BR_OK)
-		status = read_size(context, where, json, "intermediate_size", BR_MAX_INTERMEDIATE,
-						   &config->intermediate);
-	if (status == BR_OK)
-		status =
-			read_size(context, where, json, "vocab_size", BR_MAX_VOCABULARY, &config->vocabulary);
-	if (status == BR_OK)
-		status = read_size(context, where, json, "max_position_embeddings", BR_MAX_POSITIONS,
-						   &config->positions);
-	if (status == BR_OK && config->hidden % config->heads != 0)
-		status = br_base_fail(context, BR_ERR_FORMAT,
-							  "%s: hidden_size %u is not a multiple of num_attention_heads %u.",
-							  where, config->hidden, config->heads);
+		status = read_positions(context, where, json, architecture->positions, config);
 	return status;
 }
 
@@ -281,10 +403,13 @@ read_embeddings(WeightReader *reader)
 	if (status == BR_OK)
 		status = read_tensor(reader, reader->prefix, names->position, "", config->positions,
 							 config->hidden, map->position);
-	if (status == BR_OK)
+	if (status == BR_OK && names->type != NULL)
 		status = read_type_row(reader);
 	if (status == BR_OK)
 		status = read_norm(reader, reader->prefix, names->norm, map->gain, map->bias);
+	if (status == BR_OK && names->relative != NULL)
+		status = read_tensor(reader, reader->prefix, names->relative, "", BR_RELATIVE_BUCKETS,
+							 config->heads, map->relative);
 	return status;
 }
 

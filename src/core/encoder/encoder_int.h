@@ -203,9 +203,10 @@ typedef struct BrImageConfig
 	uint32_t intermediate;
 	uint32_t vocabulary;
 	uint32_t positions;
-	uint32_t activation; /* BrActivation */
-	float epsilon;		 /* of the layer norms */
-	uint32_t pooling;	 /* BrPooling */
+	uint32_t activation;	 /* BrActivation */
+	float epsilon;			 /* of the layer norms */
+	uint32_t first_position; /* 0, or the padding token's id + 1, which keeps its row for itself */
+	uint32_t pooling;		 /* BrPooling */
 	uint32_t max_tokens;
 	uint64_t parameters;
 
@@ -241,9 +242,10 @@ typedef struct BrWeightMap
 {
 	size_t word;	 /* (vocabulary, hidden) */
 	size_t position; /* (positions, hidden) */
-	size_t type_row; /* (hidden): all tokens are of the first type */
+	size_t type_row; /* (hidden): all tokens are of the first type; not there without types */
 	size_t gain;	 /* (hidden) */
 	size_t bias;	 /* (hidden) */
+	size_t relative; /* (BR_RELATIVE_BUCKETS, heads), where the architecture has it */
 
 	size_t layer; /* the first layer; the rest relative to a layer */
 	size_t layer_stride;
@@ -291,16 +293,41 @@ br_encoder_hash_byte(uint32_t hash, unsigned char byte)
 
 /* ---- architecture.c ---- */
 
+/* Members of config.json, by the names an architecture gives them. */
+typedef struct BrConfigNames
+{
+	const char *hidden;
+	const char *layers;
+	const char *heads;
+	const char *intermediate;
+	const char *activation;
+	const char *epsilon; /* NULL: always 1e-12 */
+} BrConfigNames;
+
+/* By what the rows of the position table are chosen. */
+typedef enum BrPositions
+{
+	BR_POSITIONS_FROM_ZERO,
+	BR_POSITIONS_AFTER_PADDING, /* behind row pad_token_id */
+	BR_POSITIONS_FROM_TWO		/* behind row 1, whatever pad_token_id says */
+} BrPositions;
+
+/* Distances between tokens are told apart by this many rows. */
+#define BR_RELATIVE_BUCKETS 32
+
 /* The tensors of a transformer, by the names its own folder uses. */
 typedef struct BrArchitecture
 {
 	const char *model_type; /* of config.json */
 	const char *prefix;		/* that tensor names may or may not have */
+	const BrConfigNames *members;
+	BrPositions positions;
 	const char *word;
 	const char *position;
-	const char *type;
-	const char *norm;  /* the rest of a layer norm's name is .weight and .bias */
-	const char *layer; /* a number and the names below follow it */
+	const char *type;	  /* NULL: tokens have no types */
+	const char *relative; /* NULL: attention does not look at distances */
+	const char *norm;	  /* the rest of a layer norm's name is .weight and .bias */
+	const char *layer;	  /* a number and the names below follow it */
 	const char *query;
 	const char *key;
 	const char *value;
@@ -313,6 +340,16 @@ typedef struct BrArchitecture
 
 /* By number, as an image stores it; NULL: none. */
 extern const BrArchitecture *br_encoder_architecture(uint32_t number);
+
+/* The row of the relative table for a key that stands distance tokens behind the query. */
+extern int br_encoder_relative_bucket(int distance);
+
+/* How many tokens a text may have for the position table. */
+static inline uint32_t
+br_encoder_usable_positions(const BrImageConfig *config)
+{
+	return config->positions - config->first_position;
+}
 
 /* Reads config.json into the transformer's part of config. */
 extern BrStatus br_encoder_read_config(BrContext *context, const char *where, const cJSON *json,

@@ -42,6 +42,7 @@ typedef struct Forward
 	float *scores;		/* (longest, longest) */
 	void *scratch;		/* of br_encoder_run_dense */
 	int32_t *positions; /* (tokens) */
+	float *relative;	/* (heads, 2 * longest - 1), NULL: the architecture has none */
 } Forward;
 
 BrStatus
@@ -104,6 +105,9 @@ cut_buffers(const BrEncoder *encoder, Forward *forward, char *base)
 	forward->scratch =
 		cut(&cutter, br_encoder_dense_scratch(encoder, forward->compute, forward->chunk));
 	forward->positions = cut(&cutter, tokens * sizeof(int32_t));
+	if (br_encoder_architecture(forward->config->architecture)->relative != NULL)
+		forward->relative =
+			cut(&cutter, forward->config->heads * (2 * longest - 1) * sizeof(float));
 	return cutter.used;
 }
 
@@ -150,18 +154,55 @@ br_encoder_prepare_forward(const BrEncoder *encoder, BrContext *context, const B
 	return BR_OK;
 }
 
+/*
+ * Rows of the position table. Where they begin behind the row of padding, a
+ * padding token in a text stands at that row and is not counted, as in
+ * transformers.
+ */
+static void
+number_tokens(Forward *forward, const int32_t *ids)
+{
+	int32_t first = (int32_t) forward->config->first_position;
+
+	for (int i = 0; i < forward->texts; i++)
+	{
+		int32_t next = first;
+
+		for (int j = forward->offsets[i]; j < forward->offsets[i + 1]; j++)
+			forward->positions[j] = first > 0 && ids[j] == first - 1 ? first - 1 : next++;
+	}
+}
+
+/* What attention adds for every distance between two tokens of the batch. */
+static void
+fill_relative(Forward *forward)
+{
+	const float *table = forward->weights + forward->map->relative;
+	size_t heads = forward->config->heads;
+	int longest = forward->longest;
+	size_t width = 2 * (size_t) longest - 1;
+
+	for (size_t i = 0; i < width; i++)
+	{
+		size_t bucket = (size_t) br_encoder_relative_bucket((int) i - longest + 1);
+
+		for (size_t head = 0; head < heads; head++)
+			forward->relative[head * width + i] = table[bucket * heads + head];
+	}
+}
+
 static void
 embed_tokens(Forward *forward, const int32_t *ids)
 {
 	const BrWeightMap *map = forward->map;
 	const float *weights = forward->weights;
 	int hidden = (int) forward->config->hidden;
+	bool typed = br_encoder_architecture(forward->config->architecture)->type != NULL;
 
-	for (int i = 0; i < forward->texts; i++)
-		for (int j = forward->offsets[i]; j < forward->offsets[i + 1]; j++)
-			forward->positions[j] = j - forward->offsets[i];
+	number_tokens(forward, ids);
 	forward->backend->embed(ids, forward->positions, weights + map->word, weights + map->position,
-							weights + map->type_row, forward->tokens, hidden, forward->hidden);
+							typed ? weights + map->type_row : NULL, forward->tokens, hidden,
+							forward->hidden);
 	forward->backend->add_layer_norm(forward->hidden, NULL, weights + map->gain,
 									 weights + map->bias, forward->config->epsilon, forward->tokens,
 									 hidden, forward->hidden);
@@ -256,7 +297,8 @@ attend(Forward *forward)
 		}
 		forward->backend->attention(forward->qkv, offsets + first, text - first,
 									(int) config->heads, (int) (config->hidden / config->heads),
-									NULL, forward->longest, forward->scores, forward->attended);
+									forward->relative, forward->longest, forward->scores,
+									forward->attended);
 	}
 	return BR_OK;
 }
@@ -315,6 +357,8 @@ br_encoder_forward(const BrEncoder *encoder, BrContext *context, const BrCompute
 
 	(void) cut_buffers(encoder, &forward, work->memory);
 	work->hidden = forward.hidden;
+	if (forward.relative != NULL)
+		fill_relative(&forward);
 	embed_tokens(&forward, ids);
 	for (uint32_t i = 0; i < forward.config->layers && status == BR_OK; i++)
 		status = run_layer(&forward, i);

@@ -32,6 +32,7 @@ reserve(size_t *end, size_t n)
 void
 br_encoder_map_weights(const BrImageConfig *config, BrWeightMap *map)
 {
+	const BrArchitecture *architecture = br_encoder_architecture(config->architecture);
 	size_t hidden = config->hidden;
 	size_t intermediate = config->intermediate;
 	size_t end = 0;
@@ -39,9 +40,12 @@ br_encoder_map_weights(const BrImageConfig *config, BrWeightMap *map)
 
 	map->word = reserve(&end, config->vocabulary * hidden);
 	map->position = reserve(&end, config->positions * hidden);
-	map->type_row = reserve(&end, hidden);
+	map->type_row = reserve(&end, architecture->type != NULL ? hidden : 0);
 	map->gain = reserve(&end, hidden);
 	map->bias = reserve(&end, hidden);
+	map->relative =
+		reserve(&end,
+				architecture->relative != NULL ? (size_t) BR_RELATIVE_BUCKETS * config->heads : 0);
 
 	map->qkv_weight = reserve(&layer, 3 * hidden * hidden);
 	map->qkv_bias = reserve(&layer, 3 * hidden);
@@ -128,10 +132,10 @@ transformer_valid(const BrImageConfig *config)
 		config->heads > 0 && config->hidden % config->heads == 0 && config->intermediate > 0 &&
 		config->intermediate <= BR_MAX_INTERMEDIATE && config->vocabulary > 0 &&
 		config->vocabulary <= BR_MAX_VOCABULARY && config->positions > 0 &&
-		config->positions <= BR_MAX_POSITIONS && config->activation <= BR_ACTIVATION_RELU &&
-		br_encoder_pooling_name((BrPooling) config->pooling) != NULL &&
-		isfinite(config->epsilon) && config->epsilon >= 0 &&
-		config->parameters <= INT64_MAX;
+		config->positions <= BR_MAX_POSITIONS && config->first_position < config->positions &&
+		config->activation <= BR_ACTIVATION_RELU &&
+		br_encoder_pooling_name((BrPooling) config->pooling) != NULL && isfinite(config->epsilon) &&
+		config->epsilon >= 0 && config->parameters <= INT64_MAX;
 }
 
 static bool
@@ -140,7 +144,8 @@ tokenizer_valid(const BrImageConfig *config)
 	return br_encoder_tokenizer_kind(config->tokenizer) != NULL && config->n_tokens > 0 &&
 		config->n_tokens <= BR_MAX_VOCABULARY && config->n_added <= BR_MAX_VOCABULARY &&
 		config->n_slots > config->n_tokens && config->n_slots <= 4 * BR_MAX_VOCABULARY &&
-		(config->n_slots & (config->n_slots - 1)) == 0 && config->max_tokens <= config->positions &&
+		(config->n_slots & (config->n_slots - 1)) == 0 &&
+		config->max_tokens <= br_encoder_usable_positions(config) &&
 		config->n_before < config->max_tokens &&
 		config->n_after < config->max_tokens - config->n_before && config->unknown_id >= 0 &&
 		(uint32_t) config->unknown_id < config->vocabulary && config->max_word_characters > 0 &&

@@ -4,7 +4,7 @@
  *
  * The longest input is, as in sentence-transformers 5, max_seq_length of the
  * module where it is given, else the tokenizer's model_max_length, but not
- * more than the model has positions. The limit inside tokenizer.json is only
+ * more than the model has positions for. The limit inside tokenizer.json is only
  * what the model was once exported with.
  */
 #include <math.h>
@@ -126,6 +126,7 @@ BrStatus
 br_encoder_read_limits(BrContext *context, const BrFolder *folder, const cJSON *tokenizer_config,
 					   BrImageConfig *config)
 {
+	int64_t positions = br_encoder_usable_positions(config);
 	int64_t special = (int64_t) config->n_before + config->n_after;
 	int64_t limit = 0;
 	cJSON *json = NULL;
@@ -136,13 +137,13 @@ br_encoder_read_limits(BrContext *context, const BrFolder *folder, const cJSON *
 									&limit, config);
 	cJSON_Delete(json);
 	if (status == BR_OK && limit == 0)
-		status = read_tokenizer_limit(context, tokenizer_config, config->positions, &limit);
+		status = read_tokenizer_limit(context, tokenizer_config, positions, &limit);
 	if (status != BR_OK)
 		return status;
-	if (limit > config->positions || limit <= special)
+	if (limit > positions || limit <= special)
 		return br_base_fail(context, BR_ERR_FORMAT,
-							"Texts of at most %lld tokens are asked for; the model has %u positions, and %lld special tokens come with every text.",
-							(long long) limit, config->positions, (long long) special);
+							"Texts of at most %lld tokens are asked for; the model has positions for %lld, and %lld special tokens come with every text.",
+							(long long) limit, (long long) positions, (long long) special);
 	config->max_tokens = (uint32_t) limit;
 	return BR_OK;
 }
