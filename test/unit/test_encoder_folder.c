@@ -124,6 +124,33 @@ rename_tensors(Folder *folder, const char *from, const char *to)
 	free(changed);
 }
 
+/* A model that was saved with a head has its transformer's tensors under a prefix. */
+static void
+tensor_prefixes_are_optional(void **state)
+{
+	static const char *const cases[][3] = {{"tiny-distilbert-mean", "distilbert.",
+											"\"transformer."},
+										   {"tiny-mpnet-mean", "mpnet.", "\"encoder."}};
+
+	(void) state;
+	for (int i = 0; i < 2; i++)
+	{
+		Folder plain;
+		Folder renamed;
+		char to[40];
+
+		folder_read_golden(&plain, cases[i][0]);
+		folder_read_golden(&renamed, cases[i][0]);
+		snprintf(to, sizeof(to), "\"%sembeddings.", cases[i][1]);
+		rename_tensors(&renamed, "\"embeddings.", to);
+		snprintf(to, sizeof(to), "\"%s%s", cases[i][1], cases[i][2] + 1);
+		rename_tensors(&renamed, cases[i][2], to);
+		check_same(&plain, &renamed);
+		folder_free(&plain);
+		folder_free(&renamed);
+	}
+}
+
 static void
 tensor_names_vary(void **state)
 {
@@ -255,6 +282,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(variants_match_reference),
+		cmocka_unit_test(tensor_prefixes_are_optional),
 		cmocka_unit_test(tensor_names_vary),
 		cmocka_unit_test(half_width_weights_are_widened),
 		cmocka_unit_test(modules_may_live_in_folders),

@@ -184,7 +184,7 @@ added_tokens_are_whole_characters(void **state)
 
 /* Random bytes and words, mostly where the image steers: header, configuration, tables. */
 static void
-damage_never_harms(void **state)
+damage_model(const char *name)
 {
 	enum
 	{
@@ -197,8 +197,7 @@ damage_never_harms(void **state)
 	size_t weights;
 	int opened = 0;
 
-	(void) state;
-	model_open_golden(&model, "tiny-bert-cased-max-dense");
+	model_open_golden(&model, name);
 	weights = ((BrImageHeader *) model.image)->parts[BR_PART_WEIGHTS].offset;
 	image = malloc(model.image_size);
 	br_base_random_init(&random, 987, 1);
@@ -223,6 +222,14 @@ damage_never_harms(void **state)
 	assert_true(opened > ROUNDS / 20 && opened < ROUNDS);
 	free(image);
 	model_close(&model);
+}
+
+static void
+damage_never_harms(void **state)
+{
+	(void) state;
+	damage_model("tiny-bert-cased-max-dense");
+	damage_model("tiny-mpnet-mean");
 }
 
 int

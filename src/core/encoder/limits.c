@@ -43,6 +43,43 @@ require_value(BrContext *context, const char *where, const cJSON *json, const ch
 	return status;
 }
 
+/* Arguments that the module would hand on to what computes, where they would win. */
+static BrStatus
+refuse_arguments(BrContext *context, const char *where, const cJSON *json)
+{
+	static const char *const keys[] = {"config_kwargs", "config_args", "processing_kwargs"};
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+	{
+		const cJSON *arguments = br_encoder_json_get(json, keys[i]);
+		char quoted[BR_QUOTED_SIZE];
+
+		if (arguments != NULL && arguments->child != NULL)
+			return br_base_fail(context, BR_ERR_UNSUPPORTED, "%s: \"%s\" of %s is not handled.",
+								where,
+								br_encoder_quote(arguments->child->string != NULL
+													 ? arguments->child->string
+													 : "",
+												 quoted),
+								keys[i]);
+	}
+	return BR_OK;
+}
+
+/* What of the transformer's output is pooled. */
+static BrStatus
+check_modality(BrContext *context, const char *where, const cJSON *json)
+{
+	const cJSON *text = br_encoder_json_get(br_encoder_json_get(json, "modality_config"), "text");
+	BrStatus status = BR_OK;
+
+	if (text != NULL)
+		status = require_value(context, where, text, "method", "forward");
+	if (status == BR_OK && text != NULL)
+		status = require_value(context, where, text, "method_output_name", "last_hidden_state");
+	return status;
+}
+
 /* A limit that the module sets itself, which no number of positions lowers; 0: none. */
 static BrStatus
 read_own_limit(BrContext *context, const char *where, const cJSON *json, int64_t *limit)
@@ -76,6 +113,10 @@ read_module_limits(BrContext *context, const char *where, const cJSON *json, int
 		status = require_value(context, where, json, "transformer_task", "feature-extraction");
 	if (status == BR_OK)
 		status = require_value(context, where, json, "module_output_name", "token_embeddings");
+	if (status == BR_OK)
+		status = check_modality(context, where, json);
+	if (status == BR_OK)
+		status = refuse_arguments(context, where, json);
 	if (status == BR_OK && lower && !(config->flags & BR_BERT_LOWERCASE))
 		config->flags |= BR_BERT_LOWERCASE_FIRST;
 	return status;
