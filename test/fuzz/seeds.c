@@ -85,6 +85,8 @@ folder_seeds(FuzzSeedUse *use, void *arg)
 		"=== -sentence_bert_config.json\n=== 1_Pooling/config.json\n{\"pooling_mode\":\"max\"}\n",
 		"=== config_sentence_transformers.json\n{\"prompts\":{\"a\":\"\"},\"default_prompt_name\":\"a\"}\n",
 		"=== tokenizer_config.json\n{\"tokenizer_class\":\"PreTrainedTokenizerFast\"}\n",
+		"=== config.json\n{\"model_type\":\"roberta\",\"hidden_act\":\"gelu\",\"hidden_size\":4,\"num_hidden_layers\":1,\"num_attention_heads\":2,\"intermediate_size\":4,\"max_position_embeddings\":16,\"pad_token_id\":3,\"vocab_size\":16}\n",
+		"=== 1_Pooling/config.json\n{\"embedding_dimension\":4,\"pooling_mode\":\"weightedmean\"}\n",
 	};
 	FuzzFolder folder;
 	char *text;

@@ -6,7 +6,7 @@
 --    Token ids and embeddings against the reference implementation (test/golden),
 --    in both backends.
 --
-SELECT plan(46);
+SELECT plan(60);
 
 SELECT :'golden_dir' || '/models' AS models \gset
 
@@ -85,6 +85,24 @@ TRUNCATE ours;
 SELECT pg_temp.compute('tiny-bert-cls'), pg_temp.compute('tiny-bert-cased-max-dense') \g /dev/null
 SELECT pg_temp.parity('tiny-bert-cls', 50);
 SELECT pg_temp.parity('tiny-bert-cased-max-dense', 50);
+
+-- the other architectures
+
+TRUNCATE golden, ours;
+SELECT load_model(name, :'models' || '/' || name), pg_temp.read_golden(name, :'golden_dir' || '/' || name || '.json'),
+       pg_temp.compute(name)
+FROM unnest('{tiny-distilbert-mean,tiny-mpnet-mean}'::text[]) name \g /dev/null
+SELECT pg_temp.parity('tiny-distilbert-mean', 50);
+SELECT pg_temp.parity('tiny-mpnet-mean', 50);
+SELECT results_eq(
+    $$SELECT model, architecture, pooling, "normalize", dimensions, max_tokens
+      FROM unnest('{tiny-bert-cls,tiny-distilbert-mean,tiny-mpnet-mean}'::text[]) WITH ORDINALITY n (name, i),
+           LATERAL model_info(n.name) ORDER BY i$$,
+    $$VALUES ('tiny-bert-cls'::text, 'bert'::text, 'cls'::text, false, 32, 64),
+             ('tiny-distilbert-mean', 'distilbert', 'mean', true, 32, 64),
+             ('tiny-mpnet-mean', 'mpnet', 'mean', true, 32, 64)$$,
+    'model_info names the architecture');
+SELECT is((SELECT count(DISTINCT hash)::int FROM model WHERE name LIKE 'tiny-%'), 4, 'every model is another one');
 
 -- the default model, where its folder is there
 

@@ -140,6 +140,10 @@ refused('a tokenizer without a vocabulary', '22P03', qr/tokenizer\.json/,
 # ---- kinds that are not handled ----
 
 refused('an unknown architecture', '0A000', qr/gpt2/, edit_config(sub { $_[0]{model_type} = 'gpt2'; $_[0]{architectures} = ['GPT2Model'] }));
+refused('positions by distance', '0A000', qr/position_embedding_type "relative_key" is not handled/,
+	edit_config(sub { $_[0]{position_embedding_type} = 'relative_key' }));
+refused('a default prompt', '0A000', qr/the default prompt "query" is not handled/,
+	sub { edit_json("$_[0]/config_sentence_transformers.json", sub { $_[0]{default_prompt_name} = 'query'; $_[0]{prompts}{query} = 'query: ' }) });
 refused('an unknown module', '0A000', qr/"sentence_transformers\.models\.CNN" is not handled/,
 	sub { edit_json("$_[0]/modules.json", sub { $_[0][1]{type} = 'sentence_transformers.models.CNN' }) });
 refused('an unknown activation', '0A000', qr/swish/, edit_config(sub { $_[0]{hidden_act} = 'swish' }));
@@ -153,6 +157,9 @@ refused('a negative size', '22P03', qr/hidden_size/, edit_config(sub { $_[0]{hid
 refused('heads that do not divide', '22P03', qr/heads|num_attention_heads/, edit_config(sub { $_[0]{num_attention_heads} = 5 }));
 refused('a huge vocabulary', '22P03', qr/vocab/, edit_config(sub { $_[0]{vocab_size} = 2000000000 }));
 refused('more layers than weights', '22P03', qr/encoder\.layer\.\d/, edit_config(sub { $_[0]{num_hidden_layers} = 7 }));
+refused('a roberta whose weights are of bert', '22P03', qr/max_position_embeddings|position_embeddings/,
+	edit_config(sub { $_[0]{model_type} = 'roberta'; $_[0]{pad_token_id} = 1; $_[0]{max_position_embeddings} = 82 }));
+refused('a distilbert by the members of bert', '22P03', qr/lacks "dim"/, edit_config(sub { $_[0]{model_type} = 'distilbert' }));
 refused('a dense layer of other dimensions', '22P03', qr/2_Dense|linear\.weight|dimensions|features/,
 	sub { edit_json("$_[0]/2_Dense/config.json", sub { $_[0]{in_features} = 31 }) });
 
