@@ -7,6 +7,8 @@
  * its own extremes, zero included, to unsigned bytes: after a GELU almost all
  * of the range is on one side, which signed bytes would waste.
  */
+#include <math.h>
+
 #include "backend/onednn/onednn_int.h"
 
 #ifdef __x86_64__
@@ -55,10 +57,10 @@ quantize_row(const float *input, const float *factor, int dim, uint8_t *bytes)
 	lowest = _mm512_reduce_min_ps(low);
 	range = _mm512_reduce_max_ps(high) - lowest;
 	row.scale = range > 0 ? range / LARGEST_BYTE : 1;
-	row.zero = (int32_t) (-lowest / row.scale + 0.5f);
+	row.zero = truncf(-lowest / row.scale + 0.5f);
 
 	inverse = _mm512_set1_ps(1 / row.scale);
-	zero = _mm512_set1_epi32(row.zero);
+	zero = _mm512_set1_epi32((int) row.zero);
 	for (int i = 0; i < dim; i += LANES)
 	{
 		__m512i q = _mm512_add_epi32(_mm512_cvtps_epi32(
@@ -82,24 +84,25 @@ br_onednn_quantize(const float *input, const float *factor, int rows, int dim, u
 
 void
 br_onednn_dequantize(const int32_t *sums, const BrRowScale *scales, const float *column_scale,
-					 const int32_t *column_sum, int rows, int dim, float *output)
+					 const float *column_sum, const float *bias, int rows, int dim, float *output)
 {
 	for (int row = 0; row < rows; row++, sums += dim, output += dim)
 	{
 		__m512 scale = _mm512_set1_ps(scales[row].scale);
-		__m512i zero = _mm512_set1_epi32(scales[row].zero);
+		__m512 zero = _mm512_set1_ps(scales[row].zero);
 
 		for (int i = 0; i < dim; i += LANES)
 		{
 			__mmask16 lanes = first_lanes(dim - i);
-			__m512i sum = _mm512_maskz_loadu_epi32(lanes, sums + i);
-			__m512i shift =
-				_mm512_mullo_epi32(zero, _mm512_maskz_loadu_epi32(lanes, column_sum + i));
+			__m512 sum = _mm512_cvtepi32_ps(_mm512_maskz_loadu_epi32(lanes, sums + i));
+			__m512 shift = _mm512_maskz_loadu_ps(lanes, column_sum + i);
 			__m512 both = _mm512_mul_ps(scale, _mm512_maskz_loadu_ps(lanes, column_scale + i));
+			__m512 offset =
+				bias != NULL ? _mm512_maskz_loadu_ps(lanes, bias + i) : _mm512_setzero_ps();
 
 			_mm512_mask_storeu_ps(output + i, lanes,
-								  _mm512_mul_ps(both,
-												_mm512_cvtepi32_ps(_mm512_sub_epi32(sum, shift))));
+								  _mm512_fmadd_ps(both, _mm512_fnmadd_ps(zero, shift, sum),
+												  offset));
 		}
 	}
 }
@@ -133,10 +136,10 @@ br_onednn_quantize(const float *input, const float *factor, int rows, int dim, u
 
 void
 br_onednn_dequantize(const int32_t *sums, const BrRowScale *scales, const float *column_scale,
-					 const int32_t *column_sum, int rows, int dim, float *output)
+					 const float *column_sum, const float *bias, int rows, int dim, float *output)
 {
-	(void) sums, (void) scales, (void) column_scale, (void) column_sum, (void) rows, (void) dim;
-	(void) output;
+	(void) sums, (void) scales, (void) column_scale, (void) column_sum, (void) bias, (void) rows;
+	(void) dim, (void) output;
 	__builtin_unreachable();
 }
 

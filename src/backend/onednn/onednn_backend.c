@@ -43,7 +43,7 @@ extern const BrBackend *br_backend_table(void);
 typedef struct PackedParts
 {
 	float *column_scale; /* (out_dim) */
-	int32_t *column_sum; /* (out_dim) */
+	float *column_sum;	 /* (out_dim): of the bytes */
 	float *factor;		 /* (in_dim) */
 	void *weights;
 	size_t size; /* of all */
@@ -66,8 +66,8 @@ find_parts(BrPrecision precision, int in_dim, int out_dim, size_t weights_size, 
 
 	if (precision != BR_PRECISION_INT8)
 		return (PackedParts){.weights = base, .size = round_up(weights_size)};
-	return (PackedParts){(float *) base, (int32_t *) (base + outputs),
-						 (float *) (base + 2 * outputs), base + 2 * outputs + inputs,
+	return (PackedParts){(float *) base, (float *) (base + outputs), (float *) (base + 2 * outputs),
+						 base + 2 * outputs + inputs,
 						 2 * outputs + inputs + round_up(weights_size)};
 }
 
@@ -166,19 +166,20 @@ find_factors(const float *weight, const float *input_range, int in_dim, int out_
 
 static void
 round_column(const float *weight, const float *factor, int in_dim, int8_t *bytes, float *scale,
-			 int32_t *sum)
+			 float *sum)
 {
 	float largest = 0;
+	int total = 0;
 
 	for (int i = 0; i < in_dim; i++)
 		largest = fmaxf(largest, fabsf(weight[i] * factor[i]));
 	*scale = largest > 0 ? largest / LARGEST_WEIGHT : 1;
-	*sum = 0;
 	for (int i = 0; i < in_dim; i++)
 	{
 		bytes[i] = (int8_t) lrintf(weight[i] * factor[i] / *scale);
-		*sum += bytes[i];
+		total += bytes[i];
 	}
+	*sum = (float) total;
 }
 
 static bool
@@ -306,8 +307,8 @@ multiply_bf16(BrProduct *product, const float *input, const void *weights, int r
 }
 
 static bool
-multiply_bytes(BrProduct *product, const float *input, const PackedParts *parts, int rows,
-			   int in_dim, int out_dim, const Block *block, float *output)
+multiply_bytes(BrProduct *product, const float *input, const PackedParts *parts, const float *bias,
+			   int rows, int in_dim, int out_dim, const Block *block, float *output)
 {
 	int padded = (rows + BR_ONEDNN_STEP - 1) / BR_ONEDNN_STEP * BR_ONEDNN_STEP;
 	size_t used = (size_t) rows * (size_t) in_dim;
@@ -318,8 +319,8 @@ multiply_bytes(BrProduct *product, const float *input, const PackedParts *parts,
 	memset(bytes + used, 0, (size_t) padded * (size_t) in_dim - used);
 	if (!br_onednn_multiply(product, bytes, parts->weights, padded, block->scratchpad, sums))
 		return false;
-	br_onednn_dequantize(sums, block->scales, parts->column_scale, parts->column_sum, rows, out_dim,
-						 output);
+	br_onednn_dequantize(sums, block->scales, parts->column_scale, parts->column_sum, bias, rows,
+						 out_dim, output);
 	return true;
 }
 
@@ -352,10 +353,11 @@ linear_packed(BrPrecision precision, const float *input, const void *packed, con
 				done = multiply_bf16(product, from, parts.weights, n, in_dim, out_dim, &block, to);
 				break;
 			case BR_PRECISION_INT8:
-				done = multiply_bytes(product, from, &parts, n, in_dim, out_dim, &block, to);
+				done = multiply_bytes(product, from, &parts, bias, n, in_dim, out_dim, &block, to);
 				break;
 		}
-		vector_set->finish(to, bias, n, out_dim, activation);
+		vector_set->finish(to, precision == BR_PRECISION_INT8 ? NULL : bias, n, out_dim,
+						   activation);
 	}
 	br_onednn_release(product);
 	return done;

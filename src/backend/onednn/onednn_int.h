@@ -44,7 +44,7 @@ extern bool br_onednn_multiply(BrProduct *product, const void *input /* (rows, i
 typedef struct BrRowScale
 {
 	float scale;
-	int32_t zero;
+	float zero; /* a whole number from 0 to 255 */
 } BrRowScale;
 
 /* Rows of input, each column times its factor, as bytes between the row's extremes. */
@@ -52,11 +52,11 @@ extern void br_onednn_quantize(const float *input /* (rows, dim) */,
 							   const float *factor /* (dim) */, int rows, int dim,
 							   uint8_t *bytes /* (rows, dim) */, BrRowScale *scales /* (rows) */);
 
-/* output = row scale * column scale * (sum - zero * column sum) */
+/* output = row scale * column scale * (sum - zero * column sum) + bias; bias may be NULL */
 extern void br_onednn_dequantize(const int32_t *sums /* (rows, dim) */, const BrRowScale *scales,
 								 const float *column_scale /* (dim) */,
-								 const int32_t *column_sum /* (dim) */, int rows, int dim,
-								 float *output /* (rows, dim) */);
+								 const float *column_sum /* (dim) */, const float *bias /* (dim) */,
+								 int rows, int dim, float *output /* (rows, dim) */);
 
 /* To the nearest bfloat16, ties to even. */
 extern void br_onednn_to_bf16(const float *values /* (n) */, size_t n, uint16_t *narrow);

@@ -66,32 +66,79 @@ store(float *p, Vector v)
 	memcpy(p, &v, sizeof(v));
 }
 
+/* Lane i of the result is lane i ^ width; width is a constant at every call. */
+INLINE Vector
+exchange(Vector v, int width)
+{
+	Integers from;
+
+#pragma GCC unroll 16
+	for (int lane = 0; lane < LANES; lane++)
+		from[lane] = lane ^ width;
+	return __builtin_shuffle(v, from);
+}
+
 INLINE float
 sum_lanes(Vector v)
 {
-	float lanes[LANES];
-
-	store(lanes, v);
 #pragma GCC unroll 4
 	for (int width = LANES / 2; width > 0; width /= 2)
-#pragma GCC unroll 8
-		for (int i = 0; i < width; i++)
-			lanes[i] += lanes[i + width];
-	return lanes[0];
+		v += exchange(v, width);
+	return v[0];
 }
 
 INLINE float
 largest_lane(Vector v)
 {
-	float lanes[LANES];
-
-	store(lanes, v);
 #pragma GCC unroll 4
 	for (int width = LANES / 2; width > 0; width /= 2)
-#pragma GCC unroll 8
-		for (int i = 0; i < width; i++)
-			lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
-	return lanes[0];
+		v = MAXIMUM(v, exchange(v, width));
+	return v[0];
+}
+
+/* v with other in the lanes from n on */
+INLINE Vector
+keep_first(Vector v, int n, float other)
+{
+	Integers lane_numbers;
+	Integers kept;
+
+#pragma GCC unroll 16
+	for (int lane = 0; lane < LANES; lane++)
+		lane_numbers[lane] = lane;
+	kept = lane_numbers < n - (Integers){0};
+	return (Vector) ((kept & (Integers) v) | (~kept & (Integers) splat(other)));
+}
+
+/*
+ * Transposes LANES rows of LANES floats in place: stage by stage, rows a width
+ * apart exchange the halves of every block of twice that width.
+ */
+INLINE void
+transpose(Vector rows[LANES])
+{
+#pragma GCC unroll 4
+	for (int width = LANES / 2; width > 0; width /= 2)
+	{
+		Integers upper;
+		Integers lower;
+
+#pragma GCC unroll 16
+		for (int lane = 0; lane < LANES; lane++)
+		{
+			upper[lane] = lane & width ? LANES + lane - width : lane;
+			lower[lane] = lane & width ? LANES + lane : lane + width;
+		}
+#pragma GCC unroll 16
+		for (int i = 0; i < LANES; i++)
+			if ((i & width) == 0)
+			{
+				Vector first = rows[i];
+
+				rows[i] = __builtin_shuffle(first, rows[i + width], upper);
+				rows[i + width] = __builtin_shuffle(first, rows[i + width], lower);
+			}
+	}
 }
 
 /*
@@ -427,17 +474,32 @@ multiply_tile(const float *left, size_t left_stride, int rows, const float *righ
 
 /*
  * packed = keys', times scale: one row per feature, TILE_COLUMNS keys side by
- * side, zeros where keys are missing.
+ * side, zeros where keys are missing. packed has room for features rounded up
+ * to LANES.
  */
 static void
 pack_keys(const float *keys /* (n, stride) */, size_t stride, int n, int features, float scale,
 		  float *packed /* (features, TILE_COLUMNS) */)
 {
-	if (n < TILE_COLUMNS)
-		memset(packed, 0, (size_t) features * TILE_COLUMNS * sizeof(float));
-	for (int key = 0; key < n; key++)
-		for (int i = 0; i < features; i++)
-			packed[i * TILE_COLUMNS + key] = keys[(size_t) key * stride + (size_t) i] * scale;
+	for (int first = 0; first < TILE_COLUMNS; first += LANES)
+		for (int feature = 0; feature < features; feature += LANES)
+		{
+			size_t width = features - feature < LANES ? (size_t) (features - feature) : LANES;
+			Vector rows[LANES];
+
+#pragma GCC unroll 16
+			for (int i = 0; i < LANES; i++)
+			{
+				rows[i] = splat(0);
+				if (first + i < n)
+					rows[i] = LOAD_FIRST(keys + (size_t) (first + i) * stride + feature, width) *
+						splat(scale);
+			}
+			transpose(rows);
+#pragma GCC unroll 16
+			for (int i = 0; i < LANES; i++)
+				store(packed + (size_t) (feature + i) * TILE_COLUMNS + first, rows[i]);
+		}
 }
 
 /* scores = query key' scale, for every pair of tokens of one text and head */
@@ -490,33 +552,39 @@ softmax(float *row, int n)
 {
 	Vector largest_lanes = splat(-INFINITY);
 	Vector total = {0};
-	float largest;
-	float inverse;
+	Vector largest;
+	Vector inverse;
+	Vector rest = {0};
 	int whole = n - n % LANES;
-	float rest[LANES];
-
-	/* what the last vector lacks weighs nothing */
-	for (int lane = 0; lane < LANES; lane++)
-		rest[lane] = whole + lane < n ? row[whole + lane] : -INFINITY;
 
 	for (int i = 0; i < whole; i += LANES)
 		largest_lanes = MAXIMUM(largest_lanes, load(row + i));
-	largest = largest_lane(MAXIMUM(largest_lanes, load(rest)));
+	/* what the last vector lacks weighs nothing */
+	if (whole < n)
+	{
+		rest = keep_first(LOAD_FIRST(row + whole, (size_t) (n - whole)), n - whole, -INFINITY);
+		largest_lanes = MAXIMUM(largest_lanes, rest);
+	}
+	largest = splat(largest_lane(largest_lanes));
 
 	for (int i = 0; i < whole; i += LANES)
 	{
-		Vector weight = exponential(load(row + i) - splat(largest));
+		Vector weight = exponential(load(row + i) - largest);
 
 		store(row + i, weight);
 		total += weight;
 	}
-	store(rest, exponential(load(rest) - splat(largest)));
-	inverse = 1 / sum_lanes(total + load(rest));
+	if (whole < n)
+	{
+		rest = keep_first(exponential(rest - largest), n - whole, 0);
+		total += rest;
+	}
+	inverse = splat(1 / sum_lanes(total));
 
 	for (int i = 0; i < whole; i += LANES)
-		store(row + i, load(row + i) * splat(inverse));
-	for (int lane = 0; whole + lane < n; lane++)
-		row[whole + lane] = rest[lane] * inverse;
+		store(row + i, load(row + i) * inverse);
+	if (whole < n)
+		STORE_FIRST(row + whole, (size_t) (n - whole), rest * inverse);
 }
 
 /* output = weights value, for one text and head */
