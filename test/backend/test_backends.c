@@ -194,7 +194,7 @@ portable_attention_matches_numpy(void **state)
 										  1.120916583f,	 0.429519504f,	0.2233147f,	  2.000431278f};
 	static const int32_t offsets[] = {0, 3};
 	const BrBackend *portable = br_math_portable_backend();
-	float scratch[9];
+	float scratch[BR_ATTENTION_SCRATCH(3)];
 	float *output = guarded(12);
 
 	(void) state;
@@ -444,7 +444,7 @@ check_attention(const BrBackend *table, const int32_t *offsets, int texts, int h
 	for (int i = 0; i < texts; i++)
 		if ((size_t) (offsets[i + 1] - offsets[i]) > longest)
 			longest = (size_t) (offsets[i + 1] - offsets[i]);
-	scratch = guarded(longest * longest);
+	scratch = guarded(BR_ATTENTION_SCRATCH(longest));
 
 	portable->attention(qkv, offsets, texts, heads, head_dim, NULL, (int) longest, scratch,
 						expected);
@@ -463,7 +463,7 @@ check_attention(const BrBackend *table, const int32_t *offsets, int texts, int h
 		assert_close(actual, expected, n, absolute, 0);
 		free(relative);
 	}
-	assert_guard(scratch, longest * longest);
+	assert_guard(scratch, BR_ATTENTION_SCRATCH(longest));
 
 	free(qkv);
 	free(expected);

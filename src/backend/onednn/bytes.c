@@ -26,13 +26,29 @@ first_lanes(int n)
 	return n >= LANES ? 0xFFFF : (__mmask16) ((1u << n) - 1);
 }
 
+/* Elements i to i + LANES - 1; with a mask only where some are missing, for it costs time. */
+static inline __m512
+load(const float *values, int i, int dim)
+{
+	return dim - i >= LANES ? _mm512_loadu_ps(values + i)
+							: _mm512_maskz_loadu_ps(first_lanes(dim - i), values + i);
+}
+
 static inline __m512
 scaled(const float *input, const float *factor, int i, int dim)
 {
-	__mmask16 lanes = first_lanes(dim - i);
+	return _mm512_mul_ps(load(input, i, dim), load(factor, i, dim));
+}
 
-	return _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes, input + i),
-						 _mm512_maskz_loadu_ps(lanes, factor + i));
+static inline void
+store_bytes(uint8_t *bytes, int i, int dim, __m512i values)
+{
+	__m512i positive = _mm512_max_epi32(values, _mm512_setzero_si512());
+
+	if (dim - i >= LANES)
+		_mm_storeu_si128((__m128i *) (bytes + i), _mm512_cvtusepi32_epi8(positive));
+	else
+		_mm512_mask_cvtusepi32_storeu_epi8(bytes + i, first_lanes(dim - i), positive);
 }
 
 /* The bytes of one row; what lies behind its end counts as zero, which is always in range. */
@@ -63,12 +79,9 @@ quantize_row(const float *input, const float *factor, int dim, uint8_t *bytes)
 	zero = _mm512_set1_epi32((int) row.zero);
 	for (int i = 0; i < dim; i += LANES)
 	{
-		__m512i q = _mm512_add_epi32(_mm512_cvtps_epi32(
-										 _mm512_mul_ps(scaled(input, factor, i, dim), inverse)),
-									 zero);
+		__m512 steps = _mm512_mul_ps(scaled(input, factor, i, dim), inverse);
 
-		_mm512_mask_cvtusepi32_storeu_epi8(bytes + i, first_lanes(dim - i),
-										   _mm512_max_epi32(q, _mm512_setzero_si512()));
+		store_bytes(bytes, i, dim, _mm512_add_epi32(_mm512_cvtps_epi32(steps), zero));
 	}
 	return row;
 }
@@ -82,45 +95,60 @@ br_onednn_quantize(const float *input, const float *factor, int rows, int dim, u
 								   bytes + (size_t) row * (size_t) dim);
 }
 
-void
-br_onednn_dequantize(const int32_t *sums, const BrRowScale *scales, const float *column_scale,
-					 const float *column_sum, const float *bias, int rows, int dim, float *output)
+/* A vector of outputs: both scales times the sum without the row's zero, and the bias. */
+static inline __m512
+dequantized(__m512i sums, BrRowScale row, __m512 column_scale, __m512 column_sum, __m512 bias)
 {
-	for (int row = 0; row < rows; row++, sums += dim, output += dim)
+	__m512 both = _mm512_mul_ps(_mm512_set1_ps(row.scale), column_scale);
+	__m512 sum = _mm512_fnmadd_ps(_mm512_set1_ps(row.zero), column_sum, _mm512_cvtepi32_ps(sums));
+
+	return _mm512_fmadd_ps(both, sum, bias);
+}
+
+void
+br_onednn_dequantize(const int32_t *sums, BrRowScale row, const float *column_scale,
+					 const float *column_sum, const float *bias, int dim, float *output)
+{
+	for (int i = 0; i < dim; i += LANES)
 	{
-		__m512 scale = _mm512_set1_ps(scales[row].scale);
-		__m512 zero = _mm512_set1_ps(scales[row].zero);
+		__m512 offset = bias != NULL ? load(bias, i, dim) : _mm512_setzero_ps();
+		__m512 scale = load(column_scale, i, dim);
+		__m512 sum = load(column_sum, i, dim);
+		__mmask16 lanes = first_lanes(dim - i);
 
-		for (int i = 0; i < dim; i += LANES)
-		{
-			__mmask16 lanes = first_lanes(dim - i);
-			__m512 sum = _mm512_cvtepi32_ps(_mm512_maskz_loadu_epi32(lanes, sums + i));
-			__m512 shift = _mm512_maskz_loadu_ps(lanes, column_sum + i);
-			__m512 both = _mm512_mul_ps(scale, _mm512_maskz_loadu_ps(lanes, column_scale + i));
-			__m512 offset =
-				bias != NULL ? _mm512_maskz_loadu_ps(lanes, bias + i) : _mm512_setzero_ps();
-
+		if (dim - i >= LANES)
+			_mm512_storeu_ps(output + i,
+							 dequantized(_mm512_loadu_si512(sums + i), row, scale, sum, offset));
+		else
 			_mm512_mask_storeu_ps(output + i, lanes,
-								  _mm512_fmadd_ps(both, _mm512_fnmadd_ps(zero, shift, sum),
-												  offset));
-		}
+								  dequantized(_mm512_maskz_loadu_epi32(lanes, sums + i), row, scale,
+											  sum, offset));
 	}
+}
+
+static inline __m256i
+narrowed(__m512 values)
+{
+	__m512i bits = _mm512_castps_si512(values);
+	__m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+
+	bits = _mm512_add_epi32(bits, _mm512_add_epi32(_mm512_set1_epi32(0x7FFF), odd));
+	return _mm512_cvtepi32_epi16(_mm512_srli_epi32(bits, 16));
 }
 
 void
 br_onednn_to_bf16(const float *values, size_t n, uint16_t *narrow)
 {
-	const __m512i one = _mm512_set1_epi32(1);
-	const __m512i half = _mm512_set1_epi32(0x7FFF);
+	size_t i = 0;
 
-	for (size_t i = 0; i < n; i += LANES)
+	for (; i + LANES <= n; i += LANES)
+		_mm256_storeu_si256((__m256i *) (narrow + i), narrowed(_mm512_loadu_ps(values + i)));
+	if (i < n)
 	{
-		__mmask16 lanes = first_lanes(n - i < LANES ? (int) (n - i) : LANES);
-		__m512i bits = _mm512_castps_si512(_mm512_maskz_loadu_ps(lanes, values + i));
-		__m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), one);
+		__mmask16 lanes = first_lanes((int) (n - i));
 
-		bits = _mm512_add_epi32(bits, _mm512_add_epi32(half, odd));
-		_mm512_mask_cvtepi32_storeu_epi16(narrow + i, lanes, _mm512_srli_epi32(bits, 16));
+		_mm256_mask_storeu_epi16(narrow + i, lanes,
+								 narrowed(_mm512_maskz_loadu_ps(lanes, values + i)));
 	}
 }
 
@@ -135,11 +163,11 @@ br_onednn_quantize(const float *input, const float *factor, int rows, int dim, u
 }
 
 void
-br_onednn_dequantize(const int32_t *sums, const BrRowScale *scales, const float *column_scale,
-					 const float *column_sum, const float *bias, int rows, int dim, float *output)
+br_onednn_dequantize(const int32_t *sums, BrRowScale row, const float *column_scale,
+					 const float *column_sum, const float *bias, int dim, float *output)
 {
-	(void) sums, (void) scales, (void) column_scale, (void) column_sum, (void) bias, (void) rows;
-	(void) dim, (void) output;
+	(void) sums, (void) row, (void) column_scale, (void) column_sum, (void) bias, (void) dim;
+	(void) output;
 	__builtin_unreachable();
 }
 

@@ -306,21 +306,27 @@ multiply_bf16(BrProduct *product, const float *input, const void *weights, int r
 	return true;
 }
 
+/* A row at a time: it stays in the nearest cache until it is finished. */
 static bool
 multiply_bytes(BrProduct *product, const float *input, const PackedParts *parts, const float *bias,
-			   int rows, int in_dim, int out_dim, const Block *block, float *output)
+			   int rows, int in_dim, int out_dim, BrActivation activation, const Block *block,
+			   float *output)
 {
 	int padded = (rows + BR_ONEDNN_STEP - 1) / BR_ONEDNN_STEP * BR_ONEDNN_STEP;
 	size_t used = (size_t) rows * (size_t) in_dim;
 	uint8_t *bytes = (uint8_t *) block->input;
-	int32_t *sums = (int32_t *) block->output;
+	int32_t *sums = (int32_t *) (padded == rows ? output : block->output);
 
 	br_onednn_quantize(input, parts->factor, rows, in_dim, bytes, block->scales);
 	memset(bytes + used, 0, (size_t) padded * (size_t) in_dim - used);
 	if (!br_onednn_multiply(product, bytes, parts->weights, padded, block->scratchpad, sums))
 		return false;
-	br_onednn_dequantize(sums, block->scales, parts->column_scale, parts->column_sum, bias, rows,
-						 out_dim, output);
+	for (int row = 0; row < rows; row++, sums += out_dim, output += out_dim)
+	{
+		br_onednn_dequantize(sums, block->scales[row], parts->column_scale, parts->column_sum, bias,
+							 out_dim, output);
+		vector_set->finish(output, NULL, 1, out_dim, activation);
+	}
 	return true;
 }
 
@@ -343,21 +349,16 @@ linear_packed(BrPrecision precision, const float *input, const void *packed, con
 		const float *from = input + (size_t) row * (size_t) in_dim;
 		float *to = output + (size_t) row * (size_t) out_dim;
 
-		switch (precision)
+		if (precision == BR_PRECISION_INT8)
 		{
-			case BR_PRECISION_F32:
-				done =
-					multiply_floats(product, from, parts.weights, n, in_dim, out_dim, &block, to);
-				break;
-			case BR_PRECISION_BF16:
-				done = multiply_bf16(product, from, parts.weights, n, in_dim, out_dim, &block, to);
-				break;
-			case BR_PRECISION_INT8:
-				done = multiply_bytes(product, from, &parts, bias, n, in_dim, out_dim, &block, to);
-				break;
+			done = multiply_bytes(product, from, &parts, bias, n, in_dim, out_dim, activation,
+								  &block, to);
+			continue;
 		}
-		vector_set->finish(to, precision == BR_PRECISION_INT8 ? NULL : bias, n, out_dim,
-						   activation);
+		done = precision == BR_PRECISION_BF16
+			? multiply_bf16(product, from, parts.weights, n, in_dim, out_dim, &block, to)
+			: multiply_floats(product, from, parts.weights, n, in_dim, out_dim, &block, to);
+		vector_set->finish(to, bias, n, out_dim, activation);
 	}
 	br_onednn_release(product);
 	return done;

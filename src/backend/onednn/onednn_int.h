@@ -52,11 +52,14 @@ extern void br_onednn_quantize(const float *input /* (rows, dim) */,
 							   const float *factor /* (dim) */, int rows, int dim,
 							   uint8_t *bytes /* (rows, dim) */, BrRowScale *scales /* (rows) */);
 
-/* output = row scale * column scale * (sum - zero * column sum) + bias; bias may be NULL */
-extern void br_onednn_dequantize(const int32_t *sums /* (rows, dim) */, const BrRowScale *scales,
+/*
+ * output = row scale * column scale * (sum - zero * column sum) + bias, for one
+ * row; output may be sums. bias may be NULL.
+ */
+extern void br_onednn_dequantize(const int32_t *sums /* (dim) */, BrRowScale row,
 								 const float *column_scale /* (dim) */,
 								 const float *column_sum /* (dim) */, const float *bias /* (dim) */,
-								 int rows, int dim, float *output /* (rows, dim) */);
+								 int dim, float *output /* (dim) */);
 
 /* To the nearest bfloat16, ties to even. */
 extern void br_onednn_to_bf16(const float *values /* (n) */, size_t n, uint16_t *narrow);

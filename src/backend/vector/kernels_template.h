@@ -87,29 +87,6 @@ sum_lanes(Vector v)
 	return v[0];
 }
 
-INLINE float
-largest_lane(Vector v)
-{
-#pragma GCC unroll 4
-	for (int width = LANES / 2; width > 0; width /= 2)
-		v = MAXIMUM(v, exchange(v, width));
-	return v[0];
-}
-
-/* v with other in the lanes from n on */
-INLINE Vector
-keep_first(Vector v, int n, float other)
-{
-	Integers lane_numbers;
-	Integers kept;
-
-#pragma GCC unroll 16
-	for (int lane = 0; lane < LANES; lane++)
-		lane_numbers[lane] = lane;
-	kept = lane_numbers < n - (Integers){0};
-	return (Vector) ((kept & (Integers) v) | (~kept & (Integers) splat(other)));
-}
-
 /*
  * Transposes LANES rows of LANES floats in place: stage by stage, rows a width
  * apart exchange the halves of every block of twice that width.
@@ -420,14 +397,17 @@ embed(const int32_t *ids, const int32_t *positions, const float *word, const flo
 
 /*
  * output = left right, over one tile of at most TILE_ROWS rows and
- * TILE_COLUMNS columns; added to what is there when more. Rows that are
- * missing repeat the last one and are not stored. whole: all columns are
- * there; it and more are constants at every call.
+ * TILE_COLUMNS columns; added to what is there when more. Element (i, k) of
+ * left stands at i * row_stride + k * depth_stride. Rows that are missing
+ * repeat the last one and are not stored. whole: right and output have room
+ * for whole vectors, whatever columns is. Sums are added only to whole ones.
+ * The strides of left and both flags are constants at every call where that
+ * saves time.
  */
 INLINE void
-multiply_tile(const float *left, size_t left_stride, int rows, const float *right,
-			  size_t right_stride, int depth, int columns, bool whole, bool more, float *output,
-			  size_t output_stride)
+multiply_tile(const float *left, size_t row_stride, size_t depth_stride, int rows,
+			  const float *right, size_t right_stride, int depth, int columns, bool whole,
+			  bool more, float *output, size_t output_stride)
 {
 	Vector sums[TILE_ROWS][2];
 	const float *row_of[TILE_ROWS];
@@ -437,7 +417,7 @@ multiply_tile(const float *left, size_t left_stride, int rows, const float *righ
 #pragma GCC unroll 8
 	for (int i = 0; i < TILE_ROWS; i++)
 	{
-		row_of[i] = left + (size_t) (i < rows ? i : rows - 1) * left_stride;
+		row_of[i] = left + (size_t) (i < rows ? i : rows - 1) * row_stride;
 		sums[i][0] = splat(0);
 		sums[i][1] = splat(0);
 	}
@@ -450,8 +430,10 @@ multiply_tile(const float *left, size_t left_stride, int rows, const float *righ
 #pragma GCC unroll 8
 		for (int i = 0; i < TILE_ROWS; i++)
 		{
-			sums[i][0] = MULTIPLY_ADD(splat(row_of[i][k]), first, sums[i][0]);
-			sums[i][1] = MULTIPLY_ADD(splat(row_of[i][k]), second, sums[i][1]);
+			Vector element = splat(row_of[i][(size_t) k * depth_stride]);
+
+			sums[i][0] = MULTIPLY_ADD(element, first, sums[i][0]);
+			sums[i][1] = MULTIPLY_ADD(element, second, sums[i][1]);
 		}
 	}
 #pragma GCC unroll 8
@@ -463,8 +445,14 @@ multiply_tile(const float *left, size_t left_stride, int rows, const float *righ
 
 			if (more)
 			{
-				sums[i][0] += LOAD_FIRST(out, (size_t) in_first);
-				sums[i][1] += LOAD_FIRST(out + LANES, (size_t) in_second);
+				sums[i][0] += load(out);
+				sums[i][1] += load(out + LANES);
+			}
+			if (whole)
+			{
+				store(out, sums[i][0]);
+				store(out + LANES, sums[i][1]);
+				continue;
 			}
 			STORE_FIRST(out, (size_t) in_first, sums[i][0]);
 			STORE_FIRST(out + LANES, (size_t) in_second, sums[i][1]);
@@ -473,13 +461,13 @@ multiply_tile(const float *left, size_t left_stride, int rows, const float *righ
 }
 
 /*
- * packed = keys', times scale: one row per feature, TILE_COLUMNS keys side by
- * side, zeros where keys are missing. packed has room for features rounded up
- * to LANES.
+ * packed = queries', times scale: one row per feature, TILE_COLUMNS queries
+ * side by side, zeros where queries are missing. packed has room for features
+ * rounded up to LANES.
  */
 static void
-pack_keys(const float *keys /* (n, stride) */, size_t stride, int n, int features, float scale,
-		  float *packed /* (features, TILE_COLUMNS) */)
+pack_queries(const float *queries /* (n, stride) */, size_t stride, int n, int features,
+			 float scale, float *packed /* (features, TILE_COLUMNS) */)
 {
 	for (int first = 0; first < TILE_COLUMNS; first += LANES)
 		for (int feature = 0; feature < features; feature += LANES)
@@ -492,7 +480,7 @@ pack_keys(const float *keys /* (n, stride) */, size_t stride, int n, int feature
 			{
 				rows[i] = splat(0);
 				if (first + i < n)
-					rows[i] = LOAD_FIRST(keys + (size_t) (first + i) * stride + feature, width) *
+					rows[i] = LOAD_FIRST(queries + (size_t) (first + i) * stride + feature, width) *
 						splat(scale);
 			}
 			transpose(rows);
@@ -502,116 +490,96 @@ pack_keys(const float *keys /* (n, stride) */, size_t stride, int n, int feature
 		}
 }
 
-/* scores = query key' scale, for every pair of tokens of one text and head */
+/* scores = key query' scale, for all keys of a text and head and n <= TILE_COLUMNS queries */
 static void
-score(const float *query /* (tokens, stride) */, const float *key /* (tokens, stride) */,
-	  size_t stride, int tokens, int head_dim, float scale, float *scores /* (tokens, tokens) */)
+score(const float *query /* (n, stride) */, int n, const float *key /* (tokens, stride) */,
+	  size_t stride, int tokens, int head_dim, float scale,
+	  float *scores /* (tokens, TILE_COLUMNS) */)
 {
 	float packed[TILE_DEPTH * TILE_COLUMNS];
 
-	for (int column = 0; column < tokens; column += TILE_COLUMNS)
+	for (int start = 0; start < head_dim; start += TILE_DEPTH)
 	{
-		int columns = tokens - column < TILE_COLUMNS ? tokens - column : TILE_COLUMNS;
+		int depth = head_dim - start < TILE_DEPTH ? head_dim - start : TILE_DEPTH;
 
-		for (int start = 0; start < head_dim; start += TILE_DEPTH)
+		pack_queries(query + start, stride, n, depth, scale, packed);
+		for (int row = 0; row < tokens; row += TILE_ROWS)
 		{
-			int depth = head_dim - start < TILE_DEPTH ? head_dim - start : TILE_DEPTH;
+			const float *left = key + (size_t) row * stride + start;
+			float *out = scores + (size_t) row * TILE_COLUMNS;
 
-			pack_keys(key + (size_t) column * stride + start, stride, columns, depth, scale,
-					  packed);
-			for (int row = 0; row < tokens; row += TILE_ROWS)
-			{
-				const float *left = query + (size_t) row * stride + start;
-				float *out = scores + (size_t) row * (size_t) tokens + column;
-
-				if (start == 0)
-					multiply_tile(left, stride, tokens - row, packed, TILE_COLUMNS, depth, columns,
-								  true, false, out, (size_t) tokens);
-				else
-					multiply_tile(left, stride, tokens - row, packed, TILE_COLUMNS, depth, columns,
-								  true, true, out, (size_t) tokens);
-			}
+			if (start == 0)
+				multiply_tile(left, stride, 1, tokens - row, packed, TILE_COLUMNS, depth,
+							  TILE_COLUMNS, true, false, out, TILE_COLUMNS);
+			else
+				multiply_tile(left, stride, 1, tokens - row, packed, TILE_COLUMNS, depth,
+							  TILE_COLUMNS, true, true, out, TILE_COLUMNS);
 		}
 	}
 }
 
-/* centre: of the table of one head, where key and query are the same token */
+/* centre: of the table of one head, where the key is the first of the n queries */
 static void
-add_relative(const float *centre, int tokens, float *scores /* (tokens, tokens) */)
+add_relative(const float *centre, int tokens, int n, float *scores /* (tokens, TILE_COLUMNS) */)
 {
-	for (int query = 0; query < tokens; query++)
-	{
-		float *row = scores + (size_t) query * (size_t) tokens;
+	for (int key = 0; key < tokens; key++)
+		for (int query = 0; query < n; query++)
+			scores[key * TILE_COLUMNS + query] += centre[key - query];
+}
 
-		add_rows(row, centre - query, tokens, row);
+/* Over the keys of each query: lanes are queries, so that no lane looks at another. */
+static void
+softmax(float *scores /* (tokens, TILE_COLUMNS) */, int tokens)
+{
+	for (int first = 0; first < TILE_COLUMNS; first += LANES)
+	{
+		Vector largest = splat(-INFINITY);
+		Vector total = {0};
+
+		for (int key = 0; key < tokens; key++)
+			largest = MAXIMUM(largest, load(scores + key * TILE_COLUMNS + first));
+		for (int key = 0; key < tokens; key++)
+		{
+			float *at = scores + key * TILE_COLUMNS + first;
+			Vector weight = exponential(load(at) - largest);
+
+			store(at, weight);
+			total += weight;
+		}
+		total = splat(1) / total;
+		for (int key = 0; key < tokens; key++)
+		{
+			float *at = scores + key * TILE_COLUMNS + first;
+
+			store(at, load(at) * total);
+		}
 	}
 }
 
+/* output = weights' value, for the n queries of a tile, one text and head */
 static void
-softmax(float *row, int n)
+mix(const float *weights /* (tokens, TILE_COLUMNS) */, int n,
+	const float *value /* (tokens, stride) */, size_t stride, int tokens, int head_dim,
+	float *output /* (n, output_stride) */, size_t output_stride)
 {
-	Vector largest_lanes = splat(-INFINITY);
-	Vector total = {0};
-	Vector largest;
-	Vector inverse;
-	Vector rest = {0};
-	int whole = n - n % LANES;
-
-	for (int i = 0; i < whole; i += LANES)
-		largest_lanes = MAXIMUM(largest_lanes, load(row + i));
-	/* what the last vector lacks weighs nothing */
-	if (whole < n)
+	for (int row = 0; row < n; row += TILE_ROWS)
 	{
-		rest = keep_first(LOAD_FIRST(row + whole, (size_t) (n - whole)), n - whole, -INFINITY);
-		largest_lanes = MAXIMUM(largest_lanes, rest);
-	}
-	largest = splat(largest_lane(largest_lanes));
-
-	for (int i = 0; i < whole; i += LANES)
-	{
-		Vector weight = exponential(load(row + i) - largest);
-
-		store(row + i, weight);
-		total += weight;
-	}
-	if (whole < n)
-	{
-		rest = keep_first(exponential(rest - largest), n - whole, 0);
-		total += rest;
-	}
-	inverse = splat(1 / sum_lanes(total));
-
-	for (int i = 0; i < whole; i += LANES)
-		store(row + i, load(row + i) * inverse);
-	if (whole < n)
-		STORE_FIRST(row + whole, (size_t) (n - whole), rest * inverse);
-}
-
-/* output = weights value, for one text and head */
-static void
-mix(const float *weights /* (tokens, tokens) */, const float *value /* (tokens, stride) */,
-	size_t stride, int tokens, int head_dim, float *output /* (tokens, output_stride) */,
-	size_t output_stride)
-{
-	for (int row = 0; row < tokens; row += TILE_ROWS)
-	{
-		const float *left = weights + (size_t) row * (size_t) tokens;
 		float *out = output + (size_t) row * output_stride;
 		int column = 0;
 
 		for (; column + TILE_COLUMNS <= head_dim; column += TILE_COLUMNS)
-			multiply_tile(left, (size_t) tokens, tokens - row, value + column, stride, tokens,
+			multiply_tile(weights + row, 1, TILE_COLUMNS, n - row, value + column, stride, tokens,
 						  TILE_COLUMNS, true, false, out + column, output_stride);
 		if (column < head_dim)
-			multiply_tile(left, (size_t) tokens, tokens - row, value + column, stride, tokens,
+			multiply_tile(weights + row, 1, TILE_COLUMNS, n - row, value + column, stride, tokens,
 						  head_dim - column, false, false, out + column, output_stride);
 	}
 }
 
 /*
- * Text by text and head by head, so that the scores stay in cache. A product
- * of some tens of tokens by a head of some tens of features is too small for
- * a BLAS call to pay.
+ * Text by text, head by head and TILE_COLUMNS queries at a time, so that the
+ * scores stay in the nearest cache. A product of some tens of tokens by a head
+ * of some tens of features is too small for a BLAS call to pay.
  */
 static void
 attention(const float *qkv, const int32_t *offsets, int texts, int heads, int head_dim,
@@ -628,15 +596,22 @@ attention(const float *qkv, const int32_t *offsets, int texts, int heads, int he
 		{
 			size_t first = (size_t) head * (size_t) head_dim;
 			const float *query = qkv + (size_t) offsets[i] * 3 * dim + first;
+			float *out = output + (size_t) offsets[i] * dim + first;
 
-			score(query, query + dim, 3 * dim, tokens, head_dim, scale, scratch);
-			if (relative != NULL)
-				add_relative(relative + (size_t) head * (2 * (size_t) longest - 1) + longest - 1,
-							 tokens, scratch);
-			for (int token = 0; token < tokens; token++)
-				softmax(scratch + (size_t) token * (size_t) tokens, tokens);
-			mix(scratch, query + 2 * dim, 3 * dim, tokens, head_dim,
-				output + (size_t) offsets[i] * dim + first, dim);
+			for (int row = 0; row < tokens; row += TILE_COLUMNS)
+			{
+				int n = tokens - row < TILE_COLUMNS ? tokens - row : TILE_COLUMNS;
+
+				score(query + (size_t) row * 3 * dim, n, query + dim, 3 * dim, tokens, head_dim,
+					  scale, scratch);
+				if (relative != NULL)
+					add_relative(relative + (size_t) head * (2 * (size_t) longest - 1) + longest -
+									 1 - row,
+								 tokens, n, scratch);
+				softmax(scratch, tokens);
+				mix(scratch, n, query + 2 * dim, 3 * dim, tokens, head_dim,
+					out + (size_t) row * dim, dim);
+			}
 		}
 	}
 }

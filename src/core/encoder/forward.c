@@ -39,7 +39,7 @@ typedef struct Forward
 	float *attended;	/* (tokens, hidden) */
 	float *projected;	/* (chunk, hidden) */
 	float *wide;		/* (chunk, intermediate) */
-	float *scores;		/* (longest, longest) */
+	float *scores;		/* BR_ATTENTION_SCRATCH */
 	void *scratch;		/* of br_encoder_run_dense */
 	int32_t *positions; /* (tokens) */
 	float *relative;	/* (heads, 2 * longest - 1), NULL: the architecture has none */
@@ -101,7 +101,7 @@ cut_buffers(const BrEncoder *encoder, Forward *forward, char *base)
 	forward->attended = cut(&cutter, tokens * hidden * sizeof(float));
 	forward->projected = cut(&cutter, chunk * hidden * sizeof(float));
 	forward->wide = cut(&cutter, chunk * forward->config->intermediate * sizeof(float));
-	forward->scores = cut(&cutter, longest * longest * sizeof(float));
+	forward->scores = cut(&cutter, BR_ATTENTION_SCRATCH(longest) * sizeof(float));
 	forward->scratch =
 		cut(&cutter, br_encoder_dense_scratch(encoder, forward->compute, forward->chunk));
 	forward->positions = cut(&cutter, tokens * sizeof(int32_t));

@@ -27,6 +27,9 @@ typedef enum BrActivation
 	BR_ACTIVATION_RELU
 } BrActivation;
 
+/* Floats of work memory that attention needs where the longest text has so many tokens. */
+#define BR_ATTENTION_SCRATCH(longest) ((size_t) (longest) *32)
+
 /* In what the weights of the dense layers are kept and multiplied; sums are always wider. */
 typedef enum BrPrecision
 {
@@ -71,7 +74,7 @@ typedef struct BrBackend
 	 * qkv holds query, key and value of a token side by side.
 	 * r of a pair of tokens is relative[head][key - query + longest - 1];
 	 * without relative it is 0. No text has more than longest tokens.
-	 * scratch: as many floats as the square of the longest text.
+	 * scratch: BR_ATTENTION_SCRATCH floats for the longest text.
 	 */
 	void (*attention)(const float *qkv /* (rows, 3 * dim) */,
 					  const int32_t *offsets /* (texts + 1) */, int texts, int heads, int head_dim,
