@@ -401,13 +401,13 @@ embed(const int32_t *ids, const int32_t *positions, const float *word, const flo
  * left stands at i * row_stride + k * depth_stride. Rows that are missing
  * repeat the last one and are not stored. whole: right and output have room
  * for whole vectors, whatever columns is. Sums are added only to whole ones.
- * The strides of left and both flags are constants at every call where that
- * saves time.
+ * narrow: columns is at most LANES. What saves time where it is a constant, the
+ * flags and strides of left, is one at every call.
  */
 INLINE void
 multiply_tile(const float *left, size_t row_stride, size_t depth_stride, int rows,
 			  const float *right, size_t right_stride, int depth, int columns, bool whole,
-			  bool more, float *output, size_t output_stride)
+			  bool narrow, bool more, float *output, size_t output_stride)
 {
 	Vector sums[TILE_ROWS][2];
 	const float *row_of[TILE_ROWS];
@@ -425,7 +425,9 @@ multiply_tile(const float *left, size_t row_stride, size_t depth_stride, int row
 	{
 		const float *p = right + (size_t) k * right_stride;
 		Vector first = whole || in_first == LANES ? load(p) : LOAD_FIRST(p, (size_t) in_first);
-		Vector second = whole ? load(p + LANES) : LOAD_FIRST(p + LANES, (size_t) in_second);
+		Vector second = narrow ? splat(0)
+			: whole			   ? load(p + LANES)
+							   : LOAD_FIRST(p + LANES, (size_t) in_second);
 
 #pragma GCC unroll 8
 		for (int i = 0; i < TILE_ROWS; i++)
@@ -433,7 +435,8 @@ multiply_tile(const float *left, size_t row_stride, size_t depth_stride, int row
 			Vector element = splat(row_of[i][(size_t) k * depth_stride]);
 
 			sums[i][0] = MULTIPLY_ADD(element, first, sums[i][0]);
-			sums[i][1] = MULTIPLY_ADD(element, second, sums[i][1]);
+			if (!narrow)
+				sums[i][1] = MULTIPLY_ADD(element, second, sums[i][1]);
 		}
 	}
 #pragma GCC unroll 8
@@ -446,12 +449,14 @@ multiply_tile(const float *left, size_t row_stride, size_t depth_stride, int row
 			if (more)
 			{
 				sums[i][0] += load(out);
-				sums[i][1] += load(out + LANES);
+				if (!narrow)
+					sums[i][1] += load(out + LANES);
 			}
 			if (whole)
 			{
 				store(out, sums[i][0]);
-				store(out + LANES, sums[i][1]);
+				if (!narrow)
+					store(out + LANES, sums[i][1]);
 				continue;
 			}
 			STORE_FIRST(out, (size_t) in_first, sums[i][0]);
@@ -469,7 +474,7 @@ static void
 pack_queries(const float *queries /* (n, stride) */, size_t stride, int n, int features,
 			 float scale, float *packed /* (features, TILE_COLUMNS) */)
 {
-	for (int first = 0; first < TILE_COLUMNS; first += LANES)
+	for (int first = 0; first < n; first += LANES)
 		for (int feature = 0; feature < features; feature += LANES)
 		{
 			size_t width = features - feature < LANES ? (size_t) (features - feature) : LANES;
@@ -508,12 +513,15 @@ score(const float *query /* (n, stride) */, int n, const float *key /* (tokens, 
 			const float *left = key + (size_t) row * stride + start;
 			float *out = scores + (size_t) row * TILE_COLUMNS;
 
-			if (start == 0)
+			if (start > 0)
 				multiply_tile(left, stride, 1, tokens - row, packed, TILE_COLUMNS, depth,
-							  TILE_COLUMNS, true, false, out, TILE_COLUMNS);
+							  TILE_COLUMNS, true, false, true, out, TILE_COLUMNS);
+			else if (n > LANES)
+				multiply_tile(left, stride, 1, tokens - row, packed, TILE_COLUMNS, depth,
+							  TILE_COLUMNS, true, false, false, out, TILE_COLUMNS);
 			else
-				multiply_tile(left, stride, 1, tokens - row, packed, TILE_COLUMNS, depth,
-							  TILE_COLUMNS, true, true, out, TILE_COLUMNS);
+				multiply_tile(left, stride, 1, tokens - row, packed, TILE_COLUMNS, depth, LANES,
+							  true, true, false, out, TILE_COLUMNS);
 		}
 	}
 }
@@ -527,11 +535,11 @@ add_relative(const float *centre, int tokens, int n, float *scores /* (tokens, T
 			scores[key * TILE_COLUMNS + query] += centre[key - query];
 }
 
-/* Over the keys of each query: lanes are queries, so that no lane looks at another. */
+/* Over the keys of each of n queries: lanes are queries, so that no lane looks at another. */
 static void
-softmax(float *scores /* (tokens, TILE_COLUMNS) */, int tokens)
+softmax(float *scores /* (tokens, TILE_COLUMNS) */, int n, int tokens)
 {
-	for (int first = 0; first < TILE_COLUMNS; first += LANES)
+	for (int first = 0; first < n; first += LANES)
 	{
 		Vector largest = splat(-INFINITY);
 		Vector total = {0};
@@ -569,10 +577,10 @@ mix(const float *weights /* (tokens, TILE_COLUMNS) */, int n,
 
 		for (; column + TILE_COLUMNS <= head_dim; column += TILE_COLUMNS)
 			multiply_tile(weights + row, 1, TILE_COLUMNS, n - row, value + column, stride, tokens,
-						  TILE_COLUMNS, true, false, out + column, output_stride);
+						  TILE_COLUMNS, true, false, false, out + column, output_stride);
 		if (column < head_dim)
 			multiply_tile(weights + row, 1, TILE_COLUMNS, n - row, value + column, stride, tokens,
-						  head_dim - column, false, false, out + column, output_stride);
+						  head_dim - column, false, false, false, out + column, output_stride);
 	}
 }
 
@@ -608,7 +616,7 @@ attention(const float *qkv, const int32_t *offsets, int texts, int heads, int he
 					add_relative(relative + (size_t) head * (2 * (size_t) longest - 1) + longest -
 									 1 - row,
 								 tokens, n, scratch);
-				softmax(scratch, tokens);
+				softmax(scratch, n, tokens);
 				mix(scratch, n, query + 2 * dim, 3 * dim, tokens, head_dim,
 					out + (size_t) row * dim, dim);
 			}
