@@ -124,12 +124,12 @@ COMMENT ON FUNCTION embed(text[], text, boolean) IS
 'Embeddings of the texts of an array, in its shape, faster than one by one; NULL for an element that is NULL, NULL if the array is NULL; model NULL: bundle_rec.default_model, or the only one there is';
 
 CREATE FUNCTION backends(OUT name text, OUT available boolean, OUT in_use boolean,
-                         OUT instruction_set text, OUT reason text)
+                         OUT instruction_set text, OUT precisions text[], OUT reason text)
 RETURNS SETOF record
-LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 2
+LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 3
 AS 'MODULE_PATHNAME', 'br_backends';
 COMMENT ON FUNCTION backends() IS
-'The libraries that can compute embeddings: whether each can be loaded here, whether bundle_rec.backend makes this session use it, the instruction set it found, and the reason where it cannot be loaded (otherwise NULL)';
+'The libraries that can compute embeddings: whether each can be loaded here, whether bundle_rec.backend makes this session use it, the instruction set it found, the precisions in which it computes on this processor, and the reason where it cannot be loaded (otherwise NULL)';
 
 CREATE VIEW model AS
 SELECT s.name, s.architecture, s.tokenizer, s.pooling, s.normalize, s.dimensions, s.max_tokens,

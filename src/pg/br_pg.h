@@ -25,8 +25,11 @@ typedef enum BrPgBackendChoice
 {
 	BR_PG_BACKEND_AUTO,
 	BR_PG_BACKEND_PORTABLE,
-	BR_PG_BACKEND_OPENBLAS
+	BR_PG_BACKEND_OPENBLAS,
+	BR_PG_BACKEND_ONEDNN
 } BrPgBackendChoice;
+
+#define BR_PG_PRECISION_AUTO (-1)
 
 extern int br_pg_backend;		   /* BrPgBackendChoice */
 extern char *br_pg_default_model;  /* "" where none is set */
@@ -35,6 +38,10 @@ extern bool br_pg_mask_users;	   /* whether readers without the right to names s
 extern int br_pg_max_basket_items; /* larger baskets count for items but not for pairs */
 extern int br_pg_neighbours;	   /* stored content neighbours per item */
 extern int br_pg_packed_file_days; /* unused packed files are removed after so many; 0: never */
+extern int br_pg_precision;		   /* BrPrecision, or BR_PG_PRECISION_AUTO */
+extern int br_pg_query_cache;	   /* kB for embeddings of single texts; 0: none are kept */
+extern int br_pg_threads;		   /* of a session; 0: as many as it has cores */
+extern int br_pg_worker_threads;   /* the same of a refresh worker */
 extern void br_pg_define_settings(void);
 
 /* status.c: between core and ereport */
@@ -142,5 +149,22 @@ extern Datum br_pg_text_array_datum(char **values, int n);
 
 /* What bundle_rec.backend says, loaded on first use; never NULL. */
 extern const BrBackend *br_pg_session_backend(void);
+
+/*
+ * What bundle_rec.precision means with that backend. Raises 0A000 where the
+ * backend does not compute in it here.
+ */
+extern BrPrecision br_pg_session_precision(const BrBackend *backend);
+
+/* "f32", "bf16" or "int8" */
+extern const char *br_pg_precision_name(BrPrecision precision);
+
+/* pool.c: the threads of this session */
+
+/*
+ * As many as bundle_rec.threads says, started on first use; NULL for one.
+ * Valid until the setting changes. Raises 53200 where they cannot be started.
+ */
+extern BrPool *br_pg_session_pool(void);
 
 #endif /* BR_PG_H */

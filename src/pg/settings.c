@@ -8,6 +8,8 @@
 
 #include "pg/br_pg.h"
 
+#define MAX_QUERY_CACHE (1024 * 1024) /* kB */
+
 int br_pg_backend = BR_PG_BACKEND_AUTO;
 char *br_pg_default_model = NULL;
 double br_pg_log_pool = 1.0;
@@ -15,21 +17,58 @@ bool br_pg_mask_users = true;
 int br_pg_max_basket_items = 200;
 int br_pg_neighbours = 32;
 int br_pg_packed_file_days = 30;
+int br_pg_precision = BR_PG_PRECISION_AUTO;
+int br_pg_query_cache = 1024;
+int br_pg_threads = 1;
+int br_pg_worker_threads = 0;
 
 static const struct config_enum_entry backend_choices[] = {
 	{"auto", BR_PG_BACKEND_AUTO, false},
 	{"portable", BR_PG_BACKEND_PORTABLE, false},
 	{"openblas", BR_PG_BACKEND_OPENBLAS, false},
+	{"onednn", BR_PG_BACKEND_ONEDNN, false},
 	{NULL, 0, false},
 };
 
-void
-br_pg_define_settings(void)
+static const struct config_enum_entry precision_choices[] = {
+	{"auto", BR_PG_PRECISION_AUTO, false},
+	{"f32", BR_PRECISION_F32, false},
+	{"bf16", BR_PRECISION_BF16, false},
+	{"int8", BR_PRECISION_INT8, false},
+	{NULL, 0, false},
+};
+
+/* how embeddings are computed */
+static void
+define_computing(void)
 {
 	DefineCustomEnumVariable("bundle_rec.backend",
 							 "Library that computes embeddings in this session.",
 							 "auto takes the fastest that can be loaded here.", &br_pg_backend,
 							 BR_PG_BACKEND_AUTO, backend_choices, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("bundle_rec.precision",
+							 "In what the weights of models are multiplied in this session.",
+							 "auto takes the fastest here whose cosine to f32 is at least .999.",
+							 &br_pg_precision, BR_PG_PRECISION_AUTO, precision_choices, PGC_USERSET,
+							 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("bundle_rec.query_cache",
+							"Memory of a session for the embeddings of texts it embedded singly.",
+							"0 keeps none.", &br_pg_query_cache, 1024, 0, MAX_QUERY_CACHE,
+							PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable("bundle_rec.threads", "Threads that compute embeddings in a session.",
+							"0 means one for each core that the server may use.", &br_pg_threads, 1,
+							0, BR_POOL_MAX_THREADS, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("bundle_rec.worker_threads",
+							"Threads that compute embeddings in a refresh worker.",
+							"0 means one for each core that the server may use.",
+							&br_pg_worker_threads, 0, 0, BR_POOL_MAX_THREADS, PGC_USERSET, 0, NULL,
+							NULL, NULL);
+}
+
+void
+br_pg_define_settings(void)
+{
+	define_computing();
 	DefineCustomStringVariable("bundle_rec.default_model",
 							   "Model that is used where none is named.",
 							   "Empty: the only model there is, or an error if there are several.",

@@ -102,8 +102,7 @@ find_backend(Info *info)
 		if (!backends[i].in_use)
 			continue;
 		set(info, BACKEND, CStringGetTextDatum(backends[i].name));
-		if (backends[i].instruction_set != NULL)
-			set(info, INSTRUCTION_SET, CStringGetTextDatum(backends[i].instruction_set));
+		set(info, INSTRUCTION_SET, CStringGetTextDatum(backends[i].table->instruction_set()));
 	}
 }
 

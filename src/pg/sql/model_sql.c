@@ -284,6 +284,18 @@ br_embed_array(PG_FUNCTION_ARGS)
 
 /* ---- backends ---- */
 
+static Datum
+precisions_of(const BrBackend *backend)
+{
+	Datum names[BR_PRECISION_COUNT];
+	int n = 0;
+
+	for (int i = 0; i < BR_PRECISION_COUNT; i++)
+		if (br_pg_computes_in(backend, (BrPrecision) i))
+			names[n++] = CStringGetTextDatum(br_pg_precision_name((BrPrecision) i));
+	return PointerGetDatum(construct_array(names, n, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
 PGDLLEXPORT Datum
 br_backends(PG_FUNCTION_ARGS)
 {
@@ -295,15 +307,18 @@ br_backends(PG_FUNCTION_ARGS)
 	for (int i = 0; i < BR_PG_N_BACKENDS; i++)
 	{
 		const BrPgBackendStatus *backend = &backends[i];
-		Datum values[5] = {CStringGetTextDatum(backend->name), BoolGetDatum(backend->available),
+		bool available = backend->table != NULL;
+		Datum values[6] = {CStringGetTextDatum(backend->name), BoolGetDatum(available),
 						   BoolGetDatum(backend->in_use)};
-		bool nulls[5] = {false, false, false, backend->instruction_set == NULL,
-						 backend->reason == NULL};
+		bool nulls[6] = {false, false, false, !available, !available, available};
 
-		if (backend->instruction_set != NULL)
-			values[3] = CStringGetTextDatum(backend->instruction_set);
-		if (backend->reason != NULL)
-			values[4] = CStringGetTextDatum(backend->reason);
+		if (available)
+		{
+			values[3] = CStringGetTextDatum(backend->table->instruction_set());
+			values[4] = precisions_of(backend->table);
+		}
+		else
+			values[5] = CStringGetTextDatum(backend->reason);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;
