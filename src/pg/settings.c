@@ -53,8 +53,8 @@ define_computing(void)
 							 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("bundle_rec.query_cache",
 							"Memory of a session for the embeddings of texts it embedded singly.",
-							"0 keeps none.", &br_pg_query_cache, 1024, 0, MAX_QUERY_CACHE,
-							PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
+							"Less than 32 kB keeps none.", &br_pg_query_cache, 1024, 0,
+							MAX_QUERY_CACHE, PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomIntVariable("bundle_rec.threads", "Threads that compute embeddings in a session.",
 							"0 means one for each core that the server may use.", &br_pg_threads, 1,
 							0, BR_POOL_MAX_THREADS, PGC_USERSET, 0, NULL, NULL, NULL);

@@ -135,6 +135,7 @@ typedef struct BrCompute
 	const BrBackend *backend;
 	const void *packed; /* checked before, for this backend; NULL: plain weights, in f32 */
 	BrPool *pool;		/* NULL: in the caller's thread alone */
+	int64_t *tokens;	/* raised by the tokens computed; NULL: not counted */
 } BrCompute;
 
 /*

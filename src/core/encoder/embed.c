@@ -206,6 +206,8 @@ run_round(Embedding *embedding, const int32_t *ids, const int32_t *offsets, int 
 		if (batch->status != BR_OK)
 			return br_base_fail(embedding->context, batch->status, "%s", batch->context.detail);
 	}
+	if (embedding->compute->tokens != NULL)
+		*embedding->compute->tokens += offsets[texts] - offsets[0];
 	return BR_OK;
 }
 

@@ -20,22 +20,12 @@
 BrEmbedding *
 br_pg_nearest_embed(const BrPgCatalog *catalog, const char *text)
 {
-	char *texts[1] = {unconstify(char *, text)};
-	BrEmbedding *embedding;
-	float *components;
-	int dims;
-
 	if (catalog->model == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("catalog \"%s\" has no model to read a query with", catalog->name),
 				 errhint("Create the catalog with text columns.")));
-	dims = br_encoder_info(br_pg_model_encoder(catalog->model))->dimensions;
-	components = palloc(sizeof(float) * dims);
-	br_pg_model_embed(catalog->model, texts, 1, false, components);
-	embedding = br_pg_embedding_from_floats(components, dims);
-	pfree(components);
-	return embedding;
+	return br_pg_model_embed_text(catalog->model, text, false);
 }
 
 void

@@ -18,8 +18,7 @@
 #include "utils/builtins.h"
 
 #include "pg/backends.h"
-#include "pg/model/model.h"
-#include "pg/model/packed_file.h"
+#include "pg/model/model_int.h"
 
 /* the columns of stored_model that come first, in the order of the function's */
 #define STORED 12
@@ -125,7 +124,7 @@ HeapTuple
 br_pg_model_info(int32 model, TupleDesc descriptor)
 {
 	Info info;
-	BrPgPackedKey key = {.layout = 0};
+	BrPgPackedKey key = {.form = BR_PG_PACKED_IMAGE};
 
 	if (descriptor->natts != N_COLUMNS)
 		elog(ERROR, "model_info returns %d columns, not %d", descriptor->natts, N_COLUMNS);

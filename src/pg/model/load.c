@@ -248,7 +248,7 @@ insert_model(const char *name, const char *loader, const BrPgPackedKey *key,
 		CStringGetTextDatum(name),
 		PointerGetDatum(make_bytea(key->hash, BR_PG_HASH_SIZE)),
 		Int32GetDatum(key->layout),
-		Int64GetDatum((int64) key->image_size),
+		Int64GetDatum((int64) key->size),
 		CStringGetTextDatum(info->architecture),
 		CStringGetTextDatum(info->tokenizer),
 		CStringGetTextDatum(br_encoder_pooling_name(info->pooling)),
@@ -300,7 +300,7 @@ static void
 store(const char *name, const void *image, size_t size, BrContext *context)
 {
 	char *loader = GetUserNameFromId(GetUserId(), false);
-	BrPgPackedKey key = {.layout = BR_ENCODER_LAYOUT_VERSION, .image_size = size};
+	BrPgPackedKey key = {.layout = BR_ENCODER_LAYOUT_VERSION, .size = size};
 	BrPgRights saved;
 	BrEncoder *encoder;
 	int32 model;
@@ -312,7 +312,7 @@ store(const char *name, const void *image, size_t size, BrContext *context)
 	model = insert_model(name, loader, &key, br_encoder_info(encoder));
 	insert_chunks(model, image, size);
 	if (!image_shared(model, &key))
-		br_pg_packed_remove_at_end(&key, false);
+		br_pg_packed_remove_at_end(key.hash, false);
 	br_pg_leave(&saved);
 	br_encoder_close(encoder);
 }
@@ -478,7 +478,7 @@ br_pg_model_drop(const char *name)
 	br_pg_execute("DELETE FROM bundle_rec.stored_model WHERE model = $1", 1, &int_type, &value,
 				  NULL, false, 0);
 	if (!image_shared(model, &key))
-		br_pg_packed_remove_at_end(&key, true);
+		br_pg_packed_remove_at_end(key.hash, true);
 	br_pg_leave(&saved);
 	br_pg_packed_remove_stale();
 }

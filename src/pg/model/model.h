@@ -8,6 +8,7 @@
 #include "pg/br_pg.h"
 
 #include "core/encoder/br_encoder.h"
+#include "pg/embedding.h"
 
 /*
  * Number of the model called name; NULL or "" means bundle_rec.default_model,
@@ -36,6 +37,12 @@ extern const BrEncoder *br_pg_model_encoder(int32 model);
  */
 extern void br_pg_model_embed(int32 model, char **texts, int n, bool parse_special,
 							  float *embeddings);
+
+/*
+ * The embedding of a single text, which may be kept from an earlier call
+ * (bundle_rec.query_cache); palloc'd.
+ */
+extern BrEmbedding *br_pg_model_embed_text(int32 model, const char *text, bool parse_special);
 
 /*
  * Token ids of a text in the database's encoding, palloc'd; *n of them.

@@ -1,11 +1,15 @@
 /*
  * model_int.h
- *	  What the files that load models share.
+ *	  What the files of src/pg/model share.
  */
 #ifndef BR_MODEL_INT_H
 #define BR_MODEL_INT_H
 
+#include "pgtime.h"
+
+#include "pg/embedding.h"
 #include "pg/model/model.h"
+#include "pg/model/packed_file.h"
 
 /* load.c: what is asked of the files of a model, wherever they come from */
 
@@ -26,5 +30,78 @@ extern void br_pg_model_require_size(const char *path, int64 size);
  * Says how many others there were. What was given cannot be used again.
  */
 extern BrModelFile *br_pg_given_needed(BrPgGiven *given, BrContext *context, int *n);
+
+/* store.c: models in use */
+
+/* Packed weights that are mapped; weights.c knows what is in it. */
+typedef struct BrPgWeights BrPgWeights;
+
+/* A model that the connection has mapped. */
+typedef struct BrPgOpenModel
+{
+	struct BrPgOpenModel *next; /* less recently used */
+	BrPgPackedKey key;			/* of the image */
+	BrPgPacked packed;
+	BrEncoder *encoder;
+	BrPgWeights *weights; /* all that were wanted so far */
+	LocalTransactionId used_in;
+	pg_time_t renewed; /* when the use of its files was last noted */
+} BrPgOpenModel;
+
+/*
+ * The key of a model's image. SPI must be connected. Raises 42704 if the model
+ * is gone, 55000 where another version has stored it.
+ */
+extern void br_pg_model_key(int32 model, BrPgPackedKey *key);
+
+/* As br_pg_model_encoder. */
+extern BrPgOpenModel *br_pg_model_open(int32 model);
+
+/* weights.c: packed weights */
+
+/* The key of the packed weights of an image, without their size. */
+extern void br_pg_weights_key(const BrPgPackedKey *image, const BrBackend *backend,
+							  BrPrecision precision, BrPgPackedKey *key);
+
+/*
+ * The weights as the backend multiplies them in precision, mapped from their
+ * packed file (made of the image if it is not there), valid as long as the
+ * model is open; NULL where the backend takes plain ones.
+ */
+extern const void *br_pg_weights_open(BrPgOpenModel *model, const BrBackend *backend,
+									  BrPrecision precision);
+extern void br_pg_weights_renew(const BrPgOpenModel *model);
+extern void br_pg_weights_close(BrPgOpenModel *model);
+
+/* use.c: what this session has done with each model */
+
+typedef struct BrPgModelUse
+{
+	int64 tokens; /* embedded */
+	double seconds;
+	int64 query_hits; /* single texts whose embedding was kept */
+	int64 query_misses;
+} BrPgModelUse;
+
+/* Counted for as long as the connection lives, from 0. */
+extern BrPgModelUse *br_pg_model_use(const uint8 hash[BR_PG_HASH_SIZE]);
+
+/* query_cache.c: embeddings of single texts */
+
+/* All that an embedding depends on. */
+typedef struct BrPgQueryKey
+{
+	const uint8 *hash; /* of the image (BR_PG_HASH_SIZE) */
+	const BrBackend *backend;
+	BrPrecision precision;
+	bool parse_special;
+	const char *text;
+} BrPgQueryKey;
+
+/* A copy, palloc'd; NULL where there is none. */
+extern BrEmbedding *br_pg_query_find(const BrPgQueryKey *key);
+
+/* Keeps a copy, where bundle_rec.query_cache leaves room, in place of those not used longest. */
+extern void br_pg_query_keep(const BrPgQueryKey *key, const BrEmbedding *embedding);
 
 #endif /* BR_MODEL_INT_H */

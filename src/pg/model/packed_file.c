@@ -1,22 +1,20 @@
 /*
  * packed_file.c
- *	  The file through which all backends share one copy of a model.
+ *	  The files through which all backends share one copy of a model.
  *
  * Weights live in a table, so that backups and standbys have them; for
- * computing they are copied once into a file of the data directory, which
- * every backend maps. The file is a cache: named by the hash of its contents,
- * left out of base backups by its prefix, and written anew when it is gone,
- * damaged, or not what the server wrote.
+ * computing they are copied once into a file of the data directory, the image,
+ * which every backend maps. A backend of operations may want them in a form of
+ * its own; that is a second file, made of the first. Files are a cache: named by
+ * the hash of the image and the form of their contents, left out of base
+ * backups by their prefix, and written anew when they are gone, damaged, or not
+ * what the server wrote.
  *
  * A file under its final name is whole and never changes, since it is written
  * under another name and renamed. That other file is also the lock which lets
  * one backend write while others wait: a lock on the file itself (flock), which
  * the kernel takes back from a backend that dies. Its next owner begins again
  * in the same file.
- *
- * The models of other databases cannot be seen, and DROP DATABASE tells nobody,
- * so that a file which no model wants is known by its age only: those in use
- * have their time of modification renewed, the others are removed some day.
  */
 #include "postgres.h"
 
@@ -24,66 +22,50 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "access/xact.h"
 #include "common/cryptohash.h"
 #include "miscadmin.h"
 #include "port/pg_crc32c.h"
 #include "storage/fd.h"
 #include "storage/latch.h"
-#include "utils/memutils.h"
 #include "utils/wait_event.h"
 
 #include "pg/model/packed_file.h"
 
-#define PREFIX "pgsql_tmp_br_" /* pgsql_tmp: what base backups leave out */
-#define BEING_WRITTEN ".new"
-#define HEADER_SPACE 4096 /* so that the image begins at a page */
+#define HEADER_SPACE 4096 /* so that the contents begin at a page */
 #define PIECE (4 * 1024 * 1024)
 #define TURN_POLL_MS 20
-#define DAY (24 * 60 * 60)
+#define CACHE_HINT                                                                  \
+	"Sessions share the model through this file of the data directory: free space " \
+	"there, and call again."
 
 typedef struct PackedHeader
 {
 	char magic[16];
 	uint32 version;
 	int32 layout;
-	uint64 image_size;
+	uint64 size; /* of the contents */
 	uint8 hash[BR_PG_HASH_SIZE];
-	pg_crc32c image_crc;
+	char form[BR_PG_PACKED_FORM];
+	pg_crc32c crc;		  /* of the contents */
 	pg_crc32c header_crc; /* of everything before it */
 } PackedHeader;
 
 #define HEADER_MAGIC "bundle_rec pack"
-#define HEADER_VERSION 1
-
-void
-br_pg_packed_name(const BrPgPackedKey *key, char name[BR_PG_PACKED_NAME])
-{
-	static const char digits[] = "0123456789abcdef";
-	char hex[2 * BR_PG_HASH_SIZE + 1];
-
-	for (int i = 0; i < BR_PG_HASH_SIZE; i++)
-	{
-		hex[2 * i] = digits[key->hash[i] >> 4];
-		hex[2 * i + 1] = digits[key->hash[i] & 15];
-	}
-	hex[2 * BR_PG_HASH_SIZE] = '\0';
-	snprintf(name, BR_PG_PACKED_NAME, PREFIX "%s_%d_generic", hex, key->layout);
-}
+#define HEADER_VERSION 2
 
 static void
-fill_header(const BrPgPackedKey *key, pg_crc32c image_crc, PackedHeader *header)
+fill_header(const BrPgPackedKey *key, pg_crc32c crc, PackedHeader *header)
 {
 	memset(header, 0, sizeof(*header));
 	strlcpy(header->magic, HEADER_MAGIC, sizeof(header->magic));
 	header->version = HEADER_VERSION;
 	header->layout = key->layout;
-	header->image_size = key->image_size;
+	header->size = key->size;
 	memcpy(header->hash, key->hash, BR_PG_HASH_SIZE);
-	header->image_crc = image_crc;
+	strlcpy(header->form, key->form, sizeof(header->form));
+	header->crc = crc;
 	INIT_CRC32C(header->header_crc);
 	COMP_CRC32C(header->header_crc, header, offsetof(PackedHeader, header_crc));
 	FIN_CRC32C(header->header_crc);
@@ -93,7 +75,7 @@ fill_header(const BrPgPackedKey *key, pg_crc32c image_crc, PackedHeader *header)
 
 /* NULL where the open file may be mapped, else what is wrong with it. */
 static const char *
-wrong_file(int fd, const BrPgPackedKey *key, pg_crc32c *image_crc)
+wrong_file(int fd, const BrPgPackedKey *key, pg_crc32c *crc)
 {
 	struct stat status;
 	PackedHeader found;
@@ -107,39 +89,49 @@ wrong_file(int fd, const BrPgPackedKey *key, pg_crc32c *image_crc)
 		return "it belongs to another user";
 	if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0)
 		return "others may write to it";
-	if ((uint64) status.st_size != HEADER_SPACE + key->image_size)
+	if ((uint64) status.st_size != HEADER_SPACE + key->size)
 		return "its size is wrong";
 	if (pg_pread(fd, &found, sizeof(found), 0) != (ssize_t) sizeof(found))
 		return "its header cannot be read";
-	fill_header(key, found.image_crc, &wanted);
+	fill_header(key, found.crc, &wanted);
 	if (memcmp(&found, &wanted, sizeof(found)) != 0)
 		return "its header is wrong";
-	*image_crc = found.image_crc;
+	*crc = found.crc;
 	return NULL;
 }
 
 static pg_crc32c
-image_crc_of(const BrPgPacked *packed, uint64 image_size)
+crc_of(const void *contents, uint64 size)
 {
 	pg_crc32c crc;
 
 	INIT_CRC32C(crc);
-	for (uint64 at = 0; at < image_size; at += PIECE)
+	for (uint64 at = 0; at < size; at += PIECE)
 	{
 		CHECK_FOR_INTERRUPTS();
-		COMP_CRC32C(crc, (const char *) packed->image + at, Min(PIECE, image_size - at));
+		COMP_CRC32C(crc, (const char *) contents + at, Min(PIECE, size - at));
 	}
 	FIN_CRC32C(crc);
 	return crc;
 }
 
+/* The same of what is mapped. */
+static const char *
+wrong_contents(const BrPgPackedKey *key, const BrPgPackedSource *source, pg_crc32c expected,
+			   const void *contents)
+{
+	if (!EQ_CRC32C(crc_of(contents, key->size), expected))
+		return "its contents are damaged";
+	return source->wrong != NULL ? source->wrong(source->arg, contents) : NULL;
+}
+
 /* Maps the file if it is there and right; otherwise *reason says what is wrong, NULL: not there. */
 static bool
-try_map(const char *name, const BrPgPackedKey *key, BrPgPacked *packed, const char **reason)
+try_map(const char *name, const BrPgPackedKey *key, const BrPgPackedSource *source,
+		BrPgPacked *packed, const char **reason)
 {
-	size_t size = HEADER_SPACE + key->image_size;
+	size_t size = HEADER_SPACE + key->size;
 	pg_crc32c expected = 0;
-	bool same = false;
 	void *base;
 	int fd = OpenTransientFile(name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | PG_BINARY);
 
@@ -161,7 +153,7 @@ try_map(const char *name, const BrPgPackedKey *key, BrPgPacked *packed, const ch
 	*packed = (BrPgPacked){base, size, (char *) base + HEADER_SPACE};
 	PG_TRY();
 	{
-		same = EQ_CRC32C(image_crc_of(packed, key->image_size), expected);
+		*reason = wrong_contents(key, source, expected, packed->contents);
 	}
 	PG_CATCH();
 	{
@@ -169,13 +161,12 @@ try_map(const char *name, const BrPgPackedKey *key, BrPgPacked *packed, const ch
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	if (same)
+	if (*reason == NULL)
 	{
 		br_pg_packed_renew(name);
 		return true;
 	}
 	br_pg_packed_unmap(packed);
-	*reason = "its contents are damaged";
 	return false;
 }
 
@@ -241,7 +232,8 @@ write_at(int fd, const char *name, const void *data, size_t size, off_t at)
 			if (written == 0)
 				errno = ENOSPC;
 			ereport(ERROR,
-					(errcode_for_file_access(), errmsg("could not write file \"%s\": %m", name)));
+					(errcode_for_file_access(), errmsg("could not write file \"%s\": %m", name),
+					 errhint(CACHE_HINT)));
 		}
 		data = (const char *) data + written;
 		size -= written;
@@ -268,27 +260,26 @@ reserve_space(int fd, const char *name, off_t size)
 		errno = failure;
 		ereport(ERROR,
 				(errcode_for_file_access(),
-				 errmsg("could not reserve %lld bytes for file \"%s\": %m", (long long) size,
-						name)));
+				 errmsg("could not reserve %lld bytes for file \"%s\": %m", (long long) size, name),
+				 errhint(CACHE_HINT)));
 	}
 }
 
-static void
-write_file(int fd, const char *name, const BrPgPackedKey *key, const BrPgPackedSource *source)
+/* Returns the checksum of what was written. */
+static pg_crc32c
+write_parts(int fd, const char *name, const BrPgPackedKey *key, const BrPgPackedSource *source)
 {
 	pg_cryptohash_ctx *sha = begin_sha256();
 	uint8 hash[BR_PG_HASH_SIZE];
-	PackedHeader header;
 	pg_crc32c crc;
 	uint64 size = 0;
 	bytea *part;
 
-	reserve_space(fd, name, HEADER_SPACE + key->image_size);
 	INIT_CRC32C(crc);
 	for (int i = 0; (part = source->part(source->arg, i)) != NULL; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (size + VARSIZE_ANY_EXHDR(part) > key->image_size)
+		if (size + VARSIZE_ANY_EXHDR(part) > key->size)
 			break;
 		add_sha256(sha, VARDATA_ANY(part), VARSIZE_ANY_EXHDR(part));
 		COMP_CRC32C(crc, VARDATA_ANY(part), VARSIZE_ANY_EXHDR(part));
@@ -298,14 +289,48 @@ write_file(int fd, const char *name, const BrPgPackedKey *key, const BrPgPackedS
 	}
 	FIN_CRC32C(crc);
 	end_sha256(sha, hash);
-	if (part != NULL || size != key->image_size || memcmp(hash, key->hash, sizeof(hash)) != 0)
+	if (part != NULL || size != key->size || memcmp(hash, key->hash, sizeof(hash)) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED), errmsg("a stored model is damaged"),
 				 errdetail(
 					 "The parts in bundle_rec.model_chunk do not have the size and the SHA-256 "
 					 "that bundle_rec.stored_model states."),
 				 errhint("Drop the model and load it again.")));
+	return crc;
+}
 
+/* The same through a mapping, so that contents of any size are nobody's private memory. */
+static pg_crc32c
+write_filled(int fd, const char *name, const BrPgPackedKey *key, const BrPgPackedSource *source)
+{
+	size_t size = HEADER_SPACE + key->size;
+	char *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	pg_crc32c crc = 0;
+
+	if (base == MAP_FAILED)
+		ereport(ERROR, (errcode_for_file_access(), errmsg("could not map file \"%s\": %m", name)));
+	PG_TRY();
+	{
+		source->fill(source->arg, base + HEADER_SPACE);
+		crc = crc_of(base + HEADER_SPACE, key->size);
+	}
+	PG_FINALLY();
+	{
+		munmap(base, size);
+	}
+	PG_END_TRY();
+	return crc;
+}
+
+static void
+write_file(int fd, const char *name, const BrPgPackedKey *key, const BrPgPackedSource *source)
+{
+	PackedHeader header;
+	pg_crc32c crc;
+
+	reserve_space(fd, name, HEADER_SPACE + key->size);
+	crc = source->part != NULL ? write_parts(fd, name, key, source)
+							   : write_filled(fd, name, key, source);
 	fill_header(key, crc, &header);
 	write_at(fd, name, &header, sizeof(header), 0);
 }
@@ -376,11 +401,12 @@ remove_leftovers(const char *own_name)
 
 	while ((entry = ReadDirExtended(directory, ".", LOG)) != NULL)
 	{
-		const char *end = strstr(entry->d_name, BEING_WRITTEN);
+		const char *end = strstr(entry->d_name, BR_PG_PACKED_WRITTEN);
 		int fd;
 
-		if (strncmp(entry->d_name, PREFIX, strlen(PREFIX)) != 0 || end == NULL ||
-			end[strlen(BEING_WRITTEN)] != '\0' || strcmp(entry->d_name, own_name) == 0)
+		if (strncmp(entry->d_name, BR_PG_PACKED_PREFIX, strlen(BR_PG_PACKED_PREFIX)) != 0 ||
+			end == NULL || end[strlen(BR_PG_PACKED_WRITTEN)] != '\0' ||
+			strcmp(entry->d_name, own_name) == 0)
 			continue;
 		fd = OpenTransientFile(entry->d_name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 		if (fd < 0)
@@ -401,11 +427,11 @@ create_file(const char *name, const BrPgPackedKey *key, const BrPgPackedSource *
 	const char *reason;
 	int fd;
 
-	snprintf(new_name, sizeof(new_name), "%s" BEING_WRITTEN, name);
+	snprintf(new_name, sizeof(new_name), "%s" BR_PG_PACKED_WRITTEN, name);
 	fd = take_turn(new_name);
 	PG_TRY();
 	{
-		if (try_map(name, key, packed, &reason))
+		if (try_map(name, key, source, packed, &reason))
 			discard(fd, new_name);
 		else
 		{
@@ -435,108 +461,12 @@ br_pg_packed_map(const BrPgPackedKey *key, const BrPgPackedSource *source, BrPgP
 
 	memset(packed, 0, sizeof(*packed));
 	br_pg_packed_name(key, name);
-	if (try_map(name, key, packed, &reason))
+	if (try_map(name, key, source, packed, &reason))
 		return;
 	create_file(name, key, source, packed);
-	if (packed->base == NULL && !try_map(name, key, packed, &reason))
+	if (packed->base == NULL && !try_map(name, key, source, packed, &reason))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("file \"%s\" cannot be used although it was just written", name),
 				 errdetail("Reason: %s.", reason != NULL ? reason : "it is gone again")));
-}
-
-/* ---- what nobody uses ---- */
-
-/* how long ago a file of ours was last used, in seconds; -1 where it is none */
-static pg_time_t
-unused_for(const char *name)
-{
-	struct stat status;
-
-	if (lstat(name, &status) != 0 || !S_ISREG(status.st_mode) || status.st_uid != geteuid())
-		return -1;
-	return Max(0, (pg_time_t) time(NULL) - (pg_time_t) status.st_mtime);
-}
-
-void
-br_pg_packed_renew(const char *name)
-{
-	if (unused_for(name) >= BR_PG_PACKED_RENEWAL)
-		(void) utimensat(AT_FDCWD, name, NULL, AT_SYMLINK_NOFOLLOW);
-}
-
-/* whether a name is that of a whole packed file, by whatever version */
-static bool
-is_packed_name(const char *name)
-{
-	const char *hash = name + strlen(PREFIX);
-	size_t length = strlen(name);
-
-	return strncmp(name, PREFIX, strlen(PREFIX)) == 0 &&
-		strspn(hash, "0123456789abcdef") == 2 * BR_PG_HASH_SIZE &&
-		hash[2 * BR_PG_HASH_SIZE] == '_' &&
-		strcmp(name + length - strlen(BEING_WRITTEN), BEING_WRITTEN) != 0;
-}
-
-void
-br_pg_packed_remove_stale(void)
-{
-	pg_time_t limit = (pg_time_t) br_pg_packed_file_days * DAY;
-	DIR *directory;
-	struct dirent *entry;
-
-	if (br_pg_packed_file_days == 0)
-		return;
-	directory = AllocateDir(".");
-	while ((entry = ReadDirExtended(directory, ".", LOG)) != NULL)
-	{
-		if (!is_packed_name(entry->d_name) || unused_for(entry->d_name) <= limit)
-			continue;
-		if (unlink(entry->d_name) == 0)
-			ereport(LOG,
-					(errmsg("removed file \"%s\", which was not used for %d days", entry->d_name,
-							br_pg_packed_file_days)));
-	}
-	FreeDir(directory);
-}
-
-/* ---- removing ---- */
-
-typedef struct Removal
-{
-	struct Removal *next;
-	bool commit; /* when the transaction commits; else when it aborts */
-	char name[BR_PG_PACKED_NAME];
-} Removal;
-
-static Removal *removals = NULL; /* of the current transaction, in its memory */
-
-/*
- * How a prepared transaction ends, this backend will not be told: the file
- * goes at once then, and is made anew should it be needed again.
- */
-static void
-remove_at_end(XactEvent event, void *arg)
-{
-	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
-		return;
-	for (Removal *removal = removals; removal != NULL; removal = removal->next)
-		if (event == XACT_EVENT_PREPARE || removal->commit == (event == XACT_EVENT_COMMIT))
-			(void) unlink(removal->name);
-	removals = NULL;
-}
-
-void
-br_pg_packed_remove_at_end(const BrPgPackedKey *key, bool commit)
-{
-	static bool registered = false;
-	Removal *removal = MemoryContextAlloc(TopTransactionContext, sizeof(Removal));
-
-	if (!registered)
-		RegisterXactCallback(remove_at_end, NULL);
-	registered = true;
-	removal->commit = commit;
-	br_pg_packed_name(key, removal->name);
-	removal->next = removals;
-	removals = removal;
 }

@@ -1,58 +1,70 @@
 /*
  * packed_file.h
- *	  The file through which all backends share one copy of a model.
+ *	  The files through which all backends share one copy of a model: its image,
+ *	  and its weights as a backend has packed them.
  */
 #ifndef BR_PACKED_FILE_H
 #define BR_PACKED_FILE_H
 
 #include "pg/br_pg.h"
 
-#define BR_PG_HASH_SIZE 32 /* SHA-256 */
-#define BR_PG_PACKED_NAME 128
+#define BR_PG_HASH_SIZE 32					/* SHA-256 */
+#define BR_PG_PACKED_PREFIX "pgsql_tmp_br_" /* pgsql_tmp: what base backups leave out */
+#define BR_PG_PACKED_WRITTEN ".new"			/* the end of a name while its file is written */
+#define BR_PG_PACKED_FORM 80
+#define BR_PG_PACKED_NAME 192
 /* seconds for which a use is not noted again */
 #define BR_PG_PACKED_RENEWAL (12 * 60 * 60)
 
-/* Which image: a packed file of one key never changes. */
+/* The form of an image, which every backend reads. */
+#define BR_PG_PACKED_IMAGE "generic"
+
+/* What of which model: a packed file of one key never changes. */
 typedef struct BrPgPackedKey
 {
-	uint8 hash[BR_PG_HASH_SIZE]; /* of the image */
-	int32 layout;				 /* BR_ENCODER_LAYOUT_VERSION of the image */
-	uint64 image_size;			 /* bytes */
+	uint8 hash[BR_PG_HASH_SIZE];  /* of the image */
+	int32 layout;				  /* BR_ENCODER_LAYOUT_VERSION of the image */
+	char form[BR_PG_PACKED_FORM]; /* of the contents: [a-z0-9_-], the end of the file's name */
+	uint64 size;				  /* bytes of the contents */
 } BrPgPackedKey;
 
-/* A mapped packed file. The image is read-only and aligned to a page. */
+/* A mapped packed file. The contents are read-only and aligned to a page. */
 typedef struct BrPgPacked
 {
 	void *base;
 	size_t size;
-	const void *image;
+	const void *contents;
 } BrPgPacked;
 
 /*
- * Where the bytes of an image come from: parts 0, 1, ... in order, each
- * palloc'd, NULL after the last. May raise errors.
+ * Where contents come from: either an image in parts 0, 1, ... in order, each
+ * palloc'd, NULL after the last; or fill, which writes all of them into memory
+ * that is the file. Both may raise errors, and so may wrong, which says what is
+ * wrong with contents that are undamaged, NULL where nothing is; it may be NULL.
  */
 typedef struct BrPgPackedSource
 {
 	bytea *(*part)(void *arg, int part);
+	void (*fill)(void *arg, void *contents);
+	const char *(*wrong)(void *arg, const void *contents);
 	void *arg;
 } BrPgPackedSource;
 
 /*
  * Maps the packed file of key, written from source first where it is missing
  * or not usable; several backends may ask at once. Cancellable. Raises file
- * errors, and XX001 where what source gives has not the key's hash.
+ * errors, and XX001 where the parts that source gives have not the key's hash.
  */
 extern void br_pg_packed_map(const BrPgPackedKey *key, const BrPgPackedSource *source,
 							 BrPgPacked *packed);
 extern void br_pg_packed_unmap(BrPgPacked *packed);
 
 /*
- * Removes the file when the current transaction commits, or when it aborts; in
- * either case when it is prepared.
- * Backends that have it mapped keep it; one that wants it writes it again.
+ * Removes all files of the image with this hash when the current transaction
+ * commits, or when it aborts; in either case when it is prepared.
+ * Backends that have them mapped keep them; one that wants them writes them again.
  */
-extern void br_pg_packed_remove_at_end(const BrPgPackedKey *key, bool commit);
+extern void br_pg_packed_remove_at_end(const uint8 hash[BR_PG_HASH_SIZE], bool commit);
 
 /* The name of a key's file, in the data directory. */
 extern void br_pg_packed_name(const BrPgPackedKey *key, char name[BR_PG_PACKED_NAME]);

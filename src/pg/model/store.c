@@ -1,6 +1,6 @@
 /*
  * store.c
- *	  Stored models in use: which one a name means, its encoder, embedding.
+ *	  Stored models in use: which one a name means, and its encoder.
  *
  * A name is looked up for every call, so that a connection never answers with
  * a model that was dropped or replaced; what is kept are the mapped images, by
@@ -11,29 +11,17 @@
 #include <time.h>
 
 #include "catalog/pg_type.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#include "pg/model/model.h"
-#include "pg/model/packed_file.h"
+#include "pg/model/model_int.h"
 
 /* Mapped images that a connection keeps beyond the transaction that used them. */
 #define KEPT_MODELS 4
 
-typedef struct OpenModel
-{
-	struct OpenModel *next; /* less recently used */
-	BrPgPackedKey key;
-	BrPgPacked packed;
-	BrEncoder *encoder;
-	LocalTransactionId used_in;
-	pg_time_t renewed; /* when the use of its file was last noted */
-} OpenModel;
-
-static OpenModel *open_models = NULL;
+static BrPgOpenModel *open_models = NULL;
 static MemoryContext open_memory = NULL;
 
 /* ---- by name ---- */
@@ -115,9 +103,8 @@ br_pg_model_hold(int32 model)
 				 errhint("The view bundle_rec.model lists the models.")));
 }
 
-/* Key of the image of a model; raises 42704 if the model is gone. */
-static void
-read_key(int32 model, BrPgPackedKey *key)
+void
+br_pg_model_key(int32 model, BrPgPackedKey *key)
 {
 	static const char sql[] =
 		"SELECT hash, layout, bytes FROM bundle_rec.stored_model WHERE model = $1";
@@ -133,7 +120,8 @@ read_key(int32 model, BrPgPackedKey *key)
 				 errhint("It was dropped; the view bundle_rec.model lists the models.")));
 	memcpy(key->hash, VARDATA_ANY(DatumGetByteaPP(br_pg_column(0, 1, &is_null))), BR_PG_HASH_SIZE);
 	key->layout = DatumGetInt32(br_pg_column(0, 2, &is_null));
-	key->image_size = (uint64) DatumGetInt64(br_pg_column(0, 3, &is_null));
+	strlcpy(key->form, BR_PG_PACKED_IMAGE, sizeof(key->form));
+	key->size = (uint64) DatumGetInt64(br_pg_column(0, 3, &is_null));
 	br_pg_leave(&saved);
 	SPI_freetuptable(SPI_tuptable);
 
@@ -172,9 +160,9 @@ close_unused(void)
 {
 	int n = 0;
 
-	for (OpenModel **link = &open_models; *link != NULL;)
+	for (BrPgOpenModel **link = &open_models; *link != NULL;)
 	{
-		OpenModel *model = *link;
+		BrPgOpenModel *model = *link;
 
 		if (++n < KEPT_MODELS || model->used_in == MyProc->lxid)
 		{
@@ -182,31 +170,32 @@ close_unused(void)
 			continue;
 		}
 		*link = model->next;
+		br_pg_weights_close(model);
 		br_encoder_close(model->encoder);
 		br_pg_packed_unmap(&model->packed);
 		pfree(model);
 	}
 }
 
-static OpenModel *
+static BrPgOpenModel *
 open_model(int32 number, const BrPgPackedKey *key)
 {
-	BrPgPackedSource source = {read_chunk, &number};
+	BrPgPackedSource source = {.part = read_chunk, .arg = &number};
 	BrContext context;
-	OpenModel *model;
+	BrPgOpenModel *model;
 	BrStatus status;
 
 	if (open_memory == NULL)
 		open_memory =
 			AllocSetContextCreate(TopMemoryContext, "bundle_rec models", ALLOCSET_SMALL_SIZES);
 	close_unused();
-	model = MemoryContextAllocZero(open_memory, sizeof(OpenModel));
+	model = MemoryContextAllocZero(open_memory, sizeof(BrPgOpenModel));
 	model->key = *key;
 	PG_TRY();
 	{
 		br_pg_packed_map(key, &source, &model->packed);
 		br_pg_context(&context, open_memory);
-		status = br_encoder_open(&context, model->packed.image, key->image_size, &model->encoder);
+		status = br_encoder_open(&context, model->packed.contents, key->size, &model->encoder);
 		br_pg_check(status, &context, "could not open a stored model",
 					"Drop the model and load it again.");
 	}
@@ -222,7 +211,7 @@ open_model(int32 number, const BrPgPackedKey *key)
 
 /* a connection may live, and use what it has mapped, for longer than files are kept */
 static void
-renew(OpenModel *model)
+renew(BrPgOpenModel *model)
 {
 	pg_time_t now = (pg_time_t) time(NULL);
 	char name[BR_PG_PACKED_NAME];
@@ -231,15 +220,16 @@ renew(OpenModel *model)
 		return;
 	br_pg_packed_name(&model->key, name);
 	br_pg_packed_renew(name);
+	br_pg_weights_renew(model);
 	model->renewed = now;
 }
 
-static OpenModel *
+static BrPgOpenModel *
 take_open_model(const BrPgPackedKey *key)
 {
-	for (OpenModel **link = &open_models; *link != NULL; link = &(*link)->next)
+	for (BrPgOpenModel **link = &open_models; *link != NULL; link = &(*link)->next)
 	{
-		OpenModel *model = *link;
+		BrPgOpenModel *model = *link;
 
 		if (memcmp(model->key.hash, key->hash, BR_PG_HASH_SIZE) == 0 &&
 			model->key.layout == key->layout)
@@ -251,13 +241,13 @@ take_open_model(const BrPgPackedKey *key)
 	return NULL;
 }
 
-const BrEncoder *
-br_pg_model_encoder(int32 model)
+BrPgOpenModel *
+br_pg_model_open(int32 model)
 {
 	BrPgPackedKey key;
-	OpenModel *opened;
+	BrPgOpenModel *opened;
 
-	read_key(model, &key);
+	br_pg_model_key(model, &key);
 	opened = take_open_model(&key);
 	if (opened == NULL)
 		opened = open_model(model, &key);
@@ -265,68 +255,11 @@ br_pg_model_encoder(int32 model)
 	opened->used_in = MyProc->lxid;
 	opened->next = open_models;
 	open_models = opened;
-	return opened->encoder;
+	return opened;
 }
 
-/* ---- what encoders do ---- */
-
-/* The encoder, for callers that may not be connected to SPI. */
-static const BrEncoder *
-encoder_of(int32 model)
+const BrEncoder *
+br_pg_model_encoder(int32 model)
 {
-	const BrEncoder *encoder;
-
-	SPI_connect();
-	encoder = br_pg_model_encoder(model);
-	SPI_finish();
-	return encoder;
-}
-
-static char *
-to_utf8(const char *text)
-{
-	return pg_server_to_any(text, strlen(text), PG_UTF8);
-}
-
-void
-br_pg_model_embed(int32 model, char **texts, int n, bool parse_special, float *embeddings)
-{
-	const BrEncoder *encoder = encoder_of(model);
-	BrCompute compute = {.backend = br_pg_session_backend()};
-	MemoryContext work =
-		AllocSetContextCreate(CurrentMemoryContext, "bundle_rec embed", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext before = MemoryContextSwitchTo(work);
-	const char **converted = palloc(sizeof(char *) * Max(n, 1));
-	size_t *sizes = palloc(sizeof(size_t) * Max(n, 1));
-	BrContext context;
-	BrStatus status;
-
-	for (int i = 0; i < n; i++)
-	{
-		converted[i] = to_utf8(texts[i]);
-		sizes[i] = strlen(converted[i]);
-	}
-	br_pg_context(&context, work);
-	status = br_encoder_embed(encoder, &context, &compute, converted, sizes, n, parse_special,
-							  embeddings);
-	br_pg_check(status, &context, "could not embed text", NULL);
-	MemoryContextSwitchTo(before);
-	MemoryContextDelete(work);
-	CHECK_FOR_INTERRUPTS();
-}
-
-int32 *
-br_pg_model_tokenize(int32 model, const char *text, bool parse_special, int *n)
-{
-	const BrEncoder *encoder = encoder_of(model);
-	const char *converted = to_utf8(text);
-	BrContext context;
-	int32 *ids;
-	BrStatus status;
-
-	br_pg_context(&context, CurrentMemoryContext);
-	status = br_encoder_tokenize(encoder, &context, converted, strlen(converted), parse_special,
-								 &ids, n);
-	br_pg_check(status, &context, "could not tokenize text", NULL);
-	return ids;
+	return br_pg_model_open(model)->encoder;
 }

@@ -52,14 +52,19 @@
 #define COUNT_TEXTS(table) \
 	"SELECT pg_catalog.count(DISTINCT p.text_hash)" WAITING(table) " AND $1 IS NOT NULL"
 
-/* $1 items, $2 hashes of their texts, $3 embeddings, $4 the model */
-#define WRITE_EMBEDDINGS(table)                                                       \
-	"WITH free AS (SELECT i.item, u.text_hash, u.embedding"                           \
-	" FROM unnest($1, $2, $3) AS u (item, text_hash, embedding)"                      \
-	" JOIN bundle_rec." table "_@ i ON i.item = u.item AND i.text_hash = u.text_hash" \
-	" FOR UPDATE OF i SKIP LOCKED)"                                                   \
-	" UPDATE bundle_rec." table "_@ i SET embedding = free.embedding, model = $4,"    \
-	" precision_class = 'f32', pending_text = NULL"                                   \
+/*
+ * $1 items, $2 hashes of their texts, $3 embeddings, $4 the model, $5 the precision
+ * they were computed in, unless another item had them already
+ */
+#define WRITE_EMBEDDINGS(table)                                                           \
+	"WITH free AS (SELECT i.item, u.text_hash, u.embedding"                               \
+	" FROM unnest($1, $2, $3) AS u (item, text_hash, embedding)"                          \
+	" JOIN bundle_rec." table "_@ i ON i.item = u.item AND i.text_hash = u.text_hash"     \
+	" FOR UPDATE OF i SKIP LOCKED)"                                                       \
+	" UPDATE bundle_rec." table "_@ i SET embedding = free.embedding, model = $4,"        \
+	" precision_class = coalesce((SELECT e.precision_class FROM bundle_rec." table "_@ e" \
+	"  WHERE e.text_hash = free.text_hash AND e.pending_text IS NULL"                     \
+	"  AND e.embedding IS NOT NULL AND e.model = $4 LIMIT 1), $5), pending_text = NULL"   \
 	" FROM free WHERE i.item = free.item AND i.text_hash = free.text_hash"
 
 typedef struct Statements
@@ -251,12 +256,13 @@ br_pg_refresh_embed(const BrPgEmbedJob *job, int64 *budget, BrPgFresh *fresh)
 static void
 write_some(const BrPgEmbedJob *job, BrPgFresh *fresh, int first, int n)
 {
-	Oid types[] = {INT4ARRAYOID, BYTEAARRAYOID, get_array_type(br_pg_embedding_type()), INT4OID};
+	Oid types[] = {INT4ARRAYOID, BYTEAARRAYOID, get_array_type(br_pg_embedding_type()), INT4OID,
+				   TEXTOID};
 	uint16 *halves = palloc(sizeof(uint16) * n * fresh->dims);
 	Datum *items = palloc(sizeof(Datum) * n);
 	Datum *hashes = palloc(sizeof(Datum) * n);
 	Datum *embeddings = palloc(sizeof(Datum) * n);
-	Datum values[4];
+	Datum values[5];
 
 	br_pg_matrix_read(fresh->matrix, first, n, halves);
 	for (int i = 0; i < n; i++)
@@ -278,6 +284,8 @@ write_some(const BrPgEmbedJob *job, BrPgFresh *fresh, int first, int n)
 	values[1] = br_pg_array(hashes, NULL, n, BYTEAOID);
 	values[2] = br_pg_array(embeddings, NULL, n, br_pg_embedding_type());
 	values[3] = Int32GetDatum(job->model);
+	values[4] =
+		CStringGetTextDatum(br_pg_precision_name(br_pg_session_precision(br_pg_session_backend())));
 	br_pg_execute(br_pg_catalog_sql(statements_of(job)->write, job->catalog->number),
 				  lengthof(types), types, values, NULL, false, 0);
 }

@@ -208,19 +208,11 @@ br_tokenize(PG_FUNCTION_ARGS)
 PGDLLEXPORT Datum
 br_embed(PG_FUNCTION_ARGS)
 {
-	char *content;
-	float *components;
-	int32 model;
-	int dimensions;
-
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	content = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	model = model_argument(fcinfo, 1);
-	dimensions = dimensions_of(model);
-	components = palloc(sizeof(float) * dimensions);
-	br_pg_model_embed(model, &content, 1, flag_argument(fcinfo, 2), components);
-	PG_RETURN_POINTER(br_pg_embedding_from_floats(components, dimensions));
+	PG_RETURN_POINTER(br_pg_model_embed_text(model_argument(fcinfo, 1),
+											 text_to_cstring(PG_GETARG_TEXT_PP(0)),
+											 flag_argument(fcinfo, 2)));
 }
 
 /*

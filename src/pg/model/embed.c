@@ -1,0 +1,130 @@
+/*
+ * embed.c
+ *	  What encoders do for SQL: token ids and embeddings of texts.
+ *
+ * Single texts are what applications ask with, often the same ones, so that
+ * their embeddings are kept for a while; texts in bulk are read once.
+ */
+#include "postgres.h"
+
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "portability/instr_time.h"
+#include "utils/memutils.h"
+
+#include "pg/model/model_int.h"
+
+static char *
+to_utf8(const char *text)
+{
+	return pg_server_to_any(text, strlen(text), PG_UTF8);
+}
+
+/* The model, for callers that may not be connected to SPI. */
+static BrPgOpenModel *
+open_model(int32 number)
+{
+	BrPgOpenModel *model;
+
+	SPI_connect();
+	model = br_pg_model_open(number);
+	SPI_finish();
+	return model;
+}
+
+/* As br_encoder_embed with what this session computes with, and counted. */
+static BrStatus
+compute(BrPgOpenModel *model, BrContext *context, const char *const *texts, const size_t *sizes,
+		int n, bool parse_special, float *embeddings)
+{
+	const BrBackend *backend = br_pg_session_backend();
+	BrPrecision precision = br_pg_session_precision(backend);
+	BrPgModelUse *use = br_pg_model_use(model->key.hash);
+	BrCompute with = {.backend = backend,
+					  .packed = br_pg_weights_open(model, backend, precision),
+					  .pool = br_pg_session_pool(),
+					  .tokens = &use->tokens};
+	instr_time begun;
+	instr_time ended;
+	BrStatus status;
+
+	INSTR_TIME_SET_CURRENT(begun);
+	status = br_encoder_embed(model->encoder, context, &with, texts, sizes, n, parse_special,
+							  embeddings);
+	INSTR_TIME_SET_CURRENT(ended);
+	INSTR_TIME_SUBTRACT(ended, begun);
+	use->seconds += INSTR_TIME_GET_DOUBLE(ended);
+	return status;
+}
+
+void
+br_pg_model_embed(int32 model, char **texts, int n, bool parse_special, float *embeddings)
+{
+	BrPgOpenModel *opened = open_model(model);
+	MemoryContext work =
+		AllocSetContextCreate(CurrentMemoryContext, "bundle_rec embed", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext before = MemoryContextSwitchTo(work);
+	const char **converted = palloc(sizeof(char *) * Max(n, 1));
+	size_t *sizes = palloc(sizeof(size_t) * Max(n, 1));
+	BrContext context;
+	BrStatus status;
+
+	for (int i = 0; i < n; i++)
+	{
+		converted[i] = to_utf8(texts[i]);
+		sizes[i] = strlen(converted[i]);
+	}
+	br_pg_context(&context, work);
+	status = compute(opened, &context, converted, sizes, n, parse_special, embeddings);
+	br_pg_check(status, &context, "could not embed text", NULL);
+	MemoryContextSwitchTo(before);
+	MemoryContextDelete(work);
+	CHECK_FOR_INTERRUPTS();
+}
+
+BrEmbedding *
+br_pg_model_embed_text(int32 model, const char *text, bool parse_special)
+{
+	const BrBackend *backend = br_pg_session_backend();
+	BrPgPackedKey image;
+	BrPgQueryKey key = {image.hash, backend, br_pg_session_precision(backend), parse_special, text};
+	BrPgModelUse *use;
+	BrEmbedding *embedding;
+	float *components;
+	int dimensions;
+
+	SPI_connect();
+	br_pg_model_key(model, &image);
+	SPI_finish();
+	use = br_pg_model_use(image.hash);
+	embedding = br_pg_query_find(&key);
+	if (embedding != NULL)
+	{
+		use->query_hits++;
+		return embedding;
+	}
+	use->query_misses++;
+	dimensions = br_encoder_info(open_model(model)->encoder)->dimensions;
+	components = palloc(sizeof(float) * dimensions);
+	br_pg_model_embed(model, (char *[1]){unconstify(char *, text)}, 1, parse_special, components);
+	embedding = br_pg_embedding_from_floats(components, dimensions);
+	pfree(components);
+	br_pg_query_keep(&key, embedding);
+	return embedding;
+}
+
+int32 *
+br_pg_model_tokenize(int32 model, const char *text, bool parse_special, int *n)
+{
+	const BrEncoder *encoder = open_model(model)->encoder;
+	const char *converted = to_utf8(text);
+	BrContext context;
+	int32 *ids;
+	BrStatus status;
+
+	br_pg_context(&context, CurrentMemoryContext);
+	status = br_encoder_tokenize(encoder, &context, converted, strlen(converted), parse_special,
+								 &ids, n);
+	br_pg_check(status, &context, "could not tokenize text", NULL);
+	return ids;
+}
