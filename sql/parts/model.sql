@@ -95,12 +95,14 @@ CREATE FUNCTION model_info(name text DEFAULT NULL, OUT model text, OUT architect
                            OUT pooling text, OUT "normalize" boolean, OUT dimensions int, OUT max_tokens int,
                            OUT parameters bigint, OUT bytes bigint, OUT hash text, OUT loaded_at timestamptz,
                            OUT loaded_by name, OUT used_by text[], OUT embedded jsonb, OUT backend text,
-                           OUT instruction_set text, OUT packed_file text, OUT packed_bytes bigint)
+                           OUT instruction_set text, OUT precision_class text, OUT packed_file text, OUT packed_bytes bigint,
+                           OUT weights_file text, OUT weights_bytes bigint, OUT bytes_by_precision jsonb,
+                           OUT tokens bigint, OUT tokens_per_second double precision, OUT query_hits bigint, OUT query_misses bigint)
 RETURNS record
 LANGUAGE C STABLE PARALLEL RESTRICTED COST 1000
 AS 'MODULE_PATHNAME', 'br_model_info';
 COMMENT ON FUNCTION model_info(text) IS
-'All that is known of one model: the columns of the view model; embedded: how many items it has embedded, by catalog, of those that the current user may read; the backend that computes it in this session, and the instruction set; and, for members of pg_monitor or pg_read_server_files, the name of its packed file in the data directory and the size, NULL while there is none. name NULL: bundle_rec.default_model, or the only one there is';
+'All that is known of one model: the columns of the view model; embedded: how many items it has embedded, by catalog, of those that the current user may read; the backend that computes it in this session, the instruction set and the precision; for members of pg_monitor or pg_read_server_files, the names of its packed file in the data directory and of the file of its weights as that backend has packed them (NULL where it takes those of the packed file), and their sizes, NULL while there are none; bytes_by_precision: what its packed weights take in each precision of that backend, 0 where they are those of the packed file, NULL while there is no packed file; and what this session did: tokens embedded, how many a second, and how many single texts were and were not found among the embeddings it keeps. name NULL: bundle_rec.default_model, or the only one there is';
 
 CREATE FUNCTION tokenize(text text, model text DEFAULT NULL, parse_special boolean DEFAULT false)
 RETURNS int[]

@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 
 #include "pg/backends.h"
 #include "pg/model/model_int.h"
@@ -29,8 +30,16 @@ typedef enum Column
 	EMBEDDED,
 	BACKEND,
 	INSTRUCTION_SET,
+	PRECISION,
 	PACKED_FILE,
 	PACKED_BYTES,
+	WEIGHTS_FILE,
+	WEIGHTS_BYTES,
+	BYTES_BY_PRECISION,
+	TOKENS,
+	TOKENS_PER_SECOND,
+	QUERY_HITS,
+	QUERY_MISSES,
 	N_COLUMNS
 } Column;
 
@@ -90,49 +99,131 @@ count_embedded(int32 model, Info *info)
 	info->values[EMBEDDED] = br_pg_column(0, 1, &info->nulls[EMBEDDED]);
 }
 
-static void
+/* ---- what computes it ---- */
+
+/* The table in use; NULL where what the setting names cannot be loaded. */
+static const BrBackend *
 find_backend(Info *info)
 {
 	BrPgBackendStatus backends[BR_PG_N_BACKENDS];
+	const BrBackend *backend = NULL;
 
 	br_pg_list_backends(backends);
 	for (int i = 0; i < BR_PG_N_BACKENDS; i++)
-	{
-		if (!backends[i].in_use)
-			continue;
-		set(info, BACKEND, CStringGetTextDatum(backends[i].name));
-		set(info, INSTRUCTION_SET, CStringGetTextDatum(backends[i].table->instruction_set()));
-	}
+		if (backends[i].in_use)
+			backend = backends[i].table;
+	if (backend == NULL)
+		return NULL;
+	set(info, BACKEND, CStringGetTextDatum(backend->name));
+	set(info, INSTRUCTION_SET, CStringGetTextDatum(backend->instruction_set()));
+	return backend;
 }
 
-static void
-find_packed_file(const BrPgPackedKey *key, Info *info)
+/* Says in what it computes; false where the setting asks for what it does not. */
+static bool
+find_precision(const BrBackend *backend, Info *info, BrPrecision *precision)
+{
+	if (br_pg_precision != BR_PG_PRECISION_AUTO &&
+		!br_pg_computes_in(backend, (BrPrecision) br_pg_precision))
+		return false;
+	*precision = br_pg_session_precision(backend);
+	set(info, PRECISION, CStringGetTextDatum(br_pg_precision_name(*precision)));
+	return true;
+}
+
+/* ---- files ---- */
+
+/* Where there is a file, its size. */
+static bool
+find_size(const BrPgPackedKey *key, int64 *size)
 {
 	char name[BR_PG_PACKED_NAME];
 	struct stat status;
+
+	br_pg_packed_name(key, name);
+	if (lstat(name, &status) != 0)
+		return false;
+	*size = (int64) status.st_size;
+	return true;
+}
+
+static void
+find_file(const BrPgPackedKey *key, Info *info, Column file, Column bytes)
+{
+	char name[BR_PG_PACKED_NAME];
+	int64 size;
 
 	if (!has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) &&
 		!has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
 		return;
 	br_pg_packed_name(key, name);
-	set(info, PACKED_FILE, CStringGetTextDatum(name));
-	if (lstat(name, &status) == 0)
-		set(info, PACKED_BYTES, Int64GetDatum((int64) status.st_size));
+	set(info, file, CStringGetTextDatum(name));
+	if (find_size(key, &size))
+		set(info, bytes, Int64GetDatum(size));
+}
+
+/* Of a model that some session has used: opening another would make its file. */
+static void
+find_bytes(int32 model, const BrPgPackedKey *image, const BrBackend *backend, Info *info)
+{
+	const BrEncoder *encoder;
+	StringInfoData json;
+	int64 size;
+
+	if (image->layout != BR_ENCODER_LAYOUT_VERSION || !find_size(image, &size))
+		return;
+	encoder = br_pg_model_encoder(model);
+	initStringInfo(&json);
+	for (int i = 0; i < BR_PRECISION_COUNT; i++)
+		if (br_pg_computes_in(backend, (BrPrecision) i))
+			appendStringInfo(&json, "%s\"%s\": %zu", json.len > 0 ? ", " : "{",
+							 br_pg_precision_name((BrPrecision) i),
+							 br_encoder_packed_size(encoder, backend, (BrPrecision) i));
+	appendStringInfoChar(&json, '}');
+	set(info, BYTES_BY_PRECISION, DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));
+}
+
+/* ---- what this session did ---- */
+
+static void
+find_use(const BrPgPackedKey *key, Info *info)
+{
+	const BrPgModelUse *use = br_pg_model_use(key->hash);
+
+	set(info, TOKENS, Int64GetDatum(use->tokens));
+	if (use->seconds > 0)
+		set(info, TOKENS_PER_SECOND, Float8GetDatum((double) use->tokens / use->seconds));
+	set(info, QUERY_HITS, Int64GetDatum(use->query_hits));
+	set(info, QUERY_MISSES, Int64GetDatum(use->query_misses));
 }
 
 HeapTuple
 br_pg_model_info(int32 model, TupleDesc descriptor)
 {
+	BrPgPackedKey image = {.form = BR_PG_PACKED_IMAGE};
+	BrPgPackedKey weights;
+	const BrBackend *backend;
+	BrPrecision precision;
 	Info info;
-	BrPgPackedKey key = {.form = BR_PG_PACKED_IMAGE};
 
 	if (descriptor->natts != N_COLUMNS)
 		elog(ERROR, "model_info returns %d columns, not %d", descriptor->natts, N_COLUMNS);
 	memset(info.nulls, true, sizeof(info.nulls));
-	read_stored(model, &info, &key);
+	read_stored(model, &info, &image);
 	set(&info, USED_BY, PointerGetDatum(br_pg_model_used_by(model, false)));
 	count_embedded(model, &info);
-	find_backend(&info);
-	find_packed_file(&key, &info);
+	find_file(&image, &info, PACKED_FILE, PACKED_BYTES);
+	backend = find_backend(&info);
+	if (backend != NULL)
+	{
+		if (find_precision(backend, &info, &precision) && backend->packs != NULL &&
+			backend->packs(precision))
+		{
+			br_pg_weights_key(&image, backend, precision, &weights);
+			find_file(&weights, &info, WEIGHTS_FILE, WEIGHTS_BYTES);
+		}
+		find_bytes(model, &image, backend, &info);
+	}
+	find_use(&image, &info);
 	return heap_form_tuple(descriptor, info.values, info.nulls);
 }
