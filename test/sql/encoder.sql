@@ -125,6 +125,7 @@ SELECT skip('no folder of all-MiniLM-L6-v2', 12);
 SELECT :'shared_golden_dir' <> '' AND :'model_dir' <> '' AS have_titles \gset
 \if :have_titles
 SET bundle_rec.backend = auto;
+SET bundle_rec.precision = f32;
 TRUNCATE golden, ours;
 SELECT pg_temp.read_golden('all-MiniLM-L6-v2', :'shared_golden_dir' || '/all-MiniLM-L6-v2.json') \g /dev/null
 SELECT pg_temp.compute('all-MiniLM-L6-v2') \g /dev/null

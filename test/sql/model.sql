@@ -5,7 +5,7 @@
 -- model.sql
 --    Models: loading, listing, naming, using and dropping them.
 --
-SELECT plan(115);
+SELECT plan(145);
 
 SELECT :'golden_dir' || '/models/tiny-bert-cls' AS cls_dir,
        :'golden_dir' || '/models/tiny-bert-cased-max-dense' AS dense_dir \gset
@@ -243,6 +243,21 @@ SELECT results_eq($$SELECT available, in_use, reason FROM backends() WHERE name 
 SELECT is((SELECT count(*) FROM backends() WHERE in_use), 1::bigint, 'one backend is in use');
 SET bundle_rec.backend = portable;
 SELECT is((SELECT name FROM backends() WHERE in_use), 'portable', 'the setting chooses it');
+SELECT is((SELECT precisions FROM backends() WHERE name = 'portable'), '{f32}', 'it computes in 32 bits');
+SELECT is_empty($$SELECT FROM backends() WHERE available <> (reason IS NULL) OR available <> (instruction_set IS NOT NULL)
+                  OR available <> ('f32' = ANY (precisions)) IS TRUE$$, 'what is available says how it computes, what is not says why');
+
+-- precision
+
+SELECT lives_ok('SET bundle_rec.precision = int8', 'a precision may be asked for where it is not to be had');
+SELECT throws_ok($$SELECT embed('a', 'cls')$$, '0A000', 'the backend "portable" does not compute in int8 here', 'using it is an error');
+SELECT throws_ok($$SELECT embed('{a}'::text[], 'cls')$$, '0A000', 'the backend "portable" does not compute in int8 here', 'for arrays too');
+SELECT is((SELECT precision_class FROM model_info('cls')), NULL, 'model_info goes on');
+SELECT throws_ok('SET bundle_rec.precision = fp16', '22023', NULL, 'others do not exist');
+SET bundle_rec.precision = f32;
+SELECT is((SELECT precision_class FROM model_info('cls')), 'f32', 'f32 is everywhere');
+RESET bundle_rec.precision;
+SELECT is((SELECT precision_class FROM model_info('cls')), 'f32', 'and what auto takes where there is no bf16');
 RESET bundle_rec.backend;
 
 -- all about one model
@@ -281,6 +296,58 @@ RESET ROLE;
 SELECT drop_catalog('things'), drop_catalog('secrets') \g /dev/null
 DROP TABLE thing, secret;
 RESET client_min_messages;
+
+-- what a session did with a model, and the embeddings of single texts that it keeps
+
+CREATE FUNCTION pg_temp.done(OUT hits bigint, OUT misses bigint, OUT tokens bigint)
+LANGUAGE sql AS $$SELECT query_hits, query_misses, tokens FROM bundle_rec.model_info('cls')$$;
+-- what a statement adds to these, in this order
+CREATE FUNCTION pg_temp.adds(statement text) RETURNS bigint[] LANGUAGE plpgsql AS $$
+DECLARE
+    before record := pg_temp.done();
+    after record;
+BEGIN
+    EXECUTE statement;
+    after := pg_temp.done();
+    RETURN ARRAY[after.hits - before.hits, after.misses - before.misses, after.tokens - before.tokens];
+END $$;
+CREATE FUNCTION pg_temp.kept_bytes() RETURNS bigint
+LANGUAGE sql AS $$SELECT sum(total_bytes)::bigint FROM pg_backend_memory_contexts WHERE name = 'bundle_rec query cache'$$;
+
+SET bundle_rec.query_cache = '64kB';
+SELECT is(pg_temp.adds($$SELECT embed('asked twice', 'cls')$$), ARRAY[0, 1, cardinality(tokenize('asked twice', 'cls'))]::bigint[], 'a text that is new is embedded');
+SELECT is(pg_temp.adds($$SELECT embed('asked twice', 'cls')$$), '{1,0,0}', 'once');
+SELECT is(embed('asked twice', 'cls'), (embed('{asked twice}'::text[], 'cls'))[1], 'what is kept is what would be computed');
+SELECT is(pg_temp.adds($$SELECT embed('asked  twice', 'cls')$$), ARRAY[0, 1, cardinality(tokenize('asked  twice', 'cls'))]::bigint[], 'of this text only');
+SELECT is((pg_temp.adds($$SELECT embed('asked twice', 'cls', true)$$))[1:2], '{0,1}', 'with parse_special it is another');
+SELECT is((pg_temp.adds($$SELECT embed('asked twice', 'cls', true)$$))[1:2], '{1,0}', 'which is kept too');
+SET bundle_rec.backend = portable;
+SELECT is((pg_temp.adds($$SELECT embed('asked twice', 'cls')$$))[1:2], '{0,1}', 'another backend computes it itself');
+RESET bundle_rec.backend;
+SELECT is((pg_temp.adds($$SELECT embed('asked twice', 'dense')$$))[1:2], '{0,0}', 'another model counts by itself');
+SELECT isnt(dims(embed('asked twice', 'dense')), dims(embed('asked twice', 'cls')), 'and gives its own');
+SELECT is(pg_temp.adds($$SELECT embed('{asked twice,asked twice,and more}'::text[], 'cls')$$),
+          ARRAY[0, 0, 2 * cardinality(tokenize('asked twice', 'cls')) + cardinality(tokenize('and more', 'cls'))]::bigint[],
+          'arrays are computed, and all their tokens counted');
+SELECT cmp_ok((SELECT tokens_per_second FROM model_info('cls')), '>', 0::float8, 'as many a second');
+
+-- 3,000 texts go through room for some 250; one of them is asked for again and again
+SELECT embed('often', 'cls') \g /dev/null
+SELECT is((pg_temp.adds($$SELECT count(embed(t, 'cls')) FROM generate_series(1, 3000) i, LATERAL unnest(ARRAY['text ' || i, 'often']) t$$))[1:2],
+          '{3000,3000}', 'what is used again stays, however many come');
+SELECT cmp_ok(pg_temp.kept_bytes(), '<=', 65536::bigint, 'in the memory that the setting gives');
+SELECT is((pg_temp.adds($$SELECT count(embed('text ' || i, 'cls')) FROM generate_series(2901, 3000) i$$))[1:2], '{100,0}', 'the last are kept');
+SELECT is((pg_temp.adds($$SELECT count(embed('text ' || i, 'cls')) FROM generate_series(1, 100) i$$))[1:2], '{0,100}', 'the first have left');
+SELECT embed(repeat('long ', i), 'cls') FROM generate_series(1, 2500, 10) i \g /dev/null
+SELECT cmp_ok(pg_temp.kept_bytes(), '<=', 65536::bigint, 'texts of any length stay within it');
+SELECT is((pg_temp.adds($$SELECT embed(repeat('long ', 3000), 'cls'), embed(repeat('long ', 3000), 'cls')$$))[1:2], '{0,2}', 'one that would push out too many is not kept');
+SET bundle_rec.query_cache = '2MB';
+SELECT is((pg_temp.adds($$SELECT count(embed('text ' || i, 'cls')) FROM generate_series(1, 3000) i, generate_series(1, 2)$$))[1:2], '{3000,3000}', 'a larger cache begins anew and keeps more');
+SELECT cmp_ok(pg_temp.kept_bytes(), '>', 65536::bigint, 'which takes memory');
+SET bundle_rec.query_cache = 0;
+SELECT is((pg_temp.adds($$SELECT embed('text 1', 'cls'), embed('text 1', 'cls')$$))[1:2], '{0,2}', 'none is kept where the setting says so');
+SELECT is(pg_temp.kept_bytes(), NULL, 'nor any memory');
+RESET bundle_rec.query_cache;
 
 -- dropping, and a name that comes to mean another model
 

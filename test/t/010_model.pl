@@ -1,6 +1,7 @@
 # 010_model.pl
 #    Models around the server: threads, the shared packed file and what can
-#    happen to it, backups, standbys, cancels, other encodings.
+#    happen to it, backups, standbys, cancels, other encodings. The backend takes
+#    plain weights, so that a model has one file; 012_compute.pl has the others.
 
 use strict;
 use warnings;
@@ -22,7 +23,8 @@ my $embed = q{SELECT bundle_rec.embed('a red cotton shirt', 'cls')::text};
 my $node = PostgreSQL::Test::Cluster->new('primary');
 $node->init(allows_streaming => 1);
 $node->append_conf('postgresql.conf',
-	"shared_preload_libraries = 'bundle_rec'\nrestart_after_crash = on\nmax_connections = 40\n");
+	"shared_preload_libraries = 'bundle_rec'\nrestart_after_crash = on\nmax_connections = 40\n"
+	  . "bundle_rec.backend = openblas\nbundle_rec.query_cache = 0\n");
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION bundle_rec');
 $node->safe_psql('postgres', "SELECT bundle_rec.load_model('cls', '$models/tiny-bert-cls')");

@@ -174,7 +174,7 @@ is(answers($node, 'copy'), $answers, 'a copy of a database: answers as before');
 shop_goes_on($node, 'copy', 'a copy of a database');
 is(answers($node, 'logged'), $answers, 'a copy by way of WAL: answers as before');
 is(answers($node, 'origin'), $answers, 'the original is as it was');
-is(scalar(() = glob($node->data_dir . '/pgsql_tmp_br_*')), 1, 'all databases share one packed file');
+is(scalar(() = glob($node->data_dir . '/pgsql_tmp_br_*_generic')), 1, 'all databases share one packed file');
 $node->safe_psql('postgres', 'DROP DATABASE copy; DROP DATABASE logged');
 is(answers($node, 'origin'), $answers, 'nor does it miss what was dropped');
 

@@ -24,12 +24,12 @@ values_of($primary, 'postgres', "SET ROLE web; SELECT bundle_rec.feedback($decis
 sub packed_files
 {
 	my ($folder) = @_;
-	return scalar(() = glob("$folder/pgsql_tmp_br_*"));
+	return join ' ', map { s{.*/}{}r } sort glob("$folder/pgsql_tmp_br_*");
 }
 
-is(packed_files($primary->data_dir), 1, 'the primary has a packed file');
+like(packed_files($primary->data_dir), qr/_generic/, 'the primary has a packed file');
 $primary->backup('backup');
-is(packed_files($primary->backup_dir . '/backup'), 0, 'a base backup has none');
+is(packed_files($primary->backup_dir . '/backup'), '', 'a base backup has none');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($primary, 'backup', has_streaming => 1);
 $standby->start;
@@ -43,14 +43,14 @@ sub sql
 
 # ---- what it answers ----
 
-is(packed_files($standby->data_dir), 0, 'nor has the standby, until it is asked');
+is(packed_files($standby->data_dir), '', 'nor has the standby, until it is asked');
 is(answers($standby, 'postgres'), answers($primary, 'postgres'), 'a standby answers as the primary');
-is(packed_files($standby->data_dir), 1, 'and made its packed file of replicated rows');
 is(sql(q{SET ROLE web; SELECT count(*), count(decision_id) FROM bundle_rec.recommend('shop', basket => '{p1}')}), '5|0',
 	'it recommends without being told not to log');
 is(sql(q{SET ROLE web; SELECT count(*), count(decision_id) FROM bundle_rec.recommend_items('shop', basket => '{p1}')}), '10|0', 'items too');
 my $embed = q{SELECT bundle_rec.embed('a red lamp')::text || bundle_rec.tokenize('a red lamp')::text};
 is(sql($embed), values_of($primary, 'postgres', $embed), 'it embeds');
+is(packed_files($standby->data_dir), packed_files($primary->data_dir), 'and made its packed files, all of them, of replicated rows');
 my $explain = "SET ROLE web; SELECT * FROM bundle_rec.explain_decision($decision)";
 like(sql($explain), qr/"event_id": "seen"/, 'it explains decisions of the primary with their feedback');
 is(sql($explain), values_of($primary, 'postgres', $explain), 'as the primary does');

@@ -112,7 +112,7 @@ counts_are_right($node, 'postgres', 'after a prepared refresh');
 
 sub packed_files
 {
-	return scalar(() = glob($node->data_dir . '/pgsql_tmp_br_*'));
+	return scalar(() = glob($node->data_dir . '/pgsql_tmp_br_*_generic'));
 }
 
 my $models = "$ENV{BR_GOLDEN_DIR}/models";
