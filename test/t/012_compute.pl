@@ -107,11 +107,11 @@ sub check_weights
 	my ($precision) = @_;
 	my $set = "SET bundle_rec.backend = onednn; SET bundle_rec.precision = $precision;";
 	my $answer = $node->safe_psql('postgres', "$set $embed");
-	my ($name) = files("*_onednn_*_${precision}_*");
+	my ($name) = files("*_onednn_*_${precision}_[0-9]*");
 	my $path = $node->data_dir . "/$name";
 	my $good = slurp_file($path);
 
-	is(scalar(files("*_onednn_*_${precision}_*")), 1, "$precision: there is a file of packed weights");
+	is(scalar(files("*_onednn_*_${precision}_[0-9]*")), 1, "$precision: there is a file of packed weights");
 	is(S_IMODE((stat $path)[2]), 0600, "$precision: it is the server's alone");
 	is($node->safe_psql('postgres', "$set SELECT precision_class, weights_file, weights_bytes, weights_bytes - 4096 = (bytes_by_precision ->> '$precision')::bigint FROM bundle_rec.model_info('tiny')"),
 		join('|', $precision, $name, -s $path, 't'), "$precision: model_info names it");
@@ -163,7 +163,7 @@ sub check_turns
 {
 	my ($precision) = @_;
 	my $set = "SET bundle_rec.backend = onednn; SET bundle_rec.precision = $precision;";
-	my ($name) = files("*_onednn_*_${precision}_*");
+	my ($name) = files("*_onednn_*_${precision}_[0-9]*");
 	my $path = $node->data_dir . "/$name";
 	my $answer = $node->safe_psql('postgres', "$set $embed");
 
