@@ -39,6 +39,17 @@ sub files
 	return map { s{.*/}{}r } glob($node->data_dir . "/pgsql_tmp_br_$pattern");
 }
 
+# Limits what a process may use of a resource while do runs.
+sub limited
+{
+	my ($of, $resource, $limit, $do) = @_;
+	chomp(my $before = qx(prlimit --pid $of --$resource --output SOFT --noheadings));
+	system('prlimit', '--pid', $of, "--$resource=$limit:") == 0 or die 'prlimit';
+	$do->();
+	system('prlimit', '--pid', $of, "--$resource=$before:") == 0 or die 'prlimit';
+	return;
+}
+
 # ---- threads ----
 
 my $many = q{SELECT md5(bundle_rec.embed(array_agg('a text of number ' || i), 'tiny')::text) FROM generate_series(1, 1500) i};
@@ -70,6 +81,17 @@ cmp_ok(time - $start, '<', 5, 'at once');
 like($session->{stderr}, qr/canceling statement due to user request/, 'having said so');
 is($session->query($many), $expected, 'and computes as before');
 is(threads($pid), 2, 'with its two threads');
+# threads that cannot be started
+SKIP:
+{
+	skip 'a limit on processes does not bind root', 3 if $> == 0;
+	limited($pid, 'nproc', 1, sub { $session->query("\\set VERBOSITY verbose\nSET bundle_rec.threads = 4; $many") });
+	like($session->{stderr}, qr/53200: could not start the threads of bundle_rec\.threads\nDETAIL:  Only 0 of 3 threads could be started\.\nHINT:  Set bundle_rec\.threads to a lower/,
+		'threads that cannot be started are an error that says how many could');
+	is(threads($pid), 1, 'and none is left');
+	is($session->query("SET bundle_rec.threads = 1; $many"), $expected, 'with one the session goes on');
+	$session->query("SET bundle_rec.threads = 2; $many");
+}
 # a session that ends while threads sleep ends well
 $session->quit;
 ok($node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)"), 'it ends');
@@ -195,12 +217,10 @@ sub check_full_disk
 
 	unlink map { $node->data_dir . "/$_" } files('*_onednn_*');
 	$one->query($set);
-	system('prlimit', '--pid', $its, '--fsize=10000:') == 0 or die 'prlimit';
-	$one->query($embed);
+	limited($its, 'fsize', 10_000, sub { $one->query($embed) });
 	like($one->{stderr}, qr/could not reserve \d+ bytes for file "pgsql_tmp_br_\w+_onednn_.*_${precision}_\d+\.new": File too large\nHINT:  .*free space there/,
 		'where there is no room, the error names the file and says what to do');
 	is_deeply([ files('*.new') ], [], 'nothing is left');
-	system('prlimit', '--pid', $its, '--fsize=unlimited:') == 0 or die 'prlimit';
 	is($one->query($embed), $answer, 'the session goes on when there is room');
 	$one->quit;
 	return;
@@ -211,6 +231,15 @@ SKIP:
 	skip 'the onednn backend is not available here', 1 unless @precisions;
 
 	check_weights($_) for @precisions;
+
+	# the library brings threads of its own unless it is told not to
+	$session = $node->background_psql('postgres');
+	$pid = $session->query('SELECT pg_backend_pid()');
+	my $one = $session->query("SET bundle_rec.backend = onednn; $many");
+	is(threads($pid), 1, 'a session that has loaded oneDNN has one thread');
+	is($session->query("SET bundle_rec.threads = 2; $many"), $one, 'with two threads it gives the same embeddings');
+	is(threads($pid), 2, 'and has two');
+	$session->quit;
 	is(scalar(files('*_onednn_*')), scalar(@precisions), 'each precision has a file');
 	check_turns($precisions[-1]);
 	check_full_disk($precisions[-1]);
@@ -244,6 +273,18 @@ SKIP:
 	$node->safe_psql('postgres', "SET bundle_rec.backend = onednn; $embed");
 	is(scalar(files('*_onednn_*')), 1, 'and made again');
 }
+# a processor with other instructions wants files of its own
+if (@precisions)
+{
+	local $ENV{BR_MAX_ISA} = 'baseline';
+	my @before = files('*_onednn_*');
+	$node->restart;
+	is($node->safe_psql('postgres', "SET bundle_rec.backend = onednn; SET bundle_rec.precision = f32; SELECT bundle_rec.dims(bundle_rec.embed('x', 'tiny'))"), '32', 'another instruction set computes too');
+	my ($instructions) = split /\|/, $node->safe_psql('postgres', q{SELECT instruction_set FROM bundle_rec.backends() WHERE name = 'onednn'});
+	is_deeply([ sort grep { !/_onednn_\Q$instructions\E_f32_/ } files('*_onednn_*') ], [ sort @before ], 'from a file that the others do not read');
+}
+$node->restart;
+
 $node->safe_psql('postgres', "SET bundle_rec.backend = auto; $embed; BEGIN; SELECT bundle_rec.drop_model('tiny'); ROLLBACK");
 isnt(scalar(files('*')), 0, 'a drop that is rolled back leaves the files');
 $node->safe_psql('postgres', "SELECT bundle_rec.drop_model('tiny')");
@@ -270,27 +311,37 @@ my $connections = 100;
 $node->safe_psql('postgres', "SELECT bundle_rec.load_model('model', '$model')");
 my $titles = q{SELECT count(bundle_rec.embed('a title of a product, number ' || i, 'model')) FROM generate_series(1, 3) i};
 my $batch = q{SELECT cardinality(bundle_rec.embed(array_agg('a longer title of a product with words, number ' || i), 'model')) FROM generate_series(1, 20) i};
-$session = $node->background_psql('postgres');
-$session->query('SET bundle_rec.query_cache = DEFAULT');
-$session->query($_) for $titles, $batch;
-my @grown;
+# texts of every length, one by one and together
+my $hardest = q{SELECT count(bundle_rec.embed(repeat('word ', i), 'model')), cardinality(bundle_rec.embed(array_agg(repeat('word ', i)), 'model')) FROM generate_series(1, 200) i};
+
+# What a session that executes statements has of its own afterwards, more than before them; it stays.
 my @held;
-foreach my $i (1 .. $connections)
+sub growth
 {
+	my (@statements) = @_;
 	my $one = $node->background_psql('postgres');
 	my $its = $one->query('SELECT pg_backend_pid()');
 	my $before = private_memory($its);
-	$one->query('SET bundle_rec.query_cache = 1024');
-	$one->query($_) for $titles, $batch;
-	push @grown, private_memory($its) - $before;
+	$one->query($_) for 'SET bundle_rec.query_cache = 1024', @statements;
 	push @held, $one;
+	return private_memory($its) - $before;
 }
-@grown = sort { $a <=> $b } @grown;
+
+# files that one session alone has mapped would count as its own
+my @kinds = (@precisions ? map { "SET bundle_rec.backend = onednn; SET bundle_rec.precision = $_" } @precisions : 'SELECT');
+growth(map { ($_, $batch) } @kinds);
+my @grown = sort { $a <=> $b } map { growth($titles, $batch) } 1 .. $connections;
 diag(sprintf '%d connections over %s: %.1f MB more private memory each, %.1f at most', $connections,
 	$model eq $tiny ? 'the tiny model' : 'a model of 384 dimensions', $grown[ @grown / 2 ] / 1024, $grown[-1] / 1024);
-is(scalar(@held), $connections, "$connections connections embed");
+is(scalar(@grown), $connections, "$connections connections embed");
 cmp_ok($grown[-1], '<=', 8 * 1024, 'none of them takes more than 8 MB of its own');
-$_->quit for @held, $session;
+foreach my $kind (@kinds)
+{
+	my $most = growth($kind, $hardest);
+	diag(sprintf '%s: %.1f MB after texts of every length', $kind, $most / 1024);
+	cmp_ok($most, '<=', 8 * 1024, "$kind: nor after texts of every length");
+}
+$_->quit for @held;
 
 unlike(slurp_file($node->logfile), qr/PANIC|was terminated by signal/, 'nothing crashed');
 $node->stop;

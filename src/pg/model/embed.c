@@ -7,6 +7,10 @@
  */
 #include "postgres.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
@@ -57,6 +61,15 @@ compute(BrPgOpenModel *model, BrContext *context, const char *const *texts, cons
 	return status;
 }
 
+/* What a batch worked with, malloc would keep for the next one, which may never come. */
+static void
+give_back_memory(void)
+{
+#ifdef __GLIBC__
+	(void) malloc_trim(0);
+#endif
+}
+
 void
 br_pg_model_embed(int32 model, char **texts, int n, bool parse_special, float *embeddings)
 {
@@ -79,6 +92,8 @@ br_pg_model_embed(int32 model, char **texts, int n, bool parse_special, float *e
 	br_pg_check(status, &context, "could not embed text", NULL);
 	MemoryContextSwitchTo(before);
 	MemoryContextDelete(work);
+	if (n > 1)
+		give_back_memory();
 	CHECK_FOR_INTERRUPTS();
 }
 
