@@ -164,6 +164,7 @@ sub check_weights
 	$damage->('one byte changed', sub { my $at = int(.7 * -s $path); $write->($at, chr(ord(substr($good, $at, 1)) ^ 1)) });
 	$damage->('garbage of the same size', sub { $write->(0, 'x' x -s $path) });
 	$damage->('open to others', sub { chmod 0666, $path });
+	$damage->('closed to the server, as another user\'s may be', sub { chmod 0000, $path });
 	$damage->('the image in its place', sub { unlink $path; copy($node->data_dir . '/' . (files('*_generic'))[0], $path); chmod 0600, $path });
 	$damage->('a symbolic link', sub { rename $path, "$path.moved"; symlink "$path.moved", $path });
 	unlink "$path.moved";

@@ -438,6 +438,9 @@ create_file(const char *name, const BrPgPackedKey *key, const BrPgPackedSource *
 			if (reason != NULL)
 				ereport(LOG, (errmsg("file \"%s\" is written anew: %s", name, reason)));
 			write_file(fd, new_name, key, source);
+			/* the renaming would open it, which may not be ours to open */
+			if (reason != NULL)
+				(void) unlink(name);
 			durable_rename(new_name, name, ERROR);
 			remove_leftovers(new_name);
 			br_pg_packed_remove_stale();
