@@ -259,6 +259,7 @@ batches_keep_order_and_values(void **state)
 	float *together = malloc(sizeof(float) * N * 32);
 	float *by_ids = malloc(sizeof(float) * N * 32);
 	float alone[32];
+	int64_t tokens = 0;
 
 	(void) state;
 	model_open_golden(&model, "tiny-bert-cls");
@@ -281,9 +282,10 @@ batches_keep_order_and_values(void **state)
 	}
 	assert_true(offsets[N] > 3000); /* several batches */
 	assert_int_equal(br_encoder_embed(model.encoder, &model.context,
-									  &(BrCompute){.backend = backend}, texts, sizes, N, false,
-									  together),
+									  &(BrCompute){.backend = backend, .tokens = &tokens}, texts,
+									  sizes, N, false, together),
 					 BR_OK);
+	assert_int_equal(tokens, offsets[N]);
 	assert_int_equal(br_encoder_embed_tokens(model.encoder, &model.context,
 											 &(BrCompute){.backend = backend}, ids, offsets, N,
 											 by_ids),
