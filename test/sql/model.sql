@@ -5,7 +5,7 @@
 -- model.sql
 --    Models: loading, listing, naming, using and dropping them.
 --
-SELECT plan(145);
+SELECT plan(146);
 
 SELECT :'golden_dir' || '/models/tiny-bert-cls' AS cls_dir,
        :'golden_dir' || '/models/tiny-bert-cased-max-dense' AS dense_dir \gset
@@ -290,6 +290,10 @@ SELECT create_catalog('things', 'thing', 'i', text => '{title}', model => 'cls')
 SELECT refresh('things'), refresh('secrets') \g /dev/null
 SELECT is((SELECT embedded FROM model_info('cls')), '{"things": 7, "secrets": 3}', 'what it has embedded');
 SELECT is((SELECT embedded FROM model_info('dense')), NULL, 'another has embedded nothing');
+SELECT query_hits AS hits, query_misses AS misses FROM model_info('cls') \gset
+SELECT similar_items('things', query => 'the third thing'), similar_items('secrets', query => 'the third thing') \g /dev/null
+SELECT results_eq(format($$SELECT query_hits - %s, query_misses - %s FROM model_info('cls')$$, :hits, :misses), 'VALUES (1::bigint, 1::bigint)',
+                  'a query is embedded once, whatever catalog it is asked of');
 SET ROLE br_test_nobody;
 SELECT is((SELECT embedded FROM model_info('cls')), '{"things": 7}', 'is told to who may read it');
 RESET ROLE;

@@ -18,6 +18,8 @@ use Time::HiRes qw(time usleep);
 my $tiny = "$ENV{BR_GOLDEN_DIR}/models/tiny-bert-cls";
 my $embed = q{SELECT bundle_rec.embed('a red cotton shirt', 'tiny')::text};
 
+plan skip_all => 'needs /proc' unless -r "/proc/$$/smaps";
+
 # what is kept of single texts would hide what computes them
 my $node = PostgreSQL::Test::Cluster->new('compute');
 $node->init;
@@ -95,6 +97,15 @@ SKIP:
 # a session that ends while threads sleep ends well
 $session->quit;
 ok($node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)"), 'it ends');
+
+$session = $node->background_psql('postgres', on_error_stop => 0);
+$pid = $session->query('SET bundle_rec.backend = portable; SET bundle_rec.threads = 2; SELECT pg_backend_pid()');
+$session->query_until(qr/begun/, "\\echo begun\n$long;\n");
+ok($node->poll_query_until('postgres', "SELECT state = 'active' FROM pg_stat_activity WHERE pid = $pid"), 'a session embeds with two threads');
+usleep(500_000);
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
+ok($node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)"), 'and ends when it is terminated');
+$session->{run}->kill_kill;
 
 # threads of a session are its own: workers of a parallel query start without
 is($node->safe_psql('postgres', qq{SET bundle_rec.threads = 2; SET bundle_rec.backend = portable; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;
