@@ -226,6 +226,7 @@ sub check_full_disk
 	my $answer = $node->safe_psql('postgres', "$set $embed");
 	my $one = $node->background_psql('postgres', on_error_stop => 0);
 	my $its = $one->query('SELECT pg_backend_pid()');
+	my ($name) = files("*_onednn_*_${precision}_[0-9]*");
 
 	unlink map { $node->data_dir . "/$_" } files('*_onednn_*');
 	$one->query($set);
@@ -233,6 +234,11 @@ sub check_full_disk
 	like($one->{stderr}, qr/could not reserve \d+ bytes for file "pgsql_tmp_br_\w+_onednn_.*_${precision}_\d+\.new": File too large\nHINT:  .*free space there/,
 		'where there is no room, the error names the file and says what to do');
 	is_deeply([ files('*.new') ], [], 'nothing is left');
+	mkdir $node->data_dir . "/$name.new";
+	$one->query($embed);
+	like($one->{stderr}, qr/could not create file "\Q$name\E\.new": Is a directory\nHINT:  .*remove what stands in the way/,
+		'nor may something else stand in its place');
+	rmdir $node->data_dir . "/$name.new";
 	is($one->query($embed), $answer, 'the session goes on when there is room');
 	$one->quit;
 	return;

@@ -38,7 +38,7 @@
 #define TURN_POLL_MS 20
 #define CACHE_HINT                                                                  \
 	"Sessions share the model through this file of the data directory: free space " \
-	"there, and call again."
+	"there, or remove what stands in the way, and call again."
 
 typedef struct PackedHeader
 {
@@ -378,7 +378,8 @@ take_turn(const char *name)
 
 		if (fd < 0)
 			ereport(ERROR,
-					(errcode_for_file_access(), errmsg("could not create file \"%s\": %m", name)));
+					(errcode_for_file_access(), errmsg("could not create file \"%s\": %m", name),
+					 errhint(CACHE_HINT)));
 		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
 		{
 			if (still_named(fd, name))

@@ -94,9 +94,14 @@ br_pg_weights_open(BrPgOpenModel *model, const BrBackend *backend, BrPrecision p
 
 	if (weights != NULL)
 		return weights->packed.contents;
+	if (backend->packs == NULL)
+		return NULL;
 	packing.size = br_encoder_packed_size(model->encoder, backend, precision);
 	if (packing.size == 0)
-		return NULL;
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory"),
+				 errdetail("The backend \"%s\" has none to plan packed weights with.",
+						   backend->name)));
 	br_pg_weights_key(&model->key, backend, precision, &key);
 	key.size = packing.size;
 	weights = MemoryContextAlloc(GetMemoryChunkContext(model), sizeof(BrPgWeights));
