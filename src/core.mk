@@ -68,7 +68,7 @@ CORE_SOURCES := $(wildcard src/core/*/*.c)
 UNIT_SOURCES := $(wildcard test/unit/test_*.c)
 BACKEND_TEST_SOURCES := $(wildcard test/backend/test_*.c)
 HELPER_SOURCES := $(filter-out $(UNIT_SOURCES) $(BACKEND_TEST_SOURCES),$(wildcard test/unit/*.c test/backend/*.c))
-BENCH_SOURCES := $(wildcard test/bench/*.c)
+BENCH_SOURCES := $(wildcard test/bench/bench_*.c)
 FUZZ_SOURCES := $(wildcard test/fuzz/*.c)
 ifeq ($(HAVE_ENCODER),)
 br_no_encoder = $(filter-out $(shell grep -l '"core/encoder/\|<cjson/\|"cjson/' $(1) /dev/null),$(1))
@@ -100,6 +100,10 @@ BACKENDS := $(if $(HAVE_OPENBLAS),$(BUILD)/br_backend_openblas.so) $(if $(HAVE_O
 HELPER_OBJECTS := $(HELPER_SOURCES:%.c=$(BUILD)/%.o)
 TEST_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(UNIT_SOURCES) $(BACKEND_TEST_SOURCES))
 BENCH_PROGRAMS := $(BENCH_SOURCES:%.c=$(BUILD)/%)
+# The libraries that bench_products compares: those that are there.
+PRODUCT_OBJECTS := $(addprefix $(BUILD)/test/bench/product_,peak.o $(if $(HAVE_OPENBLAS),openblas.o) \
+	$(if $(HAVE_ONEDNN),dnnl.o))
+PRODUCT_LIBRARIES := $(if $(HAVE_OPENBLAS),-lopenblas) $(if $(HAVE_ONEDNN),-ldnnl)
 # All targets in one program that replays the seeds, and each in one of its own with libFuzzer.
 FUZZ_MUTATOR := test/fuzz/json_mutator.c
 FUZZ_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(FUZZ_MUTATOR),$(FUZZ_SOURCES)))
@@ -158,8 +162,12 @@ $(TEST_PROGRAMS): %: %.o $(HELPER_OBJECTS) $(ARCHIVE)
 		$(BR_LIBRARY_PATH) -lcmocka $(BR_TEXT_LIBRARIES) -lm -ldl -lpthread
 
 $(BENCH_PROGRAMS): %: %.o $(ARCHIVE)
-	$(if $(V),,@echo '  ld $@';) $(CC) $(CFLAGS) $(BR_SANITIZE) $(LDFLAGS) -o $@ $< $(ARCHIVE) \
-		$(BR_LIBRARY_PATH) $(BR_TEXT_LIBRARIES) -lm -ldl -lpthread
+	$(if $(V),,@echo '  ld $@';) $(CC) $(CFLAGS) $(BR_SANITIZE) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVE) \
+		$(BR_LIBRARY_PATH) $(BENCH_LIBRARIES) $(BR_TEXT_LIBRARIES) -lm -ldl -lpthread
+
+$(BUILD)/test/bench/bench_products: $(PRODUCT_OBJECTS)
+$(BUILD)/test/bench/bench_products: BENCH_LIBRARIES := $(PRODUCT_LIBRARIES)
+$(BUILD)/test/bench/bench_products.o: CPPFLAGS += $(if $(HAVE_OPENBLAS),-DHAVE_OPENBLAS) $(if $(HAVE_ONEDNN),-DHAVE_ONEDNN)
 
 $(FUZZ_REPLAY): $(FUZZ_OBJECTS) $(ARCHIVE)
 	$(if $(V),,@echo '  ld $@';) $(CC) $(CFLAGS) $(BR_SANITIZE) $(LDFLAGS) -o $@ $(FUZZ_OBJECTS) $(ARCHIVE) \
@@ -195,4 +203,5 @@ clean:
 	rm -rf $(BUILD)
 
 -include $(CORE_OBJECTS:.o=.d) $(OPENBLAS_OBJECTS:.o=.d) $(ONEDNN_OBJECTS:.o=.d) $(HELPER_OBJECTS:.o=.d) \
-	$(TEST_PROGRAMS:=.d) $(BENCH_PROGRAMS:=.d) $(FUZZ_OBJECTS:.o=.d)
+	$(TEST_PROGRAMS:=.d) $(BENCH_PROGRAMS:=.d) $(PRODUCT_OBJECTS:.o=.d) \
+	$(FUZZ_OBJECTS:.o=.d)
