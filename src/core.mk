@@ -165,6 +165,7 @@ $(BENCH_PROGRAMS): %: %.o $(ARCHIVE)
 	$(if $(V),,@echo '  ld $@';) $(CC) $(CFLAGS) $(BR_SANITIZE) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVE) \
 		$(BR_LIBRARY_PATH) $(BENCH_LIBRARIES) $(BR_TEXT_LIBRARIES) -lm -ldl -lpthread
 
+$(BENCH_PROGRAMS): $(BUILD)/test/bench/load_backend.o
 $(BUILD)/test/bench/bench_products: $(PRODUCT_OBJECTS)
 $(BUILD)/test/bench/bench_products: BENCH_LIBRARIES := $(PRODUCT_LIBRARIES)
 $(BUILD)/test/bench/bench_products.o: CPPFLAGS += $(if $(HAVE_OPENBLAS),-DHAVE_OPENBLAS) $(if $(HAVE_ONEDNN),-DHAVE_ONEDNN)
@@ -203,5 +204,6 @@ clean:
 	rm -rf $(BUILD)
 
 -include $(CORE_OBJECTS:.o=.d) $(OPENBLAS_OBJECTS:.o=.d) $(ONEDNN_OBJECTS:.o=.d) $(HELPER_OBJECTS:.o=.d) \
-	$(TEST_PROGRAMS:=.d) $(BENCH_PROGRAMS:=.d) $(PRODUCT_OBJECTS:.o=.d) \
+	$(TEST_PROGRAMS:=.d) $(BENCH_PROGRAMS:=.d) $(PRODUCT_OBJECTS:.o=.d) $(BUILD)/test/bench/load_backend.d \
+	$(FUZZ_OBJECTS:.o=.d)
 	$(FUZZ_OBJECTS:.o=.d)

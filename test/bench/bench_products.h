@@ -37,6 +37,9 @@ typedef struct ProductLibrary
 	void (*close)(Product *product);
 } ProductLibrary;
 
+/* Our own; it tells nothing of the ceiling. */
+extern const ProductLibrary product_backend;
+
 /* Each of these is there where its library was found at build time; see core.mk. */
 extern const ProductLibrary product_openblas;
 extern const ProductLibrary product_dnnl_matmul;

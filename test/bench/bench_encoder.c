@@ -1,0 +1,350 @@
+/*
+ * bench_encoder.c
+ *	  The C library's side of encoder.sh: one system, one subprocess.
+ *
+ * bench_encoder [--backend NAME] [--precision f32|bf16|int8] [--threads N]
+ *               [--embed TEXTS OUTPUT]... MODEL TEXTS
+ *
+ * Imports the model folder, embeds all texts once to warm up and once timed,
+ * then one at a time, and prints one line of JSON as encoder_peers.py does.
+ * A file of texts holds the size of each as four bytes, little-endian, and then
+ * its bytes. --embed writes the embeddings of further texts, untimed, as plain
+ * float32.
+ */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "bench/load_backend.h"
+#include "core/encoder/br_encoder.h"
+
+#define MAX_FILES 64
+#define MAX_OUTPUTS 8
+#define SINGLE_TEXTS 100
+
+typedef struct Texts
+{
+	char *data;
+	const char **texts;
+	size_t *sizes;
+	int n;
+} Texts;
+
+typedef struct Options
+{
+	const char *backend;
+	BrPrecision precision;
+	int threads;
+	const char *model;
+	const char *texts;
+	const char *outputs[MAX_OUTPUTS][2];
+	int n_outputs;
+} Options;
+
+typedef struct Model
+{
+	BrContext context;
+	BrEncoder *encoder;
+	BrCompute compute;
+} Model;
+
+static const char *const precisions[BR_PRECISION_COUNT] = {"f32", "bf16", "int8"};
+
+static _Noreturn void
+die(const char *what, const char *why)
+{
+	fprintf(stderr, "bench_encoder: %s: %s\n", what, why);
+	exit(2);
+}
+
+static void
+check(BrStatus status, const char *what, const BrContext *context)
+{
+	if (status != BR_OK)
+		die(what, context->detail);
+}
+
+static double
+now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (double) time.tv_sec + 1e-9 * (double) time.tv_nsec;
+}
+
+/* NULL: no such file. */
+static char *
+read_file(const char *path, size_t *size)
+{
+	FILE *file = fopen(path, "rb");
+	char *data;
+	long length;
+
+	if (file == NULL)
+		return NULL;
+	fseek(file, 0, SEEK_END);
+	length = ftell(file);
+	rewind(file);
+	data = malloc((size_t) length + 1);
+	if (data == NULL || fread(data, 1, (size_t) length, file) != (size_t) length)
+		die(path, "cannot be read");
+	data[length] = '\0';
+	*size = (size_t) length;
+	fclose(file);
+	return data;
+}
+
+static Texts
+read_texts(const char *path)
+{
+	size_t size = 0;
+	size_t place = 0;
+	Texts texts = {.data = read_file(path, &size)};
+
+	if (texts.data == NULL)
+		die(path, "cannot be opened");
+	texts.texts = malloc((size / 4 + 1) * sizeof(char *));
+	texts.sizes = malloc((size / 4 + 1) * sizeof(size_t));
+	if (texts.texts == NULL || texts.sizes == NULL)
+		die(path, "no memory");
+	while (place + 4 <= size)
+	{
+		const unsigned char *head = (const unsigned char *) texts.data + place;
+		size_t length = (size_t) head[0] | (size_t) head[1] << 8 | (size_t) head[2] << 16 |
+			(size_t) head[3] << 24;
+
+		place += 4;
+		if (length > size - place)
+			die(path, "ends inside a text");
+		texts.texts[texts.n] = texts.data + place;
+		texts.sizes[texts.n++] = length;
+		place += length;
+	}
+	return texts;
+}
+
+/* Reads what the folder has of the files that an import may need. */
+static int
+read_folder(BrContext *context, const char *folder, BrModelFile *files)
+{
+	char full[4096];
+	size_t size = 0;
+	char **paths;
+	char *modules;
+	int n_paths;
+	int n = 0;
+
+	snprintf(full, sizeof(full), "%s/modules.json", folder);
+	modules = read_file(full, &size);
+	check(br_encoder_needed_files(context, modules, size, &paths, &n_paths), folder, context);
+	for (int i = 0; i < n_paths && n < MAX_FILES; i++)
+	{
+		snprintf(full, sizeof(full), "%s/%s", folder, paths[i]);
+		files[n].path = strdup(paths[i]);
+		files[n].data = read_file(full, &files[n].size);
+		if (files[n].data != NULL)
+			n++;
+	}
+	br_base_free(context, paths);
+	free(modules);
+	return n;
+}
+
+/* Everything stays until the program ends. */
+static void
+open_model(Model *model, const Options *options)
+{
+	BrContext *context = &model->context;
+	BrModelFile files[MAX_FILES];
+	const char *why = NULL;
+	void *image;
+	void *packed;
+	size_t size;
+	int n;
+
+	br_base_context_init(context);
+	model->compute.backend = load_backend(options->backend, &why);
+	if (model->compute.backend == NULL)
+		die(options->backend, why);
+	n = read_folder(context, options->model, files);
+	check(br_encoder_import(context, files, n, &image, &size), options->model, context);
+	for (int i = 0; i < n; i++)
+		free((void *) files[i].data);
+	check(br_encoder_open(context, image, size, &model->encoder), options->model, context);
+
+	size = br_encoder_packed_size(model->encoder, model->compute.backend, options->precision);
+	if (size > 0)
+	{
+		packed = aligned_alloc(64, (size + 63) / 64 * 64);
+		if (packed == NULL)
+			die("packed weights", "no memory");
+		check(br_encoder_pack(model->encoder, context, model->compute.backend, options->precision,
+							  packed),
+			  precisions[options->precision], context);
+		check(br_encoder_check_packed(model->encoder, context, model->compute.backend,
+									  options->precision, packed, size),
+			  precisions[options->precision], context);
+		model->compute.packed = packed;
+	}
+	else if (options->precision != BR_PRECISION_F32)
+		die(options->backend, "it computes in f32 alone");
+	if (options->threads > 1)
+		check(br_base_pool_create(context, options->threads, &model->compute.pool), "threads",
+			  context);
+}
+
+/* (n, dimensions), to be freed */
+static float *
+embed(Model *model, const Texts *texts)
+{
+	size_t dimensions = (size_t) br_encoder_info(model->encoder)->dimensions;
+	float *embeddings = malloc((size_t) texts->n * dimensions * sizeof(float));
+
+	if (embeddings == NULL)
+		die("embeddings", "no memory");
+	check(br_encoder_embed(model->encoder, &model->context, &model->compute, texts->texts,
+						   texts->sizes, texts->n, true, embeddings),
+		  "embedding", &model->context);
+	return embeddings;
+}
+
+static int
+compare_doubles(const void *left, const void *right)
+{
+	double a = *(const double *) left;
+	double b = *(const double *) right;
+
+	return (a > b) - (a < b);
+}
+
+/* Median seconds of one text by itself. */
+static double
+single_text_seconds(Model *model, const Texts *texts)
+{
+	double seconds[SINGLE_TEXTS];
+	int n = texts->n < SINGLE_TEXTS ? texts->n : SINGLE_TEXTS;
+
+	for (int i = 0; i < n; i++)
+	{
+		Texts one = {.texts = texts->texts + i, .sizes = texts->sizes + i, .n = 1};
+		double start = now();
+
+		free(embed(model, &one));
+		seconds[i] = now() - start;
+	}
+	qsort(seconds, (size_t) n, sizeof(double), compare_doubles);
+	return seconds[n / 2];
+}
+
+/* Seconds of tokenizing all texts, in one thread, and how many tokens they are. */
+static double
+tokenize_seconds(Model *model, const Texts *texts, int64_t *tokens)
+{
+	double start = now();
+
+	*tokens = 0;
+	for (int i = 0; i < texts->n; i++)
+	{
+		int32_t *ids;
+		int n;
+
+		check(br_encoder_tokenize(model->encoder, &model->context, texts->texts[i], texts->sizes[i],
+								  true, &ids, &n),
+			  "tokenizing", &model->context);
+		*tokens += n;
+		br_base_free(&model->context, ids);
+	}
+	return now() - start;
+}
+
+static void
+write_embeddings(Model *model, const char *from, const char *to)
+{
+	Texts texts = read_texts(from);
+	float *embeddings = embed(model, &texts);
+	size_t size = (size_t) texts.n * (size_t) br_encoder_info(model->encoder)->dimensions;
+	FILE *file = fopen(to, "wb");
+
+	if (file == NULL || fwrite(embeddings, sizeof(float), size, file) != size || fclose(file) != 0)
+		die(to, "cannot be written");
+	free(embeddings);
+}
+
+static BrPrecision
+precision_of(const char *name)
+{
+	for (int i = 0; i < BR_PRECISION_COUNT; i++)
+		if (strcmp(name, precisions[i]) == 0)
+			return (BrPrecision) i;
+	die(name, "no precision of that name");
+}
+
+static bool
+parse_options(int argc, char **argv, Options *options)
+{
+	int i = 1;
+
+	*options = (Options){.backend = "openblas", .threads = 1};
+	for (; i + 1 < argc && strncmp(argv[i], "--", 2) == 0; i += 2)
+	{
+		if (strcmp(argv[i], "--backend") == 0)
+			options->backend = argv[i + 1];
+		else if (strcmp(argv[i], "--precision") == 0)
+			options->precision = precision_of(argv[i + 1]);
+		else if (strcmp(argv[i], "--threads") == 0)
+			options->threads = atoi(argv[i + 1]);
+		else if (strcmp(argv[i], "--embed") == 0 && i + 2 < argc &&
+				 options->n_outputs < MAX_OUTPUTS)
+		{
+			options->outputs[options->n_outputs][0] = argv[i + 1];
+			options->outputs[options->n_outputs++][1] = argv[i + 2];
+			i++;
+		}
+		else
+			return false;
+	}
+	if (i + 2 != argc)
+		return false;
+	options->model = argv[i];
+	options->texts = argv[i + 1];
+	return options->threads >= 1;
+}
+
+int
+main(int argc, char **argv)
+{
+	Options options;
+	Model model = {0};
+	Texts texts;
+	int64_t tokens;
+	double tokenizing;
+	double all;
+	double start;
+
+	if (!parse_options(argc, argv, &options))
+	{
+		fprintf(stderr,
+				"usage: bench_encoder [--backend NAME] [--precision f32|bf16|int8]"
+				" [--threads N] [--embed TEXTS OUTPUT]... MODEL TEXTS\n");
+		return 2;
+	}
+	open_model(&model, &options);
+	texts = read_texts(options.texts);
+	for (int i = 0; i < options.n_outputs; i++)
+		write_embeddings(&model, options.outputs[i][0], options.outputs[i][1]);
+
+	free(embed(&model, &texts));
+	start = now();
+	free(embed(&model, &texts));
+	all = now() - start;
+	tokenizing = tokenize_seconds(&model, &texts, &tokens);
+	printf("{\"texts_per_second\": %.3f, \"tokens_per_second\": %.1f, \"tokens\": %lld, "
+		   "\"tokenizing_ms\": %.3f, \"single_ms\": %.4f, \"detail\": \"%s %s\"}\n",
+		   texts.n / all, (double) tokens / all, (long long) tokens, 1e3 * tokenizing,
+		   1e3 * single_text_seconds(&model, &texts), model.compute.backend->name,
+		   model.compute.backend->instruction_set());
+	return 0;
+}
