@@ -108,7 +108,7 @@ sqlsmith:						## random SQL, SQLSMITH_STATEMENTS of it, on a private server
 	+@$(STRICT_BUILD)
 	@test/fuzz/sqlsmith.sh
 
-bench-encoder:					## texts per second beside sentence-transformers
+bench-encoder:					## texts per second beside sentence-transformers, ONNX Runtime and OpenVINO
 	@tools/setup
 	+@$(STRICT_BUILD)
 	@test/bench/encoder.sh

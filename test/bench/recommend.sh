@@ -71,13 +71,8 @@ done
 
 # ---- memory ----
 
-# Growth of Private_Dirty from before a connection's first call; the packed model file exists by then.
-# Pages of shared_buffers that no other process has touched yet count as private too; they are left out.
-cat >"$work/look" <<'END'
-awk '/^[0-9a-f]+-[0-9a-f]+ / { shared = $2 ~ /s$/ } /^Private_Dirty/ && !shared { kb += $2 }
-	END { print "Private_Dirty:", kb, "kB" }' "/proc/$1/smaps"
-END
-printf '%s\n' 'SELECT pg_backend_pid() AS pid \gset' "\setenv LOOK 'bash $work/look ':pid" '\! $LOOK' \
+# Growth from before a connection's first call; the packed model file exists by then.
+printf '%s\n' 'SELECT pg_backend_pid() AS pid \gset' "\setenv LOOK 'bash test/bench/private_dirty.sh ':pid" '\! $LOOK' \
 	"SELECT count(embed(title, 'tiny')) FROM (SELECT title FROM product LIMIT 100) p \\g /dev/null" \
 	"SELECT count(*) FROM generate_series(1, 20) i, recommend('shop', basket => ARRAY[i::text, (i * 3)::text]) \\g /dev/null" \
 	"SELECT count(*) FROM recommend('shop', query => 'silver camera with case') \\g /dev/null" \
