@@ -8,6 +8,7 @@
 # (bench_encoder.c) and embed(text[]) as psql sees it. README.md says more.
 #
 #   RUNS=3           turns
+#   SYSTEMS="..."    only these, such as bundle_rec-C-f32 (default: all; their names stand below)
 #   BACKEND=name     ours (onednn where it is built, else openblas)
 #   MARKDOWN=1       the table as Markdown
 #   BENCH_VENV=dir   a Python environment that has the peers, instead of build/bench-venv
@@ -36,8 +37,8 @@ fi
 work=$build/bench-encoder
 rm -rf "$work"
 mkdir -p "$work"
-peers() { "$venv/bin/python" -W ignore test/bench/encoder_peers.py "$@"; }
-peers versions >"$work/versions" 2>"$work/log" || skip "$venv lacks one of" $pins
+peers=("$venv/bin/python" -W ignore test/bench/encoder_peers.py)
+"${peers[@]}" versions >"$work/versions" 2>"$work/log" || skip "$venv lacks one of" $pins
 make --no-print-directory -f src/core.mk BUILD="$build" bench >"$work/log" 2>&1 ||
 	{ cat "$work/log" >&2; exit 1; }
 if [ -z "${BACKEND:-}" ]; then
@@ -49,13 +50,14 @@ export BR_BACKEND_DIR=$build
 read -r last_core cores < <(python3 -c 'import os; c = os.sched_getaffinity(0); print(max(c), len(c))')
 [ "$cores" -gt 1 ] && counts="one all" || counts="one"
 threads_of() { [ "$1" = one ] && echo 1 || echo "$cores"; }
-pinned() { [ "$1" = one ] && shift && taskset -c "$last_core" "$@" || { shift && "$@"; }; }
+# pinned one|all COMMAND...
+pinned() { if [ "$1" = one ]; then taskset -c "$last_core" "${@:2}"; else "${@:2}"; fi; }
 
 # ---- set-up: texts, the peers' models, a server ----
 
 python3 test/bench/encoder_texts.py "$titles" ../shared/golden/all-MiniLM-L6-v2.json "$work"
 say "exporting the model for the peers"
-peers export "$model" "$work" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+"${peers[@]}" export "$model" "$work" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
 
 trap 'tools/cluster remove bench' EXIT
 tools/cluster files bench
@@ -127,7 +129,7 @@ measure() {
 				--threads "$(threads_of "$count")" ${outputs:+--embed "${outputs[@]:0:2}" --embed "${outputs[@]:2:2}"} \
 				"$model" "$work/titles" ;;
 		bundle_rec-SQL-*) measure_sql "${system##*-}" "$count" ;;
-		*) pinned "$count" "$venv/bin/python" -W ignore test/bench/encoder_peers.py run "$system" \
+		*) pinned "$count" "${peers[@]}" run "$system" \
 			"$(threads_of "$count")" "$model" "$work" ${outputs:+"${outputs[@]}"} ;;
 	esac
 }
@@ -144,6 +146,8 @@ systems+=" onnxruntime-int8 openvino-int8"
 
 for precision in $precisions; do systems+=" bundle_rec-C-$precision bundle_rec-SQL-$precision"; done
 
+systems=${SYSTEMS:-$systems}
+
 left_out=" "
 leave_out() {
 	left_out+="$1 "
@@ -154,7 +158,7 @@ say "finding each peer's fastest setting"
 for system in $systems; do
 	[[ $system != bundle_rec-* ]] || continue
 	for count in $counts; do
-		pinned "$count" "$venv/bin/python" -W ignore test/bench/encoder_peers.py tune "$system" \
+		pinned "$count" "${peers[@]}" tune "$system" \
 			"$(threads_of "$count")" "$model" "$work" >"$work/log" 2>&1 || { leave_out "$system"; break; }
 	done
 done

@@ -27,7 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 os.environ["HF_HUB_OFFLINE"] = "1"
 BATCH_SIZES = (1, 4, 8, 16, 32, 64, 128)
 SINGLE_TEXTS = 100
-TUNING_TEXTS = 250
+TUNING_TEXTS = 160
 
 
 def read_texts(path):

@@ -4,7 +4,8 @@ WORK/results holds a line for each measurement: system, threads ("one" or
 "all"), JSON. Speeds and latencies are medians, beside each in brackets its
 ratio to the fastest peer of the same precision. Cosines are to
 sentence-transformers in f32: of this run on the titles (WORK/SYSTEM.titles), of
-the golden file on hostile texts. MARKDOWN=1 prints Markdown.
+the golden file on hostile texts. A last line says how noisy the run was.
+MARKDOWN=1 prints Markdown.
 """
 import array
 import collections
@@ -60,7 +61,7 @@ def with_ratio(value, best, digits, inverse=False):
 
 
 def read_results(work):
-    """{system: {(threads, figure): median}}, and each system's detail."""
+    """{system: {(threads, figure): of each turn}}, and each system's detail."""
     figures = collections.defaultdict(lambda: collections.defaultdict(list))
     details = {}
     with open(os.path.join(work, "results"), encoding="utf-8") as file:
@@ -70,12 +71,22 @@ def read_results(work):
             for name in ("texts_per_second", "single_ms"):
                 figures[system][threads, name].append(data[name])
             details.setdefault(system, {})[threads] = data["detail"]
-    return ({system: {key: statistics.median(values) for key, values in of.items()}
-             for system, of in figures.items()}, details)
+    return figures, details
 
 
-def table_rows(work, versions):
-    results, details = read_results(work)
+def medians(figures):
+    return {system: {key: statistics.median(values) for key, values in of.items()}
+            for system, of in figures.items()}
+
+
+def print_spread(figures):
+    spread, system, threads = max((max(values) / min(values), system, key[0])
+                                  for system, of in figures.items() for key, values in of.items()
+                                  if key[1] == "texts_per_second")
+    print(f"texts/s of one system differed between turns by at most {spread:.2f} times ({system}, cores: {threads})")
+
+
+def table_rows(work, versions, results, details):
     references = {"titles": read_vectors(os.path.join(work, REFERENCE + ".titles")),
                   "hostile": read_vectors(os.path.join(work, "hostile.reference"))}
     for precision in PRECISIONS:
@@ -112,7 +123,10 @@ def main(work, versions_file):
         versions = dict(line.split() for line in file)
     head = ["system", "precision", "texts/s, one core", "texts/s, all", "single ms, one core", "single ms, all",
             "min cosine", "mean", "min hostile", "setting, one core / all"]
-    print_table([head, *table_rows(work, versions)], os.environ.get("MARKDOWN") == "1")
+    figures, details = read_results(work)
+    print_table([head, *table_rows(work, versions, medians(figures), details)], os.environ.get("MARKDOWN") == "1")
+    print()
+    print_spread(figures)
 
 
 main(*sys.argv[1:])
