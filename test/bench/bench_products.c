@@ -71,31 +71,43 @@ operations(const ProductShape *shape, int rows)
 	return 2.0 * rows * shape->in_dim * shape->out_dim;
 }
 
-/* Best seconds of one product, or 0 where the library has none for this machine. */
+/*
+ * Best seconds of one product, or 0 where the library has none for this machine.
+ * Each call is timed by itself: it is shorter than a time slice, so that on a
+ * busy machine too some calls are not interrupted.
+ */
 static double
 measure(const ProductLibrary *library, ProductPrecision precision, const ProductShape *shape,
 		int rows, double seconds)
 {
 	Product *product = library->open(precision, shape, rows, LAYERS);
-	double best = 1e9;
+	double best[LAYERS];
+	double total = 0;
 	double end;
 
 	if (product == NULL)
 		return 0;
 	for (int layer = 0; layer < LAYERS; layer++)
+	{
 		library->run(product, layer);
+		best[layer] = 1e9;
+	}
 	end = now() + seconds;
 	while (now() < end)
-	{
-		double start = now();
-
 		for (int layer = 0; layer < LAYERS; layer++)
+		{
+			double start = now();
+			double took;
+
 			library->run(product, layer);
-		if (now() - start < best)
-			best = now() - start;
-	}
+			took = now() - start;
+			if (took < best[layer])
+				best[layer] = took;
+		}
 	library->close(product);
-	return best / LAYERS;
+	for (int layer = 0; layer < LAYERS; layer++)
+		total += best[layer];
+	return total / LAYERS;
 }
 
 /* best: seconds of each shape by the fastest so far, lowered here; NULL: does not compete. */

@@ -10,6 +10,7 @@
 #   RUNS=3           turns
 #   SYSTEMS="..."    only these, such as bundle_rec-C-f32 (default: all; their names stand below)
 #   BACKEND=name     ours (onednn where it is built, else openblas)
+#   CLOCK=cpu        on one core time on the processor, but for SQL: for a look on a busy machine
 #   MARKDOWN=1       the table as Markdown
 #   BENCH_VENV=dir   a Python environment that has the peers, instead of build/bench-venv
 #   DATA=dir         the folder that holds bundlerec_electronic
