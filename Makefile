@@ -109,7 +109,7 @@ sqlsmith:						## random SQL, SQLSMITH_STATEMENTS of it, on a private server
 	@test/fuzz/sqlsmith.sh
 
 bench-encoder:					## texts per second beside sentence-transformers, ONNX Runtime and OpenVINO
-	@tools/setup libdnnl-dev
+	@tools/setup
 	+@$(STRICT_BUILD)
 	@test/bench/encoder.sh
 

@@ -101,7 +101,7 @@ HELPER_OBJECTS := $(HELPER_SOURCES:%.c=$(BUILD)/%.o)
 TEST_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(UNIT_SOURCES) $(BACKEND_TEST_SOURCES))
 BENCH_PROGRAMS := $(BENCH_SOURCES:%.c=$(BUILD)/%)
 # The libraries that bench_products compares: those that are there.
-PRODUCT_OBJECTS := $(addprefix $(BUILD)/test/bench/product_,peak.o $(if $(HAVE_OPENBLAS),openblas.o) \
+PRODUCT_OBJECTS := $(addprefix $(BUILD)/test/bench/product_,backend.o peak.o $(if $(HAVE_OPENBLAS),openblas.o) \
 	$(if $(HAVE_ONEDNN),dnnl.o))
 PRODUCT_LIBRARIES := $(if $(HAVE_OPENBLAS),-lopenblas) $(if $(HAVE_ONEDNN),-ldnnl)
 # All targets in one program that replays the seeds, and each in one of its own with libFuzzer.
@@ -205,5 +205,4 @@ clean:
 
 -include $(CORE_OBJECTS:.o=.d) $(OPENBLAS_OBJECTS:.o=.d) $(ONEDNN_OBJECTS:.o=.d) $(HELPER_OBJECTS:.o=.d) \
 	$(TEST_PROGRAMS:=.d) $(BENCH_PROGRAMS:=.d) $(PRODUCT_OBJECTS:.o=.d) $(BUILD)/test/bench/load_backend.d \
-	$(FUZZ_OBJECTS:.o=.d)
 	$(FUZZ_OBJECTS:.o=.d)

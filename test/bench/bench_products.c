@@ -35,7 +35,7 @@ static const ProductLibrary *const libraries[] = {
 #ifdef HAVE_OPENBLAS
 	&product_openblas,
 #endif
-#ifdef HAVE_DNNL
+#ifdef HAVE_ONEDNN
 	&product_dnnl_matmul,
 	&product_dnnl_inner_product,
 #endif
