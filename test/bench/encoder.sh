@@ -62,7 +62,7 @@ say "exporting the model for the peers"
 
 trap 'tools/cluster remove bench' EXIT
 tools/cluster files bench
-tools/cluster start bench fsync=off bundle_rec.backend="$BACKEND"
+tools/cluster start bench fsync=off
 eval "$(tools/cluster env bench)"
 psql -Xq -d postgres -v ON_ERROR_STOP=1 <<-END
 	SET client_min_messages = warning;
@@ -79,13 +79,17 @@ median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
 
 # ---- one measurement: a line of JSON ----
 
+# Before the module is loaded any name and value would do.
+sql_settings() {
+	printf '%s\n' "LOAD 'bundle_rec';" "SET search_path = bundle_rec, public;" "SET bundle_rec.backend = '$BACKEND';" \
+		"SET bundle_rec.precision = '$1';" "SET bundle_rec.threads = $(threads_of "$2");"
+}
+
 # The statement's time as psql sees it, its result included, and the median of single texts.
 sql_script() {
 	local precision=$1 count=$2 i
 	local all='SELECT embed(array_agg(text ORDER BY id)) FROM title'
-	echo "SET search_path = bundle_rec, public;"
-	echo "SET bundle_rec.precision = '$precision';"
-	echo "SET bundle_rec.threads = $(threads_of "$count");"
+	sql_settings "$precision" "$count"
 	if [ "$count" = one ]; then
 		printf '%s\n' 'SELECT pg_backend_pid() AS pid \gset' "\\setenv PIN 'taskset -cp $last_core ':pid" '\! $PIN >/dev/null'
 	fi
@@ -101,10 +105,10 @@ sql_script() {
 sql_vectors() {
 	local table
 	for table in title hostile; do
-		psql -XAtq -d postgres -v ON_ERROR_STOP=1 -c "SET search_path = bundle_rec, public" \
-			-c "SET bundle_rec.precision = '$1'" \
-			-c "SELECT unnest(embed(array_agg(text ORDER BY id), parse_special => true)) FROM $table" \
-			>"$work/bundle_rec-SQL-$1.${table/title/titles}.lines" || return
+		{
+			sql_settings "$1" one
+			echo "SELECT unnest(embed(array_agg(text ORDER BY id), parse_special => true)) FROM $table;"
+		} | psql -XAtq -d postgres -v ON_ERROR_STOP=1 >"$work/bundle_rec-SQL-$1.${table/title/titles}.lines" || return
 	done
 }
 
@@ -199,10 +203,14 @@ for count in $counts; do
 	done
 done
 
-printf '%s\n' 'SELECT pg_backend_pid() AS pid \gset' "\\setenv LOOK 'bash test/bench/private_dirty.sh ':pid" '\! $LOOK' \
-	'SELECT bundle_rec.embed(array_agg(text)) FROM title \g /dev/null' '\! $LOOK' >"$work/memory.sql"
-psql -Xq -d postgres -f "$work/memory.sql" |
-	awk '/Private_Dirty/ { kb[++n] = $2 } END { printf "a further connection: %.2f MB private, after embedding all titles\n", (kb[2] - kb[1]) / 1024 }'
+if [ -n "$(figure "bundle_rec-SQL-f32 one" single_ms)" ]; then
+	{
+		printf '%s\n' 'SELECT pg_backend_pid() AS pid \gset' "\\setenv LOOK 'bash test/bench/private_dirty.sh ':pid" '\! $LOOK'
+		sql_settings f32 one
+		printf '%s\n' 'SELECT embed(array_agg(text)) FROM title \g /dev/null' '\! $LOOK'
+	} | psql -Xq -d postgres -v ON_ERROR_STOP=1 | awk '/Private_Dirty/ { kb[++n] = $2 }
+		END { printf "a further connection: %.2f MB private, after embedding all titles\n", (kb[2] - kb[1]) / 1024 }'
+fi
 
 echo
 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 taskset -c "$last_core" "$build/test/bench/bench_products"
