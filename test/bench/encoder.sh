@@ -156,7 +156,7 @@ systems=${SYSTEMS:-$systems}
 left_out=" "
 leave_out() {
 	left_out+="$1 "
-	say "without $1: $(grep -v '^ *$' "$work/log" | tail -n 1)"
+	say "without $1: $({ grep -m 1 ERROR: "$work/log" || grep -v '^ *$' "$work/log" | tail -n 1; } || true)"
 }
 
 say "finding each peer's fastest setting"
