@@ -201,6 +201,16 @@ CREATE TABLE rejected (
 CREATE INDEX rejected_row_id ON rejected (catalog, origin, row_id);
 COMMENT ON TABLE rejected IS 'Source rows that a catalog could not take, with the reason';
 
+CREATE TABLE refused_text (
+    catalog int NOT NULL,
+    model int NOT NULL,
+    text_hash bytea NOT NULL CHECK (pg_catalog.octet_length(text_hash) = 32),
+    reason text NOT NULL,
+    noticed_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (catalog, model, text_hash)
+);
+COMMENT ON TABLE refused_text IS 'Texts of items, by their SHA-256, of which a model made no embedding, with the reason: such an item has none, and does not wait for one';
+
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.catalog_number', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.event_source_number', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.rejected_number', '');
@@ -221,9 +231,11 @@ SELECT pg_catalog.pg_extension_config_dump('@extschema@.bundle', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.bundle_item', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.bundle_count', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.rejected', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.refused_text', '');
 REVOKE ALL ON SEQUENCE catalog_number, event_source_number, rejected_number FROM PUBLIC;
 REVOKE ALL ON TABLE catalog, event_source, catalog_state, item, item_shadow, item_state, item_count, item_pair, item_neighbour,
-    event, event_queue, item_change, bundle_source, bundle, bundle_item, bundle_count, rejected FROM PUBLIC;
+    event, event_queue, item_change, bundle_source, bundle, bundle_item, bundle_count, rejected,
+    refused_text FROM PUBLIC;
 
 CREATE FUNCTION items_changed() RETURNS trigger
 LANGUAGE C VOLATILE PARALLEL UNSAFE
@@ -327,7 +339,13 @@ LEFT JOIN (SELECT catalog, count(*) AS items, count(*) FILTER (WHERE active) AS 
                   count(embedding) AS embedded, count(pending_text) AS pending
            FROM @extschema@.item JOIN @extschema@.item_state USING (catalog, item)
            GROUP BY catalog) i USING (catalog)
-LEFT JOIN (SELECT catalog, count(*) AS rejected FROM @extschema@.rejected GROUP BY catalog) r USING (catalog)
+LEFT JOIN (SELECT catalog, count(*) AS rejected
+           FROM (SELECT catalog FROM @extschema@.rejected
+                 UNION ALL SELECT catalog
+                 FROM @extschema@.refused_text f JOIN @extschema@.catalog k USING (catalog)
+                 JOIN @extschema@.item i USING (catalog, text_hash) JOIN @extschema@.item_state USING (catalog, item)
+                 WHERE f.model IN (k.model, k.next_model)) a
+           GROUP BY catalog) r USING (catalog)
 LEFT JOIN (SELECT catalog, sum(weight)::bigint AS events, count(*) FILTER (WHERE queued) AS unfolded
            FROM (SELECT catalog, weight, false AS queued FROM @extschema@.event
                  UNION ALL SELECT catalog, weight, true FROM @extschema@.event_queue) q
@@ -365,13 +383,18 @@ GRANT SELECT ON catalog_coverage TO PUBLIC;
 
 CREATE VIEW rejected_row WITH (security_barrier) AS
 SELECT c.name AS catalog, r.origin, r.row_id, r.reason, r.noticed_at
-FROM @extschema@.rejected r JOIN @extschema@.catalog c USING (catalog)
+FROM (SELECT catalog, origin, row_id, reason, noticed_at FROM @extschema@.rejected
+      UNION ALL SELECT catalog, k.items, i.item_id, f.reason, f.noticed_at
+      FROM @extschema@.refused_text f JOIN @extschema@.catalog k USING (catalog)
+      JOIN @extschema@.item i USING (catalog, text_hash) JOIN @extschema@.item_state USING (catalog, item)
+      WHERE f.model IN (k.model, k.next_model)) r
+JOIN @extschema@.catalog c USING (catalog)
 JOIN pg_catalog.pg_class o ON o.oid = r.origin
 WHERE pg_catalog.has_table_privilege(c.items, 'SELECT')
   AND pg_catalog.has_table_privilege(r.origin, 'SELECT')
   AND CASE WHEN o.relkind IN ('v', 'f') THEN pg_catalog.pg_has_role(o.relowner, 'USAGE')
            ELSE NOT pg_catalog.row_security_active(r.origin) END;
-COMMENT ON VIEW rejected_row IS 'Rows that a catalog could not take, for those whose source the current user may SELECT from, unless row-level security limits what he sees there; of a view or foreign table, for those who have its owner''s rights';
+COMMENT ON VIEW rejected_row IS 'Rows that a catalog could not take, and items whose text its model could not embed, for those whose source the current user may SELECT from, unless row-level security limits what he sees there; of a view or foreign table, for those who have its owner''s rights';
 COMMENT ON COLUMN rejected_row.catalog IS 'Name of the catalog';
 COMMENT ON COLUMN rejected_row.origin IS 'The source the row stands in';
 COMMENT ON COLUMN rejected_row.row_id IS 'Item id of the row, or bundle id and item id; NULL where it has none';

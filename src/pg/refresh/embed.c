@@ -35,19 +35,23 @@
 	" WHERE p.pending_text IS NOT NULL"
 
 /*
- * Each waiting text once, with the items that have it, and the embedding that
- * another item has of it already, $1 being the model. Those first, then short
- * texts first: a batch of like lengths is embedded fastest.
+ * Each waiting text once, with the items that have it, the embedding that
+ * another item has of it already, and why it has none if that is known, $1 being
+ * the model. Those first, then short texts first: a batch of like lengths is
+ * embedded fastest.
  */
 #define WAITING_TEXTS(table)                                                          \
-	"SELECT p.items, p.text_hash, p.text, d.embedding FROM"                           \
+	"SELECT p.items, p.text_hash, p.text, d.embedding, r.reason FROM"                 \
 	" (SELECT p.text_hash, pg_catalog.array_agg(p.item) AS items,"                    \
 	"  pg_catalog.min(p.pending_text) AS text" WAITING(                               \
 		table) " GROUP BY 1) p"                                                       \
 			   " LEFT JOIN LATERAL (SELECT e.embedding FROM bundle_rec." table "_@ e" \
 			   "  WHERE e.text_hash = p.text_hash AND e.pending_text IS NULL"         \
 			   "  AND e.embedding IS NOT NULL AND e.model = $1 LIMIT 1) d ON true"    \
-			   " ORDER BY d.embedding IS NULL, pg_catalog.length(p.text), p.text_hash"
+			   " LEFT JOIN bundle_rec.refused_text r"                                 \
+			   "  ON r.catalog = @ AND r.model = $1 AND r.text_hash = p.text_hash"    \
+			   " ORDER BY d.embedding IS NULL AND r.reason IS NULL,"                  \
+			   " pg_catalog.length(p.text), p.text_hash"
 
 #define COUNT_TEXTS(table) \
 	"SELECT pg_catalog.count(DISTINCT p.text_hash)" WAITING(table) " AND $1 IS NOT NULL"
@@ -167,37 +171,51 @@ br_pg_refresh_dims(int32 model)
 	return br_encoder_info(br_pg_model_encoder(model))->dimensions;
 }
 
-/*
- * Embeds the rows of the SPI result: items, hash, text, embedding where there
- * is one. Returns how many texts had none.
- */
-static int
-embed_batch(const BrPgEmbedJob *job, BrPgFresh *fresh, SPITupleTable *rows)
+static bool
+is_unknown(SPITupleTable *rows, uint64 row)
 {
-	int n = 0, used = 0, dims = fresh->dims;
-	char **texts = palloc(sizeof(char *) * rows->numvals);
-	float *embeddings = palloc_extended(sizeof(float) * rows->numvals * dims, MCXT_ALLOC_HUGE);
+	bool has_no_embedding, has_no_reason;
+
+	(void) SPI_getbinval(rows->vals[row], rows->tupdesc, 4, &has_no_embedding);
+	(void) SPI_getbinval(rows->vals[row], rows->tupdesc, 5, &has_no_reason);
+	return has_no_embedding && has_no_reason;
+}
+
+/*
+ * Takes the rows of the SPI result: items, hash, text, embedding where there is
+ * one, reason where there can be none. The other texts are embedded.
+ */
+static void
+embed_batch(const BrPgEmbedJob *job, BrPgFresh *fresh, SPITupleTable *rows, BrPgRefreshWork *work)
+{
+	BrPgTexts texts = {.model = job->model, .dims = fresh->dims};
+	int used = 0;
 	bool is_null;
 
+	texts.texts = palloc(sizeof(char *) * rows->numvals);
 	for (uint64 i = 0; i < rows->numvals; i++)
-	{
-		(void) SPI_getbinval(rows->vals[i], rows->tupdesc, 4, &is_null);
-		if (is_null)
-			texts[n++] = SPI_getvalue(rows->vals[i], rows->tupdesc, 3);
-	}
-	if (n > 0)
-		br_pg_model_embed(job->model, texts, n, false, embeddings);
+		if (is_unknown(rows, i))
+			texts.texts[texts.n++] = SPI_getvalue(rows->vals[i], rows->tupdesc, 3);
+	br_pg_texts_embed(&texts, work);
 	for (uint64 i = 0; i < rows->numvals; i++)
 	{
 		Datum items = SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &is_null);
-		Datum hash = SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &is_null);
+		bytea *hash =
+			DatumGetByteaPP(SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &is_null));
 		Datum known = SPI_getbinval(rows->vals[i], rows->tupdesc, 4, &is_null);
+		BrEmbedding *embedding = is_null ? NULL : DatumGetEmbedding(known);
+		const char *reason = SPI_getvalue(rows->vals[i], rows->tupdesc, 5);
 
-		keep(fresh, DatumGetArrayTypeP(items), DatumGetByteaPP(hash),
-			 is_null ? br_pg_embedding_from_floats(embeddings + (Size) used++ * dims, dims)
-					 : DatumGetEmbedding(known));
+		if (is_unknown(rows, i))
+		{
+			embedding = texts.embeddings[used];
+			reason = texts.reasons[used++];
+		}
+		if (embedding != NULL)
+			keep(fresh, DatumGetArrayTypeP(items), hash, embedding);
+		else
+			br_pg_refused_keep(&fresh->refused, (const uint8 *) VARDATA_ANY(hash), reason);
 	}
-	return n;
 }
 
 static int64
@@ -215,7 +233,7 @@ count_waiting_texts(const BrPgEmbedJob *job)
 }
 
 void
-br_pg_refresh_embed(const BrPgEmbedJob *job, int64 *budget, BrPgFresh *fresh)
+br_pg_refresh_embed(const BrPgEmbedJob *job, BrPgRefreshWork *work, BrPgFresh *fresh)
 {
 	Progress progress = {0, count_waiting_texts(job), GetCurrentTimestamp()};
 	MemoryContext outer = CurrentMemoryContext;
@@ -223,22 +241,25 @@ br_pg_refresh_embed(const BrPgEmbedJob *job, int64 *budget, BrPgFresh *fresh)
 	Portal portal;
 
 	memset(fresh, 0, sizeof(*fresh));
-	if (progress.all == 0 || *budget <= 0)
+	if (progress.all == 0 || work->budget <= 0)
 		return;
-	progress.all = Min(progress.all, *budget);
+	progress.all = Min(progress.all, work->budget);
+	/* what keeps it from working at all is no fault of a text */
+	(void) br_pg_session_backend();
 	fresh->dims = br_pg_refresh_dims(job->model);
 	fresh->matrix = br_pg_matrix_create(fresh->dims);
 	fresh->capacity = 1024;
 	fresh->hashes = palloc((Size) fresh->capacity * 32);
 	batch = AllocSetContextCreate(CurrentMemoryContext, "texts", ALLOCSET_DEFAULT_SIZES);
 	portal = open_cursor(statements_of(job)->texts, job);
-	while (*budget > 0 && fetch(portal, (long) Min(TEXTS_PER_BATCH, *budget)) > 0)
+	br_pg_refused_init(&fresh->refused);
+	while (work->budget > 0 && fetch(portal, (long) Min(TEXTS_PER_BATCH, work->budget)) > 0)
 	{
 		SPITupleTable *rows = SPI_tuptable;
 
 		progress.done += rows->numvals;
 		MemoryContextSwitchTo(batch);
-		*budget -= embed_batch(job, fresh, rows);
+		embed_batch(job, fresh, rows, work);
 		MemoryContextSwitchTo(outer);
 		MemoryContextReset(batch);
 		SPI_freetuptable(rows);
@@ -291,7 +312,7 @@ write_some(const BrPgEmbedJob *job, BrPgFresh *fresh, int first, int n)
 }
 
 void
-br_pg_refresh_write(const BrPgEmbedJob *job, BrPgFresh *fresh)
+br_pg_refresh_write(const BrPgEmbedJob *job, BrPgFresh *fresh, BrPgRefreshWork *work)
 {
 	MemoryContext batch;
 	BrPgRights rights;
@@ -313,6 +334,7 @@ br_pg_refresh_write(const BrPgEmbedJob *job, BrPgFresh *fresh)
 		CHECK_FOR_INTERRUPTS();
 	}
 	MemoryContextDelete(batch);
+	br_pg_refused_write(job, &fresh->refused, work);
 }
 
 void
@@ -328,7 +350,7 @@ br_pg_refresh_discard(BrPgFresh *fresh)
 /* ---- the whole ---- */
 
 int64
-br_pg_refresh_embeddings(BrPgCatalog *catalog, int64 max_texts)
+br_pg_refresh_embeddings(BrPgCatalog *catalog, BrPgRefreshWork *work)
 {
 	BrPgEmbedJob job = {.catalog = catalog};
 	BrPgFresh fresh;
@@ -339,15 +361,17 @@ br_pg_refresh_embeddings(BrPgCatalog *catalog, int64 max_texts)
 	PushActiveSnapshot(GetLatestSnapshot());
 	next = br_pg_move_models(catalog);
 	job.model = catalog->model;
-	br_pg_refresh_embed(&job, &max_texts, &fresh);
-	if (next == 0 || !br_pg_move_step(catalog, next, &max_texts, &changed))
+	br_pg_refresh_embed(&job, work, &fresh);
+	if (next == 0 || !br_pg_move_step(catalog, next, work, &changed))
 	{
 		br_pg_neighbours_refresh(catalog, fresh.matrix, br_pg_refresh_dims(catalog->model), false);
-		br_pg_refresh_write(&job, &fresh);
+		br_pg_refresh_write(&job, &fresh, work);
 		changed = fresh.matrix == NULL ? 0 : br_pg_matrix_rows(fresh.matrix);
 	}
 	br_pg_refresh_discard(&fresh);
 	br_pg_texts_recover(catalog);
+	br_pg_refused_forget(catalog);
+	br_pg_refused_warn(catalog, work);
 	PopActiveSnapshot();
 	return changed;
 }

@@ -269,9 +269,13 @@ count_texts(const BrPgCatalog *catalog, int64 *all, int64 *lacking)
 	count_two(catalog,
 			  "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER"
 			  " (WHERE w.pending_text IS NOT NULL OR i.pending_text IS NULL"
-			  " AND (w.embedding IS NULL OR w.text_hash IS DISTINCT FROM i.text_hash))"
+			  " AND (w.embedding IS NULL AND r.text_hash IS NULL"
+			  "  OR w.text_hash IS DISTINCT FROM i.text_hash))"
 			  " FROM bundle_rec.item_@ i JOIN bundle_rec.item_state_@ s USING (item)"
-			  " LEFT JOIN bundle_rec.item_shadow_@ w USING (item) WHERE i.text_hash IS NOT NULL",
+			  " LEFT JOIN bundle_rec.item_shadow_@ w USING (item)"
+			  " LEFT JOIN bundle_rec.refused_text r ON r.catalog = @ AND r.text_hash = i.text_hash"
+			  " AND r.model = (SELECT next_model FROM bundle_rec.catalog WHERE catalog = @)"
+			  " WHERE i.text_hash IS NOT NULL",
 			  all, lacking);
 }
 
@@ -286,7 +290,7 @@ tell_held(const Move *move)
 }
 
 bool
-br_pg_move_step(BrPgCatalog *catalog, int32 next, int64 *budget, int64 *changed)
+br_pg_move_step(BrPgCatalog *catalog, int32 next, BrPgRefreshWork *work, int64 *changed)
 {
 	BrPgEmbedJob job = {.catalog = catalog, .model = next, .shadow = true};
 	Move move = {.catalog = catalog, .next = next};
@@ -301,8 +305,8 @@ br_pg_move_step(BrPgCatalog *catalog, int32 next, int64 *budget, int64 *changed)
 				 errmsg("catalog \"%s\" cannot move to model \"%s\"", catalog->name,
 						model_name(next)),
 				 errdetail("%s", problem)));
-	br_pg_refresh_embed(&job, budget, &fresh);
-	br_pg_refresh_write(&job, &fresh);
+	br_pg_refresh_embed(&job, work, &fresh);
+	br_pg_refresh_write(&job, &fresh, work);
 	br_pg_refresh_discard(&fresh);
 
 	count_texts(catalog, &all, &lacking);

@@ -237,7 +237,7 @@ write_state(int32 catalog, int64 baskets)
 /* ---- the whole ---- */
 
 void
-br_pg_catalog_refresh(const char *name, int64 max_texts)
+br_pg_catalog_refresh(const char *name, BrPgRefreshWork *work)
 {
 	BrPgCatalog *catalog = br_pg_catalog_open(name);
 	BrPgRights rights;
@@ -259,7 +259,7 @@ br_pg_catalog_refresh(const char *name, int64 max_texts)
 	br_pg_compact_events(catalog->number);
 	br_pg_leave(&rights);
 	if (catalog->model != 0)
-		embedded = br_pg_refresh_embeddings(catalog, max_texts);
+		embedded = br_pg_refresh_embeddings(catalog, work);
 	/* last, since it keeps the shop from writing until the end of the transaction */
 	br_pg_retry_items(catalog);
 

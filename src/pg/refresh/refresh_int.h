@@ -6,6 +6,8 @@
 #define BR_REFRESH_INT_H
 
 #include "pg/catalog/catalog_int.h"
+#include "pg/embedding.h"
+#include "pg/refresh/refresh.h"
 
 /* matrix.c: embeddings on disk, row by row, for one refresh */
 
@@ -29,15 +31,48 @@ extern void br_pg_matrix_free(BrPgMatrix *matrix);
 extern void br_pg_neighbours_refresh(const BrPgCatalog *catalog, BrPgMatrix *changed, int dims,
 									 bool alone);
 
+/* refused.c: texts of which the model makes no embedding */
+
+typedef struct BrPgTexts
+{
+	int32 model;
+	int dims;
+	int n;
+	char **texts;			  /* (n) */
+	BrEmbedding **embeddings; /* (n) NULL where there is a reason */
+	char **reasons;			  /* (n) why a text has no embedding, otherwise NULL */
+} BrPgTexts;
+
+/*
+ * Embeds all of them, whatever is wrong with some: fills embeddings and reasons,
+ * in the current memory context, and counts them in work. What is no text's fault
+ * is raised.
+ */
+extern void br_pg_texts_embed(BrPgTexts *texts, BrPgRefreshWork *work);
+
+/* Refused texts on their way into the tables. */
+typedef struct BrPgRefused
+{
+	MemoryContext memory;
+	int n;
+	int capacity;
+	Datum *hashes;	/* (n) */
+	Datum *reasons; /* (n) */
+} BrPgRefused;
+
+extern void br_pg_refused_init(BrPgRefused *refused);
+extern void br_pg_refused_keep(BrPgRefused *refused, const uint8 *hash /* (32) */,
+							   const char *reason);
+
 /* embed.c */
 
 /*
  * Embeds the texts that wait and brings stored neighbours up to date, and takes
- * a step towards the model that the catalog is moving to. At most max_texts
- * texts are embedded. Returns how many items got an embedding. The catalog has a
- * model and its state is locked; SPI must be connected.
+ * a step towards the model that the catalog is moving to, within the budget of
+ * work. Returns how many items got an embedding. The catalog has a model and its
+ * state is locked; SPI must be connected.
  */
-extern int64 br_pg_refresh_embeddings(BrPgCatalog *catalog, int64 max_texts);
+extern int64 br_pg_refresh_embeddings(BrPgCatalog *catalog, BrPgRefreshWork *work);
 
 /* Whose texts are embedded, and by which model. */
 typedef struct BrPgEmbedJob
@@ -54,17 +89,33 @@ typedef struct BrPgFresh
 	uint8 *hashes;		/* (rows, 32) of the text */
 	int capacity;
 	int dims;
+	BrPgRefused refused; /* what could not be embedded */
 } BrPgFresh;
 
-/* Embeds waiting texts, at most *budget of them, which is diminished by how many it was. */
-extern void br_pg_refresh_embed(const BrPgEmbedJob *job, int64 *budget, BrPgFresh *fresh);
+/* Embeds waiting texts, as many as the budget allows. */
+extern void br_pg_refresh_embed(const BrPgEmbedJob *job, BrPgRefreshWork *work, BrPgFresh *fresh);
 
-/* Writes them where the item still has that text and no other transaction holds its row. */
-extern void br_pg_refresh_write(const BrPgEmbedJob *job, BrPgFresh *fresh);
+/*
+ * Writes them where the item still has that text and no other transaction holds
+ * its row, and sets aside the items whose text was refused.
+ */
+extern void br_pg_refresh_write(const BrPgEmbedJob *job, BrPgFresh *fresh, BrPgRefreshWork *work);
 extern void br_pg_refresh_discard(BrPgFresh *fresh);
 
 /* Components of a model's embeddings. */
 extern int br_pg_refresh_dims(int32 model);
+
+/* refused.c, once more */
+
+/* Writes down which texts were refused and why; their items no longer wait, and have no embedding. */
+extern void br_pg_refused_write(const BrPgEmbedJob *job, const BrPgRefused *refused,
+								BrPgRefreshWork *work);
+
+/* Forgets those that no item has any more, or that a former model refused. */
+extern void br_pg_refused_forget(const BrPgCatalog *catalog);
+
+/* One WARNING for the items that this refresh set aside, none where there were none. */
+extern void br_pg_refused_warn(const BrPgCatalog *catalog, const BrPgRefreshWork *work);
 
 /* texts.c: texts that were embedded before, from the source once more */
 
@@ -91,10 +142,11 @@ extern void br_pg_texts_recover(const BrPgCatalog *catalog);
 extern int32 br_pg_move_models(BrPgCatalog *catalog);
 
 /*
- * Embeds texts with the next model, at most *budget. Once it has all of them
+ * Embeds texts with the next model, within the budget. Once it has all of them
  * the catalog switches, neighbours included; returns whether it did, *changed
  * then being how many items have another embedding.
  */
-extern bool br_pg_move_step(BrPgCatalog *catalog, int32 next, int64 *budget, int64 *changed);
+extern bool br_pg_move_step(BrPgCatalog *catalog, int32 next, BrPgRefreshWork *work,
+							int64 *changed);
 
 #endif /* BR_REFRESH_INT_H */

@@ -156,7 +156,10 @@ void
 br_pg_texts_recover(const BrPgCatalog *catalog)
 {
 #define LACKS_EMBEDDING \
-	" i.text_hash IS NOT NULL AND i.pending_text IS NULL AND i.embedding IS NULL"
+	" i.text_hash IS NOT NULL AND i.pending_text IS NULL AND i.embedding IS NULL" \
+	" AND NOT EXISTS (SELECT FROM bundle_rec.refused_text r"                      \
+	"  WHERE r.catalog = @ AND r.text_hash = i.text_hash AND r.model ="           \
+	"  (SELECT c.model FROM bundle_rec.catalog c WHERE c.catalog = @))"
 	static const char missing[] =
 		"SELECT EXISTS (SELECT FROM bundle_rec.item_@ i JOIN bundle_rec.item_state_@ s USING (item)"
 		" WHERE" LACKS_EMBEDDING ")";

@@ -40,6 +40,18 @@ br_pg_rows_argument(FunctionCallInfo fcinfo, int i)
 	return k;
 }
 
+int64
+br_pg_texts_argument(FunctionCallInfo fcinfo, int i)
+{
+	int64 max_texts = PG_ARGISNULL(i) ? PG_INT64_MAX : PG_GETARG_INT32(i);
+
+	if (max_texts < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("max_texts must not be negative"),
+				 errhint("NULL, or leaving it out, embeds all texts.")));
+	return max_texts;
+}
+
 void
 br_pg_set_number(Datum *values, bool *nulls, int i, double value)
 {

@@ -20,6 +20,9 @@ extern char *br_pg_text_argument(FunctionCallInfo fcinfo, int i, const char *nam
 /* Argument i, k: how many rows. Raises 22004, or 22023 outside 1 to BR_PG_MAX_ROWS. */
 extern int br_pg_rows_argument(FunctionCallInfo fcinfo, int i);
 
+/* Argument i, max_texts: how many texts; PG_INT64_MAX for NULL. Raises 22023 where it is negative. */
+extern int64 br_pg_texts_argument(FunctionCallInfo fcinfo, int i);
+
 /* Puts a float8 into column i of a row; what is not finite is NULL. */
 extern void br_pg_set_number(Datum *values, bool *nulls, int i, double value);
 

@@ -276,15 +276,11 @@ PGDLLEXPORT Datum
 br_refresh(PG_FUNCTION_ARGS)
 {
 	char *name = br_pg_text_argument(fcinfo, 0, "catalog");
-	int64 max_texts = PG_ARGISNULL(1) ? PG_INT64_MAX : PG_GETARG_INT32(1);
+	BrPgRefreshWork work = {.budget = br_pg_texts_argument(fcinfo, 1)};
 
 	br_pg_require_writes("refresh()");
-	if (max_texts < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("max_texts must not be negative"),
-				 errhint("NULL, or leaving it out, embeds all texts.")));
 	SPI_connect();
-	br_pg_catalog_refresh(name, max_texts);
+	br_pg_catalog_refresh(name, &work);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
