@@ -81,6 +81,13 @@ extern void br_pg_enter_owner(BrPgRights *saved);
  * or, with InvalidOid, the caller's own.
  */
 extern void br_pg_enter_role(BrPgRights *saved, Oid role);
+
+/*
+ * For a worker, which does what a role asked for and must be that role, as if it
+ * had called us: nothing but the user id changes, and SET ROLE cannot change it
+ * back.
+ */
+extern void br_pg_enter_caller(BrPgRights *saved, Oid role);
 extern void br_pg_leave(const BrPgRights *saved);
 
 /* writes.c */

@@ -47,13 +47,17 @@ extension_owner(void)
 }
 
 static void
-enter(BrPgRights *saved, Oid role)
+enter(BrPgRights *saved, Oid role, int context)
 {
 	GetUserIdAndSecContext(&saved->user, &saved->security);
-	SetUserIdAndSecContext(role,
-						   saved->security | SECURITY_LOCAL_USERID_CHANGE |
-							   SECURITY_RESTRICTED_OPERATION);
+	SetUserIdAndSecContext(role, saved->security | SECURITY_LOCAL_USERID_CHANGE | context);
 	saved->guc_level = NewGUCNestLevel();
+}
+
+static void
+enter_restricted(BrPgRights *saved, Oid role)
+{
+	enter(saved, role, SECURITY_RESTRICTED_OPERATION);
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 }
@@ -61,13 +65,19 @@ enter(BrPgRights *saved, Oid role)
 void
 br_pg_enter_owner(BrPgRights *saved)
 {
-	enter(saved, extension_owner());
+	enter_restricted(saved, extension_owner());
 }
 
 void
 br_pg_enter_role(BrPgRights *saved, Oid role)
 {
-	enter(saved, OidIsValid(role) ? role : GetUserId());
+	enter_restricted(saved, OidIsValid(role) ? role : GetUserId());
+}
+
+void
+br_pg_enter_caller(BrPgRights *saved, Oid role)
+{
+	enter(saved, role, 0);
 }
 
 void

@@ -280,6 +280,7 @@ static const char *const delete_rows[] = {
 	"DELETE FROM bundle_rec.policy WHERE catalog = $1",
 	"DELETE FROM bundle_rec.rejected WHERE catalog = $1",
 	"DELETE FROM bundle_rec.refused_text WHERE catalog = $1",
+	"DELETE FROM bundle_rec.stored_job WHERE catalog = $1",
 	"DELETE FROM bundle_rec.event_source WHERE catalog = $1",
 	"DELETE FROM bundle_rec.bundle_source WHERE catalog = $1",
 	"DELETE FROM bundle_rec.forgotten_user WHERE catalog = $1",

@@ -1,0 +1,98 @@
+-- job.sql
+--    Work that goes on in the background after the caller's transaction.
+
+CREATE SEQUENCE job_number;
+COMMENT ON SEQUENCE job_number IS 'Numbers of jobs, never reused';
+
+CREATE TABLE stored_job (
+    job bigint PRIMARY KEY DEFAULT nextval('@extschema@.job_number'),
+    kind text NOT NULL CHECK (kind = 'refresh'),
+    catalog int NOT NULL,
+    role oid NOT NULL,
+    max_texts int CHECK (max_texts >= 0),
+    state text NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'running', 'done', 'failed', 'cancelled')),
+    phase text,
+    done bigint NOT NULL DEFAULT 0,
+    total bigint,
+    rejected bigint NOT NULL DEFAULT 0,
+    rate double precision,
+    created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    started_at timestamptz,
+    updated_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    finished_at timestamptz,
+    message text
+);
+COMMENT ON TABLE stored_job IS 'One row per job: what is to be done, with the rights of which role, and how far it is; those that ended are forgotten after 30 days';
+
+-- No row is dumped: it names a role of this server by its number, and what a
+-- restored catalog lacks, its next refresh makes good without it.
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.job_number', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.stored_job', 'WHERE false');
+REVOKE ALL ON SEQUENCE job_number FROM PUBLIC;
+REVOKE ALL ON TABLE stored_job FROM PUBLIC;
+
+CREATE FUNCTION refresh_async(catalog text, max_texts int DEFAULT NULL) RETURNS bigint
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'br_refresh_async';
+COMMENT ON FUNCTION refresh_async(text, int) IS
+'Queues what refresh does for a background worker, which begins when the transaction commits and works in steps of some seconds, each committed by itself; returns the number of the job, which the view job shows. At most max_texts texts are embedded, NULL: all. For the catalog''s owner, with whose rights it runs. An error where catalog is NULL';
+
+CREATE FUNCTION cancel_job(job bigint) RETURNS boolean
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'br_cancel_job';
+COMMENT ON FUNCTION cancel_job(bigint) IS
+'Ends a job that is queued or at work; what its steps have committed stays. True if it had not ended already. For who queued it, and the catalog''s owner. An error where job is NULL';
+
+CREATE FUNCTION resume_job(job bigint) RETURNS boolean
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'br_resume_job';
+COMMENT ON FUNCTION resume_job(bigint) IS
+'Queues a job again that was cancelled, failed or was interrupted: when the transaction commits it goes on with what is left. False if it is at work or done. For who queued it, and the catalog''s owner. An error where job is NULL';
+
+CREATE FUNCTION run_jobs() RETURNS int
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'br_run_jobs';
+COMMENT ON FUNCTION run_jobs() IS
+'Starts a background worker for each job of this database that is queued or was interrupted, of those that the caller may cancel: after a restart, or where no worker was free. Returns how many were started';
+
+CREATE FUNCTION job_worker(job bigint) RETURNS int
+LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 1000
+AS 'MODULE_PATHNAME', 'br_job_worker';
+COMMENT ON FUNCTION job_worker(bigint) IS 'Process id of the background worker that is at work on a job; NULL where there is none, or the job is NULL';
+
+CREATE FUNCTION job_interrupted(job bigint, updated_at timestamptz) RETURNS boolean
+LANGUAGE C STABLE STRICT PARALLEL UNSAFE COST 1000
+AS 'MODULE_PATHNAME', 'br_job_interrupted';
+COMMENT ON FUNCTION job_interrupted(bigint, timestamptz) IS 'Whether a job that was seen running, when its row had that time, has lost its worker; always false on a standby; NULL if an argument is NULL';
+
+CREATE VIEW job WITH (security_barrier) AS
+SELECT j.job, j.kind, c.name AS catalog,
+       CASE WHEN j.state = 'running' AND @extschema@.job_interrupted(j.job, j.updated_at) THEN 'interrupted'
+            ELSE j.state END AS state,
+       j.phase, j.done, j.total, j.rejected, j.rate, j.max_texts,
+       pg_catalog.pg_get_userbyid(j.role) AS created_by,
+       j.created_at, j.started_at, j.updated_at, j.finished_at,
+       CASE WHEN j.state = 'running' THEN @extschema@.job_worker(j.job) END AS pid,
+       j.message
+FROM @extschema@.stored_job j JOIN @extschema@.catalog c USING (catalog)
+WHERE pg_catalog.pg_has_role(j.role, 'USAGE')
+   OR EXISTS (SELECT FROM pg_catalog.pg_class s WHERE s.oid = c.items AND pg_catalog.pg_has_role(s.relowner, 'USAGE'));
+COMMENT ON VIEW job IS 'Jobs of the background worker, for those who queued them and the owners of their catalogs; refresh_async, cancel_job, resume_job and run_jobs change them';
+COMMENT ON COLUMN job.job IS 'Number of the job, as refresh_async returned it';
+COMMENT ON COLUMN job.kind IS 'What is done: refresh';
+COMMENT ON COLUMN job.catalog IS 'Name of the catalog';
+COMMENT ON COLUMN job.state IS 'queued, running, done, failed or cancelled; or interrupted: the worker ended without saying so, in a crash or a restart';
+COMMENT ON COLUMN job.phase IS 'What a running job does: counting events, embedding, moving to another model, or waiting for rows that other transactions hold; NULL otherwise';
+COMMENT ON COLUMN job.done IS 'Texts that were embedded, or set aside';
+COMMENT ON COLUMN job.total IS 'The same and those that wait, as of the last step; NULL before the first';
+COMMENT ON COLUMN job.rejected IS 'Items that were set aside because their text cannot be embedded, as rejected_row lists them';
+COMMENT ON COLUMN job.rate IS 'Texts per second that the last step embedded; NULL before the first';
+COMMENT ON COLUMN job.max_texts IS 'Texts that the job may embed; NULL: all';
+COMMENT ON COLUMN job.created_by IS 'Role with whose rights the job runs, that of refresh_async''s caller';
+COMMENT ON COLUMN job.created_at IS 'When the job was queued';
+COMMENT ON COLUMN job.started_at IS 'When a worker first began it; NULL: none has';
+COMMENT ON COLUMN job.updated_at IS 'When anything of this changed last';
+COMMENT ON COLUMN job.finished_at IS 'When it was done, failed or was cancelled; NULL: it was not';
+COMMENT ON COLUMN job.pid IS 'Process id of the worker; NULL where none is at work';
+COMMENT ON COLUMN job.message IS 'The error of a failed job, or what a job that is done left undone; NULL where there is nothing to say';
+GRANT SELECT ON job TO PUBLIC;

@@ -1,0 +1,226 @@
+/*
+ * jobs.c
+ *	  The rows of stored_job as sessions see and change them.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/fmgrprotos.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "pg/catalog/catalog.h"
+#include "pg/worker/job_int.h"
+
+typedef struct Job
+{
+	int64 number;
+	int32 catalog;
+	Oid role;
+	char *state;
+} Job;
+
+static const char forget_old[] =
+	"DELETE FROM bundle_rec.stored_job WHERE job IN (SELECT job FROM bundle_rec.stored_job"
+	" WHERE finished_at < pg_catalog.now() - '30 days'::pg_catalog.interval"
+	" FOR UPDATE SKIP LOCKED)";
+
+int64
+br_pg_job_queue_refresh(const char *name, int64 max_texts)
+{
+	static const Oid types[] = {INT4OID, OIDOID, INT4OID};
+	const BrPgCatalog *catalog = br_pg_catalog_open(name);
+	Datum values[] = {Int32GetDatum(catalog->number), ObjectIdGetDatum(GetUserId()),
+					  Int32GetDatum((int32) max_texts)};
+	const char *nulls = max_texts > PG_INT32_MAX ? "  n" : NULL;
+	BrPgJobTicket ticket;
+	BrPgRights rights;
+	bool is_null;
+
+	br_pg_catalog_require_owner(catalog);
+	br_pg_enter_owner(&rights);
+	br_pg_catalog_hold(catalog->number);
+	br_pg_execute(forget_old, 0, NULL, NULL, NULL, false, 0);
+	br_pg_execute("INSERT INTO bundle_rec.stored_job (kind, catalog, role, max_texts)"
+				  " VALUES ('refresh', $1, $2, $3) RETURNING job",
+				  lengthof(types), types, values, nulls, false, 0);
+	br_pg_leave(&rights);
+	ticket = br_pg_job_ticket(DatumGetInt64(br_pg_column(0, 1, &is_null)), GetUserId());
+	br_pg_job_start_at_commit(&ticket);
+	return ticket.job;
+}
+
+/* ---- who may change them ---- */
+
+static void
+read_job(uint64 row, Job *job)
+{
+	bool is_null;
+
+	job->number = DatumGetInt64(br_pg_column(row, 1, &is_null));
+	job->catalog = DatumGetInt32(br_pg_column(row, 2, &is_null));
+	job->role = DatumGetObjectId(br_pg_column(row, 3, &is_null));
+	job->state = br_pg_column_text(row, 4);
+}
+
+static bool
+may_change(const Job *job)
+{
+	const BrPgCatalog *catalog;
+
+	if (has_privs_of_role(GetUserId(), job->role))
+		return true;
+	catalog = br_pg_catalog_find(job->catalog);
+	return catalog != NULL && pg_class_ownercheck(catalog->items, GetUserId());
+}
+
+/* as it is now; locked, unless a worker that commits a step holds it a moment longer */
+static void
+lock_job(int64 number, Job *job)
+{
+	static const Oid types[] = {INT8OID};
+	Datum values[] = {Int64GetDatum(number)};
+	BrPgRights rights;
+	uint64 found;
+
+	br_pg_enter_owner(&rights);
+	found = br_pg_execute_now("SELECT job, catalog, role, state FROM bundle_rec.stored_job"
+							  " WHERE job = $1 FOR UPDATE",
+							  1, types, values);
+	br_pg_leave(&rights);
+	if (found == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("there is no job %lld", (long long) number),
+				 errhint("The view bundle_rec.job lists jobs; those that ended are forgotten after"
+						 " 30 days.")));
+	read_job(0, job);
+	if (!may_change(job))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of the catalog of job %lld, or have queued it",
+						(long long) number)));
+}
+
+static void
+set_state(int64 number, const char *sql)
+{
+	static const Oid types[] = {INT8OID};
+	Datum values[] = {Int64GetDatum(number)};
+	BrPgRights rights;
+
+	br_pg_enter_owner(&rights);
+	br_pg_execute_now(sql, 1, types, values);
+	br_pg_leave(&rights);
+}
+
+bool
+br_pg_job_cancel(int64 number)
+{
+	Job job;
+	int pid;
+
+	lock_job(number, &job);
+	if (strcmp(job.state, "queued") != 0 && strcmp(job.state, "running") != 0)
+		return false;
+	set_state(number, "UPDATE bundle_rec.stored_job SET state = 'cancelled', phase = NULL,"
+					  " finished_at = pg_catalog.clock_timestamp(),"
+					  " updated_at = pg_catalog.clock_timestamp() WHERE job = $1");
+	pid = br_pg_job_worker(number);
+	/* it ends by itself, should this come too late */
+	if (pid != 0)
+		(void) kill(pid, SIGINT);
+	return true;
+}
+
+bool
+br_pg_job_resume(int64 number)
+{
+	BrPgJobTicket ticket;
+	Job job;
+
+	lock_job(number, &job);
+	if (strcmp(job.state, "done") == 0 ||
+		(strcmp(job.state, "running") == 0 && br_pg_job_worker(number) != 0))
+		return false;
+	set_state(number, "UPDATE bundle_rec.stored_job SET state = 'queued', phase = NULL,"
+					  " finished_at = NULL, message = NULL,"
+					  " updated_at = pg_catalog.clock_timestamp() WHERE job = $1");
+	ticket = br_pg_job_ticket(number, job.role);
+	br_pg_job_start_at_commit(&ticket);
+	return true;
+}
+
+/* ---- starting them ---- */
+
+/* false where no worker is free */
+static bool
+start(const Job *job, int *started)
+{
+	BrPgJobTicket ticket;
+
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(job->role)))
+	{
+		set_state(job->number,
+				  "UPDATE bundle_rec.stored_job SET state = 'failed', phase = NULL,"
+				  " message = 'the role that queued it was dropped',"
+				  " finished_at = pg_catalog.clock_timestamp(),"
+				  " updated_at = pg_catalog.clock_timestamp() WHERE job = $1");
+		return true;
+	}
+	ticket = br_pg_job_ticket(job->number, job->role);
+	if (!br_pg_job_start(&ticket))
+		return false;
+	(*started)++;
+	return true;
+}
+
+int
+br_pg_job_run_all(void)
+{
+	BrPgRights rights;
+	uint64 n;
+	Job *jobs;
+	int started = 0;
+
+	br_pg_enter_owner(&rights);
+	n = br_pg_execute_now("SELECT job, catalog, role, state FROM bundle_rec.stored_job"
+						  " WHERE state IN ('queued', 'running') ORDER BY job",
+						  0, NULL, NULL);
+	br_pg_leave(&rights);
+	jobs = palloc(sizeof(Job) * Max(n, 1));
+	for (uint64 i = 0; i < n; i++)
+		read_job(i, &jobs[i]);
+	for (uint64 i = 0; i < n; i++)
+		if (br_pg_job_worker(jobs[i].number) == 0 && !br_pg_job_starts_at_commit(jobs[i].number) &&
+			may_change(&jobs[i]) && !start(&jobs[i], &started))
+			break;
+	return started;
+}
+
+bool
+br_pg_job_is_interrupted(int64 job, TimestampTz updated_at)
+{
+	static const Oid types[] = {INT8OID, TIMESTAMPTZOID};
+	Datum values[] = {Int64GetDatum(job), TimestampTzGetDatum(updated_at)};
+	BrPgRights rights;
+	bool unchanged;
+
+	/* workers are on the primary */
+	if (RecoveryInProgress() || br_pg_job_worker(job) != 0)
+		return false;
+	/* unless it has just ended, or another one has just begun */
+	br_pg_enter_owner(&rights);
+	unchanged = br_pg_execute_now("SELECT FROM bundle_rec.stored_job WHERE job = $1"
+								  " AND state = 'running' AND updated_at = $2",
+								  lengthof(types), types, values) > 0;
+	br_pg_leave(&rights);
+	return unchanged;
+}
