@@ -200,8 +200,7 @@ embed_batch(const BrPgEmbedJob *job, BrPgFresh *fresh, SPITupleTable *rows, BrPg
 	for (uint64 i = 0; i < rows->numvals; i++)
 	{
 		Datum items = SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &is_null);
-		bytea *hash =
-			DatumGetByteaPP(SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &is_null));
+		bytea *hash = DatumGetByteaPP(SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &is_null));
 		Datum known = SPI_getbinval(rows->vals[i], rows->tupdesc, 4, &is_null);
 		BrEmbedding *embedding = is_null ? NULL : DatumGetEmbedding(known);
 		const char *reason = SPI_getvalue(rows->vals[i], rows->tupdesc, 5);

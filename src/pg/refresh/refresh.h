@@ -10,11 +10,11 @@
 /* What one refresh may do, and what it did. */
 typedef struct BrPgRefreshWork
 {
-	int64 budget;		  /* texts that may still be embedded, with whichever model */
-	int64 embedded;		  /* texts that were */
-	int64 set_aside;	  /* items whose text no embedding can be made of */
+	int64 budget;		 /* texts that may still be embedded, with whichever model */
+	int64 embedded;		 /* texts that were */
+	int64 set_aside;	 /* items whose text no embedding can be made of */
 	char *first_refusal; /* sentence about the first of those; NULL where there are none */
-	double seconds;		  /* that embedding took */
+	double seconds;		 /* that embedding took */
 } BrPgRefreshWork;
 
 /*

@@ -37,8 +37,7 @@ is_of_a_text(int sqlstate)
 static void
 embed(BrPgTexts *texts, int first, int n)
 {
-	float *components =
-		palloc_extended(sizeof(float) * (Size) n * texts->dims, MCXT_ALLOC_HUGE);
+	float *components = palloc_extended(sizeof(float) * (Size) n * texts->dims, MCXT_ALLOC_HUGE);
 
 	br_pg_model_embed(texts->model, texts->texts + first, n, false, components);
 	for (int i = 0; i < n; i++)
@@ -160,19 +159,19 @@ br_pg_refused_keep(BrPgRefused *refused, const uint8 *hash, const char *reason)
  * wait on: the next refresh finds the reason and needs not try. What an older
  * text left in the lists of other items goes with the next refresh.
  */
-#define SET_ASIDE(table)                                                                        \
+#define SET_ASIDE(table)                                                                           \
 	"WITH refused AS (SELECT u.text_hash, u.reason FROM unnest($1, $2) AS u (text_hash, reason))," \
-	" noted AS (INSERT INTO bundle_rec.refused_text (catalog, model, text_hash, reason)"        \
-	"  SELECT @, $3, text_hash, reason FROM refused ON CONFLICT DO NOTHING),"                   \
-	" free AS (SELECT i.item, r.reason, i.embedding IS NOT NULL AS embedded"                    \
-	"  FROM refused r JOIN bundle_rec." table "_@ i ON i.text_hash = r.text_hash"               \
-	"  WHERE i.pending_text IS NOT NULL FOR UPDATE OF i SKIP LOCKED),"                          \
-	" changed AS (INSERT INTO bundle_rec.item_change_@ (item)"                                  \
-	"  SELECT item FROM free WHERE embedded),"                                                  \
-	" emptied AS (UPDATE bundle_rec." table "_@ i SET embedding = NULL, model = NULL,"          \
-	"  precision_class = NULL, pending_text = NULL FROM free WHERE i.item = free.item"          \
-	"  RETURNING i.item, free.reason)"                                                          \
-	" SELECT n.item_id, e.reason FROM emptied e JOIN bundle_rec.item_@ n USING (item)"          \
+	" noted AS (INSERT INTO bundle_rec.refused_text (catalog, model, text_hash, reason)"           \
+	"  SELECT @, $3, text_hash, reason FROM refused ON CONFLICT DO NOTHING),"                      \
+	" free AS (SELECT i.item, r.reason, i.embedding IS NOT NULL AS embedded"                       \
+	"  FROM refused r JOIN bundle_rec." table "_@ i ON i.text_hash = r.text_hash"                  \
+	"  WHERE i.pending_text IS NOT NULL FOR UPDATE OF i SKIP LOCKED),"                             \
+	" changed AS (INSERT INTO bundle_rec.item_change_@ (item)"                                     \
+	"  SELECT item FROM free WHERE embedded),"                                                     \
+	" emptied AS (UPDATE bundle_rec." table "_@ i SET embedding = NULL, model = NULL,"             \
+	"  precision_class = NULL, pending_text = NULL FROM free WHERE i.item = free.item"             \
+	"  RETURNING i.item, free.reason)"                                                             \
+	" SELECT n.item_id, e.reason FROM emptied e JOIN bundle_rec.item_@ n USING (item)"             \
 	" ORDER BY n.item_id"
 
 static void
@@ -189,9 +188,9 @@ write_some(const BrPgEmbedJob *job, const BrPgRefused *refused, int first, int n
 					  lengthof(types), types, values, NULL, false, 0);
 
 	if (items > 0 && work->first_refusal == NULL)
-		work->first_refusal = psprintf("The first one is \"%s\": %s",
-									   br_pg_shown_id(br_pg_column_text(0, 1)),
-									   br_pg_column_text(0, 2));
+		work->first_refusal =
+			psprintf("The first one is \"%s\": %s", br_pg_shown_id(br_pg_column_text(0, 1)),
+					 br_pg_column_text(0, 2));
 	work->set_aside += items;
 	SPI_freetuptable(SPI_tuptable);
 }
@@ -220,14 +219,13 @@ br_pg_refused_forget(const BrPgCatalog *catalog)
 	if (br_pg_execute(br_pg_catalog_sql("SELECT FROM bundle_rec.refused_text WHERE catalog = @",
 										catalog->number),
 					  0, NULL, NULL, NULL, false, 1) > 0)
-		br_pg_execute_once(
-			br_pg_catalog_sql("DELETE FROM bundle_rec.refused_text r WHERE r.catalog = @"
-							  " AND (NOT EXISTS (SELECT FROM bundle_rec.item_@ i"
-							  "  WHERE i.text_hash = r.text_hash)"
-							  " OR NOT EXISTS (SELECT FROM bundle_rec.catalog c"
-							  "  WHERE c.catalog = @ AND r.model IN (c.model, c.next_model)))",
-							  catalog->number),
-			0, NULL, NULL);
+		br_pg_execute_once(br_pg_catalog_sql("DELETE FROM bundle_rec.refused_text r WHERE r.catalog = @"
+											 " AND (NOT EXISTS (SELECT FROM bundle_rec.item_@ i"
+											 "  WHERE i.text_hash = r.text_hash)"
+											 " OR NOT EXISTS (SELECT FROM bundle_rec.catalog c"
+											 "  WHERE c.catalog = @ AND r.model IN (c.model, c.next_model)))",
+											 catalog->number),
+						   0, NULL, NULL);
 	br_pg_leave(&rights);
 }
 

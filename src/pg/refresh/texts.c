@@ -155,7 +155,7 @@ br_pg_texts_to_shadow(const BrPgCatalog *catalog, char **problem)
 void
 br_pg_texts_recover(const BrPgCatalog *catalog)
 {
-#define LACKS_EMBEDDING \
+#define LACKS_EMBEDDING                                                           \
 	" i.text_hash IS NOT NULL AND i.pending_text IS NULL AND i.embedding IS NULL" \
 	" AND NOT EXISTS (SELECT FROM bundle_rec.refused_text r"                      \
 	"  WHERE r.catalog = @ AND r.text_hash = i.text_hash AND r.model ="           \

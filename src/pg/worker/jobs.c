@@ -130,9 +130,10 @@ br_pg_job_cancel(int64 number)
 	lock_job(number, &job);
 	if (strcmp(job.state, "queued") != 0 && strcmp(job.state, "running") != 0)
 		return false;
-	set_state(number, "UPDATE bundle_rec.stored_job SET state = 'cancelled', phase = NULL,"
-					  " finished_at = pg_catalog.clock_timestamp(),"
-					  " updated_at = pg_catalog.clock_timestamp() WHERE job = $1");
+	set_state(number,
+			  "UPDATE bundle_rec.stored_job SET state = 'cancelled', phase = NULL,"
+			  " finished_at = pg_catalog.clock_timestamp(),"
+			  " updated_at = pg_catalog.clock_timestamp() WHERE job = $1");
 	pid = br_pg_job_worker(number);
 	/* it ends by itself, should this come too late */
 	if (pid != 0)
@@ -150,9 +151,10 @@ br_pg_job_resume(int64 number)
 	if (strcmp(job.state, "done") == 0 ||
 		(strcmp(job.state, "running") == 0 && br_pg_job_worker(number) != 0))
 		return false;
-	set_state(number, "UPDATE bundle_rec.stored_job SET state = 'queued', phase = NULL,"
-					  " finished_at = NULL, message = NULL,"
-					  " updated_at = pg_catalog.clock_timestamp() WHERE job = $1");
+	set_state(number,
+			  "UPDATE bundle_rec.stored_job SET state = 'queued', phase = NULL,"
+			  " finished_at = NULL, message = NULL,"
+			  " updated_at = pg_catalog.clock_timestamp() WHERE job = $1");
 	ticket = br_pg_job_ticket(number, job.role);
 	br_pg_job_start_at_commit(&ticket);
 	return true;

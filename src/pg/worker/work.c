@@ -16,6 +16,7 @@
 #include <math.h>
 
 #include "access/xact.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
@@ -25,6 +26,7 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -61,13 +63,24 @@ typedef struct Work
 
 /* ---- transactions ---- */
 
-static void
+/*
+ * Returns whether the extension is there. DROP EXTENSION locks it before anything
+ * else: held here, that waits for the end of a step, rather than meet us in a
+ * deadlock half way through our tables.
+ */
+static bool
 begin(void)
 {
+	Oid extension;
+
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
+	extension = get_extension_oid("bundle_rec", true);
+	if (OidIsValid(extension))
+		LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
+	return OidIsValid(get_extension_oid("bundle_rec", true));
 }
 
 static void
@@ -102,8 +115,7 @@ claim(const BrPgJobTicket *ticket)
 	Datum values[] = {Int64GetDatum(ticket->job), ObjectIdGetDatum(ticket->role)};
 	bool claimed = false;
 
-	begin();
-	if (OidIsValid(get_extension_oid("bundle_rec", true)) && br_pg_job_take(ticket->job))
+	if (begin() && br_pg_job_take(ticket->job))
 	{
 		/* a cancel that came before was meant for another job */
 		QueryCancelPending = false;
@@ -146,15 +158,16 @@ read_row(Work *work, int32 *catalog)
 static int64
 count_waiting(Work *work, int32 catalog)
 {
-#define WAITING(table)                                                    \
+#define WAITING(table)                                                      \
 	"(SELECT pg_catalog.count(DISTINCT p.text_hash) FROM bundle_rec." table \
 	"_@ p JOIN bundle_rec.item_state_@ s USING (item) WHERE p.pending_text IS NOT NULL)"
 	bool is_null;
 
 	execute(br_pg_catalog_sql("SELECT CASE WHEN c.model IS NULL THEN 0"
-							  " ELSE " WAITING("item") " + " WAITING("item_shadow") " END,"
-							  " c.next_model IS NOT NULL"
-							  " FROM bundle_rec.catalog c WHERE c.catalog = @",
+							  " ELSE " WAITING("item") " + " WAITING(
+								  "item_shadow") " END,"
+												 " c.next_model IS NOT NULL"
+												 " FROM bundle_rec.catalog c WHERE c.catalog = @",
 							  catalog),
 			0, NULL, NULL);
 	work->is_moving = DatumGetBool(br_pg_column(0, 2, &is_null));
@@ -255,9 +268,8 @@ take_step(Work *work)
 	int32 number;
 	char *catalog;
 
-	begin();
 	INSTR_TIME_SET_CURRENT(start);
-	catalog = read_row(work, &number);
+	catalog = begin() ? read_row(work, &number) : NULL;
 	if (catalog == NULL)
 	{
 		commit();
@@ -277,8 +289,7 @@ take_step(Work *work)
 
 	INSTR_TIME_SET_CURRENT(duration);
 	INSTR_TIME_SUBTRACT(duration, start);
-	work->texts =
-		texts_of_next_step(&did, budget - did.budget, INSTR_TIME_GET_DOUBLE(duration));
+	work->texts = texts_of_next_step(&did, budget - did.budget, INSTR_TIME_GET_DOUBLE(duration));
 	return !work->is_last;
 }
 
@@ -307,16 +318,15 @@ write_failure(const Work *work, const ErrorData *error)
 {
 	static const Oid types[] = {INT8OID, TEXTOID, TEXTOID};
 	bool cancelled = error->sqlerrcode == ERRCODE_QUERY_CANCELED;
-	char *message = psprintf("%s: %s%s%s", unpack_sql_state(error->sqlerrcode), error->message,
-							 error->detail == NULL ? "" : ": ",
-							 error->detail == NULL ? "" : error->detail);
+	char *message =
+		psprintf("%s: %s%s%s", unpack_sql_state(error->sqlerrcode), error->message,
+				 error->detail == NULL ? "" : ": ", error->detail == NULL ? "" : error->detail);
 	Datum values[] = {Int64GetDatum(work->ticket.job),
 					  CStringGetTextDatum(cancelled ? "cancelled" : "failed"),
 					  CStringGetTextDatum(cancelled ? "" : message)};
 
-	begin();
 	/* the error may be that it was dropped */
-	if (OidIsValid(get_extension_oid("bundle_rec", true)))
+	if (begin())
 		(void) execute("UPDATE bundle_rec.stored_job SET state = $2, phase = NULL,"
 					   " message = NULLIF($3, ''), finished_at = pg_catalog.clock_timestamp(),"
 					   " updated_at = pg_catalog.clock_timestamp()"
@@ -390,8 +400,7 @@ find_next(BrPgJobTicket *ticket)
 	bool found = false;
 	uint64 n = 0;
 
-	begin();
-	if (OidIsValid(get_extension_oid("bundle_rec", true)))
+	if (begin())
 		n = execute("SELECT job, role FROM bundle_rec.stored_job WHERE state = 'queued'"
 					" ORDER BY job",
 					0, NULL, NULL);
