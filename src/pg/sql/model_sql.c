@@ -9,13 +9,17 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "pg/backends.h"
 #include "pg/embedding.h"
 #include "pg/model/model.h"
 
-/* Texts whose float embeddings are in memory at once. */
+/* Texts whose float embeddings are in memory at once, and their bytes, but for one text more. */
 #define TEXTS_AT_ONCE 512
+#define BYTES_AT_ONCE (4 * 1024 * 1024)
+#define NOTICE_SECONDS 5
 
 PG_FUNCTION_INFO_V1(br_load_model);
 PG_FUNCTION_INFO_V1(br_load_model_files);
@@ -215,61 +219,114 @@ br_embed(PG_FUNCTION_ARGS)
 											 flag_argument(fcinfo, 2)));
 }
 
+/* What an array is turned into. */
+typedef struct ArrayEmbedding
+{
+	int32 model;
+	int dimensions;
+	bool parse_special;
+	int n;
+	const Datum *elements; /* (n) */
+	const bool *nulls;	   /* (n) */
+	Datum *results;		   /* (n) */
+	int64 all;			   /* elements that are not NULL */
+	int64 done;
+} ArrayEmbedding;
+
 /*
- * Embeds elements[first ..] that are not NULL, as many as are in memory at
- * once, into results; returns the element after the last one done.
+ * Embeds the elements from first on that are not NULL, as many as are in memory
+ * at once, in the context `batch`; returns the element after the last one done.
  */
 static int
-embed_some(int32 model, int dimensions, const Datum *elements, const bool *nulls, int first, int n,
-		   bool parse_special, Datum *results)
+embed_some(ArrayEmbedding *work, int first, MemoryContext batch)
 {
+	MemoryContext outer = MemoryContextSwitchTo(batch);
 	char *texts[TEXTS_AT_ONCE];
 	int places[TEXTS_AT_ONCE];
+	Size bytes = 0;
 	float *components;
 	int taken = 0;
 	int at;
 
-	for (at = first; at < n && taken < TEXTS_AT_ONCE; at++)
+	for (at = first; at < work->n && taken < TEXTS_AT_ONCE && bytes < BYTES_AT_ONCE; at++)
 	{
-		if (nulls[at])
+		if (work->nulls[at])
 			continue;
-		texts[taken] = TextDatumGetCString(elements[at]);
+		texts[taken] = TextDatumGetCString(work->elements[at]);
+		bytes += strlen(texts[taken]);
 		places[taken++] = at;
 	}
-	components = palloc(sizeof(float) * dimensions * Max(taken, 1));
-	br_pg_model_embed(model, texts, taken, parse_special, components);
+	components = palloc(sizeof(float) * work->dimensions * Max(taken, 1));
+	br_pg_model_embed(work->model, texts, taken, work->parse_special, components);
+	MemoryContextSwitchTo(outer);
 	for (int i = 0; i < taken; i++)
-	{
-		results[places[i]] = PointerGetDatum(
-			br_pg_embedding_from_floats(components + (size_t) i * dimensions, dimensions));
-		pfree(texts[i]);
-	}
-	pfree(components);
+		work->results[places[i]] = PointerGetDatum(br_pg_embedding_from_floats(
+			components + (size_t) i * work->dimensions, work->dimensions));
+	MemoryContextReset(batch);
+	work->done += taken;
 	return at;
+}
+
+/* before hours of work, rather than after them */
+static void
+require_room(ArrayEmbedding *work)
+{
+	for (int i = 0; i < work->n; i++)
+		work->all += !work->nulls[i];
+	if (work->all * MAXALIGN(BR_EMBEDDING_SIZE(work->dimensions)) > MaxAllocSize - work->n)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the embeddings of %lld texts do not fit into an array",
+						(long long) work->all),
+				 errdetail("An embedding of this model has %d bytes, an array at most %d.",
+						   (int) BR_EMBEDDING_SIZE(work->dimensions), (int) MaxAllocSize),
+				 errhint("Embed them in several arrays.")));
+}
+
+static void
+embed_all(ArrayEmbedding *work)
+{
+	MemoryContext batch =
+		AllocSetContextCreate(CurrentMemoryContext, "texts", ALLOCSET_DEFAULT_SIZES);
+	TimestampTz told = GetCurrentTimestamp();
+
+	require_room(work);
+	for (int at = 0; at < work->n;)
+	{
+		TimestampTz now;
+
+		at = embed_some(work, at, batch);
+		now = GetCurrentTimestamp();
+		if (at < work->n && TimestampDifferenceExceeds(told, now, NOTICE_SECONDS * 1000))
+		{
+			told = now;
+			ereport(NOTICE,
+					(errmsg("embedded %lld of %lld texts", (long long) work->done,
+							(long long) work->all)));
+		}
+	}
+	MemoryContextDelete(batch);
 }
 
 PGDLLEXPORT Datum
 br_embed_array(PG_FUNCTION_ARGS)
 {
+	ArrayEmbedding work = {.parse_special = flag_argument(fcinfo, 2)};
 	ArrayType *array;
 	Datum *elements;
-	Datum *results;
 	bool *nulls;
-	int32 model;
-	int dimensions;
-	int n;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	array = PG_GETARG_ARRAYTYPE_P(0);
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
-	model = model_argument(fcinfo, 1);
-	dimensions = dimensions_of(model);
-	results = palloc0(sizeof(Datum) * Max(n, 1));
-	for (int at = 0; at < n;)
-		at = embed_some(model, dimensions, elements, nulls, at, n, flag_argument(fcinfo, 2),
-						results);
-	PG_RETURN_ARRAYTYPE_P(construct_md_array(results, nulls, ARR_NDIM(array), ARR_DIMS(array),
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &work.n);
+	work.elements = elements;
+	work.nulls = nulls;
+	work.model = model_argument(fcinfo, 1);
+	work.dimensions = dimensions_of(work.model);
+	work.results = palloc0(sizeof(Datum) * Max(work.n, 1));
+	embed_all(&work);
+	PG_RETURN_ARRAYTYPE_P(construct_md_array(work.results, nulls, ARR_NDIM(array), ARR_DIMS(array),
 											 ARR_LBOUND(array), br_pg_embedding_type(), -1, false,
 											 TYPALIGN_INT));
 }
