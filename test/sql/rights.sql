@@ -7,7 +7,7 @@
 --    rules and not from what the code does; what is granted to whom; and roles
 --    that come and go, with catalogs and grants behind them.
 --
-SELECT plan(98);
+SELECT plan(105);
 SET client_min_messages = error;
 SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls'), load_model('spare', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
 
@@ -54,6 +54,7 @@ SET ROLE br_test_keeper;
 GRANT INSERT ON bundle_rec.decision_:n, bundle_rec.feedback_:n, bundle_rec.event_:n TO br_test_recorder;
 GRANT SELECT (decision_id) ON bundle_rec.decision_:n TO br_test_auditor;
 RESET ROLE;
+INSERT INTO stored_job (job, kind, catalog, role, state) VALUES (1000, 'refresh', :n, 'br_test_keeper'::regrole, 'failed');
 
 ---- the matrix ----
 
@@ -71,7 +72,8 @@ EXCEPTION WHEN SQLSTATE 'BR000' THEN
     RETURN SQLERRM;
 WHEN insufficient_privilege THEN
     GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
-    RETURN CASE WHEN message ~ 'must be owner of catalog' AND hint ~ 'owner of its source table' THEN 'owner'
+    RETURN CASE WHEN message ~ 'must be owner of the catalog of job 1000, or have queued it' THEN 'owner'
+                WHEN message ~ 'must be owner of catalog' AND hint ~ 'owner of its source table' THEN 'owner'
                 WHEN message ~ 'must be owner of table' THEN 'table'
                 WHEN message ~ 'for catalog' AND hint ~ 'needs SELECT on its source' THEN 'select'
                 WHEN message ~ 'to log decisions' AND hint ~ '^GRANT INSERT ON bundle_rec.decision_\d+ TO' THEN 'decision'
@@ -100,6 +102,13 @@ INSERT INTO public.call VALUES
     ('set_retention', $$SELECT set_retention('shop', '1 year')$$,                :'only_owner'),
     ('drop_event_source', $$SELECT drop_event_source('shop', @purchase)$$,       :'only_owner'),
     ('refresh', $$SELECT refresh('shop')$$,                                      :'only_owner'),
+    ('refresh_async', $$SELECT refresh_async('shop')$$,                          :'only_owner'),
+    ('cancel_job', $$SELECT cancel_job(1000)$$,                                  :'only_owner'),
+    ('resume_job', $$SELECT resume_job(1000)$$,                                  :'only_owner'),
+    ('run_jobs', $$SELECT run_jobs()$$,                                          '1 1 1 1 1 1 1 1 1 1'),
+    ('job_worker', $$SELECT job_worker(1000)$$,                                  '1 1 1 1 1 1 1 1 1 1'),
+    ('job_interrupted', $$SELECT job_interrupted(1000, now())$$,                 '1 1 1 1 1 1 1 1 1 1'),
+    ('job', $$SELECT FROM job$$,                                                 '1 1 0 0 0 0 0 0 0 1'),
     ('drop_catalog', $$SELECT drop_catalog('shop')$$,                            :'only_owner'),
     ('create_policy', $$SELECT create_policy('new', 'epsilon_greedy', 'shop')$$, :'only_owner'),
     ('fold', $$SELECT fold('shop')$$,                                            :'only_owner'),
@@ -166,7 +175,7 @@ SELECT set_eq(
       ) a LEFT JOIN pg_roles r ON r.oid = a.grantee WHERE a.grantee <> a.owner$$,
     $$VALUES ('function load_model(text,model_file[])', 'pg_read_server_files', 'EXECUTE'), ('function load_model(text,text,bytea)', 'pg_read_server_files', 'EXECUTE'),
              ('v bundle_coverage', 'PUBLIC', 'SELECT'), ('v decision_log', 'PUBLIC', 'SELECT'), ('v privacy_state', 'PUBLIC', 'SELECT'), ('schema bundle_rec', 'PUBLIC', 'USAGE'),
-             ('v catalog_coverage', 'PUBLIC', 'SELECT'), ('v model', 'PUBLIC', 'SELECT'), ('v policy_state', 'PUBLIC', 'SELECT'),
+             ('v catalog_coverage', 'PUBLIC', 'SELECT'), ('v job', 'PUBLIC', 'SELECT'), ('v model', 'PUBLIC', 'SELECT'), ('v policy_state', 'PUBLIC', 'SELECT'),
              ('v rejected_row', 'PUBLIC', 'SELECT')$$, 'to others is granted just this');
 -- the child tables: their catalog's owner, and whom he chose
 SELECT set_eq(

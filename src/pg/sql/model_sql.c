@@ -260,8 +260,9 @@ embed_some(ArrayEmbedding *work, int first, MemoryContext batch)
 	br_pg_model_embed(work->model, texts, taken, work->parse_special, components);
 	MemoryContextSwitchTo(outer);
 	for (int i = 0; i < taken; i++)
-		work->results[places[i]] = PointerGetDatum(br_pg_embedding_from_floats(
-			components + (size_t) i * work->dimensions, work->dimensions));
+		work->results[places[i]] =
+			PointerGetDatum(br_pg_embedding_from_floats(components + (size_t) i * work->dimensions,
+														work->dimensions));
 	MemoryContextReset(batch);
 	work->done += taken;
 	return at;
