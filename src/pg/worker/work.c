@@ -115,10 +115,10 @@ claim(const BrPgJobTicket *ticket)
 	Datum values[] = {Int64GetDatum(ticket->job), ObjectIdGetDatum(ticket->role)};
 	bool claimed = false;
 
+	/* a cancel that came before was meant for another job */
+	QueryCancelPending = false;
 	if (begin() && br_pg_job_take(ticket->job))
 	{
-		/* a cancel that came before was meant for another job */
-		QueryCancelPending = false;
 		claimed = execute("UPDATE bundle_rec.stored_job SET state = 'running', message = NULL,"
 						  " phase = 'counting events', finished_at = NULL,"
 						  " started_at = COALESCE(started_at, pg_catalog.clock_timestamp()),"
@@ -325,6 +325,7 @@ write_failure(const Work *work, const ErrorData *error)
 					  CStringGetTextDatum(cancelled ? "cancelled" : "failed"),
 					  CStringGetTextDatum(cancelled ? "" : message)};
 
+	HOLD_CANCEL_INTERRUPTS();
 	/* the error may be that it was dropped */
 	if (begin())
 		(void) execute("UPDATE bundle_rec.stored_job SET state = $2, phase = NULL,"
@@ -333,6 +334,7 @@ write_failure(const Work *work, const ErrorData *error)
 					   " WHERE job = $1 AND state = 'running'",
 					   lengthof(types), types, values);
 	commit();
+	RESUME_CANCEL_INTERRUPTS();
 }
 
 /* After an error: undoes the step; returns whether the same may be tried once more. */
@@ -400,6 +402,8 @@ find_next(BrPgJobTicket *ticket)
 	bool found = false;
 	uint64 n = 0;
 
+	/* a cancel that comes too late must not keep other jobs from being done */
+	HOLD_CANCEL_INTERRUPTS();
 	if (begin())
 		n = execute("SELECT job, role FROM bundle_rec.stored_job WHERE state = 'queued'"
 					" ORDER BY job",
@@ -423,6 +427,7 @@ find_next(BrPgJobTicket *ticket)
 			break;
 	}
 	commit();
+	RESUME_CANCEL_INTERRUPTS();
 	return found;
 }
 
