@@ -444,8 +444,12 @@ settle(void)
 		{"default_transaction_read_only", "off"},
 	};
 
+	char threads[12];
+
 	for (int i = 0; i < lengthof(settings); i++)
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+	snprintf(threads, sizeof(threads), "%d", br_pg_worker_threads);
+	SetConfigOption("bundle_rec.threads", threads, PGC_USERSET, PGC_S_OVERRIDE);
 }
 
 void
