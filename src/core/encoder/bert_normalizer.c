@@ -139,12 +139,14 @@ normalize_plain(const BrImageConfig *config, BrTokenWork *work, char byte)
 }
 
 BrStatus
-br_encoder_bert_normalize(const BrImageConfig *config, BrTokenWork *work, const char *piece,
+br_encoder_bert_normalize(const BrNormalizer *normalizer, BrTokenWork *work, const char *piece,
 						  size_t size)
 {
+	const BrImageConfig *config = normalizer->config;
 	BrStatus status = BR_OK;
 	size_t at = 0;
 
+	work->text_size = 0;
 	while (at < size && status == BR_OK)
 	{
 		int32_t lower[2];

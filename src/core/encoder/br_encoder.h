@@ -14,7 +14,7 @@
 #include "core/math/br_backend.h"
 
 /* Raised when the layout of an image changes. */
-#define BR_ENCODER_LAYOUT_VERSION 1
+#define BR_ENCODER_LAYOUT_VERSION 2
 
 /* One file of a model folder, by its path inside the folder ("1_Pooling/config.json"). */
 typedef struct BrModelFile
@@ -41,7 +41,7 @@ extern const char *br_encoder_pooling_name(BrPooling pooling);
 typedef struct BrModelInfo
 {
 	const char *architecture; /* "bert" */
-	const char *tokenizer;	  /* "wordpiece" */
+	const char *tokenizer;	  /* "wordpiece", "bpe", "unigram" */
 	BrPooling pooling;
 	bool normalize; /* embeddings have length 1 */
 	int dimensions; /* of an embedding */

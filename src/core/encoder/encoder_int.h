@@ -5,8 +5,8 @@
  * An import runs left to right: json.c and safetensors.c read files,
  * folder.c and architecture.c understand a model, tokenizer_import.c its
  * tokenizer, import.c writes the image. Use runs over the image alone:
- * image.c checks it, tokenizer.c and wordpiece.c make ids, forward.c makes
- * token embeddings, encoder.c pools them. A further architecture is a row in
+ * image.c checks it, tokenizer.c and wordpiece.c, bpe.c or unigram.c make ids,
+ * forward.c makes token embeddings, encoder.c pools them. A further architecture is a row in
  * architecture.c and, where its layers differ, a forward pass; a further
  * tokenizer is a reader and a row in tokenizer.c.
  */
@@ -104,8 +104,10 @@ extern bool br_encoder_is_whitespace(int32_t character);	  /* Unicode White_Spac
 extern bool br_encoder_is_control(int32_t character);		  /* Cc, Cf, Co */
 extern bool br_encoder_is_nonspacing_mark(int32_t character); /* Mn */
 extern bool br_encoder_is_punctuation(int32_t character);	  /* ASCII punctuation and P* */
-extern bool br_encoder_is_word(int32_t character); /* \w of a Unicode regular expression */
-extern bool br_encoder_is_cjk(int32_t character);  /* ideographs that stand alone */
+extern bool br_encoder_is_word(int32_t character);	 /* \w of a Unicode regular expression */
+extern bool br_encoder_is_cjk(int32_t character);	 /* ideographs that stand alone */
+extern bool br_encoder_is_letter(int32_t character); /* \p{L} of byte-level BPE's expression */
+extern bool br_encoder_is_number(int32_t character); /* \p{N} of the same */
 
 /* Lower case of one character: 1 or 2 of them. */
 extern int br_encoder_lower(int32_t character, int32_t lower[2]);
@@ -115,6 +117,20 @@ extern int br_encoder_lower(int32_t character, int32_t lower[2]);
 extern int br_encoder_decompose(int32_t character, int32_t decomposed[BR_DECOMPOSED_MAX]);
 extern int br_encoder_combining_class(int32_t character);
 
+/* The character that ends before at; *begin: where it begins. */
+extern int32_t br_encoder_decode_before(const char *text, size_t at, size_t *begin);
+
+/* ---- grapheme.c: what is one character to a reader ---- */
+
+/* End of the extended grapheme cluster that begins at text[at]. */
+extern size_t br_encoder_grapheme_end(const char *text, size_t at, size_t size);
+
+/* Whether a character neither joins its neighbours in a cluster nor ends one for a reason of its own. */
+extern bool br_encoder_stands_alone(int32_t character);
+
+/* Whether a character takes the one behind it into its cluster, whatever that is. */
+extern bool br_encoder_is_prepended(int32_t character);
+
 /* ---- image.c: the layout, version BR_ENCODER_LAYOUT_VERSION ---- */
 
 #define BR_IMAGE_ALIGNMENT 64
@@ -123,13 +139,21 @@ extern int br_encoder_combining_class(int32_t character);
 
 typedef enum BrImagePart
 {
-	BR_PART_CONFIG,		/* BrImageConfig */
-	BR_PART_VOCABULARY, /* BrImageToken (n_tokens) */
-	BR_PART_SLOTS,		/* uint32_t (n_slots): hash table of token number + 1, 0 empty */
-	BR_PART_ADDED,		/* BrImageAdded (n_added), longest text first */
-	BR_PART_TEMPLATE,	/* int32_t (n_before + n_after) */
-	BR_PART_TEXT,		/* bytes of all tokens */
-	BR_PART_WEIGHTS,	/* float */
+	BR_PART_CONFIG,		 /* BrImageConfig */
+	BR_PART_VOCABULARY,	 /* BrImageToken (n_tokens) */
+	BR_PART_SLOTS,		 /* uint32_t (n_slots): hash table of token number + 1, 0 empty */
+	BR_PART_ADDED,		 /* BrImageAdded (n_added), longest text first */
+	BR_PART_TEMPLATE,	 /* int32_t (n_before + n_after) */
+	BR_PART_TEXT,		 /* bytes of all tokens */
+	BR_PART_MERGES,		 /* BrImageMerge (n_merges), by rank */
+	BR_PART_MERGE_SLOTS, /* uint32_t (n_merge_slots): hash table of rank + 1, 0 empty */
+	BR_PART_BYTES,		 /* int32_t (n_bytes): id of the token of one byte, -1 none */
+	BR_PART_PAIRS,	/* uint8_t (n_pairs): bit for two bytes: some merge gives them side by side */
+	BR_PART_SCORES, /* double (n_scores), of the tokens */
+	BR_PART_TRIE,	/* BrImageNode (n_nodes), parents before children */
+	BR_PART_UNITS,	/* uint32_t (n_units): trie of the character map */
+	BR_PART_REPLACEMENTS, /* char (n_replacements): strings of the character map */
+	BR_PART_WEIGHTS,	  /* float */
 	BR_PART_COUNT
 } BrImagePart;
 
@@ -154,7 +178,31 @@ typedef struct BrImageToken
 	uint32_t size;
 	uint32_t hash;
 	int32_t id;
+	uint32_t flags; /* BR_TOKEN_ */
 } BrImageToken;
+
+#define BR_TOKEN_SPECIAL 0x01 /* not to be found in a text that is plain */
+
+/* The pair of tokens left, right becomes one. */
+typedef struct BrImageMerge
+{
+	int32_t left; /* ids */
+	int32_t right;
+	int32_t merged;
+} BrImageMerge;
+
+/* A node of the trie of all tokens' bytes; the first is the root. */
+typedef struct BrImageNode
+{
+	uint32_t children; /* number of the first of them, which are sorted by label */
+	int32_t token;	   /* that ends here, -1 none */
+	uint8_t label;	   /* the byte that leads here */
+	uint8_t n_children;
+	uint16_t unused;
+} BrImageNode;
+
+#define BR_BYTE_VALUES 256
+#define BR_PAIR_BYTES (BR_BYTE_VALUES * BR_BYTE_VALUES / 8)
 
 /* Flags of an added token, and of WordPiece's normaliser. */
 #define BR_ADDED_SINGLE_WORD 0x01
@@ -168,6 +216,35 @@ typedef struct BrImageToken
 #define BR_BERT_STRIP_ACCENTS 0x04
 #define BR_BERT_LOWERCASE 0x08
 #define BR_BERT_LOWERCASE_FIRST 0x10 /* do_lower_case of sentence-transformers */
+
+/* Flags of byte-level BPE, and of Unigram's pre-tokenizer. */
+#define BR_BPE_PREFIX_SPACE 0x0100
+#define BR_BPE_FUSE_UNKNOWN 0x0200
+#define BR_UNIGRAM_PREPEND 0x0400		   /* the replacement in front of each piece */
+#define BR_UNIGRAM_SPLIT 0x0800			   /* in front of each replacement */
+#define BR_UNIGRAM_SPLIT_WHITESPACE 0x1000 /* at whitespace, before the above */
+
+/* One step of a normaliser. */
+typedef enum BrRuleKind
+{
+	BR_RULE_CHARSMAP,
+	BR_RULE_STRIP_LEFT,
+	BR_RULE_STRIP_RIGHT,
+	BR_RULE_SPACES, /* two spaces or more become content */
+	BR_RULE_REPLACE /* pattern becomes content */
+} BrRuleKind;
+
+#define BR_RULE_TEXT_SIZE 24
+#define BR_MAX_RULES 8
+
+typedef struct BrImageRule
+{
+	uint32_t kind;
+	uint32_t pattern_size;
+	uint32_t content_size;
+	char pattern[BR_RULE_TEXT_SIZE];
+	char content[BR_RULE_TEXT_SIZE];
+} BrImageRule;
 
 typedef struct BrImageAdded
 {
@@ -219,11 +296,24 @@ typedef struct BrImageConfig
 	uint32_t n_before; /* template: ids before the text */
 	uint32_t n_after;
 
-	uint32_t flags; /* BR_BERT_ */
-	int32_t unknown_id;
+	uint32_t flags;		/* BR_BERT_, BR_BPE_, BR_UNIGRAM_ */
+	int32_t unknown_id; /* -1: none, which only byte-level BPE may have */
 	uint32_t max_word_characters;
-	uint32_t prefix_size; /* of the continuing prefix, "##" */
+	uint32_t prefix_size; /* of the continuing prefix, "##", or the replacement of a space */
 	char prefix[BR_IMAGE_PREFIX_SIZE];
+
+	uint32_t n_merges;
+	uint32_t n_merge_slots; /* power of two; 0 without merges */
+	uint32_t n_bytes;		/* BR_BYTE_VALUES or 0 */
+	uint32_t n_pairs;		/* BR_PAIR_BYTES or 0 */
+	uint32_t n_scores;		/* n_tokens or 0 */
+	uint32_t n_nodes;
+	uint32_t n_units;
+	uint32_t n_replacements;
+	uint32_t longest_token; /* bytes */
+	uint32_t n_rules;
+	double unknown_score;
+	BrImageRule rules[BR_MAX_RULES];
 } BrImageConfig;
 
 /* Limits within which nothing computed from a configuration can overflow. */
@@ -233,6 +323,8 @@ typedef struct BrImageConfig
 #define BR_MAX_VOCABULARY 4000000
 #define BR_MAX_POSITIONS 65536
 #define BR_MAX_WORD_CHARACTERS 1000
+#define BR_MAX_NODES 64000000
+#define BR_MAX_REPLACEMENT 255 /* bytes of one string of the character map */
 
 /*
  * Where each matrix stands in BR_PART_WEIGHTS, in floats. Computed from the
@@ -413,6 +505,7 @@ typedef struct BrImportToken
 	const char *text;
 	uint32_t size;
 	int32_t id;
+	double score;
 } BrImportToken;
 
 typedef struct BrImportAdded
@@ -425,12 +518,16 @@ typedef struct BrImportAdded
 /* A tokenizer as its files describe it; strings point into the files' trees. */
 typedef struct BrTokenizerImport
 {
-	cJSON *json;		   /* tokenizer.json; NULL: vocab.txt */
+	cJSON *json;		   /* tokenizer.json or vocab.json; NULL: vocab.txt or sentencepiece */
 	cJSON *config;		   /* tokenizer_config.json; NULL: none */
-	char *lines;		   /* vocab.txt, cut into strings */
+	cJSON *special_map;	   /* special_tokens_map.json; NULL: none */
+	char *lines;		   /* vocab.txt, merges.txt or pieces, cut into strings */
 	BrImportToken *tokens; /* (config.n_tokens) */
+	uint32_t *slots;	   /* (config.n_slots): hash table of token number + 1 */
 	BrImportAdded *added;  /* (config.n_added) */
 	int32_t *template;	   /* (config.n_before + config.n_after) */
+	BrImageMerge *merges;  /* (config.n_merges) */
+	uint32_t *units; /* (config.n_units), the character map's trie and behind it its strings */
 } BrTokenizerImport;
 
 /* Reads the tokenizer of the folder into import and its part of config. */
@@ -438,17 +535,148 @@ extern BrStatus br_encoder_read_tokenizer(BrContext *context, const BrFolder *fo
 										  BrImageConfig *config, BrTokenizerImport *import);
 extern void br_encoder_close_tokenizer(BrContext *context, BrTokenizerImport *import);
 
-/* The id of a token, -1: none. */
+/* Makes import->slots for the tokens that are there; before the first br_encoder_token_id. */
+extern BrStatus br_encoder_index_tokens(BrContext *context, BrImageConfig *config,
+										BrTokenizerImport *import);
+
+/* The number of a token, -1: none; of equal ones the last. br_encoder_token_id: its id. */
+extern int64_t br_encoder_token_number(const BrTokenizerImport *import, const BrImageConfig *config,
+									   const char *text, size_t size);
 extern int32_t br_encoder_token_id(const BrTokenizerImport *import, const BrImageConfig *config,
 								   const char *text);
+
+/* Whether text is UTF-8 with something in it and without a NUL. */
+extern BrStatus br_encoder_check_lines(BrContext *context, const BrModelFile *file);
+
+/* ---- tokenizer_config.c: what other files say about a tokenizer ---- */
+
+/* The class that the reference makes of a folder's tokenizer. */
+typedef enum BrTokenizerClass
+{
+	BR_CLASS_BERT,
+	BR_CLASS_MPNET,
+	BR_CLASS_ROBERTA,
+	BR_CLASS_XLM_ROBERTA,
+	BR_CLASS_ANY /* tokenizer.json alone counts */
+} BrTokenizerClass;
+
+extern BrTokenizerClass br_encoder_tokenizer_class(const BrTokenizerImport *import,
+												   const BrImageConfig *config);
+
+/* The text of a special token by its role ("cls_token"); NULL: it has none. */
+extern const char *br_encoder_role(const BrTokenizerImport *import, BrTokenizerClass class,
+								   const char *key);
+
+/* Enters the special tokens of a tokenizer without tokenizer.json, with their flags. */
+extern BrStatus br_encoder_add_class_tokens(BrContext *context, BrTokenizerClass class,
+											BrImageConfig *config, BrTokenizerImport *import);
+
+/* Id of the token with this role; BR_ERR_FORMAT, naming the file where, without one. */
+extern BrStatus br_encoder_require_role(BrContext *context, const char *where,
+										BrTokenizerClass class, const BrImageConfig *config,
+										const BrTokenizerImport *import, const char *key,
+										int32_t *id);
+
+/* A template of one special token before the text and one behind it. */
+extern BrStatus br_encoder_class_template(BrContext *context, const char *where,
+										  BrTokenizerClass class, BrImageConfig *config,
+										  BrTokenizerImport *import);
+
+/* tokenizer_config.json and special_tokens_map.json over what was read. */
+extern BrStatus br_encoder_apply_tokenizer_config(BrContext *context, BrImageConfig *config,
+												  BrTokenizerImport *import);
 
 /* The members of an added token; special and normalized default to each other's opposite. */
 extern BrStatus br_encoder_read_added_flags(BrContext *context, const char *where,
 											const cJSON *entry, uint32_t *flags);
 
-/* tokenizer_json.c: import->json into the rest of import and config. */
+/* ---- tokenizer_json.c, tokenizer_model.c, tokenizer_parts.c: tokenizer.json ---- */
+
+/* import->json into the rest of import and config. */
 extern BrStatus br_encoder_read_tokenizer_json(BrContext *context, const char *where,
 											   BrImageConfig *config, BrTokenizerImport *import);
+
+/* The member of json that key names must be an object of the wanted type. */
+extern BrStatus br_encoder_json_part(BrContext *context, const char *where, const cJSON *json,
+									 const char *key, const char *wanted, const cJSON **part);
+
+/* Which model the file describes, and all of it: vocabulary, merges or scores. */
+extern BrStatus br_encoder_read_model(BrContext *context, const char *where, const cJSON *json,
+									  BrImageConfig *config, BrTokenizerImport *import);
+
+/* {"token": id, ...} */
+extern BrStatus br_encoder_read_vocabulary(BrContext *context, const char *where,
+										   const cJSON *vocabulary, BrImageConfig *config,
+										   BrTokenizerImport *import);
+
+/* Normaliser and pre-tokenizer, of the kinds that go with the model. */
+extern BrStatus br_encoder_read_parts(BrContext *context, const char *where, const cJSON *json,
+									  BrImageConfig *config, BrTokenizerImport *import);
+
+/* ---- bpe_import.c, sentencepiece.c: tokenizers without tokenizer.json ---- */
+
+/* Enters a merge of the tokens left and right, both in the vocabulary, as their texts together. */
+extern BrStatus br_encoder_add_merge(BrContext *context, const char *where, const char *left,
+									 size_t left_size, const char *right, size_t right_size,
+									 BrImageConfig *config, BrTokenizerImport *import);
+
+/* import->json is vocab.json. */
+extern BrStatus br_encoder_read_bpe_files(BrContext *context, const char *vocab_path,
+										  const BrModelFile *merges, BrImageConfig *config,
+										  BrTokenizerImport *import);
+extern BrStatus br_encoder_read_sentencepiece(BrContext *context, const BrModelFile *file,
+											  BrImageConfig *config, BrTokenizerImport *import);
+
+/* Makes the unknown score of the tokens' scores, all of which must be finite. */
+extern BrStatus br_encoder_finish_scores(BrContext *context, const char *where,
+										 BrImageConfig *config, const BrTokenizerImport *import);
+
+/* ---- charsmap.c: the character map of sentencepiece ---- */
+
+/* What normalising needs: of an image, or of an import. */
+typedef struct BrNormalizer
+{
+	const BrImageConfig *config;
+	const uint32_t *units;
+	const char *replacements;
+} BrNormalizer;
+
+/*
+ * Reads a map: the size of a trie, the trie, strings that its values lead to.
+ * BR_ERR_FORMAT, with where and what in front: it leads outside itself.
+ */
+extern BrStatus br_encoder_read_charsmap(BrContext *context, const char *where, const uint8_t *data,
+										 size_t size, BrImageConfig *config,
+										 BrTokenizerImport *import);
+
+/* The string for the shortest key that text begins with; NULL: none. *length: its bytes. */
+extern const char *br_encoder_map_characters(const BrNormalizer *normalizer, const char *text,
+											 size_t size, size_t *length);
+
+/* ---- tokenizer_write.c: the tokenizer's parts of an image ---- */
+
+/* What the text is searched for: the added tokens, normalised where they must be. */
+typedef struct BrAddedTexts
+{
+	char **texts;	 /* (n_added) */
+	uint32_t *sizes; /* (n_added) */
+} BrAddedTexts;
+
+/* Drops those of import->added that can never match. */
+extern BrStatus br_encoder_prepare_added(BrContext *context, BrImageConfig *config,
+										 BrTokenizerImport *import, BrAddedTexts *added);
+extern void br_encoder_close_added(BrContext *context, const BrImageConfig *config,
+								   BrAddedTexts *added);
+
+/* Sets the sizes that config still lacks, after br_encoder_prepare_added. *text_size: of BR_PART_TEXT. */
+extern BrStatus br_encoder_plan_tokenizer(BrContext *context, BrImageConfig *config,
+										  const BrTokenizerImport *import,
+										  const BrAddedTexts *added, uint64_t *text_size);
+
+/* Fills the parts; the header must be there. */
+extern BrStatus br_encoder_write_tokenizer(BrContext *context, const BrImageConfig *config,
+										   const BrTokenizerImport *import,
+										   const BrAddedTexts *added, void *image);
 
 /* ---- tokenizer.c ---- */
 
@@ -461,10 +689,35 @@ typedef struct BrTokenizer
 	const BrImageAdded *added;
 	const int32_t *template;
 	const char *text;
+	const BrImageMerge *merges;
+	const uint32_t *merge_slots;
+	const int32_t *bytes;
+	const uint8_t *pairs;
+	const double *scores;
+	const BrImageNode *nodes;
+	BrNormalizer normalizer;
 	bool starts_raw[256];		 /* first bytes of added tokens, matched as written */
 	bool starts_normalized[256]; /* and after normalising */
-	bool whole;					 /* text cannot be cut at whitespace */
+	bool whole;					 /* text cannot be cut into windows */
 } BrTokenizer;
+
+/* Where the best way to cover a text ends: the last token of it (unigram.c). */
+typedef struct BrPathNode
+{
+	double score;
+	int32_t token;	 /* -1: unknown */
+	uint32_t length; /* bytes of that token; 0: nothing ends here */
+	uint32_t next;	 /* bytes of the token that follows on the way chosen */
+	bool chosen;
+} BrPathNode;
+
+/* A token of a word that may still be merged with its neighbours (bpe.c). */
+typedef struct BrSymbol
+{
+	int32_t id;		  /* -1: merged into the one before */
+	int32_t previous; /* -1: none */
+	int32_t next;	  /* -1: none */
+} BrSymbol;
 
 /* Buffers of one tokenizing call, reused from text to text. */
 typedef struct BrTokenWork
@@ -473,30 +726,46 @@ typedef struct BrTokenWork
 	char *text; /* normalised piece */
 	size_t text_size;
 	size_t text_capacity;
-	uint64_t *marks; /* combining marks that wait to be ordered */
+	char *spare; /* what a step of normalising reads, or a word with what stands in front of it */
+	size_t spare_size;
+	size_t spare_capacity;
+	uint64_t *marks; /* combining marks that wait to be ordered; merges that wait */
 	size_t n_marks;
 	size_t marks_capacity;
-	uint32_t *hashes; /* of the beginnings of a word (max_word_characters) */
+	uint32_t *hashes;  /* of the beginnings of a word (max_word_characters) */
+	BrSymbol *symbols; /* of a word, while they are merged */
+	size_t symbols_capacity;
+	BrPathNode *path;
+	size_t path_capacity;
 	int32_t *ids;
 	size_t n_ids;
 	size_t ids_capacity;
 	size_t room; /* ids that may still come, without the template */
+	bool plain;	 /* special tokens are not asked for */
 } BrTokenWork;
+
+typedef enum BrTokenizerNumber
+{
+	BR_TOKENIZER_WORDPIECE,
+	BR_TOKENIZER_BPE,
+	BR_TOKENIZER_UNIGRAM
+} BrTokenizerNumber;
 
 /* What differs between tokenizers. */
 typedef struct BrTokenizerKind
 {
 	const char *name;
-	bool
-		ends_at_whitespace; /* what stands behind whitespace does not depend on what stands before */
 
-	/* appends the normalised piece to work->text */
-	BrStatus (*normalize)(const BrImageConfig *config, BrTokenWork *work, const char *piece,
+	/* puts the normalised piece into work->text */
+	BrStatus (*normalize)(const BrNormalizer *normalizer, BrTokenWork *work, const char *piece,
 						  size_t size);
 
 	/* appends the ids of normalised text, until work->room of them are there */
 	BrStatus (*encode)(const BrTokenizer *tokenizer, BrTokenWork *work, const char *text,
 					   size_t size);
+
+	/* whether what stands at and behind text[at] has the same ids without what stands before, and so the other way */
+	bool (*cuts)(const BrTokenizer *tokenizer, const char *text, size_t at, size_t size);
 } BrTokenizerKind;
 
 /* By number, as an image stores it; NULL: none. */
@@ -513,13 +782,16 @@ extern BrStatus br_encoder_encode_text(const BrTokenizer *tokenizer, BrTokenWork
 extern int br_encoder_find_token(const BrTokenizer *tokenizer, uint32_t hash, const char *prefix,
 								 size_t prefix_size, const char *bytes, size_t size);
 
+/* Makes room for size elements behind n of them; the contents move along. */
+extern BrStatus br_encoder_grow(BrContext *context, void **buffer, size_t *capacity, size_t n,
+								size_t size, size_t width);
 extern BrStatus br_encoder_append_text(BrTokenWork *work, const char *bytes, size_t size);
 extern BrStatus br_encoder_append_id(BrTokenWork *work, int32_t id);
 extern BrStatus br_encoder_append_mark(BrTokenWork *work, uint64_t mark);
 
 /* ---- wordpiece.c, bert_normalizer.c ---- */
 
-extern BrStatus br_encoder_bert_normalize(const BrImageConfig *config, BrTokenWork *work,
+extern BrStatus br_encoder_bert_normalize(const BrNormalizer *normalizer, BrTokenWork *work,
 										  const char *piece, size_t size);
 extern BrStatus br_encoder_wordpiece(const BrTokenizer *tokenizer, BrTokenWork *work,
 									 const char *text, size_t size);
@@ -553,6 +825,39 @@ typedef struct BrPackedMatrix
 } BrPackedMatrix;
 
 extern const BrPackedMatrix *br_encoder_packed_table(const void *packed);
+
+/* ---- bpe.c ---- */
+
+extern BrStatus br_encoder_bpe(const BrTokenizer *tokenizer, BrTokenWork *work, const char *text,
+							   size_t size);
+extern bool br_encoder_bpe_cuts(const BrTokenizer *tokenizer, const char *text, size_t at,
+								size_t size);
+
+/* The character that stands for a byte in byte-level BPE's tokens, and back (-1: for none). */
+extern int32_t br_encoder_byte_character(int byte);
+extern int br_encoder_character_byte(int32_t character);
+
+/* Where a pair of ids is first looked for in BR_PART_MERGE_SLOTS. */
+static inline uint32_t
+br_encoder_hash_pair(int32_t left, int32_t right)
+{
+	uint32_t hash =
+		(uint32_t) left * UINT32_C(0x9E3779B1) ^ (uint32_t) right * UINT32_C(0x85EBCA6B);
+
+	return hash ^ hash >> 15;
+}
+
+/* ---- unigram.c, unigram_normalizer.c ---- */
+
+extern BrStatus br_encoder_normalize_rules(const BrNormalizer *normalizer, BrTokenWork *work,
+										   const char *piece, size_t size);
+
+/* Whether the rules treat a text in windows as they treat it whole. */
+extern bool br_encoder_rules_cut(const BrNormalizer *normalizer);
+extern BrStatus br_encoder_unigram(const BrTokenizer *tokenizer, BrTokenWork *work,
+								   const char *text, size_t size);
+extern bool br_encoder_unigram_cuts(const BrTokenizer *tokenizer, const char *text, size_t at,
+									size_t size);
 
 /* ---- forward.c ---- */
 

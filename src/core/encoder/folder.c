@@ -41,8 +41,15 @@ typedef struct ModuleList
 } ModuleList;
 
 /* What belongs to the transformer, besides its module's own configuration. */
-static const char *const transformer_files[] = {"config.json", "tokenizer_config.json",
-												"tokenizer.json", "vocab.txt", "model.safetensors"};
+static const char *const transformer_files[] = {"config.json",
+												"tokenizer_config.json",
+												"special_tokens_map.json",
+												"tokenizer.json",
+												"vocab.txt",
+												"vocab.json",
+												"merges.txt",
+												"sentencepiece.bpe.model",
+												"model.safetensors"};
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 

@@ -92,6 +92,14 @@ br_encoder_plan_image(const BrImageConfig *config, size_t text_size, BrImageHead
 	header->parts[BR_PART_TEMPLATE].size =
 		((uint64_t) config->n_before + config->n_after) * sizeof(int32_t);
 	header->parts[BR_PART_TEXT].size = text_size;
+	header->parts[BR_PART_MERGES].size = (uint64_t) config->n_merges * sizeof(BrImageMerge);
+	header->parts[BR_PART_MERGE_SLOTS].size = (uint64_t) config->n_merge_slots * sizeof(uint32_t);
+	header->parts[BR_PART_BYTES].size = (uint64_t) config->n_bytes * sizeof(int32_t);
+	header->parts[BR_PART_PAIRS].size = config->n_pairs;
+	header->parts[BR_PART_SCORES].size = (uint64_t) config->n_scores * sizeof(double);
+	header->parts[BR_PART_TRIE].size = (uint64_t) config->n_nodes * sizeof(BrImageNode);
+	header->parts[BR_PART_UNITS].size = (uint64_t) config->n_units * sizeof(uint32_t);
+	header->parts[BR_PART_REPLACEMENTS].size = config->n_replacements;
 	header->parts[BR_PART_WEIGHTS].size = (uint64_t) map.total * sizeof(float);
 
 	for (int i = 0; i < BR_PART_COUNT; i++)
@@ -138,6 +146,49 @@ transformer_valid(const BrImageConfig *config)
 		config->epsilon >= 0 && config->parameters <= INT64_MAX;
 }
 
+/* The steps of a normaliser, and the character map that one of them uses. */
+static bool
+rules_valid(const BrImageConfig *config)
+{
+	bool valid = config->n_rules <= BR_MAX_RULES && config->n_units <= INT32_MAX &&
+		config->n_replacements <= INT32_MAX;
+
+	for (uint32_t i = 0; valid && i < config->n_rules; i++)
+	{
+		const BrImageRule *rule = &config->rules[i];
+
+		valid = rule->kind <= BR_RULE_REPLACE && rule->pattern_size <= BR_RULE_TEXT_SIZE &&
+			rule->content_size <= BR_RULE_TEXT_SIZE &&
+			br_encoder_is_utf8(rule->pattern, rule->pattern_size) &&
+			br_encoder_is_utf8(rule->content, rule->content_size) &&
+			(rule->kind != BR_RULE_REPLACE || rule->pattern_size > 0);
+	}
+	return valid;
+}
+
+/* What one kind of tokenizer has and the others do not. */
+static bool
+kind_valid(const BrImageConfig *config)
+{
+	bool word = config->tokenizer == BR_TOKENIZER_WORDPIECE;
+	bool bpe = config->tokenizer == BR_TOKENIZER_BPE;
+	bool unigram = config->tokenizer == BR_TOKENIZER_UNIGRAM;
+
+	return config->n_merges <= BR_MAX_VOCABULARY && (bpe || config->n_merges == 0) &&
+		config->n_merge_slots <= 4 * BR_MAX_VOCABULARY &&
+		(config->n_merge_slots & (config->n_merge_slots - 1)) == 0 &&
+		(config->n_merges == 0 || config->n_merge_slots > config->n_merges) &&
+		config->n_bytes == (bpe ? BR_BYTE_VALUES : 0) &&
+		config->n_pairs == (bpe ? BR_PAIR_BYTES : 0) &&
+		config->n_scores == (unigram ? config->n_tokens : 0) && config->n_nodes <= BR_MAX_NODES &&
+		(config->n_nodes > 0) == unigram && config->longest_token <= INT32_MAX &&
+		isfinite(config->unknown_score) && config->max_word_characters <= BR_MAX_WORD_CHARACTERS &&
+		(config->max_word_characters > 0) == word && config->unknown_id >= (bpe ? -1 : 0) &&
+		config->prefix_size <= BR_IMAGE_PREFIX_SIZE && (!unigram || config->prefix_size > 0) &&
+		br_encoder_is_utf8(config->prefix, config->prefix_size) &&
+		(unigram || config->n_rules == 0);
+}
+
 static bool
 tokenizer_valid(const BrImageConfig *config)
 {
@@ -147,10 +198,9 @@ tokenizer_valid(const BrImageConfig *config)
 		(config->n_slots & (config->n_slots - 1)) == 0 &&
 		config->max_tokens <= br_encoder_usable_positions(config) &&
 		config->n_before < config->max_tokens &&
-		config->n_after < config->max_tokens - config->n_before && config->unknown_id >= 0 &&
-		(uint32_t) config->unknown_id < config->vocabulary && config->max_word_characters > 0 &&
-		config->max_word_characters <= BR_MAX_WORD_CHARACTERS &&
-		config->prefix_size <= BR_IMAGE_PREFIX_SIZE;
+		config->n_after < config->max_tokens - config->n_before &&
+		(config->unknown_id < 0 || (uint32_t) config->unknown_id < config->vocabulary) &&
+		rules_valid(config) && kind_valid(config);
 }
 
 static bool
@@ -158,6 +208,46 @@ token_valid(const BrImageConfig *config, uint64_t text_size, uint32_t offset, ui
 			int32_t id)
 {
 	return id >= 0 && (uint32_t) id < config->vocabulary && (uint64_t) offset + size <= text_size;
+}
+
+/* The tables of byte-level BPE: what they give are ids of the model. */
+static bool
+merges_valid(const void *image, const BrImageConfig *config)
+{
+	const BrImageMerge *merges = br_encoder_part(image, BR_PART_MERGES);
+	const uint32_t *slots = br_encoder_part(image, BR_PART_MERGE_SLOTS);
+	const int32_t *bytes = br_encoder_part(image, BR_PART_BYTES);
+	bool valid = true;
+
+	for (uint32_t i = 0; i < config->n_merges; i++)
+		valid &= merges[i].merged >= 0 && (uint32_t) merges[i].merged < config->vocabulary;
+	for (uint32_t i = 0; i < config->n_merge_slots; i++)
+		valid &= slots[i] <= config->n_merges;
+	for (uint32_t i = 0; i < config->n_bytes; i++)
+		valid &= bytes[i] >= -1 && (bytes[i] < 0 || (uint32_t) bytes[i] < config->vocabulary);
+	return valid;
+}
+
+/*
+ * The tables of Unigram. Children stand behind their parents, so that no way
+ * leads in a circle; scores are finite, so that sums can be compared.
+ */
+static bool
+scores_valid(const void *image, const BrImageConfig *config)
+{
+	const double *scores = br_encoder_part(image, BR_PART_SCORES);
+	const BrImageNode *nodes = br_encoder_part(image, BR_PART_TRIE);
+	bool valid = true;
+
+	for (uint32_t i = 0; i < config->n_scores; i++)
+		valid &= isfinite(scores[i]) != 0;
+	for (uint32_t i = 0; i < config->n_nodes; i++)
+		valid &= nodes[i].token >= -1 && nodes[i].token < (int64_t) config->n_tokens &&
+			(nodes[i].n_children == 0 ||
+			 (nodes[i].children > i &&
+			  (uint64_t) nodes[i].children + nodes[i].n_children <= config->n_nodes));
+	return valid &&
+		br_encoder_is_utf8(br_encoder_part(image, BR_PART_REPLACEMENTS), config->n_replacements);
 }
 
 /* The tables of the tokenizer point only at what is there. */
@@ -231,5 +321,7 @@ br_encoder_check_image(BrContext *context, const void *image, size_t size)
 		return damaged(context, "its parts do not fit its configuration");
 	if (!tables_valid(image, config, header->parts[BR_PART_TEXT].size))
 		return damaged(context, "a token points outside or is no text");
+	if (!merges_valid(image, config) || !scores_valid(image, config))
+		return damaged(context, "the tokenizer's merges, scores or character map are out of range");
 	return BR_OK;
 }

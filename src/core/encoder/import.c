@@ -20,8 +20,7 @@ typedef struct Import
 	BrTokenizerImport tokenizer;
 	BrTensorFile weights;
 	char *weights_path;
-	char **added_text;	  /* (n_added): what is matched, normalised where it must be */
-	uint32_t *added_size; /* (n_added) */
+	BrAddedTexts added;
 } Import;
 
 /* Opens the safetensors file at path, which the folder must have. */
@@ -96,86 +95,6 @@ read_weights(Import *import, const BrWeightMap *map, float *values)
 	return status;
 }
 
-/* ---- added tokens ---- */
-
-/* What the text is searched for: the token as written, or normalised as the text will be. */
-static BrStatus
-prepare_added(Import *import)
-{
-	BrContext *context = import->context;
-	const BrImageConfig *config = &import->config;
-	const BrTokenizerKind *kind = br_encoder_tokenizer_kind(config->tokenizer);
-	BrTokenWork work = {.context = context};
-	BrStatus status = BR_OK;
-
-	import->added_text = br_base_alloc_array(context, (size_t) config->n_added + 1, sizeof(char *));
-	import->added_size =
-		br_base_alloc_array(context, (size_t) config->n_added + 1, sizeof(uint32_t));
-	if (import->added_text == NULL || import->added_size == NULL)
-		return BR_ERR_MEMORY;
-
-	for (uint32_t i = 0; i < config->n_added && status == BR_OK; i++)
-	{
-		const BrImportAdded *added = &import->tokenizer.added[i];
-
-		work.text_size = 0;
-		if (added->flags & BR_ADDED_NORMALIZED)
-			status = kind->normalize(config, &work, added->text, strlen(added->text));
-		else
-			status = br_encoder_append_text(&work, added->text, strlen(added->text));
-		if (status == BR_OK)
-			import->added_text[i] = br_base_alloc(context, work.text_size);
-		if (status == BR_OK && import->added_text[i] == NULL)
-			status = BR_ERR_MEMORY;
-		if (status != BR_OK)
-			break;
-		if (work.text_size > 0)
-			memcpy(import->added_text[i], work.text, work.text_size);
-		import->added_size[i] = (uint32_t) work.text_size;
-	}
-	br_encoder_close_work(&work);
-	return status;
-}
-
-/* A token that normalising leaves nothing of can never match. */
-static void
-drop_empty_added(Import *import)
-{
-	BrImageConfig *config = &import->config;
-	uint32_t kept = 0;
-
-	for (uint32_t i = 0; i < config->n_added; i++)
-	{
-		if (import->added_size[i] == 0)
-		{
-			br_base_free(import->context, import->added_text[i]);
-			import->added_text[i] = NULL;
-			continue;
-		}
-		if (kept != i)
-		{
-			import->tokenizer.added[kept] = import->tokenizer.added[i];
-			import->added_size[kept] = import->added_size[i];
-			import->added_text[kept] = import->added_text[i];
-			import->added_text[i] = NULL;
-		}
-		kept++;
-	}
-	config->n_added = kept;
-}
-
-/* Longest first, so that the first match is the longest; equal ones in their order. */
-static int
-by_size(const void *left, const void *right)
-{
-	const BrImageAdded *a = left;
-	const BrImageAdded *b = right;
-
-	if (a->size != b->size)
-		return a->size > b->size ? -1 : 1;
-	return (a->offset > b->offset) - (a->offset < b->offset);
-}
-
 /* ---- writing ---- */
 
 static void *
@@ -184,91 +103,23 @@ part_for_writing(void *image, BrImagePart part)
 	return (char *) image + ((BrImageHeader *) image)->parts[part].offset;
 }
 
-/* Enters a token into the hash table; an equal one that is there gives way. */
-static void
-enter_token(const BrImageConfig *config, const BrImageToken *tokens, uint32_t *slots,
-			const char *text, uint32_t number)
-{
-	uint32_t mask = config->n_slots - 1;
-	uint32_t slot = tokens[number].hash & mask;
-
-	while (slots[slot] != 0)
-	{
-		const BrImageToken *other = &tokens[slots[slot] - 1];
-
-		if (other->hash == tokens[number].hash && other->size == tokens[number].size &&
-			memcmp(text + other->offset, text + tokens[number].offset, other->size) == 0)
-			break;
-		slot = (slot + 1) & mask;
-	}
-	slots[slot] = number + 1;
-}
-
-static void
-write_tokenizer(const Import *import, void *image)
-{
-	const BrImageConfig *config = &import->config;
-	const BrTokenizerImport *source = &import->tokenizer;
-	BrImageToken *tokens = part_for_writing(image, BR_PART_VOCABULARY);
-	BrImageAdded *added = part_for_writing(image, BR_PART_ADDED);
-	uint32_t *slots = part_for_writing(image, BR_PART_SLOTS);
-	char *text = part_for_writing(image, BR_PART_TEXT);
-	uint32_t at = 0;
-
-	for (uint32_t i = 0; i < config->n_tokens; i++)
-	{
-		const BrImportToken *token = &source->tokens[i];
-		uint32_t hash = BR_HASH_SEED;
-
-		for (uint32_t j = 0; j < token->size; j++)
-			hash = br_encoder_hash_byte(hash, (unsigned char) token->text[j]);
-		memcpy(text + at, token->text, token->size);
-		tokens[i] = (BrImageToken){at, token->size, hash, token->id};
-		enter_token(config, tokens, slots, text, i);
-		at += token->size;
-	}
-	for (uint32_t i = 0; i < config->n_added; i++)
-	{
-		memcpy(text + at, import->added_text[i], import->added_size[i]);
-		added[i] =
-			(BrImageAdded){at, import->added_size[i], source->added[i].id, source->added[i].flags};
-		at += import->added_size[i];
-	}
-	qsort(added, config->n_added, sizeof(BrImageAdded), by_size);
-	if (config->n_before + config->n_after > 0)
-		memcpy(part_for_writing(image, BR_PART_TEMPLATE), source->template,
-			   (config->n_before + config->n_after) * sizeof(int32_t));
-}
-
-static uint64_t
-text_size(const Import *import)
-{
-	uint64_t size = 0;
-
-	for (uint32_t i = 0; i < import->config.n_tokens; i++)
-		size += import->tokenizer.tokens[i].size;
-	for (uint32_t i = 0; i < import->config.n_added; i++)
-		size += import->added_size[i];
-	return size;
-}
-
 static BrStatus
 write_image(Import *import, void **image, size_t *image_size)
 {
 	BrImageConfig *config = &import->config;
 	BrImageHeader header;
 	BrWeightMap map;
-	BrStatus status;
+	uint64_t text_size;
+	BrStatus status = br_encoder_plan_tokenizer(import->context, config, &import->tokenizer,
+												&import->added, &text_size);
 
-	config->n_slots = 2;
-	while (config->n_slots < 2 * config->n_tokens)
-		config->n_slots *= 2;
+	if (status != BR_OK)
+		return status;
 	br_encoder_map_weights(config, &map);
 	status = read_weights(import, &map, NULL);
 	if (status != BR_OK)
 		return status;
-	if (text_size(import) > UINT32_MAX ||
-		!br_encoder_plan_image(config, (size_t) text_size(import), &header))
+	if (text_size > UINT32_MAX || !br_encoder_plan_image(config, (size_t) text_size, &header))
 		return br_base_fail(import->context, BR_ERR_LIMIT, "The model is too large for an image.");
 
 	*image = br_base_alloc(import->context, (size_t) header.size);
@@ -277,8 +128,10 @@ write_image(Import *import, void **image, size_t *image_size)
 	*image_size = (size_t) header.size;
 	memset(*image, 0, *image_size);
 	memcpy(*image, &header, sizeof(header));
-	write_tokenizer(import, *image);
-	status = read_weights(import, &map, part_for_writing(*image, BR_PART_WEIGHTS));
+	status = br_encoder_write_tokenizer(import->context, config, &import->tokenizer, &import->added,
+										*image);
+	if (status == BR_OK)
+		status = read_weights(import, &map, part_for_writing(*image, BR_PART_WEIGHTS));
 	memcpy(part_for_writing(*image, BR_PART_CONFIG), config, sizeof(*config));
 	if (status == BR_OK)
 		status = br_encoder_check_image(import->context, *image, *image_size);
@@ -302,10 +155,10 @@ read_folder(Import *import)
 		status = br_encoder_read_limits(context, &import->folder, import->tokenizer.config,
 										&import->config);
 	if (status == BR_OK)
-		status = prepare_added(import);
+		status =
+			br_encoder_prepare_added(context, &import->config, &import->tokenizer, &import->added);
 	if (status != BR_OK)
 		return status;
-	drop_empty_added(import);
 
 	import->weights_path =
 		br_encoder_join(context, import->folder.transformer, "model.safetensors");
@@ -319,10 +172,7 @@ close_import(Import *import)
 {
 	BrContext *context = import->context;
 
-	for (uint32_t i = 0; import->added_text != NULL && i < import->config.n_added; i++)
-		br_base_free(context, import->added_text[i]);
-	br_base_free(context, import->added_text);
-	br_base_free(context, import->added_size);
+	br_encoder_close_added(context, &import->config, &import->added);
 	br_base_free(context, import->weights_path);
 	br_encoder_tensors_close(context, &import->weights);
 	br_encoder_close_tokenizer(context, &import->tokenizer);

@@ -117,6 +117,10 @@ read_module_limits(BrContext *context, const char *where, const cJSON *json, int
 		status = check_modality(context, where, json);
 	if (status == BR_OK)
 		status = refuse_arguments(context, where, json);
+	if (status == BR_OK && lower && config->tokenizer != BR_TOKENIZER_WORDPIECE)
+		return br_base_fail(context, BR_ERR_UNSUPPORTED,
+							"%s: \"do_lower_case\" is not handled with this kind of tokenizer.",
+							where);
 	if (status == BR_OK && lower && !(config->flags & BR_BERT_LOWERCASE))
 		config->flags |= BR_BERT_LOWERCASE_FIRST;
 	return status;

@@ -9,7 +9,8 @@
  * only where the caller asks for it; a special token that matches and is not
  * asked for is stepped over whole, as the reference does.
  *
- * Text is handed on in windows that end at whitespace, and no further once
+ * Text is handed on in windows that end where the tokenizer's own model says
+ * that what stands before cannot touch what stands behind, and no further once
  * the ids are complete: the cost of a long text is that of its beginning.
  */
 #include <string.h>
@@ -20,8 +21,21 @@
 #define WINDOW_SIZE 4096
 #define VALIDATED_SIZE (1 << 20)
 
+/* BERT's words end at whitespace, which is in none of them. */
+static bool
+wordpiece_cuts(const BrTokenizer *tokenizer, const char *text, size_t at, size_t size)
+{
+	(void) tokenizer;
+	(void) size;
+	return text[at - 1] == ' ' || text[at - 1] == '\n' || text[at - 1] == '\t';
+}
+
 static const BrTokenizerKind kinds[] = {
-	{"wordpiece", true, br_encoder_bert_normalize, br_encoder_wordpiece},
+	[BR_TOKENIZER_WORDPIECE] = {"wordpiece", br_encoder_bert_normalize, br_encoder_wordpiece,
+								wordpiece_cuts},
+	[BR_TOKENIZER_BPE] = {"bpe", br_encoder_normalize_rules, br_encoder_bpe, br_encoder_bpe_cuts},
+	[BR_TOKENIZER_UNIGRAM] = {"unigram", br_encoder_normalize_rules, br_encoder_unigram,
+							  br_encoder_unigram_cuts},
 };
 
 typedef struct AddedMatch
@@ -38,6 +52,23 @@ br_encoder_tokenizer_kind(uint32_t number)
 	return number < sizeof(kinds) / sizeof(kinds[0]) ? &kinds[number] : NULL;
 }
 
+/*
+ * Whether an added token that is looked for in normalised text can tell a
+ * window's end from the middle of a text: it has whitespace inside, or takes
+ * in what follows it.
+ */
+static bool
+crosses_windows(const BrTokenizer *tokenizer, const BrImageAdded *added)
+{
+	const char *text = tokenizer->text + added->offset;
+	bool crosses = (added->flags & BR_ADDED_STRIP_RIGHT) != 0 &&
+		tokenizer->config->tokenizer != BR_TOKENIZER_WORDPIECE;
+
+	for (uint32_t i = 0; i < added->size; i++)
+		crosses |= text[i] == ' ' || (text[i] >= '\t' && text[i] <= '\r');
+	return crosses;
+}
+
 void
 br_encoder_open_tokenizer(const void *image, BrTokenizer *tokenizer)
 {
@@ -48,28 +79,34 @@ br_encoder_open_tokenizer(const void *image, BrTokenizer *tokenizer)
 	tokenizer->added = br_encoder_part(image, BR_PART_ADDED);
 	tokenizer->template = br_encoder_part(image, BR_PART_TEMPLATE);
 	tokenizer->text = br_encoder_part(image, BR_PART_TEXT);
-	tokenizer->whole = !kinds[tokenizer->config->tokenizer].ends_at_whitespace;
+	tokenizer->merges = br_encoder_part(image, BR_PART_MERGES);
+	tokenizer->merge_slots = br_encoder_part(image, BR_PART_MERGE_SLOTS);
+	tokenizer->bytes = br_encoder_part(image, BR_PART_BYTES);
+	tokenizer->pairs = br_encoder_part(image, BR_PART_PAIRS);
+	tokenizer->scores = br_encoder_part(image, BR_PART_SCORES);
+	tokenizer->nodes = br_encoder_part(image, BR_PART_TRIE);
+	tokenizer->normalizer = (BrNormalizer){tokenizer->config, br_encoder_part(image, BR_PART_UNITS),
+										   br_encoder_part(image, BR_PART_REPLACEMENTS)};
+	tokenizer->whole = !br_encoder_rules_cut(&tokenizer->normalizer);
 
 	for (uint32_t i = 0; i < tokenizer->config->n_added; i++)
 	{
 		const BrImageAdded *added = &tokenizer->added[i];
-		const char *text = tokenizer->text + added->offset;
-		unsigned char first = (unsigned char) text[0];
+		unsigned char first = (unsigned char) tokenizer->text[added->offset];
 
 		if ((added->flags & BR_ADDED_NORMALIZED) == 0)
 			tokenizer->starts_raw[first] = true;
 		else
 		{
 			tokenizer->starts_normalized[first] = true;
-			for (uint32_t j = 0; j < added->size; j++)
-				tokenizer->whole |= text[j] == ' ' || (text[j] >= '\t' && text[j] <= '\r');
+			tokenizer->whole |= crosses_windows(tokenizer, added);
 		}
 	}
 }
 
-/* Makes room for size elements behind n of them; the contents move along. */
-static BrStatus
-grow(BrContext *context, void **buffer, size_t *capacity, size_t n, size_t size, size_t width)
+BrStatus
+br_encoder_grow(BrContext *context, void **buffer, size_t *capacity, size_t n, size_t size,
+				size_t width)
 {
 	size_t wanted = *capacity < 64 ? 64 : *capacity;
 	void *larger;
@@ -96,7 +133,7 @@ br_encoder_append_text(BrTokenWork *work, const char *bytes, size_t size)
 	{
 		void *text = work->text;
 		BrStatus status =
-			grow(work->context, &text, &work->text_capacity, work->text_size, size, 1);
+			br_encoder_grow(work->context, &text, &work->text_capacity, work->text_size, size, 1);
 
 		work->text = text;
 		if (status != BR_OK)
@@ -113,8 +150,8 @@ br_encoder_append_id(BrTokenWork *work, int32_t id)
 	if (work->n_ids == work->ids_capacity)
 	{
 		void *ids = work->ids;
-		BrStatus status =
-			grow(work->context, &ids, &work->ids_capacity, work->n_ids, 1, sizeof(int32_t));
+		BrStatus status = br_encoder_grow(work->context, &ids, &work->ids_capacity, work->n_ids, 1,
+										  sizeof(int32_t));
 
 		work->ids = ids;
 		if (status != BR_OK)
@@ -130,8 +167,8 @@ br_encoder_append_mark(BrTokenWork *work, uint64_t mark)
 	if (work->n_marks == work->marks_capacity)
 	{
 		void *marks = work->marks;
-		BrStatus status =
-			grow(work->context, &marks, &work->marks_capacity, work->n_marks, 1, sizeof(uint64_t));
+		BrStatus status = br_encoder_grow(work->context, &marks, &work->marks_capacity,
+										  work->n_marks, 1, sizeof(uint64_t));
 
 		work->marks = marks;
 		if (status != BR_OK)
@@ -145,8 +182,11 @@ void
 br_encoder_close_work(BrTokenWork *work)
 {
 	br_base_free(work->context, work->text);
+	br_base_free(work->context, work->spare);
 	br_base_free(work->context, work->marks);
 	br_base_free(work->context, work->hashes);
+	br_base_free(work->context, work->symbols);
+	br_base_free(work->context, work->path);
 	br_base_free(work->context, work->ids);
 }
 
@@ -173,18 +213,6 @@ br_encoder_find_token(const BrTokenizer *tokenizer, uint32_t hash, const char *p
 	return -1;
 }
 
-/* The character that ends before at. */
-static int32_t
-decode_before(const char *text, size_t at, size_t *begin)
-{
-	int length;
-
-	*begin = at - 1;
-	while (*begin > 0 && ((unsigned char) text[*begin] & 0xC0) == 0x80)
-		(*begin)--;
-	return br_encoder_decode(text + *begin, &length);
-}
-
 /* Whether no letter, digit or the like touches text[begin .. end). */
 static bool
 is_single_word(const char *text, size_t size, size_t begin, size_t end)
@@ -192,7 +220,7 @@ is_single_word(const char *text, size_t size, size_t begin, size_t end)
 	size_t before;
 	int length;
 
-	return (begin == 0 || !br_encoder_is_word(decode_before(text, begin, &before))) &&
+	return (begin == 0 || !br_encoder_is_word(br_encoder_decode_before(text, begin, &before))) &&
 		(end == size || !br_encoder_is_word(br_encoder_decode(text + end, &length)));
 }
 
@@ -205,7 +233,7 @@ strip_around(const char *text, size_t size, size_t from, AddedMatch *match)
 		{
 			size_t before;
 
-			if (!br_encoder_is_whitespace(decode_before(text, match->begin, &before)))
+			if (!br_encoder_is_whitespace(br_encoder_decode_before(text, match->begin, &before)))
 				break;
 			match->begin = before;
 		}
@@ -286,10 +314,7 @@ encode_piece(const BrTokenizer *tokenizer, BrTokenWork *work, const char *piece,
 	const BrTokenizerKind *kind = &kinds[tokenizer->config->tokenizer];
 	size_t from = 0;
 	size_t search = 0;
-	BrStatus status;
-
-	work->text_size = 0;
-	status = kind->normalize(tokenizer->config, work, piece, piece_size);
+	BrStatus status = kind->normalize(&tokenizer->normalizer, work, piece, piece_size);
 	while (status == BR_OK && from < work->text_size && !complete(work))
 	{
 		AddedMatch match = find_added(tokenizer, work->text, work->text_size, from, search,
@@ -305,15 +330,16 @@ encode_piece(const BrTokenizer *tokenizer, BrTokenWork *work, const char *piece,
 	return status;
 }
 
-/* End of the window that begins at from: behind whitespace, or the end. */
+/* End of the window that begins at from: where the text can be cut, or the end. */
 static size_t
 window_end(const BrTokenizer *tokenizer, const char *text, size_t from, size_t size)
 {
+	const BrTokenizerKind *kind = &kinds[tokenizer->config->tokenizer];
 	size_t end = from + WINDOW_SIZE;
 
 	if (tokenizer->whole || size - from <= WINDOW_SIZE)
 		return size;
-	while (end < size && text[end - 1] != ' ' && text[end - 1] != '\n' && text[end - 1] != '\t')
+	while (end < size && !kind->cuts(tokenizer, text, end, size))
 		end++;
 	return end;
 }
@@ -374,7 +400,8 @@ br_encoder_encode_text(const BrTokenizer *tokenizer, BrTokenWork *work, const ch
 
 	if (status != BR_OK)
 		return status;
-	if (work->hashes == NULL)
+	work->plain = !parse_special;
+	if (work->hashes == NULL && config->max_word_characters > 0)
 	{
 		work->hashes =
 			br_base_alloc_array(work->context, config->max_word_characters, sizeof(uint32_t));

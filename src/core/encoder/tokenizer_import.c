@@ -2,42 +2,87 @@
  * tokenizer_import.c
  *	  A folder's tokenizer, from all files that have a say in it.
  *
- * tokenizer.json describes the tokenizer whole; where it is missing, vocab.txt
- * lists the tokens and the rest is as BERT has it. tokenizer_config.json comes
- * on top: the reference's BERT tokenizer takes lower-casing, accent stripping
- * and the spacing of ideographs from there, whatever tokenizer.json says, and
- * adds tokens that only the configuration knows.
+ * tokenizer.json describes the tokenizer whole. Where it is missing, vocab.txt
+ * lists the tokens of WordPiece, vocab.json and merges.txt are byte-level BPE,
+ * and sentencepiece.bpe.model is Unigram; the rest is then as the reference's
+ * class of the tokenizer has it. tokenizer_config.json comes on top.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/encoder/encoder_int.h"
 
-#define CONFIG_NAME "tokenizer_config.json"
+/* ---- tokens by their text ---- */
 
-/* Special tokens by their role, and what BERT calls them. */
-static const struct
+static uint32_t
+hash_text(const char *text, size_t size)
 {
-	const char *key;
-	const char *fallback;
-} roles[] = {
-	{"unk_token", "[UNK]"}, {"sep_token", "[SEP]"},	  {"pad_token", "[PAD]"},
-	{"cls_token", "[CLS]"}, {"mask_token", "[MASK]"},
-};
+	uint32_t hash = BR_HASH_SEED;
 
-#define N_ROLES (sizeof(roles) / sizeof(roles[0]))
+	for (size_t i = 0; i < size; i++)
+		hash = br_encoder_hash_byte(hash, (unsigned char) text[i]);
+	return hash;
+}
+
+/* The slot of a text: its token's, or the empty one where it would be. */
+static uint32_t
+find_slot(const BrTokenizerImport *import, const BrImageConfig *config, const char *text,
+		  size_t size)
+{
+	uint32_t mask = config->n_slots - 1;
+	uint32_t slot = hash_text(text, size) & mask;
+
+	while (import->slots[slot] != 0)
+	{
+		const BrImportToken *token = &import->tokens[import->slots[slot] - 1];
+
+		if (token->size == size && memcmp(token->text, text, size) == 0)
+			break;
+		slot = (slot + 1) & mask;
+	}
+	return slot;
+}
+
+BrStatus
+br_encoder_index_tokens(BrContext *context, BrImageConfig *config, BrTokenizerImport *import)
+{
+	config->n_slots = 2;
+	while (config->n_slots < 2 * config->n_tokens)
+		config->n_slots *= 2;
+	import->slots = br_base_alloc_array(context, config->n_slots, sizeof(uint32_t));
+	if (import->slots == NULL)
+		return BR_ERR_MEMORY;
+	/* an equal one that is there gives way */
+	for (uint32_t i = 0; i < config->n_tokens; i++)
+		import->slots[find_slot(import, config, import->tokens[i].text, import->tokens[i].size)] =
+			i + 1;
+	return BR_OK;
+}
+
+int64_t
+br_encoder_token_number(const BrTokenizerImport *import, const BrImageConfig *config,
+						const char *text, size_t size)
+{
+	return (int64_t) import->slots[find_slot(import, config, text, size)] - 1;
+}
 
 int32_t
 br_encoder_token_id(const BrTokenizerImport *import, const BrImageConfig *config, const char *text)
 {
-	/* from the end: of equal tokens the last one counts */
-	for (uint32_t i = config->n_tokens; i > 0; i--)
-		if (strcmp(import->tokens[i - 1].text, text) == 0)
-			return import->tokens[i - 1].id;
-	return -1;
+	int64_t number = br_encoder_token_number(import, config, text, strlen(text));
+
+	return number < 0 ? -1 : import->tokens[number].id;
 }
 
 /* ---- vocab.txt ---- */
+
+BrStatus
+br_encoder_check_lines(BrContext *context, const BrModelFile *file)
+{
+	if (file->size == 0 || file->size > INT32_MAX || !br_encoder_is_utf8(file->data, file->size) ||
+		memchr(file->data, '\0', file->size) != NULL)
+		return br_base_fail(context, BR_ERR_FORMAT, "%s is empty or not UTF-8 text.", file->path);
+	return BR_OK;
+}
 
 static uint32_t
 count_lines(const char *text, size_t size)
@@ -56,11 +101,10 @@ read_lines(BrContext *context, const BrModelFile *file, BrImageConfig *config,
 {
 	uint32_t n_lines;
 	size_t at = 0;
+	BrStatus status = br_encoder_check_lines(context, file);
 
-	if (file->size == 0 || file->size > INT32_MAX || !br_encoder_is_utf8(file->data, file->size) ||
-		memchr(file->data, '\0', file->size) != NULL)
-		return br_base_fail(context, BR_ERR_FORMAT, "%s is empty or not UTF-8 text.", file->path);
-
+	if (status != BR_OK)
+		return status;
 	n_lines = count_lines(file->data, file->size);
 	import->lines = br_base_alloc(context, file->size + 1);
 	import->tokens = br_base_alloc_array(context, n_lines, sizeof(BrImportToken));
@@ -80,252 +124,130 @@ read_lines(BrContext *context, const BrModelFile *file, BrImageConfig *config,
 								config->vocabulary);
 		import->lines[at + length] = '\0';
 		import->tokens[config->n_tokens] =
-			(BrImportToken){import->lines + at, (uint32_t) length, (int32_t) config->n_tokens};
+			(BrImportToken){import->lines + at, (uint32_t) length, (int32_t) config->n_tokens, 0};
 		config->n_tokens++;
 		at += length + (pair ? 2 : 1);
 	}
-	return BR_OK;
-}
-
-/* The name of a special token: a string, or an object with its content. */
-static const char *
-role_name(const BrTokenizerImport *import, size_t role)
-{
-	const cJSON *member = br_encoder_json_get(import->config, roles[role].key);
-
-	if (cJSON_IsObject(member))
-		member = br_encoder_json_get(member, "content");
-	return cJSON_IsString(member) ? member->valuestring : roles[role].fallback;
-}
-
-static BrStatus
-require_role(BrContext *context, const char *where, const BrImageConfig *config,
-			 const BrTokenizerImport *import, const char *key, int32_t *id)
-{
-	const char *name = "";
-	char quoted[BR_QUOTED_SIZE];
-
-	for (size_t i = 0; i < N_ROLES; i++)
-		if (strcmp(roles[i].key, key) == 0)
-			name = role_name(import, i);
-	*id = br_encoder_token_id(import, config, name);
-	if (*id < 0)
-		return br_base_fail(context, BR_ERR_FORMAT, "%s lacks the special token \"%s\".", where,
-							br_encoder_quote(name, quoted));
-	return BR_OK;
+	return br_encoder_index_tokens(context, config, import);
 }
 
 static BrStatus
 read_vocab_txt(BrContext *context, const BrModelFile *file, BrImageConfig *config,
 			   BrTokenizerImport *import)
 {
-	BrStatus status = read_lines(context, file, config, import);
+	BrTokenizerClass class = br_encoder_tokenizer_class(import, config);
+	BrStatus status;
 
+	if (class != BR_CLASS_BERT && class != BR_CLASS_MPNET && class != BR_CLASS_ANY)
+		return br_base_fail(context, BR_ERR_FORMAT,
+							"The model's tokenizer is not of the kind that \"%s\" belongs to.",
+							file->path);
+	if (class == BR_CLASS_ANY)
+		class = BR_CLASS_BERT;
+	status = read_lines(context, file, config, import);
+	config->tokenizer = BR_TOKENIZER_WORDPIECE;
 	config->flags = BR_BERT_CLEAN_TEXT;
 	config->max_word_characters = 100;
 	config->prefix_size = 2;
 	memcpy(config->prefix, "##", 2);
-	config->n_before = 1;
-	config->n_after = 1;
-	import->template = br_base_alloc_array(context, 2, sizeof(int32_t));
-	if (import->template == NULL)
-		return BR_ERR_MEMORY;
 
 	if (status == BR_OK)
-		status =
-			require_role(context, file->path, config, import, "unk_token", &config->unknown_id);
+		status = br_encoder_require_role(context, file->path, class, config, import, "unk_token",
+										 &config->unknown_id);
 	if (status == BR_OK)
-		status =
-			require_role(context, file->path, config, import, "cls_token", &import->template[0]);
-	if (status == BR_OK)
-		status =
-			require_role(context, file->path, config, import, "sep_token", &import->template[1]);
+		status = br_encoder_class_template(context, file->path, class, config, import);
+	if (status == BR_OK && class != BR_CLASS_BERT)
+		status = br_encoder_add_class_tokens(context, class, config, import);
 	return status;
 }
 
-/* ---- tokenizer_config.json ---- */
+/* ---- whichever is there ---- */
 
-/* Whether the reference builds its BERT tokenizer, which the configuration overrides. */
-static bool
-is_bert_class(const cJSON *json)
+typedef enum SourceFile
 {
-	static const char *const classes[] = {"BertTokenizer", "DistilBertTokenizer",
-										  "ElectraTokenizer", "ConvBertTokenizer",
-										  "MobileBertTokenizer"};
-	const cJSON *name = br_encoder_json_get(json, "tokenizer_class");
+	SOURCE_CONFIG,
+	SOURCE_SPECIAL_MAP,
+	SOURCE_JSON,
+	SOURCE_VOCAB_TXT,
+	SOURCE_VOCAB_JSON,
+	SOURCE_MERGES,
+	SOURCE_SENTENCEPIECE,
+	SOURCE_COUNT
+} SourceFile;
 
-	if (!cJSON_IsString(name))
-		return true; /* the architecture's own */
-	for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++)
-	{
-		size_t length = strlen(classes[i]);
-
-		if (strncmp(name->valuestring, classes[i], length) == 0 &&
-			(name->valuestring[length] == '\0' || strcmp(name->valuestring + length, "Fast") == 0))
-			return true;
-	}
-	return false;
-}
+static const char *const source_names[SOURCE_COUNT] = {
+	"tokenizer_config.json",
+	"special_tokens_map.json",
+	"tokenizer.json",
+	"vocab.txt",
+	"vocab.json",
+	"merges.txt",
+	"sentencepiece.bpe.model",
+};
 
 static BrStatus
-override_normalizer(BrContext *context, const cJSON *json, BrImageConfig *config)
-{
-	bool lower;
-	bool strip;
-	bool cjk;
-	BrStatus status =
-		br_encoder_json_bool(context, CONFIG_NAME, json, "do_lower_case", true, &lower);
-
-	if (status == BR_OK)
-		status = br_encoder_json_bool(context, CONFIG_NAME, json, "strip_accents", lower, &strip);
-	if (status == BR_OK)
-		status =
-			br_encoder_json_bool(context, CONFIG_NAME, json, "tokenize_chinese_chars", true, &cjk);
-	if (status != BR_OK)
-		return status;
-	config->flags &= BR_BERT_CLEAN_TEXT;
-	config->flags |= (cjk ? BR_BERT_SPACE_CJK : 0) | (lower ? BR_BERT_LOWERCASE : 0) |
-		(strip ? BR_BERT_STRIP_ACCENTS : 0);
-	return BR_OK;
-}
-
-static BrImportAdded *
-find_added(const BrTokenizerImport *import, const BrImageConfig *config, const char *text)
-{
-	for (uint32_t i = 0; i < config->n_added; i++)
-		if (strcmp(import->added[i].text, text) == 0)
-			return &import->added[i];
-	return NULL;
-}
-
-/* {"id": {"content": ..., flags}}: flags replace those of tokenizer.json, other tokens join. */
-static BrStatus
-merge_added(BrContext *context, const cJSON *decoder, BrImageConfig *config,
+read_source(BrContext *context, const BrFolder *folder, char *const *paths, BrImageConfig *config,
 			BrTokenizerImport *import)
 {
-	const cJSON *entry;
-
-	if (decoder != NULL && !cJSON_IsObject(decoder))
-		return br_base_fail(context, BR_ERR_FORMAT,
-							CONFIG_NAME ": \"added_tokens_decoder\" must be an object.");
-	cJSON_ArrayForEach(entry, decoder)
-	{
-		char quoted[BR_QUOTED_SIZE];
-		const char *text;
-		char *end;
-		long id = strtol(entry->string, &end, 10);
-		int32_t known;
-		uint32_t flags = 0;
-		BrImportAdded *added;
-		BrStatus status = br_encoder_json_string(context, CONFIG_NAME, entry, "content", "", &text);
-
-		if (status == BR_OK)
-			status = br_encoder_read_added_flags(context, CONFIG_NAME, entry, &flags);
-		if (status == BR_OK && br_base_cancelled(context))
-			status = br_base_fail(context, BR_ERR_CANCELLED, "The import was cancelled.");
-		if (status != BR_OK)
-			return status;
-		if (text[0] == '\0')
-			continue;
-
-		added = find_added(import, config, text);
-		known = added != NULL ? added->id : br_encoder_token_id(import, config, text);
-		if (*end != '\0' || end == entry->string || id < 0 || id >= (long) config->vocabulary ||
-			(known >= 0 && known != id))
-			return br_base_fail(context, BR_ERR_FORMAT,
-								CONFIG_NAME
-								": the added token \"%s\" has an id of its own or none.",
-								br_encoder_quote(text, quoted));
-		if (added == NULL)
-			added = &import->added[config->n_added++];
-		*added = (BrImportAdded){text, (int32_t) id, flags};
-	}
-	return BR_OK;
-}
-
-/* Tokens that have a role are special, even if no list says so. */
-static void
-add_roles(BrImageConfig *config, BrTokenizerImport *import)
-{
-	for (size_t i = 0; i < N_ROLES; i++)
-	{
-		const char *name = role_name(import, i);
-		int32_t id = br_encoder_token_id(import, config, name);
-
-		if (id >= 0 && name[0] != '\0' && find_added(import, config, name) == NULL)
-			import->added[config->n_added++] = (BrImportAdded){name, id, BR_ADDED_SPECIAL};
-	}
-}
-
-static BrStatus
-apply_config(BrContext *context, BrImageConfig *config, BrTokenizerImport *import)
-{
-	const cJSON *decoder = br_encoder_json_get(import->config, "added_tokens_decoder");
-	size_t room = config->n_added + (size_t) cJSON_GetArraySize(decoder) + N_ROLES;
-	BrImportAdded *added = br_base_alloc_array(context, room, sizeof(BrImportAdded));
-	const char *side;
-	BrStatus status;
-
-	if (added == NULL)
-		return BR_ERR_MEMORY;
-	if (config->n_added > 0)
-		memcpy(added, import->added, config->n_added * sizeof(BrImportAdded));
-	br_base_free(context, import->added);
-	import->added = added;
-
-	status = merge_added(context, decoder, config, import);
-	if (status == BR_OK)
-		add_roles(config, import);
-	if (status == BR_OK && is_bert_class(import->config))
-		status = override_normalizer(context, import->config, config);
-	if (status == BR_OK)
-		status = br_encoder_json_string(context, CONFIG_NAME, import->config, "truncation_side",
-										"right", &side);
-	if (status == BR_OK && strcmp(side, "right") != 0)
-		status = br_base_fail(context, BR_ERR_UNSUPPORTED,
-							  CONFIG_NAME ": truncation on the left is not handled.");
-	return status;
-}
-
-static BrStatus
-read_tokenizer(BrContext *context, const BrFolder *folder, const char *json_path,
-			   const char *vocab_path, BrImageConfig *config, BrTokenizerImport *import)
-{
-	const BrModelFile *vocab = br_encoder_find_file(folder, vocab_path);
-	BrStatus status = br_encoder_open_json(context, folder, json_path, false, &import->json);
+	const BrModelFile *vocab = br_encoder_find_file(folder, paths[SOURCE_VOCAB_TXT]);
+	const BrModelFile *merges = br_encoder_find_file(folder, paths[SOURCE_MERGES]);
+	const BrModelFile *pieces = br_encoder_find_file(folder, paths[SOURCE_SENTENCEPIECE]);
+	BrStatus status =
+		br_encoder_open_json(context, folder, paths[SOURCE_JSON], false, &import->json);
 
 	if (status != BR_OK)
 		return status;
 	if (import->json != NULL)
-		status = br_encoder_read_tokenizer_json(context, json_path, config, import);
-	else if (vocab != NULL)
-		status = read_vocab_txt(context, vocab, config, import);
-	else
+		return br_encoder_read_tokenizer_json(context, paths[SOURCE_JSON], config, import);
+	if (vocab != NULL)
+		return read_vocab_txt(context, vocab, config, import);
+	if (merges != NULL && br_encoder_find_file(folder, paths[SOURCE_VOCAB_JSON]) != NULL)
+	{
 		status =
-			br_base_fail(context, BR_ERR_FORMAT,
-						 "The model has neither \"%s\" nor \"%s\"; other tokenizers are not handled.",
-						 json_path, vocab_path);
-	if (status == BR_OK)
-		status = apply_config(context, config, import);
-	return status;
+			br_encoder_open_json(context, folder, paths[SOURCE_VOCAB_JSON], true, &import->json);
+		if (status == BR_OK)
+			status = br_encoder_read_bpe_files(context, paths[SOURCE_VOCAB_JSON], merges, config,
+											   import);
+		return status;
+	}
+	if (pieces != NULL)
+		return br_encoder_read_sentencepiece(context, pieces, config, import);
+	return br_base_fail(context, BR_ERR_FORMAT,
+						"The model has neither \"%s\" nor \"%s\" nor \"%s\" with \"%s\" nor \"%s\"; other tokenizers are not handled.",
+						paths[SOURCE_JSON], paths[SOURCE_VOCAB_TXT], paths[SOURCE_VOCAB_JSON],
+						paths[SOURCE_MERGES], paths[SOURCE_SENTENCEPIECE]);
 }
 
 BrStatus
 br_encoder_read_tokenizer(BrContext *context, const BrFolder *folder, BrImageConfig *config,
 						  BrTokenizerImport *import)
 {
-	char *config_path = br_encoder_join(context, folder->transformer, CONFIG_NAME);
-	char *json_path = br_encoder_join(context, folder->transformer, "tokenizer.json");
-	char *vocab_path = br_encoder_join(context, folder->transformer, "vocab.txt");
-	BrStatus status = BR_ERR_MEMORY;
+	char *paths[SOURCE_COUNT] = {NULL};
+	BrStatus status = BR_OK;
 
-	if (config_path != NULL && json_path != NULL && vocab_path != NULL)
-		status = br_encoder_open_json(context, folder, config_path, false, &import->config);
+	for (int i = 0; i < SOURCE_COUNT && status == BR_OK; i++)
+	{
+		paths[i] = br_encoder_join(context, folder->transformer, source_names[i]);
+		status = paths[i] == NULL ? BR_ERR_MEMORY : BR_OK;
+	}
 	if (status == BR_OK)
-		status = read_tokenizer(context, folder, json_path, vocab_path, config, import);
-	br_base_free(context, config_path);
-	br_base_free(context, json_path);
-	br_base_free(context, vocab_path);
+		status =
+			br_encoder_open_json(context, folder, paths[SOURCE_CONFIG], false, &import->config);
+	if (status == BR_OK)
+		status = br_encoder_open_json(context, folder, paths[SOURCE_SPECIAL_MAP], false,
+									  &import->special_map);
+	/* the reference reads it only where the tokenizer's configuration lists no added tokens */
+	if (status == BR_OK && br_encoder_json_get(import->config, "added_tokens_decoder") != NULL)
+	{
+		cJSON_Delete(import->special_map);
+		import->special_map = NULL;
+	}
+	if (status == BR_OK)
+		status = read_source(context, folder, paths, config, import);
+	if (status == BR_OK)
+		status = br_encoder_apply_tokenizer_config(context, config, import);
+	for (int i = 0; i < SOURCE_COUNT; i++)
+		br_base_free(context, paths[i]);
 	return status;
 }
 
@@ -334,8 +256,12 @@ br_encoder_close_tokenizer(BrContext *context, BrTokenizerImport *import)
 {
 	cJSON_Delete(import->json);
 	cJSON_Delete(import->config);
+	cJSON_Delete(import->special_map);
 	br_base_free(context, import->lines);
 	br_base_free(context, import->tokens);
+	br_base_free(context, import->slots);
 	br_base_free(context, import->added);
 	br_base_free(context, import->template);
+	br_base_free(context, import->merges);
+	br_base_free(context, import->units);
 }

@@ -3,142 +3,14 @@
  *	  Reader of tokenizer.json, the description of a fast tokenizer.
  *
  * The file names its normaliser, pre-tokenizer, model and post-processor by
- * type. What is known is read; every other type is refused by its name.
+ * type. What is known is read; every other type is refused by its name. Here
+ * are added tokens and post-processors; tokenizer_model.c has the models,
+ * tokenizer_parts.c what comes before them.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "core/encoder/encoder_int.h"
-
-/* The part of the file that key names must be an object of the wanted type. */
-static BrStatus
-find_part(BrContext *context, const char *where, const cJSON *json, const char *key,
-		  const char *wanted, const cJSON **part)
-{
-	const char *type;
-	char quoted[BR_QUOTED_SIZE];
-	BrStatus status;
-
-	*part = br_encoder_json_get(json, key);
-	if (*part == NULL)
-		return br_base_fail(context, BR_ERR_UNSUPPORTED,
-							"%s: a tokenizer without %s is not handled; \"%s\" is.", where, key,
-							wanted);
-	status = br_encoder_json_string(context, where, *part, "type", "", &type);
-	if (status == BR_OK && strcmp(type, wanted) != 0)
-		status = br_base_fail(context, BR_ERR_UNSUPPORTED,
-							  "%s: the %s \"%s\" is not handled; \"%s\" is.", where, key,
-							  br_encoder_quote(type, quoted), wanted);
-	return status;
-}
-
-static BrStatus
-read_normalizer(BrContext *context, const char *where, const cJSON *json, BrImageConfig *config)
-{
-	const cJSON *part;
-	bool clean = true;
-	bool cjk = true;
-	bool lower = true;
-	bool strip = true;
-	BrStatus status = find_part(context, where, json, "normalizer", "BertNormalizer", &part);
-
-	if (status == BR_OK)
-		status = br_encoder_json_bool(context, where, part, "clean_text", true, &clean);
-	if (status == BR_OK)
-		status = br_encoder_json_bool(context, where, part, "handle_chinese_chars", true, &cjk);
-	if (status == BR_OK)
-		status = br_encoder_json_bool(context, where, part, "lowercase", true, &lower);
-	if (status == BR_OK)
-		status = br_encoder_json_bool(context, where, part, "strip_accents", lower, &strip);
-	config->flags = (clean ? BR_BERT_CLEAN_TEXT : 0) | (cjk ? BR_BERT_SPACE_CJK : 0) |
-		(lower ? BR_BERT_LOWERCASE : 0) | (strip ? BR_BERT_STRIP_ACCENTS : 0);
-	return status;
-}
-
-static BrStatus
-read_vocabulary(BrContext *context, const char *where, const cJSON *model, BrImageConfig *config,
-				BrTokenizerImport *import)
-{
-	const cJSON *vocabulary = br_encoder_json_get(model, "vocab");
-	const cJSON *entry;
-	int n = cJSON_IsObject(vocabulary) ? cJSON_GetArraySize(vocabulary) : 0;
-
-	if (n == 0 || n > BR_MAX_VOCABULARY)
-		return br_base_fail(context, BR_ERR_FORMAT,
-							"%s: the vocabulary must be an object of 1 to %d tokens.", where,
-							BR_MAX_VOCABULARY);
-	import->tokens = br_base_alloc_array(context, (size_t) n, sizeof(BrImportToken));
-	if (import->tokens == NULL)
-		return BR_ERR_MEMORY;
-
-	cJSON_ArrayForEach(entry, vocabulary)
-	{
-		char quoted[BR_QUOTED_SIZE];
-
-		if (!cJSON_IsNumber(entry) || entry->valuedouble != (double) entry->valueint ||
-			entry->valueint < 0 || (uint32_t) entry->valueint >= config->vocabulary)
-			return br_base_fail(context, BR_ERR_FORMAT,
-								"%s: token \"%s\" has an id outside 0 to %u.", where,
-								br_encoder_quote(entry->string, quoted), config->vocabulary - 1);
-		import->tokens[config->n_tokens++] =
-			(BrImportToken){entry->string, (uint32_t) strlen(entry->string), entry->valueint};
-	}
-	return BR_OK;
-}
-
-static BrStatus
-read_word_limits(BrContext *context, const char *where, const cJSON *model, BrImageConfig *config)
-{
-	const char *prefix;
-	int64_t characters;
-	BrStatus status =
-		br_encoder_json_string(context, where, model, "continuing_subword_prefix", "##", &prefix);
-
-	if (status != BR_OK)
-		return status;
-	if (strlen(prefix) > BR_IMAGE_PREFIX_SIZE)
-		return br_base_fail(context, BR_ERR_LIMIT,
-							"%s: continuing_subword_prefix has more than %d bytes.", where,
-							BR_IMAGE_PREFIX_SIZE);
-	config->prefix_size = (uint32_t) strlen(prefix);
-	memcpy(config->prefix, prefix, config->prefix_size);
-
-	status = br_encoder_json_int(context, where, model, "max_input_chars_per_word", 1,
-								 BR_MAX_WORD_CHARACTERS, 100, &characters);
-	config->max_word_characters = (uint32_t) characters;
-	return status;
-}
-
-static BrStatus
-read_model(BrContext *context, const char *where, const cJSON *json, BrImageConfig *config,
-		   BrTokenizerImport *import)
-{
-	const cJSON *model;
-	const char *unknown;
-	char quoted[BR_QUOTED_SIZE];
-	BrStatus status = BR_OK;
-
-	/* files of the first versions name no type; of all models only WordPiece has this member */
-	model = br_encoder_json_get(json, "model");
-	if (br_encoder_json_get(model, "type") != NULL ||
-		br_encoder_json_get(model, "max_input_chars_per_word") == NULL)
-		status = find_part(context, where, json, "model", "WordPiece", &model);
-
-	if (status == BR_OK)
-		status = read_vocabulary(context, where, model, config, import);
-	if (status == BR_OK)
-		status = read_word_limits(context, where, model, config);
-	if (status == BR_OK)
-		status = br_encoder_json_string(context, where, model, "unk_token", "[UNK]", &unknown);
-	if (status != BR_OK)
-		return status;
-	config->unknown_id = br_encoder_token_id(import, config, unknown);
-	if (config->unknown_id < 0)
-		return br_base_fail(context, BR_ERR_FORMAT,
-							"%s: the unknown token \"%s\" is not in the vocabulary.", where,
-							br_encoder_quote(unknown, quoted));
-	return BR_OK;
-}
 
 BrStatus
 br_encoder_read_added_flags(BrContext *context, const char *where, const cJSON *entry,
@@ -315,20 +187,47 @@ read_bert_processing(BrContext *context, const char *where, const cJSON *process
 	return status;
 }
 
+/* One post-processor of those that put special tokens around a text. */
 static BrStatus
-read_post_processor(BrContext *context, const char *where, const cJSON *json, BrImageConfig *config,
-					BrTokenizerImport *import)
+read_processor(BrContext *context, const char *where, const cJSON *processor, const char *type,
+			   BrImageConfig *config, BrTokenizerImport *import)
 {
-	const cJSON *processor = br_encoder_json_get(json, "post_processor");
-	const cJSON *type = br_encoder_json_get(processor, "type");
-	BrStatus status;
+	char quoted[BR_QUOTED_SIZE];
 
-	if (cJSON_IsString(type) && strcmp(type->valuestring, "BertProcessing") == 0)
-		return read_bert_processing(context, where, processor, config, import);
-	status = find_part(context, where, json, "post_processor", "TemplateProcessing", &processor);
-	if (status == BR_OK)
-		status = read_template(context, where, processor, config, import);
-	return status;
+	if (strcmp(type, "BertProcessing") != 0 && strcmp(type, "RobertaProcessing") != 0 &&
+		strcmp(type, "TemplateProcessing") != 0)
+		return br_base_fail(context, BR_ERR_UNSUPPORTED,
+							"%s: the post_processor \"%s\" is not handled; \"TemplateProcessing\", \"BertProcessing\", \"RobertaProcessing\", \"ByteLevel\" and \"Sequence\" are.",
+							where, br_encoder_quote(type, quoted));
+	if (import->template != NULL)
+		return br_base_fail(context, BR_ERR_UNSUPPORTED,
+							"%s: a post_processor with special tokens of more than one kind is not handled.",
+							where);
+	if (strcmp(type, "TemplateProcessing") == 0)
+		return read_template(context, where, processor, config, import);
+	return read_bert_processing(context, where, processor, config, import);
+}
+
+/* ByteLevel changes the offsets of tokens and nothing else. */
+static BrStatus
+read_post_processor(BrContext *context, const char *where, const cJSON *processor, bool inside,
+					BrImageConfig *config, BrTokenizerImport *import)
+{
+	const cJSON *entry;
+	const char *type;
+	BrStatus status = br_encoder_json_string(context, where, processor, "type", "", &type);
+
+	if (status != BR_OK || strcmp(type, "ByteLevel") == 0)
+		return status;
+	if (inside || strcmp(type, "Sequence") != 0)
+		return read_processor(context, where, processor, type, config, import);
+	cJSON_ArrayForEach(entry, br_encoder_json_get(processor, "processors"))
+	{
+		status = read_post_processor(context, where, entry, true, config, import);
+		if (status != BR_OK)
+			return status;
+	}
+	return BR_OK;
 }
 
 static BrStatus
@@ -349,18 +248,21 @@ BrStatus
 br_encoder_read_tokenizer_json(BrContext *context, const char *where, BrImageConfig *config,
 							   BrTokenizerImport *import)
 {
-	const cJSON *part;
-	BrStatus status = read_normalizer(context, where, import->json, config);
+	const cJSON *processor = br_encoder_json_get(import->json, "post_processor");
+	BrStatus status = br_encoder_read_model(context, where, import->json, config, import);
 
 	if (status == BR_OK)
-		status =
-			find_part(context, where, import->json, "pre_tokenizer", "BertPreTokenizer", &part);
-	if (status == BR_OK)
-		status = read_model(context, where, import->json, config, import);
+		status = br_encoder_read_parts(context, where, import->json, config, import);
 	if (status == BR_OK)
 		status = read_added(context, where, import->json, config, import);
+	/* without one only the tokens of the text are there, which the reference allows */
+	if (status == BR_OK && processor == NULL)
+		status =
+			br_base_fail(context, BR_ERR_UNSUPPORTED,
+						 "%s: a tokenizer without post_processor is not handled; \"TemplateProcessing\" is.",
+						 where);
 	if (status == BR_OK)
-		status = read_post_processor(context, where, import->json, config, import);
+		status = read_post_processor(context, where, processor, false, config, import);
 	if (status == BR_OK)
 		status = check_truncation(context, where, import->json);
 	return status;

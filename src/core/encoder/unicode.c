@@ -173,6 +173,17 @@ br_encoder_decode(const char *text, int *length)
 		(bytes[3] & 0x3F);
 }
 
+int32_t
+br_encoder_decode_before(const char *text, size_t at, size_t *begin)
+{
+	int length;
+
+	*begin = at - 1;
+	while (*begin > 0 && ((unsigned char) text[*begin] & 0xC0) == 0x80)
+		(*begin)--;
+	return br_encoder_decode(text + *begin, &length);
+}
+
 int
 br_encoder_encode(int32_t character, char bytes[4])
 {
@@ -267,6 +278,66 @@ br_encoder_is_word(int32_t character)
 		(character >= 0x1F130 && character <= 0x1F149) ||
 		(character >= 0x1F150 && character <= 0x1F169) ||
 		(character >= 0x1F170 && character <= 0x1F189);
+}
+
+/* Letters of Unicode 16, and its numbers, which utf8proc may not know. */
+static const int32_t new_letters[][2] = {
+	{0x1C89, 0x1C8A},	{0xA7CB, 0xA7CD},	{0xA7DA, 0xA7DC},	{0x105C0, 0x105F3},
+	{0x10D4A, 0x10D65}, {0x10D6F, 0x10D85}, {0x10EC2, 0x10EC4}, {0x11380, 0x11389},
+	{0x1138B, 0x1138B}, {0x1138E, 0x1138E}, {0x11390, 0x113B5}, {0x113B7, 0x113B7},
+	{0x113D1, 0x113D1}, {0x113D3, 0x113D3}, {0x11BC0, 0x11BE0}, {0x13460, 0x143FA},
+	{0x16100, 0x1611D}, {0x16D40, 0x16D6C}, {0x18CFF, 0x18CFF}, {0x1E5D0, 0x1E5ED},
+	{0x1E5F0, 0x1E5F0}, {0x2EBF0, 0x2EE5D},
+};
+
+static const int32_t new_numbers[][2] = {
+	{0x10D40, 0x10D49}, {0x116D0, 0x116E3}, {0x11BF0, 0x11BF9}, {0x16130, 0x16139},
+	{0x16D70, 0x16D79}, {0x1CCF0, 0x1CCF9}, {0x1E5F1, 0x1E5FA},
+};
+
+static bool
+in_ranges(int32_t character, const int32_t (*ranges)[2], size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (character >= ranges[i][0] && character <= ranges[i][1])
+			return true;
+	return false;
+}
+
+bool
+br_encoder_is_letter(int32_t character)
+{
+	if (character < 0x80)
+		return (character >= 'a' && character <= 'z') || (character >= 'A' && character <= 'Z');
+	switch (utf8proc_category(character))
+	{
+		case UTF8PROC_CATEGORY_LU:
+		case UTF8PROC_CATEGORY_LL:
+		case UTF8PROC_CATEGORY_LT:
+		case UTF8PROC_CATEGORY_LM:
+		case UTF8PROC_CATEGORY_LO:
+			return true;
+		default:
+			return character >= new_letters[0][0] &&
+				in_ranges(character, new_letters, sizeof(new_letters) / sizeof(new_letters[0]));
+	}
+}
+
+bool
+br_encoder_is_number(int32_t character)
+{
+	if (character < 0x80)
+		return character >= '0' && character <= '9';
+	switch (utf8proc_category(character))
+	{
+		case UTF8PROC_CATEGORY_ND:
+		case UTF8PROC_CATEGORY_NL:
+		case UTF8PROC_CATEGORY_NO:
+			return true;
+		default:
+			return character >= new_numbers[0][0] &&
+				in_ranges(character, new_numbers, sizeof(new_numbers) / sizeof(new_numbers[0]));
+	}
 }
 
 /*
