@@ -27,7 +27,7 @@ STRICT_BUILD = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,
 PGXS_READY := $(shell dir=$$($(PG_CONFIG) --includedir-server 2>/dev/null) && test -f "$$dir/postgres.h" && echo yes)
 
 .PHONY: all help install uninstall installcheck clean setup demo check psql stop lint format results \
-	check-core check-sanitize check-slow fuzz sqlsmith bench-encoder bench-recommend bench-sync need-pgxs
+	check-core check-sanitize check-slow fuzz fuzz-tokenizer sqlsmith bench-encoder bench-recommend bench-sync need-pgxs
 
 all: need-pgxs					## build the extension, its backends and its install script
 	+@$(MODULE) all
@@ -102,6 +102,10 @@ results:						## write expected/ anew from what the SQL tests print now
 fuzz:							## libFuzzer on all that reads what a stranger wrote, FUZZ_SECONDS each
 	@tools/setup clang-14 libclang-rt-14-dev
 	@test/fuzz/run
+
+fuzz-tokenizer:					## token ids of TEXTS random texts from SEED beside those of the reference
+	@tools/setup
+	@test/tokenizer/run
 
 sqlsmith:						## random SQL, SQLSMITH_STATEMENTS of it, on a private server
 	@tools/setup sqlsmith

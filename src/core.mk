@@ -8,6 +8,7 @@
 #   tests       the programs of test/unit and test/backend
 #   unit        builds and runs them all; unit-NAME runs test_NAME alone
 #   bench       the programs of test/bench
+#   encode      the program of test/tokenizer
 #   sanitize    unit under AddressSanitizer and UndefinedBehaviorSanitizer
 #   clean       removes $(BUILD)
 #   list-tests  the test programs, one a line
@@ -70,6 +71,7 @@ BACKEND_TEST_SOURCES := $(wildcard test/backend/test_*.c)
 HELPER_SOURCES := $(filter-out $(UNIT_SOURCES) $(BACKEND_TEST_SOURCES),$(wildcard test/unit/*.c test/backend/*.c))
 BENCH_SOURCES := $(wildcard test/bench/bench_*.c)
 FUZZ_SOURCES := $(wildcard test/fuzz/*.c)
+ENCODE_SOURCE := test/tokenizer/encode.c
 ifeq ($(HAVE_ENCODER),)
 br_no_encoder = $(filter-out $(shell grep -l '"core/encoder/\|<cjson/\|"cjson/' $(1) /dev/null),$(1))
 CORE_SOURCES := $(filter-out src/core/encoder/%,$(CORE_SOURCES))
@@ -78,6 +80,7 @@ BACKEND_TEST_SOURCES := $(call br_no_encoder,$(BACKEND_TEST_SOURCES))
 HELPER_SOURCES := $(call br_no_encoder,$(HELPER_SOURCES))
 BENCH_SOURCES := $(call br_no_encoder,$(BENCH_SOURCES))
 FUZZ_SOURCES :=
+ENCODE_SOURCE :=
 $(info without the encoder: $(if $(HAVE_UTF8PROC),,utf8proc) $(if $(HAVE_CJSON),,cJSON) not found)
 endif
 ifeq ($(HAVE_CMOCKA),)
@@ -104,6 +107,7 @@ BENCH_PROGRAMS := $(BENCH_SOURCES:%.c=$(BUILD)/%)
 PRODUCT_OBJECTS := $(addprefix $(BUILD)/test/bench/product_,backend.o peak.o $(if $(HAVE_OPENBLAS),openblas.o) \
 	$(if $(HAVE_ONEDNN),dnnl.o))
 PRODUCT_LIBRARIES := $(if $(HAVE_OPENBLAS),-lopenblas) $(if $(HAVE_ONEDNN),-ldnnl)
+ENCODE_PROGRAM := $(ENCODE_SOURCE:%.c=$(BUILD)/%)
 # All targets in one program that replays the seeds, and each in one of its own with libFuzzer.
 FUZZ_MUTATOR := test/fuzz/json_mutator.c
 FUZZ_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(FUZZ_MUTATOR),$(FUZZ_SOURCES)))
@@ -112,7 +116,7 @@ FUZZERS := $(patsubst %.c,$(BUILD)/%,$(filter test/fuzz/fuzz_%,$(FUZZ_SOURCES)))
 FUZZER_HELPERS := $(filter-out $(FUZZERS:=.o) %/seeds.o %/test_fuzz.o,$(FUZZ_OBJECTS))
 UNIT_NAMES := $(patsubst test_%,unit-%,$(notdir $(TEST_PROGRAMS) $(FUZZ_REPLAY)))
 
-.PHONY: core backends tests unit bench fuzzers sanitize clean list-tests $(UNIT_NAMES) core-force
+.PHONY: core backends tests unit bench encode fuzzers sanitize clean list-tests $(UNIT_NAMES) core-force
 .SECONDARY:
 
 core: $(ARCHIVE)
@@ -121,6 +125,7 @@ backends: $(BACKENDS)
 	@:
 tests: $(TEST_PROGRAMS) $(FUZZ_REPLAY) $(BACKENDS)
 bench: $(BENCH_PROGRAMS) $(BACKENDS)
+encode: $(ENCODE_PROGRAM)
 fuzzers: $(FUZZERS)
 
 # Rewritten only when their contents change: new flags compile, and a source
@@ -161,7 +166,7 @@ $(TEST_PROGRAMS): %: %.o $(HELPER_OBJECTS) $(ARCHIVE)
 	$(if $(V),,@echo '  ld $@';) $(CC) $(CFLAGS) $(BR_SANITIZE) $(LDFLAGS) -o $@ $< $(HELPER_OBJECTS) $(ARCHIVE) \
 		$(BR_LIBRARY_PATH) -lcmocka $(BR_TEXT_LIBRARIES) -lm -ldl -lpthread
 
-$(BENCH_PROGRAMS): %: %.o $(ARCHIVE)
+$(BENCH_PROGRAMS) $(ENCODE_PROGRAM): %: %.o $(ARCHIVE)
 	$(if $(V),,@echo '  ld $@';) $(CC) $(CFLAGS) $(BR_SANITIZE) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVE) \
 		$(BR_LIBRARY_PATH) $(BENCH_LIBRARIES) $(BR_TEXT_LIBRARIES) -lm -ldl -lpthread
 
@@ -204,5 +209,5 @@ clean:
 	rm -rf $(BUILD)
 
 -include $(CORE_OBJECTS:.o=.d) $(OPENBLAS_OBJECTS:.o=.d) $(ONEDNN_OBJECTS:.o=.d) $(HELPER_OBJECTS:.o=.d) \
-	$(TEST_PROGRAMS:=.d) $(BENCH_PROGRAMS:=.d) $(PRODUCT_OBJECTS:.o=.d) $(BUILD)/test/bench/load_backend.d \
+	$(TEST_PROGRAMS:=.d) $(BENCH_PROGRAMS:=.d) $(ENCODE_PROGRAM:=.d) $(PRODUCT_OBJECTS:.o=.d) $(BUILD)/test/bench/load_backend.d \
 	$(FUZZ_OBJECTS:.o=.d)

@@ -701,16 +701,6 @@ typedef struct BrTokenizer
 	bool whole;					 /* text cannot be cut into windows */
 } BrTokenizer;
 
-/* Where the best way to cover a text ends: the last token of it (unigram.c). */
-typedef struct BrPathNode
-{
-	double score;
-	int32_t token;	 /* -1: unknown */
-	uint32_t length; /* bytes of that token; 0: nothing ends here */
-	uint32_t next;	 /* bytes of the token that follows on the way chosen */
-	bool chosen;
-} BrPathNode;
-
 /* A token of a word that may still be merged with its neighbours (bpe.c). */
 typedef struct BrSymbol
 {
@@ -735,8 +725,10 @@ typedef struct BrTokenWork
 	uint32_t *hashes;  /* of the beginnings of a word (max_word_characters) */
 	BrSymbol *symbols; /* of a word, while they are merged */
 	size_t symbols_capacity;
-	BrPathNode *path;
+	uint32_t *path; /* bytes of the last token on the best way to each place (unigram.c) */
 	size_t path_capacity;
+	double *scores; /* of the best ways to the places ahead */
+	size_t scores_capacity;
 	int32_t *ids;
 	size_t n_ids;
 	size_t ids_capacity;

@@ -187,6 +187,7 @@ br_encoder_close_work(BrTokenWork *work)
 	br_base_free(work->context, work->hashes);
 	br_base_free(work->context, work->symbols);
 	br_base_free(work->context, work->path);
+	br_base_free(work->context, work->scores);
 	br_base_free(work->context, work->ids);
 }
 

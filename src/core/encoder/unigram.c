@@ -10,9 +10,12 @@
  * character. Of ways with equal sums the first one found stays. Unknown
  * characters side by side are one token.
  *
- * Of a long piece the places behind which all ways agree are settled from time
- * to time: memory then holds a window of it, and what is settled is never
- * looked at again once the ids are complete.
+ * A way is kept as the length of the last token to each place, in a path; of
+ * the sums only those that can still be reached are there, in a ring. Of a long
+ * piece the places that all ways lead through are settled from time to time, so
+ * that a window of it is in memory, and nothing more is looked at once the ids
+ * are complete. Where ways never meet, as in one character repeated, the path
+ * is four bytes for each byte of the piece.
  */
 #include <string.h>
 
@@ -23,6 +26,9 @@
 
 #define UNKNOWN (-1)
 
+/* In a path: marks a place on the best way. No token is so long. */
+#define CHOSEN (UINT32_C(1) << 31)
+
 /* One piece on its way to ids. */
 typedef struct Piece
 {
@@ -31,6 +37,7 @@ typedef struct Piece
 	const char *text;
 	size_t size;
 	size_t base;		  /* place of work->path[0] in text */
+	size_t n_scores;	  /* of work->scores, which is a ring */
 	size_t unknown_begin; /* a run of unknown characters that is not yet a token */
 	size_t unknown_end;
 } Piece;
@@ -68,35 +75,43 @@ may_use(const Piece *piece, int32_t token)
 
 /* ---- from the best way to ids ---- */
 
+/* The token that covers text[at ..] for length bytes on the best way, UNKNOWN: none does. */
+static int32_t
+token_at(const Piece *piece, size_t at, size_t length)
+{
+	uint32_t hash = BR_HASH_SEED;
+	int32_t token;
+
+	for (size_t i = 0; i < length; i++)
+		hash = br_encoder_hash_byte(hash, (unsigned char) piece->text[at + i]);
+	token = br_encoder_find_token(piece->tokenizer, hash, "", 0, piece->text + at, length);
+	return token >= 0 && may_use(piece, token) ? token : UNKNOWN;
+}
+
 static BrStatus
 flush_unknown(Piece *piece)
 {
 	const BrTokenizer *tokenizer = piece->tokenizer;
-	const char *text = piece->text + piece->unknown_begin;
-	size_t size = piece->unknown_end - piece->unknown_begin;
-	uint32_t hash = BR_HASH_SEED;
-	int token = -1;
+	size_t begin = piece->unknown_begin;
+	size_t size = piece->unknown_end - begin;
+	int32_t token = UNKNOWN;
 
 	piece->unknown_begin = piece->unknown_end;
 	if (size == 0)
 		return BR_OK;
 	/* together they may be a token after all, as they are not one by one */
 	if (size <= tokenizer->config->longest_token)
-	{
-		for (size_t i = 0; i < size; i++)
-			hash = br_encoder_hash_byte(hash, (unsigned char) text[i]);
-		token = br_encoder_find_token(tokenizer, hash, "", 0, text, size);
-	}
+		token = token_at(piece, begin, size);
 	return br_encoder_append_id(piece->work,
-								token >= 0 && may_use(piece, token)
-									? tokenizer->tokens[token].id
-									: tokenizer->config->unknown_id);
+								token == UNKNOWN ? tokenizer->config->unknown_id
+												 : tokenizer->tokens[token].id);
 }
 
 static BrStatus
-append_token(Piece *piece, size_t at, int32_t token, size_t length)
+append_token(Piece *piece, size_t at, size_t length)
 {
 	const BrTokenizer *tokenizer = piece->tokenizer;
+	int32_t token = token_at(piece, at, length);
 	BrStatus status;
 
 	if (token == UNKNOWN || tokenizer->tokens[token].id == tokenizer->config->unknown_id)
@@ -116,24 +131,25 @@ append_token(Piece *piece, size_t at, int32_t token, size_t length)
 static BrStatus
 settle(Piece *piece, size_t end)
 {
-	BrPathNode *path = piece->work->path;
-	size_t at = end - piece->base;
+	uint32_t *path = piece->work->path;
+	size_t n = end - piece->base;
+	uint32_t length = path[n];
 	BrStatus status = BR_OK;
 
-	path[at].next = 0;
-	while (at > 0)
+	/* the way is known from its end: turn it round */
+	for (size_t at = n; at > 0;)
 	{
-		uint32_t length = path[at].length;
+		size_t before = at - length;
+		uint32_t further = path[before];
 
-		path[at - length].next = length;
-		at -= length;
+		path[before] = length;
+		length = further;
+		at = before;
 	}
-	while (path[at].next > 0 && status == BR_OK && piece->work->n_ids < piece->work->room)
+	for (size_t at = 0; at < n && status == BR_OK && piece->work->n_ids < piece->work->room;)
 	{
-		size_t next = at + path[at].next;
-
-		status = append_token(piece, piece->base + at, path[next].token, path[at].next);
-		at = next;
+		status = append_token(piece, piece->base + at, path[at]);
+		at += path[at];
 	}
 	piece->base = end;
 	return status;
@@ -147,26 +163,26 @@ settle(Piece *piece, size_t end)
 static size_t
 common_place(const Piece *piece, size_t at, size_t filled)
 {
-	BrPathNode *path = piece->work->path;
+	uint32_t *path = piece->work->path;
 	size_t here = at - piece->base;
 	size_t common = here;
 
-	for (size_t i = here; i > 0; i -= path[i].length)
-		path[i].chosen = true;
-	path[0].chosen = true;
+	for (size_t i = here; i > 0; i -= path[i] & ~CHOSEN)
+		path[i] |= CHOSEN;
+	path[0] |= CHOSEN;
 	for (size_t end = here + 1; end < filled; end++)
 	{
 		size_t i = end;
 
-		if (path[end].length == 0)
+		if (path[end] == 0)
 			continue;
-		while (!path[i].chosen)
-			i -= path[i].length;
+		while (!(path[i] & CHOSEN))
+			i -= path[i];
 		common = i < common ? i : common;
 	}
-	for (size_t i = here; i > 0; i -= path[i].length)
-		path[i].chosen = false;
-	path[0].chosen = false;
+	for (size_t i = here; i > 0; i -= path[i])
+		path[i] &= ~CHOSEN;
+	path[0] &= ~CHOSEN;
 	return piece->base + common;
 }
 
@@ -176,11 +192,11 @@ reserve_path(BrTokenWork *work, size_t used, size_t size)
 {
 	void *path = work->path;
 	BrStatus status = br_encoder_grow(work->context, &path, &work->path_capacity, used, size - used,
-									  sizeof(BrPathNode));
+									  sizeof(uint32_t));
 
 	work->path = path;
 	if (status == BR_OK)
-		memset(work->path + used, 0, (size - used) * sizeof(BrPathNode));
+		memset(work->path + used, 0, (size - used) * sizeof(uint32_t));
 	return status;
 }
 
@@ -197,8 +213,7 @@ advance(Piece *piece, size_t at, size_t *filled)
 	if (moved > 0)
 	{
 		status = settle(piece, base + moved);
-		memmove(piece->work->path, piece->work->path + moved,
-				(*filled - moved) * sizeof(BrPathNode));
+		memmove(piece->work->path, piece->work->path + moved, (*filled - moved) * sizeof(uint32_t));
 		*filled -= moved;
 	}
 	return status;
@@ -206,40 +221,44 @@ advance(Piece *piece, size_t at, size_t *filled)
 
 /* ---- the best way ---- */
 
+/* A way to text[at] of this score, whose last token has length bytes. */
 static void
-reach(BrPathNode *node, double score, int32_t token, size_t length)
+reach(const Piece *piece, size_t at, double score, size_t length)
 {
-	if (node->length == 0 || score > node->score)
+	uint32_t *last = &piece->work->path[at - piece->base];
+	double *best = &piece->work->scores[at % piece->n_scores];
+
+	if (*last == 0 || score > *best)
 	{
-		node->score = score;
-		node->token = token;
-		node->length = (uint32_t) length;
+		*best = score;
+		*last = (uint32_t) length;
 	}
 }
 
-/* Makes the best way to text[at] longer; node is its own. */
+/* Makes the best way to text[at] longer, where a character of this many bytes stands. */
 static void
-extend(const Piece *piece, size_t at, BrPathNode *node, size_t character)
+extend(const Piece *piece, size_t at, size_t character)
 {
 	const BrTokenizer *tokenizer = piece->tokenizer;
 	const BrImageNode *state = tokenizer->nodes;
+	double score = at == 0 ? 0 : piece->work->scores[at % piece->n_scores];
 	size_t room = piece->size - at;
 	bool single = false;
 
 	if (room > tokenizer->config->longest_token)
 		room = tokenizer->config->longest_token;
-	for (size_t i = 0; i < room; i++)
+	for (size_t i = 1; i <= room; i++)
 	{
-		state = find_child(tokenizer, state, (uint8_t) piece->text[at + i]);
+		state = find_child(tokenizer, state, (uint8_t) piece->text[at + i - 1]);
 		if (state == NULL)
 			break;
 		if (state->token < 0 || !may_use(piece, state->token))
 			continue;
-		reach(node + i + 1, tokenizer->scores[state->token] + node->score, state->token, i + 1);
-		single |= i + 1 == character;
+		reach(piece, at + i, tokenizer->scores[state->token] + score, i);
+		single |= i == character;
 	}
 	if (!single)
-		reach(node + character, tokenizer->config->unknown_score + node->score, UNKNOWN, character);
+		reach(piece, at + character, tokenizer->config->unknown_score + score, character);
 }
 
 static BrStatus
@@ -247,11 +266,17 @@ encode_piece(const BrTokenizer *tokenizer, BrTokenWork *work, const char *text, 
 {
 	Piece piece = {.tokenizer = tokenizer, .work = work, .text = text, .size = size};
 	size_t longest = tokenizer->config->longest_token < 4 ? 4 : tokenizer->config->longest_token;
+	void *scores = work->scores;
 	size_t filled = 0;
 	size_t look = SETTLE_INTERVAL;
 	size_t at = 0;
-	BrStatus status = BR_OK;
+	BrStatus status;
 
+	longest = longest < size ? longest : size;
+	piece.n_scores = longest + 1;
+	status = br_encoder_grow(work->context, &scores, &work->scores_capacity, 0, piece.n_scores,
+							 sizeof(double));
+	work->scores = scores;
 	while (at < size && status == BR_OK && work->n_ids < work->room)
 	{
 		int character;
@@ -272,7 +297,7 @@ encode_piece(const BrTokenizer *tokenizer, BrTokenWork *work, const char *text, 
 		if (status != BR_OK)
 			break;
 		br_encoder_decode(text + at, &character);
-		extend(&piece, at, work->path + (at - piece.base), (size_t) character);
+		extend(&piece, at, (size_t) character);
 		at += (size_t) character;
 	}
 	if (status == BR_OK && at == size && work->n_ids < work->room)
