@@ -10,7 +10,7 @@
  */
 #include <stdlib.h>
 
-#include "core/encoder/encoder_int.h"
+#include "core/encoder/tokenizer_int.h"
 
 /* Last station: lower case, and into the text. */
 static BrStatus

@@ -16,7 +16,7 @@
  */
 #include <string.h>
 
-#include "core/encoder/encoder_int.h"
+#include "core/encoder/tokenizer_int.h"
 
 /* Merges of one word between two looks at the cancel flag. */
 #define CANCEL_INTERVAL (1 << 16)

@@ -10,7 +10,7 @@
  */
 #include <string.h>
 
-#include "core/encoder/encoder_int.h"
+#include "core/encoder/tokenizer_int.h"
 
 /* One unit of the array. */
 #define UNIT_LABEL(unit) ((unit) & (UINT32_C(1) << 31 | 0xFF))

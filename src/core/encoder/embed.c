@@ -12,7 +12,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#include "core/encoder/encoder_int.h"
+#include "core/encoder/tokenizer_int.h"
 
 /*
  * Tokens of a batch, unless one text has more: enough rows to keep matrix

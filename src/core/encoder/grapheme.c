@@ -11,7 +11,7 @@
  */
 #include <utf8proc.h>
 
-#include "core/encoder/encoder_int.h"
+#include "core/encoder/tokenizer_int.h"
 
 typedef enum ClusterClass
 {

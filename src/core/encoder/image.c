@@ -13,7 +13,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/encoder/encoder_int.h"
+#include "core/encoder/tokenizer_int.h"
 
 #define IMAGE_MAGIC "BRIMAGE"
 #define IMAGE_BYTE_ORDER UINT32_C(0x01020304)

@@ -10,7 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/encoder/encoder_int.h"
+#include "core/encoder/tokenizer_int.h"
 
 /* The module's configuration was once named after the architecture. */
 static const char *const names[] = {"sentence_bert_config.json",

@@ -12,7 +12,7 @@
  */
 #include <string.h>
 
-#include "core/encoder/encoder_int.h"
+#include "core/encoder/tokenizer_int.h"
 
 /* Fields by their numbers, from sentencepiece_model.proto. */
 enum

@@ -15,7 +15,7 @@
  */
 #include <string.h>
 
-#include "core/encoder/encoder_int.h"
+#include "core/encoder/tokenizer_int.h"
 
 /* Smallest window of text that is encoded at once, and of text checked; bytes. */
 #define WINDOW_SIZE 4096

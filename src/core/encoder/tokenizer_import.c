@@ -9,7 +9,7 @@
  */
 #include <string.h>
 
-#include "core/encoder/encoder_int.h"
+#include "core/encoder/tokenizer_int.h"
 
 /* ---- tokens by their text ---- */
 

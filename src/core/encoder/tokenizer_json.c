@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/encoder/encoder_int.h"
+#include "core/encoder/tokenizer_int.h"
 
 BrStatus
 br_encoder_read_added_flags(BrContext *context, const char *where, const cJSON *entry,

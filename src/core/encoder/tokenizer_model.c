@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/encoder/encoder_int.h"
+#include "core/encoder/tokenizer_int.h"
 
 BrStatus
 br_encoder_json_part(BrContext *context, const char *where, const cJSON *json, const char *key,

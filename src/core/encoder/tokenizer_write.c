@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/encoder/encoder_int.h"
+#include "core/encoder/tokenizer_int.h"
 
 /* Tokens entered into the trie between two looks at the cancel flag. */
 #define CANCEL_INTERVAL 4096

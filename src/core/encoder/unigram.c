@@ -19,7 +19,7 @@
  */
 #include <string.h>
 
-#include "core/encoder/encoder_int.h"
+#include "core/encoder/tokenizer_int.h"
 
 /* Bytes of a piece between two attempts to settle its beginning. */
 #define SETTLE_INTERVAL 8192

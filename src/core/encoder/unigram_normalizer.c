@@ -9,7 +9,7 @@
  */
 #include <string.h>
 
-#include "core/encoder/encoder_int.h"
+#include "core/encoder/tokenizer_int.h"
 
 /* Clusters of this many bytes and more are mapped character by character. */
 #define LONG_CLUSTER 6

@@ -11,7 +11,7 @@
  */
 #include <string.h>
 
-#include "core/encoder/encoder_int.h"
+#include "core/encoder/tokenizer_int.h"
 
 /*
  * The longest token that text begins with, in at most room bytes; its number,
