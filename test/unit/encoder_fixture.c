@@ -404,3 +404,42 @@ load_backend(const char *name)
 	*(void **) &table = dlsym(library, BR_BACKEND_SYMBOL);
 	return table != NULL ? table() : NULL;
 }
+
+static void
+check_row(OpenModel *model, const char *name, const char *text, const cJSON *expected, bool special)
+{
+	const cJSON *item;
+	int32_t *ids;
+	int n;
+	int i = 0;
+
+	assert_int_equal(br_encoder_tokenize(model->encoder, &model->context, text, strlen(text),
+										 special, &ids, &n),
+					 BR_OK);
+	cJSON_ArrayForEach(item, expected)
+	{
+		if (i >= n || ids[i] != item->valueint)
+			fail_msg("%s: other ids of \"%s\" from %d on%s", name, text, i,
+					 special ? "" : " (special tokens plain)");
+		i++;
+	}
+	assert_int_equal(i, n);
+	br_base_free(&model->context, ids);
+}
+
+void
+check_case_rows(OpenModel *model, const cJSON *json)
+{
+	const char *name = cJSON_GetObjectItem(json, "name")->valuestring;
+	const cJSON *item;
+
+	cJSON_ArrayForEach(item, cJSON_GetObjectItem(json, "rows"))
+	{
+		const char *text = cJSON_GetObjectItem(item, "text")->valuestring;
+		const cJSON *special = cJSON_GetObjectItem(item, "special");
+		const cJSON *plain = cJSON_GetObjectItem(item, "plain");
+
+		check_row(model, name, text, special, true);
+		check_row(model, name, text, plain != NULL ? plain : special, false);
+	}
+}

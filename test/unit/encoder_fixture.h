@@ -83,6 +83,9 @@ extern void folder_change(Folder *folder, const cJSON *json);
 /* A whole JSON file of BR_TEST_DIR; the test fails where it is missing. cJSON_Delete it. */
 extern cJSON *read_cases(const char *name);
 
+/* Compares ids with the rows of such a case, with special tokens parsed and plain. */
+extern void check_case_rows(OpenModel *model, const cJSON *json);
+
 /* A path made of an environment variable's directory and a name; NULL where it is not set. */
 extern char *path_from(const char *variable, const char *name);
 

@@ -313,7 +313,7 @@ typedef struct BrImageConfig
 #define BR_MAX_VOCABULARY 4000000
 #define BR_MAX_POSITIONS 65536
 #define BR_MAX_WORD_CHARACTERS 1000
-#define BR_MAX_NODES 64000000
+#define BR_MAX_NODES 16000000
 #define BR_MAX_REPLACEMENT 255 /* bytes of one string of the character map */
 
 /*

@@ -132,19 +132,20 @@ br_encoder_class_template(BrContext *context, const char *where, BrTokenizerClas
 
 /* ---- added tokens ---- */
 
-/* Flags of a class's token where no file gives any; the mask takes in the space before it. */
+/*
+ * Flags of a class's token where no file gives any; but for BERT, the mask takes
+ * in the space before it. Without tokenizer.json the reference goes through its
+ * older, slow class, which is not of one mind with the other about normalising.
+ */
 static uint32_t
-class_flags(BrTokenizerClass class, const char *key)
+class_flags(BrTokenizerClass class, const char *key, bool slow)
 {
-	bool mask = strcmp(key, "mask_token") == 0;
+	bool mask = strcmp(key, "mask_token") == 0 && class != BR_CLASS_BERT && class != BR_CLASS_ANY;
+	bool normalized = (slow && class == BR_CLASS_ROBERTA && !mask) ||
+		(!slow && (class == BR_CLASS_MPNET || (mask && class == BR_CLASS_XLM_ROBERTA)));
 
-	if (mask && class == BR_CLASS_ROBERTA)
-		return BR_ADDED_SPECIAL | BR_ADDED_STRIP_LEFT;
-	if (mask && (class == BR_CLASS_MPNET || class == BR_CLASS_XLM_ROBERTA))
-		return BR_ADDED_SPECIAL | BR_ADDED_STRIP_LEFT | BR_ADDED_NORMALIZED;
-	if (class == BR_CLASS_MPNET)
-		return BR_ADDED_SPECIAL | BR_ADDED_NORMALIZED;
-	return BR_ADDED_SPECIAL;
+	return BR_ADDED_SPECIAL | (mask ? BR_ADDED_STRIP_LEFT : 0) |
+		(normalized ? BR_ADDED_NORMALIZED : 0);
 }
 
 static BrImportAdded *
@@ -154,6 +155,18 @@ find_added(const BrTokenizerImport *import, const BrImageConfig *config, const c
 		if (strcmp(import->added[i].text, text) == 0)
 			return &import->added[i];
 	return NULL;
+}
+
+/* The id that the reference gives to an added token that the vocabulary does not have. */
+static int32_t
+next_id(const BrTokenizerImport *import, const BrImageConfig *config)
+{
+	int32_t next = (int32_t) config->n_tokens;
+
+	for (uint32_t i = 0; i < config->n_added; i++)
+		if (import->added[i].id >= next)
+			next = import->added[i].id + 1;
+	return next;
 }
 
 /* Room for more added tokens; those that are there stay. */
@@ -173,25 +186,52 @@ reserve_added(BrContext *context, size_t more, const BrImageConfig *config,
 	return BR_OK;
 }
 
+/* Flags of a role's token that is added: its own, where a file gives an object. */
+static BrStatus
+role_flags(BrContext *context, const BrTokenizerImport *import, BrTokenizerClass class,
+		   const char *key, bool slow, uint32_t *flags)
+{
+	const cJSON *member = role_member(import, key);
+	BrStatus status = BR_OK;
+
+	*flags = class_flags(class, key, slow);
+	if (cJSON_IsObject(member))
+		status = br_encoder_read_added_flags(context, CONFIG_NAME, member, flags);
+	*flags |= BR_ADDED_SPECIAL;
+	return status;
+}
+
+/* Tokens that have a role are special, even if no list says so. */
+static BrStatus
+add_roles(BrContext *context, BrTokenizerClass class, bool slow, BrImageConfig *config,
+		  BrTokenizerImport *import)
+{
+	BrStatus status = BR_OK;
+
+	for (size_t i = 0; i < N_ROLES && status == BR_OK; i++)
+	{
+		const char *name = br_encoder_role(import, class, roles[i].key);
+		int32_t id = name == NULL ? -1 : br_encoder_token_id(import, config, name);
+		uint32_t flags;
+
+		if (name == NULL || name[0] == '\0' || find_added(import, config, name) != NULL)
+			continue;
+		/* one that the model has no row for can have no embedding */
+		if (id < 0 && (id = next_id(import, config)) >= (int32_t) config->vocabulary)
+			continue;
+		status = role_flags(context, import, class, roles[i].key, slow, &flags);
+		import->added[config->n_added++] = (BrImportAdded){name, id, flags};
+	}
+	return status;
+}
+
 BrStatus
 br_encoder_add_class_tokens(BrContext *context, BrTokenizerClass class, BrImageConfig *config,
 							BrTokenizerImport *import)
 {
 	BrStatus status = reserve_added(context, N_ROLES, config, import);
 
-	for (size_t i = 0; i < N_ROLES && status == BR_OK; i++)
-	{
-		const char *name = br_encoder_role(import, class, roles[i].key);
-		int32_t id = name == NULL ? -1 : br_encoder_token_id(import, config, name);
-		uint32_t flags = class_flags(class, roles[i].key);
-
-		/* a slow RoBERTa tokenizer makes its tokens ones that are normalised */
-		if (class == BR_CLASS_ROBERTA && !(flags & BR_ADDED_STRIP_LEFT))
-			flags |= BR_ADDED_NORMALIZED;
-		if (id >= 0 && name[0] != '\0' && find_added(import, config, name) == NULL)
-			import->added[config->n_added++] = (BrImportAdded){name, id, flags};
-	}
-	return status;
+	return status == BR_OK ? add_roles(context, class, true, config, import) : status;
 }
 
 /* {"id": {"content": ..., flags}}: flags replace those of tokenizer.json, other tokens join. */
@@ -227,52 +267,20 @@ merge_added(BrContext *context, const cJSON *decoder, BrImageConfig *config,
 		added = find_added(import, config, text);
 		known = added != NULL ? added->id : br_encoder_token_id(import, config, text);
 		if (*end != '\0' || end == entry->string || id < 0 || id >= (long) config->vocabulary ||
-			(known >= 0 && known != id))
+			(known >= 0 && known != id) ||
+			(known < 0 && next_id(import, config) >= (int32_t) config->vocabulary))
 			return br_base_fail(context, BR_ERR_FORMAT,
 								CONFIG_NAME
 								": the added token \"%s\" has an id of its own or none.",
 								br_encoder_quote(text, quoted));
+		/* one that is new is numbered, whatever the file says */
+		if (known < 0)
+			known = next_id(import, config);
 		if (added == NULL)
 			added = &import->added[config->n_added++];
-		*added = (BrImportAdded){text, (int32_t) id, flags};
+		*added = (BrImportAdded){text, known, flags};
 	}
 	return BR_OK;
-}
-
-/* Flags of a role's token that is added: its own, where a file gives an object. */
-static BrStatus
-role_flags(BrContext *context, const BrTokenizerImport *import, BrTokenizerClass class,
-		   const char *key, uint32_t *flags)
-{
-	const cJSON *member = role_member(import, key);
-	BrStatus status = BR_OK;
-
-	*flags = class_flags(class, key);
-	if (cJSON_IsObject(member))
-		status = br_encoder_read_added_flags(context, CONFIG_NAME, member, flags);
-	*flags |= BR_ADDED_SPECIAL;
-	return status;
-}
-
-/* Tokens that have a role are special, even if no list says so. */
-static BrStatus
-add_roles(BrContext *context, BrTokenizerClass class, BrImageConfig *config,
-		  BrTokenizerImport *import)
-{
-	BrStatus status = BR_OK;
-
-	for (size_t i = 0; i < N_ROLES && status == BR_OK; i++)
-	{
-		const char *name = br_encoder_role(import, class, roles[i].key);
-		int32_t id = name == NULL ? -1 : br_encoder_token_id(import, config, name);
-		uint32_t flags;
-
-		if (id < 0 || name[0] == '\0' || find_added(import, config, name) != NULL)
-			continue;
-		status = role_flags(context, import, class, roles[i].key, &flags);
-		import->added[config->n_added++] = (BrImportAdded){name, id, flags};
-	}
-	return status;
 }
 
 /* ---- options ---- */
@@ -338,9 +346,13 @@ br_encoder_apply_tokenizer_config(BrContext *context, BrImageConfig *config,
 	if (status == BR_OK)
 		status = merge_added(context, decoder, config, import);
 	if (status == BR_OK)
-		status = add_roles(context, class, config, import);
+		status = add_roles(context, class, false, config, import);
+	/* what the class sets anew comes too late for the added tokens of tokenizer.json */
+	import->added_flags = config->flags;
 	if (status == BR_OK)
 		status = override_options(context, class, config, import);
+	if (import->json == NULL)
+		import->added_flags = config->flags;
 	if (status == BR_OK)
 		status = br_encoder_json_string(context, CONFIG_NAME, import->config, "truncation_side",
 										"right", &side);

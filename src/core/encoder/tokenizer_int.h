@@ -50,6 +50,7 @@ typedef struct BrTokenizerImport
 	BrImportToken *tokens; /* (config.n_tokens) */
 	uint32_t *slots;	   /* (config.n_slots): hash table of token number + 1 */
 	BrImportAdded *added;  /* (config.n_added) */
+	uint32_t added_flags;  /* config.flags with which added tokens are normalised */
 	int32_t *template;	   /* (config.n_before + config.n_after) */
 	BrImageMerge *merges;  /* (config.n_merges) */
 	uint32_t *units; /* (config.n_units), the character map's trie and behind it its strings */

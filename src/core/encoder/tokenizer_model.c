@@ -220,6 +220,9 @@ read_bpe(BrContext *context, const char *where, const cJSON *model, BrImageConfi
 
 /* ---- Unigram ---- */
 
+/* Sums of so many scores as a text has bytes stay finite. */
+#define MAX_SCORE 1e30
+
 /*
  * A score as the reference's reader of JSON makes it of its shortest decimal
  * digits: the digits as one whole number, divided by a power of ten. Both round,
@@ -279,7 +282,7 @@ br_encoder_finish_scores(BrContext *context, const char *where, BrImageConfig *c
 
 	for (uint32_t i = 0; i < config->n_tokens; i++)
 	{
-		if (!(fabs(import->tokens[i].score) <= 1e30))
+		if (!(fabs(import->tokens[i].score) <= MAX_SCORE))
 			return br_base_fail(context, BR_ERR_FORMAT,
 								"%s: token \"%s\" (entry %u) has a score that is not a number of common size.",
 								where, br_encoder_quote(import->tokens[i].text, quoted), i);
@@ -312,7 +315,7 @@ read_scores(BrContext *context, const char *where, const cJSON *list, BrImageCon
 		const cJSON *score = cJSON_GetArrayItem(entry, 1);
 
 		if (!cJSON_IsArray(entry) || cJSON_GetArraySize(entry) != 2 || !cJSON_IsString(text) ||
-			!cJSON_IsNumber(score))
+			!cJSON_IsNumber(score) || !(fabs(score->valuedouble) <= MAX_SCORE))
 			return br_base_fail(context, BR_ERR_FORMAT,
 								"%s: entry %u of the vocabulary is not a token and its score.",
 								where, config->n_tokens);

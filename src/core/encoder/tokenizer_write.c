@@ -54,11 +54,13 @@ br_encoder_prepare_added(BrContext *context, BrImageConfig *config, BrTokenizerI
 						 BrAddedTexts *added)
 {
 	const BrTokenizerKind *kind = br_encoder_tokenizer_kind(config->tokenizer);
-	BrNormalizer normalizer = {config, import->units,
+	BrImageConfig added_config = *config;
+	BrNormalizer normalizer = {&added_config, import->units,
 							   (const char *) import->units + (size_t) config->n_units * 4};
 	BrTokenWork work = {.context = context};
 	BrStatus status = BR_OK;
 
+	added_config.flags = import->added_flags;
 	added->texts = br_base_alloc_array(context, (size_t) config->n_added + 1, sizeof(char *));
 	added->sizes = br_base_alloc_array(context, (size_t) config->n_added + 1, sizeof(uint32_t));
 	if (added->texts == NULL || added->sizes == NULL)
@@ -268,12 +270,18 @@ mark_pairs(const BrImportToken *token, const int *byte_of, uint8_t *pairs)
 	}
 }
 
-/* Whether ids and texts of tokens go together one by one, and all bytes have theirs. */
+/*
+ * Whether ids and texts of tokens go together one by one, and all bytes have
+ * theirs: a byte that gives nothing lets its neighbours meet.
+ */
 static bool
-ids_tell_texts(const BrImageConfig *config, const BrTokenizerImport *import, uint8_t *seen)
+ids_tell_texts(const BrImageConfig *config, const BrTokenizerImport *import, const int32_t *bytes,
+			   uint8_t *seen)
 {
-	bool tell = config->unknown_id < 0;
+	bool tell = true;
 
+	for (int byte = 0; byte < BR_BYTE_VALUES; byte++)
+		tell &= bytes[byte] >= 0;
 	for (uint32_t i = 0; i < config->n_tokens; i++)
 	{
 		tell &= seen[import->tokens[i].id] == 0;
@@ -312,7 +320,7 @@ write_bpe(BrContext *context, const BrImageConfig *config, const BrTokenizerImpo
 	for (uint32_t i = 0; i < config->n_tokens; i++)
 		mark_pairs(&import->tokens[i], byte_of, pairs);
 	/* a symbol whose bytes cannot be told from its id may touch anything */
-	if (!ids_tell_texts(config, import, seen))
+	if (!ids_tell_texts(config, import, bytes, seen))
 		memset(pairs, 0xFF, config->n_pairs);
 	br_base_free(context, seen);
 	return BR_OK;
