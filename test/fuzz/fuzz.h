@@ -90,6 +90,9 @@ typedef struct FuzzFolder
 #define FUZZ_WORDS 16
 #define FUZZ_MANY_WORDS 1200
 
+/* What sentencepiece.bpe.model begins with: the field of its first piece. */
+#define FUZZ_PIECE 0x0A
+
 /* A valid folder of the smallest BERT there may be: one layer, four dimensions. */
 extern void fuzz_folder_init(FuzzFolder *folder, int vocabulary);
 

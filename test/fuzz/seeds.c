@@ -113,6 +113,37 @@ folder_seeds(FuzzSeedUse *use, void *arg)
 	}
 }
 
+/* Byte-level BPE and Unigram: the whole files among the cases of the unit tests. */
+static void
+subword_seeds(FuzzSeedUse *use, void *arg)
+{
+	static const char pieces[] =
+		"\x0A\x07\x0A\x05<unk>\x0A\x07\x0A\x03<s>\x18\x03"
+		"\x0A\x08\x0A\x04</s>\x18\x03\x0A\x0A\x0A\x03\xE2\x96\x81\x15\0\0\x20\xC0"
+		"\x0A\x08\x0A\x01"
+		"a\x15\0\0\x40\xC0\x12\x02\x18\x01";
+	size_t size;
+	char *data = fuzz_golden_file("..", "subword_cases.json", &size);
+	cJSON *json = cJSON_ParseWithLength(data, size);
+	const cJSON *item;
+	int i = 0;
+
+	cJSON_ArrayForEach(item, cJSON_GetObjectItem(json, "cases"))
+	{
+		const cJSON *tokenizer = cJSON_GetObjectItem(item, "tokenizer");
+		char name[20];
+
+		if (tokenizer == NULL)
+			continue;
+		snprintf(name, sizeof(name), "subword-%02d", i++);
+		use(arg, name, tokenizer->valuestring, strlen(tokenizer->valuestring));
+	}
+	FUZZ_CHECK(i > 0);
+	cJSON_Delete(json);
+	free(data);
+	use(arg, "pieces", pieces, sizeof(pieces) - 1);
+}
+
 static void
 tokenizer_seeds(FuzzSeedUse *use, void *arg)
 {
@@ -127,6 +158,7 @@ tokenizer_seeds(FuzzSeedUse *use, void *arg)
 		snprintf(name, sizeof(name), "%s.txt", golden[i]);
 		use_file(use, arg, golden[i], "vocab.txt", name);
 	}
+	subword_seeds(use, arg);
 	fuzz_folder_init(&folder, FUZZ_WORDS);
 	for (int i = 0; i < folder.n; i++)
 		if (strcmp(folder.files[i].path, "tokenizer.json") == 0 ||

@@ -6,6 +6,7 @@
  * work, in so far as it reads and writes only what is its own. Sanitizers see
  * the rest.
  */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +16,7 @@
 
 #include <cmocka.h>
 
-#include "core/encoder/encoder_int.h"
+#include "core/encoder/tokenizer_int.h"
 #include "unit/encoder_fixture.h"
 
 /* Everything that reads the image, on an encoder over it if it opens; whether it did. */
@@ -182,6 +183,81 @@ added_tokens_are_whole_characters(void **state)
 	model_close(&model);
 }
 
+/* Puts value at a place of a part; the image must be refused with it, and open without. */
+static void
+expect_refused(OpenModel *model, BrImagePart part, size_t at, const void *value, size_t size)
+{
+	char *place = (char *) br_encoder_part(model->image, part) + at;
+	char kept[8];
+
+	memcpy(kept, place, size);
+	memcpy(place, value, size);
+	assert_false(use(&model->context, model->image, model->image_size));
+	assert_non_null(strstr(model->context.detail, "damaged"));
+	memcpy(place, kept, size);
+	assert_true(use(&model->context, model->image, model->image_size));
+}
+
+/* Circles, ways outside and numbers that are none, in the tables of BPE and Unigram. */
+static void
+tables_of_subwords_are_checked(void **state)
+{
+	static const double not_a_number = (double) NAN;
+	static const int32_t negative = -2;
+	static const int32_t none = -1;
+	static const uint32_t zero = 0;
+	static const uint32_t large = 1000000;
+	static const char half_a_character = (char) 0xC3;
+	OpenModel model;
+	const BrImageNode *nodes;
+	size_t inner = 1;
+
+	(void) state;
+	model_open_golden(&model, "tiny-roberta-mean");
+	expect_refused(&model, BR_PART_MERGES, offsetof(BrImageMerge, merged), &none, 4);
+	expect_refused(&model, BR_PART_MERGES, offsetof(BrImageMerge, merged), &large, 4);
+	expect_refused(&model, BR_PART_MERGE_SLOTS, 0, &large, 4);
+	expect_refused(&model, BR_PART_BYTES, 4 * 'a', &negative, 4);
+	expect_refused(&model, BR_PART_BYTES, 4 * 'a', &large, 4);
+	model_close(&model);
+
+	model_open_golden(&model, "tiny-xlmr-mean");
+	nodes = br_encoder_part(model.image, BR_PART_TRIE);
+	while (nodes[inner].n_children == 0)
+		inner++;
+	/* a node that is its own child, one below the root, and children behind the last node */
+	expect_refused(&model, BR_PART_TRIE, inner * sizeof(BrImageNode), &inner, 4);
+	expect_refused(&model, BR_PART_TRIE, inner * sizeof(BrImageNode), &zero, 4);
+	expect_refused(&model, BR_PART_TRIE, inner * sizeof(BrImageNode), &large, 4);
+	expect_refused(&model, BR_PART_TRIE, inner * sizeof(BrImageNode) + offsetof(BrImageNode, token),
+				   &large, 4);
+	expect_refused(&model, BR_PART_SCORES, 8, &not_a_number, 8);
+	expect_refused(&model, BR_PART_REPLACEMENTS, 0, &half_a_character, 1);
+	expect_refused(&model, BR_PART_CONFIG, offsetof(BrImageConfig, n_rules), &large, 4);
+	expect_refused(&model, BR_PART_CONFIG, offsetof(BrImageConfig, unknown_score), &not_a_number,
+				   8);
+	model_close(&model);
+}
+
+/* A character map that leads outside gives no string and reads nothing there. */
+static void
+character_map_may_be_damaged(void **state)
+{
+	OpenModel model;
+	const BrImageConfig *config;
+	uint32_t *units;
+
+	(void) state;
+	model_open_golden(&model, "tiny-xlmr-mean");
+	config = br_encoder_part(model.image, BR_PART_CONFIG);
+	units = (uint32_t *) br_encoder_part(model.image, BR_PART_UNITS);
+	assert_true(config->n_units > 0);
+	for (uint32_t i = 0; i < config->n_units; i++)
+		units[i] |= UINT32_C(0x7FFFFD00);
+	assert_true(use(&model.context, model.image, model.image_size));
+	model_close(&model);
+}
+
 /* Random bytes and words, mostly where the image steers: header, configuration, tables. */
 static void
 damage_model(const char *name)
@@ -230,12 +306,16 @@ damage_never_harms(void **state)
 	(void) state;
 	damage_model("tiny-bert-cased-max-dense");
 	damage_model("tiny-mpnet-mean");
+	damage_model("tiny-roberta-mean");
+	damage_model("tiny-xlmr-mean");
 }
 
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(tables_of_subwords_are_checked),
+		cmocka_unit_test(character_map_may_be_damaged),
 		cmocka_unit_test(image_is_pointer_free),
 		cmocka_unit_test(image_is_reproducible),
 		cmocka_unit_test(parts_are_aligned),

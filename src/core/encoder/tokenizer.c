@@ -139,7 +139,8 @@ br_encoder_append_text(BrTokenWork *work, const char *bytes, size_t size)
 		if (status != BR_OK)
 			return status;
 	}
-	memcpy(work->text + work->text_size, bytes, size);
+	if (size > 0)
+		memcpy(work->text + work->text_size, bytes, size);
 	work->text_size += size;
 	return BR_OK;
 }
