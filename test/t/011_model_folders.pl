@@ -147,8 +147,8 @@ refused('a default prompt', '0A000', qr/the default prompt "query" is not handle
 refused('an unknown module', '0A000', qr/"sentence_transformers\.models\.CNN" is not handled/,
 	sub { edit_json("$_[0]/modules.json", sub { $_[0][1]{type} = 'sentence_transformers.models.CNN' }) });
 refused('an unknown activation', '0A000', qr/swish/, edit_config(sub { $_[0]{hidden_act} = 'swish' }));
-refused('an unknown kind of tokenizer', '0A000', qr/Unigram/,
-	sub { edit_json("$_[0]/tokenizer.json", sub { $_[0]{model}{type} = 'Unigram' }) });
+refused('an unknown kind of tokenizer', '0A000', qr/WordLevel/,
+	sub { edit_json("$_[0]/tokenizer.json", sub { $_[0]{model}{type} = 'WordLevel' }) });
 
 # ---- configurations that contradict themselves or the weights ----
 

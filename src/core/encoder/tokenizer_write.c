@@ -55,12 +55,13 @@ br_encoder_prepare_added(BrContext *context, BrImageConfig *config, BrTokenizerI
 {
 	const BrTokenizerKind *kind = br_encoder_tokenizer_kind(config->tokenizer);
 	BrImageConfig added_config = *config;
-	BrNormalizer normalizer = {&added_config, import->units,
-							   (const char *) import->units + (size_t) config->n_units * 4};
+	BrNormalizer normalizer = {&added_config, import->units, NULL};
 	BrTokenWork work = {.context = context};
 	BrStatus status = BR_OK;
 
 	added_config.flags = import->added_flags;
+	if (import->units != NULL)
+		normalizer.replacements = (const char *) (import->units + config->n_units);
 	added->texts = br_base_alloc_array(context, (size_t) config->n_added + 1, sizeof(char *));
 	added->sizes = br_base_alloc_array(context, (size_t) config->n_added + 1, sizeof(uint32_t));
 	if (added->texts == NULL || added->sizes == NULL)
