@@ -340,6 +340,129 @@ repeated_character_matches_reference(void **state)
 	model_close(&model);
 }
 
+/* ---- windows ---- */
+
+/*
+ * A model that takes thousands of tokens. whole: a token that no text here has
+ * takes in the whitespace behind it, so that texts are not cut into windows.
+ */
+static void
+open_long(OpenModel *model, const char *name, bool whole)
+{
+	enum
+	{
+		POSITIONS = 12000
+	};
+	bool unigram = strcmp(name, X) == 0;
+	float *zeros = calloc(POSITIONS * 32, sizeof(float));
+	Folder folder;
+
+	folder_read_golden(&folder, name);
+	folder_replace(&folder, "config.json", "\"max_position_embeddings\": 80",
+				   "\"max_position_embeddings\": 12000");
+	folder_replace(&folder, "sentence_bert_config.json", "{", "{\"max_seq_length\": 11000,");
+	folder_set_tensor(&folder, "model.safetensors", "embeddings.position_embeddings.weight", "F32",
+					  POSITIONS, 32, zeros, POSITIONS * 32 * sizeof(float));
+	if (whole)
+		folder_replace(
+			&folder, "tokenizer_config.json",
+			unigram
+				? "\"<mask>\",\n      \"lstrip\": true,\n      \"normalized\": true,\n      \"rstrip\": false"
+				: "\"<pad>\",\n      \"lstrip\": false,\n      \"normalized\": true,\n      \"rstrip\": false",
+			unigram ? "\"<mask>\", \"lstrip\": true, \"normalized\": true, \"rstrip\": true"
+					: "\"<pad>\", \"lstrip\": false, \"normalized\": true, \"rstrip\": true");
+	model_open(model, &folder);
+	folder_free(&folder);
+	free(zeros);
+}
+
+static void
+expect_same_ids(OpenModel *one, OpenModel *other, const char *text, size_t size, bool special)
+{
+	int32_t *ids[2];
+	int n[2];
+
+	assert_int_equal(br_encoder_tokenize(one->encoder, &one->context, text, size, special, &ids[0],
+										 &n[0]),
+					 BR_OK);
+	assert_int_equal(br_encoder_tokenize(other->encoder, &other->context, text, size, special,
+										 &ids[1], &n[1]),
+					 BR_OK);
+	assert_true(n[0] > 1000 && n[0] < 11000);
+	assert_int_equal(n[0], n[1]);
+	assert_memory_equal(ids[0], ids[1], (size_t) n[0] * sizeof(int32_t));
+	br_base_free(&one->context, ids[0]);
+	br_base_free(&other->context, ids[1]);
+}
+
+/* Whatever stands where a window may end, the ids are those of the text in one piece. */
+static void
+windows_change_nothing(void **state)
+{
+	enum
+	{
+		WINDOW = 4096,
+		SIZE = 9000
+	};
+	static const char *const names[] = {R, X};
+	static const char *const patterns[] = {"x y",
+										   "x  y",
+										   "x   y",
+										   " \u0301 ",
+										   "x \u0301y",
+										   "x\u0301 y",
+										   "x\u00A0 y",
+										   "x \u00A0y",
+										   "x\n y",
+										   "x \ny",
+										   "x\u3000y",
+										   "x \u200By",
+										   "x\u200B y",
+										   "x \u0903",
+										   "\u0600x y",
+										   "\u0600 y",
+										   "\uFDFA y",
+										   "\u00B4 y",
+										   "x \u00B4",
+										   "1 2",
+										   "' s",
+										   " 's",
+										   "x \x01y",
+										   "x\x01 y",
+										   "x\x01 \x01 y",
+										   "x <s>y",
+										   "x<s> y",
+										   "<s> <s>",
+										   "x \u2581y",
+										   "\u2581 y",
+										   "\u1100 \u1161",
+										   "\u0915\u094D \u0937",
+										   "\u00A9\u200D \u00A9",
+										   "\u2126 \u2126"};
+	char text[SIZE];
+
+	(void) state;
+	for (int i = 0; i < LENGTH(names) * LENGTH(patterns); i++)
+	{
+		const char *pattern = patterns[i / LENGTH(names)];
+		OpenModel windows;
+		OpenModel whole;
+
+		open_long(&windows, names[i % LENGTH(names)], false);
+		open_long(&whole, names[i % LENGTH(names)], true);
+		for (size_t at = WINDOW - 6; at < WINDOW + 3; at++)
+		{
+			/* no space before or behind it, so that the window ends within, if anywhere */
+			memset(text, 'c', SIZE);
+			memcpy(text + at, pattern, strlen(pattern));
+			expect_same_ids(&windows, &whole, text, SIZE, false);
+			expect_same_ids(&windows, &whole, text, SIZE, true);
+		}
+		model_close(&windows);
+		model_close(&whole);
+	}
+}
+
 /* ---- damage ---- */
 
 static void
@@ -629,6 +752,7 @@ main(void)
 		cmocka_unit_test(memory_is_that_of_the_beginning),
 		cmocka_unit_test(endless_word_can_be_cancelled),
 		cmocka_unit_test(repeated_character_matches_reference),
+		cmocka_unit_test(windows_change_nothing),
 		cmocka_unit_test(changes_are_named),
 		cmocka_unit_test(changes_of_other_sources_are_named),
 		cmocka_unit_test(sentencepiece_file_is_checked),

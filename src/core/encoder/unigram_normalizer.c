@@ -168,7 +168,7 @@ br_encoder_normalize_rules(const BrNormalizer *normalizer, BrTokenWork *work, co
 		if (i > 0)
 		{
 			/* what was written is read, and what was read is written over */
-			piece = written;
+			piece = work->text_size > 0 ? written : "";
 			size = work->text_size;
 			work->text = work->spare;
 			work->text_capacity = work->spare_capacity;
