@@ -345,9 +345,10 @@ repeated_character_matches_reference(void **state)
 /*
  * A model that takes thousands of tokens. whole: a token that no text here has
  * takes in the whitespace behind it, so that texts are not cut into windows.
+ * tokenizer: instead of the model's own tokenizer.json, or NULL.
  */
 static void
-open_long(OpenModel *model, const char *name, bool whole)
+open_long(OpenModel *model, const char *name, const char *tokenizer, bool whole)
 {
 	enum
 	{
@@ -358,6 +359,8 @@ open_long(OpenModel *model, const char *name, bool whole)
 	Folder folder;
 
 	folder_read_golden(&folder, name);
+	if (tokenizer != NULL)
+		folder_set_text(&folder, T, tokenizer);
 	folder_replace(&folder, "config.json", "\"max_position_embeddings\": 80",
 				   "\"max_position_embeddings\": 12000");
 	folder_replace(&folder, "sentence_bert_config.json", "{", "{\"max_seq_length\": 11000,");
@@ -404,7 +407,13 @@ windows_change_nothing(void **state)
 		WINDOW = 4096,
 		SIZE = 9000
 	};
-	static const char *const names[] = {R, X};
+	cJSON *json = read_cases("subword_cases.json");
+	const cJSON *item;
+	struct
+	{
+		const char *model;
+		const char *tokenizer;
+	} models[] = {{R, NULL}, {X, NULL}, {X, NULL}};
 	static const char *const patterns[] = {"x y",
 										   "x  y",
 										   "x   y",
@@ -442,14 +451,24 @@ windows_change_nothing(void **state)
 	char text[SIZE];
 
 	(void) state;
-	for (int i = 0; i < LENGTH(names) * LENGTH(patterns); i++)
+	cJSON_ArrayForEach(item,
+					   cJSON_GetObjectItem(json,
+										   "cases")) if (strcmp(cJSON_GetObjectItem(item, "name")
+																	->valuestring,
+																"a character map of its own") == 0)
+		models[2]
+			.tokenizer = cJSON_GetObjectItem(item, "tokenizer")->valuestring;
+	assert_non_null(models[2].tokenizer);
+	for (int i = 0; i < LENGTH(models) * LENGTH(patterns); i++)
 	{
-		const char *pattern = patterns[i / LENGTH(names)];
+		const char *pattern = patterns[i / LENGTH(models)];
+		const char *name = models[i % LENGTH(models)].model;
+		const char *tokenizer = models[i % LENGTH(models)].tokenizer;
 		OpenModel windows;
 		OpenModel whole;
 
-		open_long(&windows, names[i % LENGTH(names)], false);
-		open_long(&whole, names[i % LENGTH(names)], true);
+		open_long(&windows, name, tokenizer, false);
+		open_long(&whole, name, tokenizer, true);
 		for (size_t at = WINDOW - 6; at < WINDOW + 3; at++)
 		{
 			/* no space before or behind it, so that the window ends within, if anywhere */
@@ -461,6 +480,7 @@ windows_change_nothing(void **state)
 		model_close(&windows);
 		model_close(&whole);
 	}
+	cJSON_Delete(json);
 }
 
 /* ---- damage ---- */
