@@ -186,19 +186,52 @@ reserve_added(BrContext *context, size_t more, const BrImageConfig *config,
 	return BR_OK;
 }
 
-/* Flags of a role's token that is added: its own, where a file gives an object. */
+/*
+ * Adds a special token, unless it is there: with the flags of member where that
+ * is an object, else with these.
+ */
 static BrStatus
-role_flags(BrContext *context, const BrTokenizerImport *import, BrTokenizerClass class,
-		   const char *key, bool slow, uint32_t *flags)
+add_special(BrContext *context, const char *name, const cJSON *member, uint32_t flags,
+			BrImageConfig *config, BrTokenizerImport *import)
 {
-	const cJSON *member = role_member(import, key);
+	int32_t id = name == NULL ? -1 : br_encoder_token_id(import, config, name);
 	BrStatus status = BR_OK;
 
-	*flags = class_flags(class, key, slow);
+	if (name == NULL || name[0] == '\0' || find_added(import, config, name) != NULL)
+		return BR_OK;
+	/* one that the model has no row for can have no embedding */
+	if (id < 0 && (id = next_id(import, config)) >= (int32_t) config->vocabulary)
+		return BR_OK;
 	if (cJSON_IsObject(member))
-		status = br_encoder_read_added_flags(context, CONFIG_NAME, member, flags);
-	*flags |= BR_ADDED_SPECIAL;
+		status = br_encoder_read_added_flags(context, CONFIG_NAME, member, &flags);
+	import->added[config->n_added++] = (BrImportAdded){name, id, flags | BR_ADDED_SPECIAL};
 	return status;
+}
+
+#define MORE_KEY "additional_special_tokens"
+
+/* Special tokens without a role: a list of strings, or of objects with their content. */
+static BrStatus
+add_more(BrContext *context, const cJSON *json, BrImageConfig *config, BrTokenizerImport *import)
+{
+	const cJSON *list = br_encoder_json_get(json, MORE_KEY);
+	const cJSON *entry;
+
+	if (list != NULL && !cJSON_IsArray(list))
+		return br_base_fail(context, BR_ERR_FORMAT,
+							CONFIG_NAME ": \"" MORE_KEY "\" must be a list.");
+	cJSON_ArrayForEach(entry, list)
+	{
+		const cJSON *text = cJSON_IsObject(entry) ? br_encoder_json_get(entry, "content") : entry;
+		BrStatus status = add_special(context, cJSON_IsString(text) ? text->valuestring : NULL,
+									  entry, BR_ADDED_SPECIAL, config, import);
+
+		if (status == BR_OK && br_base_cancelled(context))
+			status = br_base_fail(context, BR_ERR_CANCELLED, "The import was cancelled.");
+		if (status != BR_OK)
+			return status;
+	}
+	return BR_OK;
 }
 
 /* Tokens that have a role are special, even if no list says so. */
@@ -206,22 +239,18 @@ static BrStatus
 add_roles(BrContext *context, BrTokenizerClass class, bool slow, BrImageConfig *config,
 		  BrTokenizerImport *import)
 {
-	BrStatus status = BR_OK;
+	size_t more = (size_t) cJSON_GetArraySize(br_encoder_json_get(import->config, MORE_KEY)) +
+		(size_t) cJSON_GetArraySize(br_encoder_json_get(import->special_map, MORE_KEY));
+	BrStatus status = reserve_added(context, N_ROLES + more, config, import);
 
 	for (size_t i = 0; i < N_ROLES && status == BR_OK; i++)
-	{
-		const char *name = br_encoder_role(import, class, roles[i].key);
-		int32_t id = name == NULL ? -1 : br_encoder_token_id(import, config, name);
-		uint32_t flags;
-
-		if (name == NULL || name[0] == '\0' || find_added(import, config, name) != NULL)
-			continue;
-		/* one that the model has no row for can have no embedding */
-		if (id < 0 && (id = next_id(import, config)) >= (int32_t) config->vocabulary)
-			continue;
-		status = role_flags(context, import, class, roles[i].key, slow, &flags);
-		import->added[config->n_added++] = (BrImportAdded){name, id, flags};
-	}
+		status = add_special(context, br_encoder_role(import, class, roles[i].key),
+							 role_member(import, roles[i].key),
+							 class_flags(class, roles[i].key, slow), config, import);
+	if (status == BR_OK)
+		status = add_more(context, import->config, config, import);
+	if (status == BR_OK)
+		status = add_more(context, import->special_map, config, import);
 	return status;
 }
 
@@ -229,9 +258,7 @@ BrStatus
 br_encoder_add_class_tokens(BrContext *context, BrTokenizerClass class, BrImageConfig *config,
 							BrTokenizerImport *import)
 {
-	BrStatus status = reserve_added(context, N_ROLES, config, import);
-
-	return status == BR_OK ? add_roles(context, class, true, config, import) : status;
+	return add_roles(context, class, true, config, import);
 }
 
 /* {"id": {"content": ..., flags}}: flags replace those of tokenizer.json, other tokens join. */
@@ -340,8 +367,7 @@ br_encoder_apply_tokenizer_config(BrContext *context, BrImageConfig *config,
 	const cJSON *decoder = br_encoder_json_get(import->config, "added_tokens_decoder");
 	BrTokenizerClass class = br_encoder_tokenizer_class(import, config);
 	const char *side;
-	BrStatus status =
-		reserve_added(context, (size_t) cJSON_GetArraySize(decoder) + N_ROLES, config, import);
+	BrStatus status = reserve_added(context, (size_t) cJSON_GetArraySize(decoder), config, import);
 
 	if (status == BR_OK)
 		status = merge_added(context, decoder, config, import);
