@@ -162,28 +162,36 @@ tiny_max_dense_matches_reference(void **state)
 	model_close(&model);
 }
 
+/* The other architectures and tokenizers, from text to vector. */
 static void
-tiny_distilbert_matches_reference(void **state)
+further_models_match_reference(void **state)
 {
-	OpenModel model;
+	static const struct
+	{
+		const char *name;
+		const char *architecture;
+		const char *tokenizer;
+		bool normalize;
+	} models[] = {{"tiny-distilbert-mean", "distilbert", "wordpiece", true},
+				  {"tiny-mpnet-mean", "mpnet", "wordpiece", true},
+				  {"tiny-roberta-mean", "roberta", "bpe", false},
+				  {"tiny-xlmr-mean", "xlm-roberta", "unigram", true}};
 
 	(void) state;
-	model_open_golden(&model, "tiny-distilbert-mean");
-	assert_string_equal(br_encoder_info(model.encoder)->architecture, "distilbert");
-	check_model(&model, "tiny-distilbert-mean");
-	model_close(&model);
-}
+	for (size_t i = 0; i < sizeof(models) / sizeof(models[0]); i++)
+	{
+		OpenModel model;
+		const BrModelInfo *info;
 
-static void
-tiny_mpnet_matches_reference(void **state)
-{
-	OpenModel model;
-
-	(void) state;
-	model_open_golden(&model, "tiny-mpnet-mean");
-	assert_string_equal(br_encoder_info(model.encoder)->architecture, "mpnet");
-	check_model(&model, "tiny-mpnet-mean");
-	model_close(&model);
+		model_open_golden(&model, models[i].name);
+		info = br_encoder_info(model.encoder);
+		assert_string_equal(info->architecture, models[i].architecture);
+		assert_string_equal(info->tokenizer, models[i].tokenizer);
+		assert_int_equal(info->pooling, BR_POOLING_MEAN);
+		assert_int_equal(info->normalize, models[i].normalize);
+		check_model(&model, models[i].name);
+		model_close(&model);
+	}
 }
 
 static void
@@ -539,8 +547,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tiny_cls_matches_reference),
 		cmocka_unit_test(tiny_max_dense_matches_reference),
-		cmocka_unit_test(tiny_distilbert_matches_reference),
-		cmocka_unit_test(tiny_mpnet_matches_reference),
+		cmocka_unit_test(further_models_match_reference),
 		cmocka_unit_test(default_model_matches_reference),
 		cmocka_unit_test(special_tokens_are_plain_text_unless_asked_for),
 		cmocka_unit_test(batches_keep_order_and_values),

@@ -130,10 +130,12 @@ tensor_prefixes_are_optional(void **state)
 {
 	static const char *const cases[][3] = {{"tiny-distilbert-mean", "distilbert.",
 											"\"transformer."},
-										   {"tiny-mpnet-mean", "mpnet.", "\"encoder."}};
+										   {"tiny-mpnet-mean", "mpnet.", "\"encoder."},
+										   {"tiny-roberta-mean", "roberta.", "\"encoder."},
+										   {"tiny-xlmr-mean", "roberta.", "\"encoder."}};
 
 	(void) state;
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 4; i++)
 	{
 		Folder plain;
 		Folder renamed;
