@@ -6,7 +6,7 @@
 --    Token ids and embeddings against the reference implementation (test/golden),
 --    in both backends.
 --
-SELECT plan(60);
+SELECT plan(72);
 
 SELECT :'golden_dir' || '/models' AS models \gset
 
@@ -91,18 +91,22 @@ SELECT pg_temp.parity('tiny-bert-cased-max-dense', 50);
 TRUNCATE golden, ours;
 SELECT load_model(name, :'models' || '/' || name), pg_temp.read_golden(name, :'golden_dir' || '/' || name || '.json'),
        pg_temp.compute(name)
-FROM unnest('{tiny-distilbert-mean,tiny-mpnet-mean}'::text[]) name \g /dev/null
+FROM unnest('{tiny-distilbert-mean,tiny-mpnet-mean,tiny-roberta-mean,tiny-xlmr-mean}'::text[]) name \g /dev/null
 SELECT pg_temp.parity('tiny-distilbert-mean', 50);
 SELECT pg_temp.parity('tiny-mpnet-mean', 50);
+SELECT pg_temp.parity('tiny-roberta-mean', 50);
+SELECT pg_temp.parity('tiny-xlmr-mean', 50);
 SELECT results_eq(
-    $$SELECT model, architecture, pooling, "normalize", dimensions, max_tokens
-      FROM unnest('{tiny-bert-cls,tiny-distilbert-mean,tiny-mpnet-mean}'::text[]) WITH ORDINALITY n (name, i),
+    $$SELECT model, architecture, tokenizer, pooling, "normalize", dimensions, max_tokens
+      FROM unnest('{tiny-bert-cls,tiny-distilbert-mean,tiny-mpnet-mean,tiny-roberta-mean,tiny-xlmr-mean}'::text[]) WITH ORDINALITY n (name, i),
            LATERAL model_info(n.name) ORDER BY i$$,
-    $$VALUES ('tiny-bert-cls'::text, 'bert'::text, 'cls'::text, false, 32, 64),
-             ('tiny-distilbert-mean', 'distilbert', 'mean', true, 32, 64),
-             ('tiny-mpnet-mean', 'mpnet', 'mean', true, 32, 64)$$,
-    'model_info names the architecture');
-SELECT is((SELECT count(DISTINCT hash)::int FROM model WHERE name LIKE 'tiny-%'), 4, 'every model is another one');
+    $$VALUES ('tiny-bert-cls'::text, 'bert'::text, 'wordpiece'::text, 'cls'::text, false, 32, 64),
+             ('tiny-distilbert-mean', 'distilbert', 'wordpiece', 'mean', true, 32, 64),
+             ('tiny-mpnet-mean', 'mpnet', 'wordpiece', 'mean', true, 32, 64),
+             ('tiny-roberta-mean', 'roberta', 'bpe', 'mean', false, 32, 64),
+             ('tiny-xlmr-mean', 'xlm-roberta', 'unigram', 'mean', true, 32, 64)$$,
+    'model_info names architecture and tokenizer');
+SELECT is((SELECT count(DISTINCT hash)::int FROM model WHERE name LIKE 'tiny-%'), 6, 'every model is another one');
 
 -- the default model, where its folder is there
 
