@@ -15,10 +15,6 @@
  *
  *		output = row scale * column scale * (sum - row zero * sum of the column's weights)
  *
- * Inputs differ in range by far more than weights do. Each input is therefore
- * divided, and its weights multiplied, by sqrt(range of input / range of its
- * weights) (Xiao et al., "SmoothQuant", ICML 2023, with alpha 1/2).
- *
  * oneDNN is given one thread by the loader (OMP_NUM_THREADS=1): it computes in
  * the caller's thread, of which there may be several at once.
  */
@@ -34,9 +30,6 @@
 #define ALIGNMENT 64
 #define LARGEST_WEIGHT 127
 
-/* Ranges below this are taken for it, so that no factor becomes infinite. */
-#define SMALLEST_RANGE 1e-6f
-
 extern const BrBackend *br_backend_table(void);
 
 /* The parts of a packed matrix of bytes; of the other precisions there are only weights. */
@@ -44,7 +37,7 @@ typedef struct PackedParts
 {
 	float *column_scale; /* (out_dim) */
 	float *column_sum;	 /* (out_dim): of the bytes */
-	float *factor;		 /* (in_dim) */
+	float *factor;		 /* (in_dim): inputs are multiplied, weights divided by it */
 	void *weights;
 	size_t size; /* of all */
 } PackedParts;
@@ -147,23 +140,6 @@ packed_size(BrPrecision precision, int in_dim, int out_dim)
 	return size;
 }
 
-/* factor of the weights of each input, until it is turned round for the inputs */
-static void
-find_factors(const float *weight, const float *input_range, int in_dim, int out_dim, float *factor)
-{
-	for (int i = 0; i < in_dim; i++)
-	{
-		float range = SMALLEST_RANGE;
-
-		factor[i] = 1;
-		if (input_range == NULL)
-			continue;
-		for (int j = 0; j < out_dim; j++)
-			range = fmaxf(range, fabsf(weight[(size_t) j * (size_t) in_dim + (size_t) i]));
-		factor[i] = sqrtf(fmaxf(input_range[i], SMALLEST_RANGE) / range);
-	}
-}
-
 static void
 round_column(const float *weight, const float *factor, int in_dim, int8_t *bytes, float *scale,
 			 float *sum)
@@ -172,26 +148,27 @@ round_column(const float *weight, const float *factor, int in_dim, int8_t *bytes
 	int total = 0;
 
 	for (int i = 0; i < in_dim; i++)
-		largest = fmaxf(largest, fabsf(weight[i] * factor[i]));
+		largest = fmaxf(largest, fabsf(weight[i] / factor[i]));
 	*scale = largest > 0 ? largest / LARGEST_WEIGHT : 1;
 	for (int i = 0; i < in_dim; i++)
 	{
-		bytes[i] = (int8_t) lrintf(weight[i] * factor[i] / *scale);
+		bytes[i] = (int8_t) lrintf(weight[i] / factor[i] / *scale);
 		total += bytes[i];
 	}
 	*sum = (float) total;
 }
 
 static bool
-pack_bytes(BrProduct *product, const float *weight, const float *input_range, int in_dim,
-		   int out_dim, const PackedParts *parts)
+pack_bytes(BrProduct *product, const float *weight, const float *factor, int in_dim, int out_dim,
+		   const PackedParts *parts)
 {
 	int8_t *bytes = malloc((size_t) in_dim * (size_t) out_dim);
 	bool done;
 
 	if (bytes == NULL)
 		return false;
-	find_factors(weight, input_range, in_dim, out_dim, parts->factor);
+	for (int i = 0; i < in_dim; i++)
+		parts->factor[i] = factor != NULL ? 1 / factor[i] : 1;
 	for (int j = 0; j < out_dim; j++)
 	{
 		size_t at = (size_t) j * (size_t) in_dim;
@@ -199,15 +176,13 @@ pack_bytes(BrProduct *product, const float *weight, const float *input_range, in
 		round_column(weight + at, parts->factor, in_dim, bytes + at, &parts->column_scale[j],
 					 &parts->column_sum[j]);
 	}
-	for (int i = 0; i < in_dim; i++)
-		parts->factor[i] = 1 / parts->factor[i];
 	done = br_onednn_pack_weights(product, bytes, parts->weights);
 	free(bytes);
 	return done;
 }
 
 static bool
-pack(BrPrecision precision, const float *weight, const float *input_range, int in_dim, int out_dim,
+pack(BrPrecision precision, const float *weight, const float *factor, int in_dim, int out_dim,
 	 void *packed)
 {
 	BrProduct *product = br_onednn_acquire(precision, in_dim, out_dim);
@@ -218,7 +193,7 @@ pack(BrPrecision precision, const float *weight, const float *input_range, int i
 		return false;
 	parts = find_parts(precision, in_dim, out_dim, br_onednn_weights_size(product), packed);
 	if (precision == BR_PRECISION_INT8)
-		done = pack_bytes(product, weight, input_range, in_dim, out_dim, &parts);
+		done = pack_bytes(product, weight, factor, in_dim, out_dim, &parts);
 	else
 		done = br_onednn_pack_weights(product, weight, parts.weights);
 	br_onednn_release(product);

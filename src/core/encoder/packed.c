@@ -18,6 +18,9 @@
 /* Standard deviations: of MiniLM, 2 to 6 give the same cosines to the third digit. */
 #define NORM_RANGE 4
 
+/* Ranges below this are taken for it, so that no factor becomes 0 or infinite. */
+#define SMALLEST_RANGE 1e-6f
+
 typedef struct PackedHeader
 {
 	char magic[8];
@@ -145,44 +148,69 @@ make_header(const BrEncoder *encoder, const BrBackend *backend, BrPrecision prec
 	return header;
 }
 
-/*
- * The largest magnitude that each input of a matrix may take, where it is
- * known without a text: the output of a layer norm is gain * z + bias with z of
- * mean 0 and variance 1, of which few values are larger than NORM_RANGE. The
- * layer norm of a number is the one before that layer.
- */
-static const float *
-input_range(const BrEncoder *encoder, uint32_t number, float *range /* (hidden) */)
+/* Gain and bias of the layer norm whose output is the input of a matrix; false: there is none. */
+static bool
+find_norm(const BrEncoder *encoder, uint32_t number, const float **gain, const float **bias)
 {
-	const BrImageConfig *config = br_encoder_config(encoder);
 	const BrWeightMap *map = br_encoder_weight_map(encoder);
 	const float *weights = br_encoder_weights(encoder);
 	uint32_t layer = number / BR_MATRICES_OF_LAYER;
-	BrMatrixKind kind = (BrMatrixKind) (number % BR_MATRICES_OF_LAYER);
-	size_t begin = map->layer + layer * map->layer_stride;
-	size_t gain = map->gain;
-	size_t bias = map->bias;
+	const float *begin = weights + map->layer + layer * map->layer_stride;
 
-	if (layer >= config->layers || (kind != BR_MATRIX_QKV && kind != BR_MATRIX_UP))
+	if (layer >= br_encoder_config(encoder)->layers)
+		return false;
+	switch (number % BR_MATRICES_OF_LAYER)
+	{
+		case BR_MATRIX_QKV:
+			*gain = layer == 0 ? weights + map->gain : begin - map->layer_stride + map->layer_gain;
+			*bias = layer == 0 ? weights + map->bias : begin - map->layer_stride + map->layer_bias;
+			return true;
+		case BR_MATRIX_UP:
+			*gain = begin + map->attention_gain;
+			*bias = begin + map->attention_bias;
+			return true;
+		default:
+			return false;
+	}
+}
+
+/*
+ * Inputs of a matrix differ in range by far more than its weights do, and int8
+ * has one scale for a row of inputs. So each input is divided, and its weights
+ * multiplied, by sqrt(range of the input / largest of its weights) (Xiao et
+ * al., "SmoothQuant", ICML 2023, alpha 1/2). The range is known without a
+ * text where the input comes out of a layer norm, which gives gain * z + bias
+ * with z of mean 0 and variance 1. Of query, key and value the weights of the
+ * value count: what a softmax makes of the other two suffers less.
+ */
+static const float *
+smoothing_factor(const BrEncoder *encoder, const Matrix *matrix, uint32_t number, float *factor)
+{
+	const float *weight = br_encoder_weights(encoder) + matrix->weight;
+	int first = 0;
+	const float *gain;
+	const float *bias;
+
+	if (!find_norm(encoder, number, &gain, &bias))
 		return NULL;
-	if (kind == BR_MATRIX_UP)
+	if (number % BR_MATRICES_OF_LAYER == BR_MATRIX_QKV)
+		first = 2 * matrix->in_dim;
+	for (int i = 0; i < matrix->in_dim; i++)
 	{
-		gain = begin + map->attention_gain;
-		bias = begin + map->attention_bias;
+		float range = NORM_RANGE * fabsf(gain[i]) + fabsf(bias[i]);
+		float largest = SMALLEST_RANGE;
+
+		for (int j = first; j < matrix->out_dim; j++)
+			largest =
+				fmaxf(largest, fabsf(weight[(size_t) j * (size_t) matrix->in_dim + (size_t) i]));
+		factor[i] = sqrtf(fmaxf(range, SMALLEST_RANGE) / largest);
 	}
-	else if (layer > 0)
-	{
-		gain = begin - map->layer_stride + map->layer_gain;
-		bias = begin - map->layer_stride + map->layer_bias;
-	}
-	for (uint32_t i = 0; i < config->hidden; i++)
-		range[i] = NORM_RANGE * fabsf(weights[gain + i]) + fabsf(weights[bias + i]);
-	return range;
+	return factor;
 }
 
 static BrStatus
 pack_all(const BrEncoder *encoder, BrContext *context, const BrBackend *backend, void *packed,
-		 float *range)
+		 float *factor)
 {
 	const BrImageConfig *config = br_encoder_config(encoder);
 	const BrPackedMatrix *table = br_encoder_packed_table(packed);
@@ -196,8 +224,8 @@ pack_all(const BrEncoder *encoder, BrContext *context, const BrBackend *backend,
 		if (matrix.out_dim > 0 &&
 			!backend->pack((BrPrecision) table[i].precision,
 						   br_encoder_weights(encoder) + matrix.weight,
-						   input_range(encoder, i, range), matrix.in_dim, matrix.out_dim,
-						   (char *) packed + table[i].offset))
+						   smoothing_factor(encoder, &matrix, i, factor), matrix.in_dim,
+						   matrix.out_dim, (char *) packed + table[i].offset))
 			return out_of_memory(context);
 	}
 	return BR_OK;
@@ -209,15 +237,15 @@ br_encoder_pack(const BrEncoder *encoder, BrContext *context, const BrBackend *b
 {
 	size_t size = br_encoder_packed_size(encoder, backend, precision);
 	PackedHeader header = make_header(encoder, backend, precision, size);
-	float *range;
+	float *factor;
 	BrStatus status;
 
 	if (size == 0)
 		return br_base_fail(context, BR_ERR_ARGUMENT,
 							"The backend \"%s\" does not pack weights in this precision here.",
 							backend->name);
-	range = br_base_alloc_array(context, br_encoder_config(encoder)->hidden, sizeof(float));
-	if (range == NULL)
+	factor = br_base_alloc_array(context, br_encoder_config(encoder)->hidden, sizeof(float));
+	if (factor == NULL)
 		return BR_ERR_MEMORY;
 	memset(packed, 0, size);
 	memcpy(packed, &header, sizeof(header));
@@ -225,8 +253,8 @@ br_encoder_pack(const BrEncoder *encoder, BrContext *context, const BrBackend *b
 			 (BrPackedMatrix *) ((char *) packed + sizeof(PackedHeader))) != size)
 		status = out_of_memory(context);
 	else
-		status = pack_all(encoder, context, backend, packed, range);
-	br_base_free(context, range);
+		status = pack_all(encoder, context, backend, packed, factor);
+	br_base_free(context, factor);
 	return status;
 }
 

@@ -99,12 +99,12 @@ typedef struct BrBackend
 
 	/*
 	 * Packs a matrix. The result depends on the instruction set, is free of
-	 * pointers and stands at a multiple of 64. input_range: the largest
-	 * magnitude that each input is known to take, to share the loss of int8
-	 * between weights and inputs; NULL: not known. false: there was no memory.
+	 * pointers and stands at a multiple of 64. factor: above 0, by which weights
+	 * are multiplied and inputs divided before int8 rounds them; NULL: by none.
+	 * false: there was no memory.
 	 */
 	bool (*pack)(BrPrecision precision, const float *weight /* (out_dim, in_dim) */,
-				 const float *input_range /* (in_dim) */, int in_dim, int out_dim, void *packed);
+				 const float *factor /* (in_dim) */, int in_dim, int out_dim, void *packed);
 
 	/* bytes of work memory, at a multiple of 64, of linear_packed */
 	size_t (*packed_scratch)(BrPrecision precision, int rows, int in_dim, int out_dim);
