@@ -198,13 +198,13 @@ portable_attention_matches_numpy(void **state)
 	float *output = guarded(12);
 
 	(void) state;
-	portable->attention(qkv, offsets, 1, 2, 2, NULL, 3, scratch, output);
+	portable->attention(qkv, offsets, 1, 2, 2, 0, 2, NULL, 3, scratch, output);
 	assert_close(output, expected, 12, 2e-7, 0);
-	portable->attention(qkv, offsets, 1, 2, 2, relative, 4, scratch, output);
+	portable->attention(qkv, offsets, 1, 2, 2, 0, 2, relative, 4, scratch, output);
 	assert_close(output, with_relative, 12, 2e-7, 0);
 
 	/* a text of one token attends to itself alone: its value comes back */
-	portable->attention(qkv, (const int32_t[]){0, 1}, 1, 2, 2, relative, 4, scratch, output);
+	portable->attention(qkv, (const int32_t[]){0, 1}, 1, 2, 2, 0, 2, relative, 4, scratch, output);
 	output[4] = GUARD_VALUE;
 	for (int i = 0; i < 4; i++)
 		assert_true(output[i] == qkv[8 + i]);
@@ -427,6 +427,23 @@ add_layer_norm_matches(void **state)
  * Plain, and with a table of relative positions for texts that may be longer.
  * spread: of queries and keys; the larger, the sharper the softmax.
  */
+/* Some heads now and the others later give what all give at once. */
+static void
+check_head_ranges(const BrBackend *table, const float *qkv, const int32_t *offsets, int texts,
+				  int heads, int head_dim, const float *relative, int longest, float *scratch,
+				  const float *whole)
+{
+	size_t n = (size_t) offsets[texts] * (size_t) heads * (size_t) head_dim;
+	float *parts = guarded(n);
+
+	table->attention(qkv, offsets, texts, heads, head_dim, heads / 2, heads, relative, longest,
+					 scratch, parts);
+	table->attention(qkv, offsets, texts, heads, head_dim, 0, heads / 2, relative, longest, scratch,
+					 parts);
+	assert_close(parts, whole, n, 0, 0);
+	free(parts);
+}
+
 static void
 check_attention(const BrBackend *table, const int32_t *offsets, int texts, int heads, int head_dim,
 				double spread, double absolute)
@@ -446,9 +463,10 @@ check_attention(const BrBackend *table, const int32_t *offsets, int texts, int h
 			longest = (size_t) (offsets[i + 1] - offsets[i]);
 	scratch = guarded(BR_ATTENTION_SCRATCH(longest));
 
-	portable->attention(qkv, offsets, texts, heads, head_dim, NULL, (int) longest, scratch,
-						expected);
-	table->attention(qkv, offsets, texts, heads, head_dim, NULL, (int) longest, scratch, actual);
+	portable->attention(qkv, offsets, texts, heads, head_dim, 0, heads, NULL, (int) longest,
+						scratch, expected);
+	table->attention(qkv, offsets, texts, heads, head_dim, 0, heads, NULL, (int) longest, scratch,
+					 actual);
 	assert_close(actual, expected, n, absolute, 0);
 
 	for (int more = 0; more < 4; more += 3)
@@ -456,11 +474,13 @@ check_attention(const BrBackend *table, const int32_t *offsets, int texts, int h
 		int table_longest = (int) longest + more;
 
 		relative = random_floats((size_t) heads * (size_t) (2 * table_longest - 1), spread);
-		portable->attention(qkv, offsets, texts, heads, head_dim, relative, table_longest, scratch,
-							expected);
-		table->attention(qkv, offsets, texts, heads, head_dim, relative, table_longest, scratch,
-						 actual);
+		portable->attention(qkv, offsets, texts, heads, head_dim, 0, heads, relative, table_longest,
+							scratch, expected);
+		table->attention(qkv, offsets, texts, heads, head_dim, 0, heads, relative, table_longest,
+						 scratch, actual);
 		assert_close(actual, expected, n, absolute, 0);
+		check_head_ranges(table, qkv, offsets, texts, heads, head_dim, relative, table_longest,
+						  scratch, actual);
 		free(relative);
 	}
 	assert_guard(scratch, BR_ATTENTION_SCRATCH(longest));
@@ -479,7 +499,7 @@ attention_matches(void **state)
 	int32_t offsets[72] = {0};
 
 	/* no text, nothing read or written */
-	table->attention(NULL, offsets, 0, 12, 32, NULL, 0, NULL, NULL);
+	table->attention(NULL, offsets, 0, 12, 32, 0, 12, NULL, 0, NULL, NULL);
 	for (int length = 1; length <= 70; length++)
 		check_attention(table, (const int32_t[]){0, length}, 1, 2, 32, 1.5, 2e-6);
 

@@ -591,7 +591,8 @@ mix(const float *weights /* (tokens, TILE_COLUMNS) */, int n,
  */
 static void
 attention(const float *qkv, const int32_t *offsets, int texts, int heads, int head_dim,
-		  const float *relative, int longest, float *scratch, float *output)
+		  int first_head, int last_head, const float *relative, int longest, float *scratch,
+		  float *output)
 {
 	size_t dim = (size_t) heads * (size_t) head_dim;
 	float scale = 1 / sqrtf((float) head_dim);
@@ -600,7 +601,7 @@ attention(const float *qkv, const int32_t *offsets, int texts, int heads, int he
 	{
 		int tokens = offsets[i + 1] - offsets[i];
 
-		for (int head = 0; head < heads; head++)
+		for (int head = first_head; head < last_head; head++)
 		{
 			size_t first = (size_t) head * (size_t) head_dim;
 			const float *query = qkv + (size_t) offsets[i] * 3 * dim + first;

@@ -4,33 +4,39 @@
  *
  * A run is a generation: the caller raises it under the lock, every thread
  * whose number is below the number of tasks runs its one task, and the last
- * of them wakes the caller. Threads sleep between runs, since a server's
- * other sessions want the processor.
+ * of them wakes the caller. Runs may follow each other within microseconds,
+ * less than it takes to wake a thread, so both sides look for a moment before
+ * they sleep; then they do sleep, since a server's other sessions want the
+ * processor.
  */
 #define _POSIX_C_SOURCE 200809L /* clock_gettime, sigfillset */
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <time.h>
 
 #include "core/base/br_base.h"
 
 #define POLL_NANOSECONDS 20000000
 
+/* Looks before sleeping: some tens of microseconds. */
+#define LOOKS 1000
+
 struct BrPool
 {
 	BrAllocator allocator;
 	int threads; /* with the caller's */
 
-	pthread_mutex_t lock; /* of all below */
+	pthread_mutex_t lock; /* of all below; the atomic ones may be read without it */
 	pthread_cond_t begun;
 	pthread_cond_t ended;
-	uint64_t generation;
-	bool stopping;
+	atomic_ullong generation;
+	atomic_bool stopping;
 	void (*task)(void *arg, int number);
 	void *arg;
 	int n;
-	int running; /* tasks of this generation in threads of the pool */
+	atomic_int running; /* tasks of this generation in threads of the pool */
 
 	struct PoolThread
 	{
@@ -40,6 +46,38 @@ struct BrPool
 	} members[]; /* (threads - 1) */
 };
 
+static void
+pause_briefly(void)
+{
+#ifdef __x86_64__
+	__builtin_ia32_pause();
+#endif
+}
+
+/* Returns when there may be a task, or after a moment. */
+static void
+look_for_task(BrPool *pool, uint64_t seen)
+{
+	for (int i = 0; i < LOOKS; i++)
+	{
+		if (atomic_load(&pool->generation) != seen || atomic_load(&pool->stopping))
+			return;
+		pause_briefly();
+	}
+}
+
+static void
+run_own_task(BrPool *pool, int number)
+{
+	pool->task(pool->arg, number);
+	if (atomic_fetch_sub(&pool->running, 1) > 1)
+		return;
+	/* with the lock held, the caller is either before its look at running or asleep */
+	pthread_mutex_lock(&pool->lock);
+	pthread_cond_signal(&pool->ended);
+	pthread_mutex_unlock(&pool->lock);
+}
+
 static void *
 work(void *arg)
 {
@@ -47,24 +85,22 @@ work(void *arg)
 	BrPool *pool = member->pool;
 	uint64_t seen = 0;
 
-	pthread_mutex_lock(&pool->lock);
 	for (;;)
 	{
+		bool mine;
+
+		look_for_task(pool, seen);
+		pthread_mutex_lock(&pool->lock);
 		while (pool->generation == seen && !pool->stopping)
 			pthread_cond_wait(&pool->begun, &pool->lock);
-		if (pool->stopping)
-			break;
 		seen = pool->generation;
-		if (member->number >= pool->n)
-			continue;
+		mine = member->number < pool->n;
 		pthread_mutex_unlock(&pool->lock);
-		pool->task(pool->arg, member->number);
-		pthread_mutex_lock(&pool->lock);
-		if (--pool->running == 0)
-			pthread_cond_signal(&pool->ended);
+		if (pool->stopping)
+			return NULL;
+		if (mine)
+			run_own_task(pool, member->number);
 	}
-	pthread_mutex_unlock(&pool->lock);
-	return NULL;
 }
 
 /* Ends and joins the first n - 1 threads. */
@@ -147,6 +183,8 @@ br_base_pool_threads(const BrPool *pool)
 static void
 wait_for_others(BrPool *pool, const BrCancel *poll)
 {
+	for (int i = 0; i < LOOKS && atomic_load(&pool->running) > 0; i++)
+		pause_briefly();
 	pthread_mutex_lock(&pool->lock);
 	while (pool->running > 0)
 	{

@@ -5,7 +5,8 @@
  * Work goes in rounds of a bounded number of tokens, in the order in which the
  * texts come: since a batch is packed without padding, sorting by length would
  * gain nothing, and this way only one round of ids is in memory. A round is
- * cut into one batch for each thread, of about equally many tokens. Threads
+ * cut into one batch for each thread, of about equally many tokens; where it
+ * is too small for that, the threads share one batch (forward.c). Threads
  * allocate nothing and never ask the caller's cancel callback: the caller's
  * own thread does, and raises a flag that the others see.
  */
@@ -42,6 +43,8 @@ typedef struct Embedding
 	const BrEncoder *encoder;
 	BrContext *context; /* of the caller */
 	const BrCompute *compute;
+	BrCompute alone;	   /* the same in one thread */
+	const BrCompute *with; /* which of the two a round's batches are computed with */
 	int threads;
 	int round_tokens;
 	int32_t *round;	  /* offsets of a round's texts (round_tokens + 1) */
@@ -80,6 +83,8 @@ open_embedding(Embedding *embedding, const BrEncoder *encoder, BrContext *contex
 	embedding->encoder = encoder;
 	embedding->context = context;
 	embedding->compute = compute;
+	embedding->alone = *compute;
+	embedding->alone.pool = NULL;
 	embedding->threads = br_base_pool_threads(compute->pool);
 	embedding->round_tokens = BATCH_TOKENS * embedding->threads;
 	if (backend == NULL || backend->version != BR_BACKEND_VERSION)
@@ -119,7 +124,7 @@ static BrStatus
 prepare_batch(Embedding *embedding, Batch *batch)
 {
 	BrContext *context = embedding->context;
-	size_t pooled = br_encoder_pooled_size(embedding->encoder, embedding->compute, batch->texts);
+	size_t pooled = br_encoder_pooled_size(embedding->encoder, embedding->with, batch->texts);
 
 	if (pooled > batch->pooled_capacity)
 	{
@@ -130,8 +135,8 @@ prepare_batch(Embedding *embedding, Batch *batch)
 			return BR_ERR_MEMORY;
 		batch->pooled_capacity = pooled;
 	}
-	return br_encoder_prepare_forward(embedding->encoder, context, embedding->compute,
-									  batch->offsets, batch->texts, &batch->work);
+	return br_encoder_prepare_forward(embedding->encoder, context, embedding->with, batch->offsets,
+									  batch->texts, &batch->work);
 }
 
 /* ---- rounds ---- */
@@ -142,10 +147,10 @@ run_batch(void *arg, int number)
 	Embedding *embedding = arg;
 	Batch *batch = &embedding->batches[number];
 
-	batch->status = br_encoder_forward(embedding->encoder, &batch->context, embedding->compute,
+	batch->status = br_encoder_forward(embedding->encoder, &batch->context, embedding->with,
 									   batch->ids, batch->offsets, batch->texts, &batch->work);
 	if (batch->status == BR_OK)
-		batch->status = br_encoder_pool(embedding->encoder, &batch->context, embedding->compute,
+		batch->status = br_encoder_pool(embedding->encoder, &batch->context, embedding->with,
 										batch->work.hidden, batch->offsets, batch->texts,
 										batch->pooled, batch->embeddings);
 }
@@ -190,6 +195,7 @@ run_round(Embedding *embedding, const int32_t *ids, const int32_t *offsets, int 
 {
 	int n = cut_round(embedding, ids, offsets, texts, embeddings);
 
+	embedding->with = n == 1 ? embedding->compute : &embedding->alone;
 	for (int i = 0; i < n; i++)
 	{
 		BrStatus status = prepare_batch(embedding, &embedding->batches[i]);

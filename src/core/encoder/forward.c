@@ -8,6 +8,10 @@
  * projection, the two dense layers and the norms. A block is so small that
  * its wide intermediate stays in cache, and that cancellation, which is
  * checked at the large products of every block, is prompt.
+ *
+ * Where there are threads and only one batch, they share its layers: each of
+ * the three takes a part of the rows, or of attention's heads, and all wait for
+ * the slowest.
  */
 #include <string.h>
 
@@ -16,8 +20,24 @@
 /* Multiply-adds between two checks: a few milliseconds on a slow core. */
 #define CHUNK_WORK INT64_C(150000000)
 
-/* Below this many rows a matrix product spends its time on moving the weights. */
+/* Below this many rows a product of plain weights spends its time on moving them. */
 #define CHUNK_MIN_ROWS 128
+
+/* Packed weights come in the order in which they are read, and few rows stay nearer. */
+#define CHUNK_PACKED_ROWS 64
+
+/* Rows of a thread are a multiple of it. */
+#define ROW_STEP 4
+
+/* What one thread works with. */
+typedef struct Worker
+{
+	float *projected; /* (chunk, hidden) */
+	float *wide;	  /* (chunk, intermediate) */
+	float *scores;	  /* BR_ATTENTION_SCRATCH */
+	void *scratch;	  /* of br_encoder_run_dense */
+	BrStatus status;
+} Worker;
 
 /* One batch on its way through the layers. */
 typedef struct Forward
@@ -33,14 +53,13 @@ typedef struct Forward
 	int tokens;
 	int longest;
 	int chunk; /* rows of a block */
+	int n_workers;
+	uint32_t layer; /* on which they are at work */
 
+	Worker *workers;	/* (n_workers) */
 	float *hidden;		/* (tokens, hidden) */
 	float *qkv;			/* (tokens, 3 * hidden) */
 	float *attended;	/* (tokens, hidden) */
-	float *projected;	/* (chunk, hidden) */
-	float *wide;		/* (chunk, intermediate) */
-	float *scores;		/* BR_ATTENTION_SCRATCH */
-	void *scratch;		/* of br_encoder_run_dense */
 	int32_t *positions; /* (tokens) */
 	float *relative;	/* (heads, 2 * longest - 1), NULL: the architecture has none */
 } Forward;
@@ -51,16 +70,15 @@ br_encoder_out_of_memory(BrContext *context)
 	return br_base_fail(context, BR_ERR_MEMORY, "A matrix product ran out of memory.");
 }
 
+/* The caller's thread asks the caller; the others end with the part they are at. */
 static BrStatus
-check_cancel(BrContext *context)
+check_cancel(const Forward *forward, int number)
 {
-	if (br_base_cancelled(context))
-		return br_base_fail(context, BR_ERR_CANCELLED, "Embedding was cancelled.");
-	return BR_OK;
+	return number == 0 && br_base_cancelled(forward->context) ? BR_ERR_CANCELLED : BR_OK;
 }
 
 static int
-chunk_rows(const BrImageConfig *config, int tokens)
+chunk_rows(const BrImageConfig *config, bool packed, int tokens)
 {
 	int64_t widest =
 		config->intermediate > 3 * config->hidden ? config->intermediate : 3 * config->hidden;
@@ -68,6 +86,8 @@ chunk_rows(const BrImageConfig *config, int tokens)
 
 	if (rows < CHUNK_MIN_ROWS)
 		rows = CHUNK_MIN_ROWS;
+	if (packed)
+		rows = CHUNK_PACKED_ROWS;
 	return rows < tokens ? (int) rows : tokens;
 }
 
@@ -95,15 +115,24 @@ cut_buffers(const BrEncoder *encoder, Forward *forward, char *base)
 	size_t chunk = (size_t) forward->chunk;
 	size_t longest = (size_t) forward->longest;
 	size_t hidden = forward->config->hidden;
+	size_t dense_scratch = br_encoder_dense_scratch(encoder, forward->compute, forward->chunk);
 
+	forward->workers = cut(&cutter, (size_t) forward->n_workers * sizeof(Worker));
 	forward->hidden = cut(&cutter, tokens * hidden * sizeof(float));
 	forward->qkv = cut(&cutter, tokens * 3 * hidden * sizeof(float));
 	forward->attended = cut(&cutter, tokens * hidden * sizeof(float));
-	forward->projected = cut(&cutter, chunk * hidden * sizeof(float));
-	forward->wide = cut(&cutter, chunk * forward->config->intermediate * sizeof(float));
-	forward->scores = cut(&cutter, BR_ATTENTION_SCRATCH(longest) * sizeof(float));
-	forward->scratch =
-		cut(&cutter, br_encoder_dense_scratch(encoder, forward->compute, forward->chunk));
+	for (int i = 0; i < forward->n_workers; i++)
+	{
+		Worker worker = {
+			.projected = cut(&cutter, chunk * hidden * sizeof(float)),
+			.wide = cut(&cutter, chunk * forward->config->intermediate * sizeof(float)),
+			.scores = cut(&cutter, BR_ATTENTION_SCRATCH(longest) * sizeof(float)),
+			.scratch = cut(&cutter, dense_scratch),
+		};
+
+		if (base != NULL)
+			forward->workers[i] = worker;
+	}
 	forward->positions = cut(&cutter, tokens * sizeof(int32_t));
 	if (br_encoder_architecture(forward->config->architecture)->relative != NULL)
 		forward->relative =
@@ -130,7 +159,8 @@ begin(const BrEncoder *encoder, BrContext *context, const BrCompute *compute,
 	for (int i = 0; i < texts; i++)
 		if (offsets[i + 1] - offsets[i] > forward.longest)
 			forward.longest = offsets[i + 1] - offsets[i];
-	forward.chunk = chunk_rows(forward.config, forward.tokens);
+	forward.chunk = chunk_rows(forward.config, compute->packed != NULL, forward.tokens);
+	forward.n_workers = br_base_pool_threads(compute->pool);
 	return forward;
 }
 
@@ -208,13 +238,21 @@ embed_tokens(Forward *forward, const int32_t *ids)
 									 hidden, forward->hidden);
 }
 
-/* Rows of the block that begins at row. */
+/* The first row of a worker's part, by rows of whole steps; behind the last worker the end. */
 static int
-rows_from(const Forward *forward, int row)
+first_row(const Forward *forward, int number)
 {
-	int left = forward->tokens - row;
+	int64_t steps = (forward->tokens + ROW_STEP - 1) / ROW_STEP;
+	int64_t row = steps * number / forward->n_workers * ROW_STEP;
 
-	return left < forward->chunk ? left : forward->chunk;
+	return row < forward->tokens ? (int) row : forward->tokens;
+}
+
+/* Rows of the block that begins at row, of a part that ends at end. */
+static int
+rows_from(const Forward *forward, int row, int end)
+{
+	return end - row < forward->chunk ? end - row : forward->chunk;
 }
 
 /* A dense layer of the transformer: weight and bias are floats from the layer's beginning. */
@@ -246,45 +284,51 @@ dense(const Forward *forward, uint32_t layer, BrMatrixKind kind)
 }
 
 static BrStatus
-run_dense(Forward *forward, uint32_t layer, BrMatrixKind kind, const float *input, int rows,
+run_dense(Forward *forward, int number, BrMatrixKind kind, const float *input, int rows,
 		  BrActivation activation, float *output)
 {
-	BrDense own = dense(forward, layer, kind);
-	BrStatus status = check_cancel(forward->context);
+	BrDense own = dense(forward, forward->layer, kind);
+	BrStatus status = check_cancel(forward, number);
 
 	if (status == BR_OK &&
-		!br_encoder_run_dense(forward->compute, &own, input, rows, activation, forward->scratch,
-							  output))
-		status = br_encoder_out_of_memory(forward->context);
+		!br_encoder_run_dense(forward->compute, &own, input, rows, activation,
+							  forward->workers[number].scratch, output))
+		status = BR_ERR_MEMORY;
 	return status;
 }
 
+/* ---- the parts of a layer, each by a worker of that number ---- */
+
 static BrStatus
-project_qkv(Forward *forward, uint32_t layer)
+project_qkv(Forward *forward, int number)
 {
 	size_t hidden = forward->config->hidden;
+	int end = first_row(forward, number + 1);
 	BrStatus status = BR_OK;
 
-	for (int row = 0; row < forward->tokens && status == BR_OK; row += forward->chunk)
-		status = run_dense(forward, layer, BR_MATRIX_QKV, forward->hidden + (size_t) row * hidden,
-						   rows_from(forward, row), BR_ACTIVATION_NONE,
+	for (int row = first_row(forward, number); row < end && status == BR_OK; row += forward->chunk)
+		status = run_dense(forward, number, BR_MATRIX_QKV, forward->hidden + (size_t) row * hidden,
+						   rows_from(forward, row, end), BR_ACTIVATION_NONE,
 						   forward->qkv + (size_t) row * 3 * hidden);
 	return status;
 }
 
-/* As many texts at a time as make up the work of a block. */
+/* As many texts at a time as make up the work of a block, of all of them some heads. */
 static BrStatus
-attend(Forward *forward)
+attend(Forward *forward, int number)
 {
 	const BrImageConfig *config = forward->config;
 	const int32_t *offsets = forward->offsets;
+	int heads = (int) config->heads;
+	int first_head = heads * number / forward->n_workers;
+	int last_head = heads * (number + 1) / forward->n_workers;
 	int text = 0;
 
 	while (text < forward->texts)
 	{
 		int64_t cost = 0;
 		int first = text;
-		BrStatus status = check_cancel(forward->context);
+		BrStatus status = check_cancel(forward, number);
 
 		if (status != BR_OK)
 			return status;
@@ -295,56 +339,106 @@ attend(Forward *forward)
 			cost += 2 * length * length * config->hidden;
 			text++;
 		}
-		forward->backend->attention(forward->qkv, offsets + first, text - first,
-									(int) config->heads, (int) (config->hidden / config->heads),
-									forward->relative, forward->longest, forward->scores,
-									forward->attended);
+		forward->backend->attention(forward->qkv, offsets + first, text - first, heads,
+									(int) (config->hidden / config->heads), first_head, last_head,
+									forward->relative, forward->longest,
+									forward->workers[number].scores, forward->attended);
 	}
 	return BR_OK;
 }
 
 /* state = layer_norm(projected + state) */
 static void
-add_norm(Forward *forward, const float *gain, const float *bias, int rows, float *state)
+add_norm(Forward *forward, int number, const float *gain, const float *bias, int rows, float *state)
 {
-	forward->backend->add_layer_norm(forward->projected, state, gain, bias,
+	forward->backend->add_layer_norm(forward->workers[number].projected, state, gain, bias,
 									 forward->config->epsilon, rows, (int) forward->config->hidden,
 									 state);
 }
 
 /* Output projection, the dense layers and both norms of rows tokens from row on. */
 static BrStatus
-finish_rows(Forward *forward, uint32_t number, int row, int rows)
+finish_block(Forward *forward, int number, int row, int rows)
 {
 	const BrWeightMap *map = forward->map;
-	const float *layer = forward->weights + map->layer + number * map->layer_stride;
+	const float *layer = forward->weights + map->layer + forward->layer * map->layer_stride;
+	const Worker *worker = &forward->workers[number];
 	size_t at = (size_t) row * forward->config->hidden;
 	float *state = forward->hidden + at;
 	BrStatus status = run_dense(forward, number, BR_MATRIX_OUTPUT, forward->attended + at, rows,
-								BR_ACTIVATION_NONE, forward->projected);
+								BR_ACTIVATION_NONE, worker->projected);
 
 	if (status != BR_OK)
 		return status;
-	add_norm(forward, layer + map->attention_gain, layer + map->attention_bias, rows, state);
+	add_norm(forward, number, layer + map->attention_gain, layer + map->attention_bias, rows,
+			 state);
 	status = run_dense(forward, number, BR_MATRIX_UP, state, rows,
-					   (BrActivation) forward->config->activation, forward->wide);
+					   (BrActivation) forward->config->activation, worker->wide);
 	if (status == BR_OK)
-		status = run_dense(forward, number, BR_MATRIX_DOWN, forward->wide, rows, BR_ACTIVATION_NONE,
-						   forward->projected);
+		status = run_dense(forward, number, BR_MATRIX_DOWN, worker->wide, rows, BR_ACTIVATION_NONE,
+						   worker->projected);
 	if (status == BR_OK)
-		add_norm(forward, layer + map->layer_gain, layer + map->layer_bias, rows, state);
+		add_norm(forward, number, layer + map->layer_gain, layer + map->layer_bias, rows, state);
 	return status;
 }
 
 static BrStatus
-run_layer(Forward *forward, uint32_t layer)
+finish_rows(Forward *forward, int number)
 {
-	BrStatus status = project_qkv(forward, layer);
+	int end = first_row(forward, number + 1);
+	BrStatus status = BR_OK;
+
+	for (int row = first_row(forward, number); row < end && status == BR_OK; row += forward->chunk)
+		status = finish_block(forward, number, row, rows_from(forward, row, end));
+	return status;
+}
+
+/* ---- the whole ---- */
+
+typedef struct Part
+{
+	Forward *forward;
+	BrStatus (*run)(Forward *forward, int number);
+} Part;
+
+static void
+run_part(void *arg, int number)
+{
+	Part *part = arg;
+
+	part->forward->workers[number].status = part->run(part->forward, number);
+}
+
+/* All workers run it; the caller's thread says what went wrong in any of them. */
+static BrStatus
+run_by_all(Forward *forward, BrStatus (*run)(Forward *forward, int number))
+{
+	Part part = {forward, run};
+
+	br_base_pool_run(forward->compute->pool, run_part, &part, forward->n_workers,
+					 &forward->context->cancel);
+	for (int i = 0; i < forward->n_workers; i++)
+		switch (forward->workers[i].status)
+		{
+			case BR_OK:
+				break;
+			case BR_ERR_CANCELLED:
+				return br_base_fail(forward->context, BR_ERR_CANCELLED, "Embedding was cancelled.");
+			default:
+				return br_encoder_out_of_memory(forward->context);
+		}
+	return BR_OK;
+}
+
+static BrStatus
+run_layer(Forward *forward)
+{
+	BrStatus status = run_by_all(forward, project_qkv);
 
 	if (status == BR_OK)
-		status = attend(forward);
-	for (int row = 0; row < forward->tokens && status == BR_OK; row += forward->chunk)
-		status = finish_rows(forward, layer, row, rows_from(forward, row));
+		status = run_by_all(forward, attend);
+	if (status == BR_OK)
+		status = run_by_all(forward, finish_rows);
 	return status;
 }
 
@@ -360,7 +454,7 @@ br_encoder_forward(const BrEncoder *encoder, BrContext *context, const BrCompute
 	if (forward.relative != NULL)
 		fill_relative(&forward);
 	embed_tokens(&forward, ids);
-	for (uint32_t i = 0; i < forward.config->layers && status == BR_OK; i++)
-		status = run_layer(&forward, i);
+	for (; forward.layer < forward.config->layers && status == BR_OK; forward.layer++)
+		status = run_layer(&forward);
 	return status;
 }

@@ -73,11 +73,13 @@ typedef struct BrBackend
 	 * softmax(q k' / sqrt(head_dim) + r) v, heads side by side in dim.
 	 * qkv holds query, key and value of a token side by side.
 	 * r of a pair of tokens is relative[head][key - query + longest - 1];
-	 * without relative it is 0. No text has more than longest tokens.
+	 * without relative it is 0. No text has more than longest tokens. Only heads
+	 * first_head to last_head - 1 are computed, so that threads may share a text.
 	 * scratch: BR_ATTENTION_SCRATCH floats for the longest text.
 	 */
 	void (*attention)(const float *qkv /* (rows, 3 * dim) */,
 					  const int32_t *offsets /* (texts + 1) */, int texts, int heads, int head_dim,
+					  int first_head, int last_head,
 					  const float *relative /* (heads, 2 * longest - 1), may be NULL */,
 					  int longest, float *scratch, float *output /* (rows, heads * head_dim) */);
 

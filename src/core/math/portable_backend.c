@@ -164,13 +164,14 @@ attend(const float *query, const float *text /* (tokens, 3 * dim), from this hea
 
 static void
 attention(const float *qkv, const int32_t *offsets, int texts, int heads, int head_dim,
-		  const float *relative, int longest, float *scratch, float *output)
+		  int first_head, int last_head, const float *relative, int longest, float *scratch,
+		  float *output)
 {
 	int dim = heads * head_dim;
 
 	for (int i = 0; i < texts; i++)
 		for (int token = offsets[i]; token < offsets[i + 1]; token++)
-			for (int head = 0; head < heads; head++)
+			for (int head = first_head; head < last_head; head++)
 			{
 				const float *text = qkv + (size_t) offsets[i] * 3 * dim + head * head_dim;
 				int query = token - offsets[i];
