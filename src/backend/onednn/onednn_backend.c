@@ -240,26 +240,28 @@ packed_scratch(BrPrecision precision, int rows, int in_dim, int out_dim)
 	return size;
 }
 
-/* Products only, of floats: rows that fill no step are copied, since their block is read whole. */
+static int
+padded_rows(int rows)
+{
+	return (rows + BR_ONEDNN_STEP - 1) / BR_ONEDNN_STEP * BR_ONEDNN_STEP;
+}
+
+/* Products only, of floats: rows that fill no step are read and written in a copy. */
 static bool
 multiply_floats(BrProduct *product, const float *input, const void *weights, int rows, int in_dim,
 				int out_dim, const Block *block, float *output)
 {
-	int whole = rows / BR_ONEDNN_STEP * BR_ONEDNN_STEP;
-	size_t rest = (size_t) (rows - whole);
+	int padded = padded_rows(rows);
+	size_t used = (size_t) rows * (size_t) in_dim;
 
-	if (whole > 0 && !br_onednn_multiply(product, input, weights, whole, block->scratchpad, output))
-		return false;
-	if (rest == 0)
-		return true;
-	memset(block->input, 0, BR_ONEDNN_STEP * (size_t) in_dim * sizeof(float));
-	memcpy(block->input, input + (size_t) whole * (size_t) in_dim,
-		   rest * (size_t) in_dim * sizeof(float));
-	if (!br_onednn_multiply(product, block->input, weights, BR_ONEDNN_STEP, block->scratchpad,
+	if (padded == rows)
+		return br_onednn_multiply(product, input, weights, rows, block->scratchpad, output);
+	memcpy(block->input, input, used * sizeof(float));
+	memset(block->input + used, 0, ((size_t) padded * (size_t) in_dim - used) * sizeof(float));
+	if (!br_onednn_multiply(product, block->input, weights, padded, block->scratchpad,
 							block->output))
 		return false;
-	memcpy(output + (size_t) whole * (size_t) out_dim, block->output,
-		   rest * (size_t) out_dim * sizeof(float));
+	memcpy(output, block->output, (size_t) rows * (size_t) out_dim * sizeof(float));
 	return true;
 }
 
@@ -267,7 +269,7 @@ static bool
 multiply_bf16(BrProduct *product, const float *input, const void *weights, int rows, int in_dim,
 			  int out_dim, const Block *block, float *output)
 {
-	int padded = (rows + BR_ONEDNN_STEP - 1) / BR_ONEDNN_STEP * BR_ONEDNN_STEP;
+	int padded = padded_rows(rows);
 	size_t used = (size_t) rows * (size_t) in_dim;
 	uint16_t *narrow = (uint16_t *) block->input;
 	float *to = padded == rows ? output : block->output;
@@ -287,7 +289,7 @@ multiply_bytes(BrProduct *product, const float *input, const PackedParts *parts,
 			   int rows, int in_dim, int out_dim, BrActivation activation, const Block *block,
 			   float *output)
 {
-	int padded = (rows + BR_ONEDNN_STEP - 1) / BR_ONEDNN_STEP * BR_ONEDNN_STEP;
+	int padded = padded_rows(rows);
 	size_t used = (size_t) rows * (size_t) in_dim;
 	uint8_t *bytes = (uint8_t *) block->input;
 	int32_t *sums = (int32_t *) (padded == rows ? output : block->output);
@@ -305,6 +307,20 @@ multiply_bytes(BrProduct *product, const float *input, const PackedParts *parts,
 	return true;
 }
 
+/*
+ * Of so many rows the first block's, so that all blocks have about as many: one
+ * of a few rows would read all weights for little.
+ */
+static int
+rows_of_block(int rows)
+{
+	int blocks = (rows + BR_ONEDNN_BLOCK - 1) / BR_ONEDNN_BLOCK;
+	int steps = (rows + BR_ONEDNN_STEP - 1) / BR_ONEDNN_STEP;
+	int n = (steps + blocks - 1) / blocks * BR_ONEDNN_STEP;
+
+	return n < rows ? n : rows;
+}
+
 static bool
 linear_packed(BrPrecision precision, const float *input, const void *packed, const float *bias,
 			  int rows, int in_dim, int out_dim, BrActivation activation, void *scratch,
@@ -318,11 +334,12 @@ linear_packed(BrPrecision precision, const float *input, const void *packed, con
 	if (product == NULL)
 		return false;
 	parts = find_parts(precision, in_dim, out_dim, br_onednn_weights_size(product), packed);
-	for (int row = 0; row < rows && done; row += BR_ONEDNN_BLOCK)
+	for (int row = 0, n; row < rows && done; row += n)
 	{
-		int n = rows - row < BR_ONEDNN_BLOCK ? rows - row : BR_ONEDNN_BLOCK;
 		const float *from = input + (size_t) row * (size_t) in_dim;
 		float *to = output + (size_t) row * (size_t) out_dim;
+
+		n = rows_of_block(rows - row);
 
 		if (precision == BR_PRECISION_INT8)
 		{

@@ -19,7 +19,7 @@
  * Tokens of a batch, unless one text has more: enough rows to keep matrix
  * products busy, and few enough that the rows stay near.
  */
-#define BATCH_TOKENS 256
+#define BATCH_TOKENS 512
 
 /* Several threads share a round; a batch of less than this is not worth waking one. */
 #define MIN_BATCH_TOKENS 64
