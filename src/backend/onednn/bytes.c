@@ -7,6 +7,7 @@
  * its own extremes, zero included, to unsigned bytes: after a GELU almost all
  * of the range is on one side, which signed bytes would waste.
  */
+#include <float.h>
 #include <math.h>
 
 #include "backend/onednn/onednn_int.h"
@@ -72,7 +73,10 @@ quantize_row(const float *input, const float *factor, int dim, uint8_t *bytes)
 	}
 	lowest = _mm512_reduce_min_ps(low);
 	range = _mm512_reduce_max_ps(high) - lowest;
-	row.scale = range > 0 ? range / LARGEST_BYTE : 1;
+	row.scale = range / LARGEST_BYTE;
+	/* a step whose inverse is not finite: all of the row rounds to nothing */
+	if (row.scale < FLT_MIN)
+		row.scale = 1;
 	row.zero = truncf(-lowest / row.scale + 0.5f);
 
 	inverse = _mm512_set1_ps(1 / row.scale);

@@ -18,6 +18,7 @@
  * oneDNN is given one thread by the loader (OMP_NUM_THREADS=1): it computes in
  * the caller's thread, of which there may be several at once.
  */
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -149,7 +150,9 @@ round_column(const float *weight, const float *factor, int in_dim, int8_t *bytes
 
 	for (int i = 0; i < in_dim; i++)
 		largest = fmaxf(largest, fabsf(weight[i] / factor[i]));
-	*scale = largest > 0 ? largest / LARGEST_WEIGHT : 1;
+	*scale = largest / LARGEST_WEIGHT;
+	if (*scale < FLT_MIN)
+		*scale = 1;
 	for (int i = 0; i < in_dim; i++)
 	{
 		bytes[i] = (int8_t) lrintf(weight[i] / factor[i] / *scale);
