@@ -3,6 +3,7 @@
  *	  Model folders and golden rows for the tests of the encoder.
  */
 #include <dlfcn.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -384,6 +385,27 @@ golden_free(Golden *golden)
 	free(golden->rows);
 }
 
+double
+golden_cosine(const GoldenRow *row, const float *embedding, bool normalized, double *difference)
+{
+	double dot = 0;
+	double ours = 0;
+	double theirs = 0;
+	double largest = 0;
+
+	*difference = 0;
+	for (int i = 0; i < row->dimensions; i++)
+	{
+		dot += (double) embedding[i] * row->embedding[i];
+		ours += (double) embedding[i] * embedding[i];
+		theirs += (double) row->embedding[i] * row->embedding[i];
+		*difference = fmax(*difference, fabs((double) embedding[i] - row->embedding[i]));
+		largest = fmax(largest, fabs((double) row->embedding[i]));
+	}
+	*difference /= normalized ? 1 : largest;
+	return dot / sqrt(ours * theirs);
+}
+
 const BrBackend *
 load_backend(const char *name)
 {
@@ -397,6 +419,7 @@ load_backend(const char *name)
 	snprintf(file, sizeof(file), "br_backend_%s.so", name);
 	path = path_from("BR_BACKEND_DIR", file);
 	setenv("OPENBLAS_NUM_THREADS", "1", 1);
+	setenv("OMP_NUM_THREADS", "1", 1);
 	library = path != NULL ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
 	free(path);
 	if (library == NULL)

@@ -11,6 +11,10 @@
 
 #define FOLDER_MAX_FILES 32
 
+/* Bounds of the design in f32: on the cosine, and on components of a normalised embedding. */
+#define COMPONENT_BOUND 5e-6
+#define COSINE_BOUND 0.9999
+
 /* The files of a folder in memory, which a test may change before importing. */
 typedef struct Folder
 {
@@ -76,6 +80,13 @@ typedef struct Golden
 /* false: no such file. */
 extern bool golden_read(Golden *golden, const char *path);
 extern void golden_free(Golden *golden);
+
+/*
+ * Cosine of an embedding with that of the row; *difference: the largest of a
+ * component, relative to the row's largest one unless normalized.
+ */
+extern double golden_cosine(const GoldenRow *row, const float *embedding, bool normalized,
+							double *difference);
 
 /* Applies the "remove" and "replace" lists of a case, as in tokenizer_cases.json. */
 extern void folder_change(Folder *folder, const cJSON *json);
