@@ -1,16 +1,24 @@
 /*
  * test_base.c
- *	  The base room: context, arena, random numbers.
+ *	  The base room: context, arena, random numbers, threads.
  *
  * Random numbers are compared with the known answers that Random123 publishes
  * for philox4x32-10 (kat_vectors); the rest follows from arithmetic by hand.
  */
+#include <limits.h>
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -351,6 +359,214 @@ streams_and_keys_differ_and_replay(void **state)
 	assert_int_equal(equal, 0);
 }
 
+/* ---- threads ---- */
+
+#define POOL_THREADS 5
+
+/* What the tasks of a run did; each task writes its own place. */
+typedef struct Run
+{
+	int runs[POOL_THREADS];
+	pthread_t threads[POOL_THREADS];
+	sigset_t blocked[POOL_THREADS];
+} Run;
+
+static void
+note_run(void *arg, int number)
+{
+	Run *run = arg;
+
+	run->runs[number]++;
+	run->threads[number] = pthread_self();
+	pthread_sigmask(SIG_SETMASK, NULL, &run->blocked[number]);
+}
+
+static const BrCancel no_poll = {NULL, NULL};
+
+static void
+pool_runs_each_task_once(void **state)
+{
+	Ledger ledger = {.allowed = -1};
+	BrContext context = context_over(&ledger);
+	Run run = {.runs = {0}};
+	BrPool *pool;
+
+	(void) state;
+	assert_int_equal(br_base_pool_create(&context, POOL_THREADS, &pool), BR_OK);
+	assert_int_equal(br_base_pool_threads(pool), POOL_THREADS);
+	/* from none to all, so that threads sit out runs and come back */
+	for (int round = 0; round < 200; round++)
+		for (int n = 0; n <= POOL_THREADS; n++)
+		{
+			memset(&run, 0, sizeof(run));
+			br_base_pool_run(pool, note_run, &run, n, &no_poll);
+			for (int i = 0; i < POOL_THREADS; i++)
+				assert_int_equal(run.runs[i], i < n);
+		}
+	assert_true(pthread_equal(run.threads[0], pthread_self()));
+	for (int i = 0; i < POOL_THREADS; i++)
+		for (int j = 0; j < i; j++)
+			assert_false(pthread_equal(run.threads[i], run.threads[j]));
+	br_base_pool_destroy(pool);
+	assert_int_equal(ledger.outstanding, 0);
+}
+
+static void
+one_task_needs_no_pool(void **state)
+{
+	Run run = {.runs = {0}};
+
+	(void) state;
+	assert_int_equal(br_base_pool_threads(NULL), 1);
+	br_base_pool_run(NULL, note_run, &run, 1, &no_poll);
+	assert_int_equal(run.runs[0], 1);
+	assert_true(pthread_equal(run.threads[0], pthread_self()));
+	br_base_pool_run(NULL, note_run, &run, 0, &no_poll);
+	assert_int_equal(run.runs[0], 1);
+	br_base_pool_destroy(NULL);
+}
+
+static void
+pool_is_destroyed_without_a_run(void **state)
+{
+	Ledger ledger = {.allowed = -1};
+	BrContext context = context_over(&ledger);
+
+	(void) state;
+	for (int threads = 2; threads <= POOL_THREADS; threads++)
+	{
+		BrPool *pool;
+
+		assert_int_equal(br_base_pool_create(&context, threads, &pool), BR_OK);
+		br_base_pool_destroy(pool);
+		assert_int_equal(ledger.outstanding, 0);
+	}
+}
+
+/* The threads take no signal, and the caller's own mask is as before. */
+static void
+pool_threads_block_signals(void **state)
+{
+	static const int signals[] = {SIGINT, SIGTERM, SIGQUIT, SIGUSR1, SIGALRM, SIGHUP};
+	Run run = {.runs = {0}};
+	BrContext context;
+	BrPool *pool;
+	sigset_t before;
+	sigset_t mask;
+
+	(void) state;
+	br_base_context_init(&context);
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGUSR2);
+	pthread_sigmask(SIG_SETMASK, &mask, &before);
+	assert_int_equal(br_base_pool_create(&context, POOL_THREADS, &pool), BR_OK);
+	br_base_pool_run(pool, note_run, &run, POOL_THREADS, &no_poll);
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+	{
+		assert_int_equal(sigismember(&run.blocked[0], signals[i]), 0);
+		for (int j = 1; j < POOL_THREADS; j++)
+			assert_int_equal(sigismember(&run.blocked[j], signals[i]), 1);
+	}
+	assert_int_equal(sigismember(&run.blocked[0], SIGUSR2), 1);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	br_base_pool_destroy(pool);
+}
+
+/* A task that ends only when the caller has been asked some times. */
+typedef struct Waiting
+{
+	pthread_t caller;
+	atomic_int asked;
+	int asked_elsewhere;
+} Waiting;
+
+static bool
+count_questions(void *arg)
+{
+	Waiting *waiting = arg;
+
+	waiting->asked_elsewhere += !pthread_equal(pthread_self(), waiting->caller);
+	atomic_fetch_add(&waiting->asked, 1);
+	return false;
+}
+
+static void
+wait_for_questions(void *arg, int number)
+{
+	Waiting *waiting = arg;
+
+	while (number == 1 && atomic_load(&waiting->asked) < 3)
+		sched_yield();
+}
+
+static void
+pool_asks_while_it_waits(void **state)
+{
+	Waiting waiting = {.caller = pthread_self()};
+	BrCancel poll = {count_questions, &waiting};
+	BrContext context;
+	BrPool *pool;
+
+	(void) state;
+	br_base_context_init(&context);
+	assert_int_equal(br_base_pool_create(&context, 3, &pool), BR_OK);
+	br_base_pool_run(pool, wait_for_questions, &waiting, 3, &poll);
+	assert_true(atomic_load(&waiting.asked) >= 3);
+	assert_int_equal(waiting.asked_elsewhere, 0);
+	br_base_pool_destroy(pool);
+}
+
+static void
+pool_refuses_what_it_cannot_be(void **state)
+{
+	static const int wrong[] = {-1, 0, 1, BR_POOL_MAX_THREADS + 1, INT_MAX};
+	Ledger ledger = {.allowed = -1};
+	BrContext context = context_over(&ledger);
+	BrPool *pool = NULL;
+
+	(void) state;
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+	{
+		pool = (BrPool *) &ledger;
+		assert_int_equal(br_base_pool_create(&context, wrong[i], &pool), BR_ERR_ARGUMENT);
+		assert_null(pool);
+	}
+	assert_non_null(strstr(context.detail, "2 to 256 threads"));
+	ledger.allowed = 0;
+	assert_int_equal(br_base_pool_create(&context, 2, &pool), BR_ERR_MEMORY);
+	assert_null(pool);
+	assert_int_equal(ledger.outstanding, 0);
+}
+
+/* Room for some stacks but not for all: the threads that were started end again. */
+static void
+pool_needs_all_its_threads(void **state)
+{
+	Ledger ledger = {.allowed = -1};
+	BrContext context = context_over(&ledger);
+	size_t pages = 0;
+	struct rlimit before;
+	struct rlimit tight;
+	FILE *statm = fopen("/proc/self/statm", "r");
+	BrPool *pool;
+	BrStatus status;
+
+	(void) state;
+	assert_non_null(statm);
+	assert_int_equal(fscanf(statm, "%zu", &pages), 1);
+	fclose(statm);
+	assert_int_equal(getrlimit(RLIMIT_AS, &before), 0);
+	tight = before;
+	tight.rlim_cur = (rlim_t) pages * (rlim_t) sysconf(_SC_PAGESIZE) + (64 << 20);
+	assert_int_equal(setrlimit(RLIMIT_AS, &tight), 0);
+	status = br_base_pool_create(&context, BR_POOL_MAX_THREADS, &pool);
+	assert_int_equal(setrlimit(RLIMIT_AS, &before), 0);
+	assert_int_equal(status, BR_ERR_MEMORY);
+	assert_null(pool);
+	assert_non_null(strstr(context.detail, "of 255 threads could be started"));
+	assert_int_equal(ledger.outstanding, 0);
+}
+
 int
 main(void)
 {
@@ -370,6 +586,13 @@ main(void)
 		cmocka_unit_test(below_drops_what_would_bias),
 		cmocka_unit_test(below_is_even),
 		cmocka_unit_test(streams_and_keys_differ_and_replay),
+		cmocka_unit_test(pool_runs_each_task_once),
+		cmocka_unit_test(one_task_needs_no_pool),
+		cmocka_unit_test(pool_is_destroyed_without_a_run),
+		cmocka_unit_test(pool_threads_block_signals),
+		cmocka_unit_test(pool_asks_while_it_waits),
+		cmocka_unit_test(pool_refuses_what_it_cannot_be),
+		cmocka_unit_test(pool_needs_all_its_threads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
