@@ -108,13 +108,13 @@ extern BrStatus br_encoder_tokenize(const BrEncoder *encoder, BrContext *context
 /* Raised when the form of packed weights changes. */
 #define BR_ENCODER_PACKED_VERSION 1
 
-/* Bytes of the block; 0: the backend takes the plain weights of the image. */
+/* Bytes of the block; 0: the backend does not pack in this precision here, or has no memory. */
 extern size_t br_encoder_packed_size(const BrEncoder *encoder, const BrBackend *backend,
 									 BrPrecision precision);
 
 /*
  * Packs the weights of the encoder's image. packed: of that many bytes,
- * aligned to 64.
+ * aligned to 64. Asks for cancellation before each matrix.
  * BR_ERR_ARGUMENT: the backend does not pack in this precision here.
  */
 extern BrStatus br_encoder_pack(const BrEncoder *encoder, BrContext *context,

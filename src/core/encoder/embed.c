@@ -174,8 +174,9 @@ cut_round(Embedding *embedding, const int32_t *ids, const int32_t *offsets, int 
 		int64_t end = n == embedding->threads - 1 ? tokens : (n + 1) * share;
 		int first = text;
 
-		while (text < texts &&
-			   (text == first || (offsets[text] + offsets[text + 1]) / 2 - offsets[0] < end))
+		while (
+			text < texts &&
+			(text == first || ((int64_t) offsets[text] + offsets[text + 1]) / 2 - offsets[0] < end))
 			text++;
 		batch->ids = ids + offsets[first];
 		batch->texts = text - first;

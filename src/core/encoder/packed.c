@@ -4,8 +4,8 @@
  *
  * A header, a table that tells of every matrix its precision and its place,
  * and the matrices, each in the form that its backend's pack gives it. The
- * table is checked entry by entry against what the backend says, so that a
- * damaged block cannot misdirect a product.
+ * table is checked entry by entry against the one that packing would make, so
+ * that a damaged block cannot misdirect a product.
  */
 #include <math.h>
 #include <string.h>
@@ -126,10 +126,16 @@ out_of_memory(BrContext *context)
 	return br_base_fail(context, BR_ERR_MEMORY, "Packing weights ran out of memory.");
 }
 
+static bool
+packs(const BrBackend *backend, BrPrecision precision)
+{
+	return backend->packs != NULL && backend->packs(precision);
+}
+
 size_t
 br_encoder_packed_size(const BrEncoder *encoder, const BrBackend *backend, BrPrecision precision)
 {
-	if (backend->packs == NULL || !backend->packs(precision))
+	if (!packs(backend, precision))
 		return 0;
 	return plan(encoder, backend, precision, NULL);
 }
@@ -240,10 +246,12 @@ br_encoder_pack(const BrEncoder *encoder, BrContext *context, const BrBackend *b
 	float *factor;
 	BrStatus status;
 
-	if (size == 0)
+	if (!packs(backend, precision))
 		return br_base_fail(context, BR_ERR_ARGUMENT,
 							"The backend \"%s\" does not pack weights in this precision here.",
 							backend->name);
+	if (size == 0)
+		return out_of_memory(context);
 	factor = br_base_alloc_array(context, br_encoder_config(encoder)->hidden, sizeof(float));
 	if (factor == NULL)
 		return BR_ERR_MEMORY;
@@ -258,47 +266,38 @@ br_encoder_pack(const BrEncoder *encoder, BrContext *context, const BrBackend *b
 	return status;
 }
 
+/* Whether the table is the one that plan makes; expected: room for it. */
 static bool
-table_valid(const BrEncoder *encoder, const BrBackend *backend, const BrPackedMatrix *table,
-			size_t size)
+table_valid(const BrEncoder *encoder, const BrBackend *backend, BrPrecision precision,
+			const BrPackedMatrix *table, BrPackedMatrix *expected, size_t size)
 {
-	const BrImageConfig *config = br_encoder_config(encoder);
-	const BrWeightMap *map = br_encoder_weight_map(encoder);
-
-	for (uint32_t i = 0; i < count_matrices(config); i++)
-	{
-		Matrix matrix = find_matrix(config, map, i);
-		size_t needed;
-
-		if (matrix.out_dim == 0)
-			continue;
-		if (table[i].precision >= BR_PRECISION_COUNT ||
-			!backend->packs((BrPrecision) table[i].precision))
-			return false;
-		needed =
-			backend->packed_size((BrPrecision) table[i].precision, matrix.in_dim, matrix.out_dim);
-		if (needed == 0 || table[i].offset % BR_IMAGE_ALIGNMENT != 0 || table[i].offset > size ||
-			needed > size - table[i].offset)
-			return false;
-	}
-	return true;
+	return plan(encoder, backend, precision, expected) == size &&
+		memcmp(table, expected,
+			   count_matrices(br_encoder_config(encoder)) * sizeof(BrPackedMatrix)) == 0;
 }
 
 BrStatus
 br_encoder_check_packed(const BrEncoder *encoder, BrContext *context, const BrBackend *backend,
 						BrPrecision precision, const void *packed, size_t size)
 {
+	uint32_t n = count_matrices(br_encoder_config(encoder));
 	PackedHeader expected = make_header(encoder, backend, precision, size);
-	size_t table_size = count_matrices(br_encoder_config(encoder)) * sizeof(BrPackedMatrix);
+	BrPackedMatrix *table;
+	bool valid;
 
-	if (size < sizeof(PackedHeader) + table_size ||
+	if (!packs(backend, precision) || size < sizeof(PackedHeader) + n * sizeof(BrPackedMatrix) ||
 		memcmp(packed, &expected, sizeof(expected)) != 0)
 		return br_base_fail(context, BR_ERR_FORMAT,
 							"The packed weights are not those of this model, backend \"%s\" on %s.",
 							backend->name, backend->instruction_set());
-	if (!table_valid(encoder, backend, br_encoder_packed_table(packed), size))
+	table = br_base_alloc_array(context, n, sizeof(BrPackedMatrix));
+	if (table == NULL)
+		return BR_ERR_MEMORY;
+	valid = table_valid(encoder, backend, precision, br_encoder_packed_table(packed), table, size);
+	br_base_free(context, table);
+	if (!valid)
 		return br_base_fail(context, BR_ERR_FORMAT,
-							"The packed weights are damaged: a matrix lies outside.");
+							"The packed weights are damaged: a matrix is not in its place.");
 	return BR_OK;
 }
 
