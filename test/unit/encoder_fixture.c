@@ -332,6 +332,49 @@ model_close(OpenModel *model)
 	br_base_free(&model->context, model->image);
 }
 
+static void *
+ledger_alloc(void *arg, size_t size)
+{
+	Ledger *ledger = arg;
+	size_t *block;
+
+	if (ledger->allowed == 0)
+		return NULL;
+	ledger->allowed--;
+	block = malloc(size + 16);
+	block[0] = size;
+	ledger->outstanding += size;
+	if (ledger->outstanding > ledger->peak)
+		ledger->peak = ledger->outstanding;
+	return block + 2;
+}
+
+static void
+ledger_free(void *arg, void *pointer)
+{
+	Ledger *ledger = arg;
+
+	if (pointer == NULL)
+		return;
+	ledger->outstanding -= ((size_t *) pointer)[-2];
+	free((size_t *) pointer - 2);
+}
+
+void
+ledger_context(BrContext *context, Ledger *ledger)
+{
+	br_base_context_init(context);
+	context->allocator = (BrAllocator){ledger_alloc, ledger_free, ledger};
+}
+
+bool
+count_down(void *arg)
+{
+	Countdown *countdown = arg;
+
+	return ++countdown->made > countdown->checks;
+}
+
 static void
 read_row(const cJSON *json, GoldenRow *row)
 {

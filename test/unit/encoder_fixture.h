@@ -57,6 +57,25 @@ extern void model_open(OpenModel *model, const Folder *folder);
 extern void model_open_golden(OpenModel *model, const char *name);
 extern void model_close(OpenModel *model);
 
+/* An allocator that counts bytes and can refuse. */
+typedef struct Ledger
+{
+	size_t outstanding;
+	size_t peak;
+	int allowed; /* allocations before it refuses; below 0: no limit */
+} Ledger;
+
+extern void ledger_context(BrContext *context, Ledger *ledger);
+
+/* A cancel callback, and what it counts. */
+typedef struct Countdown
+{
+	int checks; /* after which it says yes */
+	int made;
+} Countdown;
+
+extern bool count_down(void *countdown);
+
 /* A whole file with a NUL behind it, to be freed; NULL: no such file. */
 extern void *fixture_read_file(const char *path, size_t *size);
 

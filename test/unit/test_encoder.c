@@ -322,20 +322,6 @@ bad_arguments_are_refused(void **state)
 
 /* ---- cancellation and memory ---- */
 
-typedef struct Countdown
-{
-	int checks; /* after which it says yes */
-	int made;
-} Countdown;
-
-static bool
-count_down(void *arg)
-{
-	Countdown *countdown = arg;
-
-	return ++countdown->made > countdown->checks;
-}
-
 /* Every check on the way can stop the call, and nothing is lost by it. */
 static void
 cancel_stops_at_every_check(void **state)
@@ -367,49 +353,6 @@ cancel_stops_at_every_check(void **state)
 	}
 	model.context.cancel.requested = NULL;
 	model_close(&model);
-}
-
-/* An allocator that counts bytes and can refuse. */
-typedef struct Ledger
-{
-	size_t outstanding;
-	size_t peak;
-	int allowed; /* allocations before it refuses; below 0: no limit */
-} Ledger;
-
-static void *
-ledger_alloc(void *arg, size_t size)
-{
-	Ledger *ledger = arg;
-	size_t *block;
-
-	if (ledger->allowed == 0)
-		return NULL;
-	ledger->allowed--;
-	block = malloc(size + 16);
-	block[0] = size;
-	ledger->outstanding += size;
-	if (ledger->outstanding > ledger->peak)
-		ledger->peak = ledger->outstanding;
-	return block + 2;
-}
-
-static void
-ledger_free(void *arg, void *pointer)
-{
-	Ledger *ledger = arg;
-
-	if (pointer == NULL)
-		return;
-	ledger->outstanding -= ((size_t *) pointer)[-2];
-	free((size_t *) pointer - 2);
-}
-
-static void
-ledger_context(BrContext *context, Ledger *ledger)
-{
-	br_base_context_init(context);
-	context->allocator = (BrAllocator){ledger_alloc, ledger_free, ledger};
 }
 
 static void
