@@ -493,7 +493,7 @@ check_row(OpenModel *model, const char *name, const char *text, const cJSON *exp
 	br_base_free(&model->context, ids);
 }
 
-void
+static void
 check_case_rows(OpenModel *model, const cJSON *json)
 {
 	const char *name = cJSON_GetObjectItem(json, "name")->valuestring;
@@ -508,4 +508,43 @@ check_case_rows(OpenModel *model, const cJSON *json)
 		check_row(model, name, text, special, true);
 		check_row(model, name, text, plain != NULL ? plain : special, false);
 	}
+}
+
+void
+check_cases(const char *file, int least, void (*prepare)(Folder *folder, const cJSON *json))
+{
+	cJSON *cases = read_cases(file);
+	const cJSON *item;
+
+	cJSON_ArrayForEach(item, cJSON_GetObjectItem(cases, "cases"))
+	{
+		OpenModel model;
+		Folder folder;
+
+		folder_read_golden(&folder, cJSON_GetObjectItem(item, "model")->valuestring);
+		folder_change(&folder, item);
+		prepare(&folder, item);
+		model_open(&model, &folder);
+		check_case_rows(&model, item);
+		model_close(&model);
+		folder_free(&folder);
+	}
+	assert_true(cJSON_GetArraySize(cJSON_GetObjectItem(cases, "cases")) > least);
+	cJSON_Delete(cases);
+}
+
+void
+expect_failure(const Folder *folder, BrStatus expected, const char *hint)
+{
+	BrContext context;
+	void *image;
+	size_t size;
+	BrStatus status;
+
+	br_base_context_init(&context);
+	status = br_encoder_import(&context, folder->files, folder->n, &image, &size);
+	if (status != expected || strstr(context.detail, hint) == NULL)
+		fail_msg("status %d instead of %d, detail without \"%s\": %s", status, expected, hint,
+				 context.detail);
+	assert_null(image);
 }

@@ -113,8 +113,16 @@ extern void folder_change(Folder *folder, const cJSON *json);
 /* A whole JSON file of BR_TEST_DIR; the test fails where it is missing. cJSON_Delete it. */
 extern cJSON *read_cases(const char *name);
 
-/* Compares ids with the rows of such a case, with special tokens parsed and plain. */
-extern void check_case_rows(OpenModel *model, const cJSON *json);
+/*
+ * Imports the changed folder of every case of such a file, of which there are
+ * more than least, and compares ids with its rows, with special tokens parsed
+ * and plain. prepare: further changes of the folder, by the case.
+ */
+extern void check_cases(const char *file, int least,
+						void (*prepare)(Folder *folder, const cJSON *json));
+
+/* The import fails with this status and a detail that contains the hint. */
+extern void expect_failure(const Folder *folder, BrStatus expected, const char *hint);
 
 /* A path made of an environment variable's directory and a name; NULL where it is not set. */
 extern char *path_from(const char *variable, const char *name);

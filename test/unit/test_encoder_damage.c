@@ -17,23 +17,6 @@
 #define WEIGHTS "model.safetensors"
 #define WORDS "embeddings.word_embeddings.weight"
 
-/* The import fails with this status and a detail that contains the hint. */
-static void
-expect_failure(const Folder *folder, BrStatus expected, const char *hint)
-{
-	BrContext context;
-	void *image;
-	size_t size;
-	BrStatus status;
-
-	br_base_context_init(&context);
-	status = br_encoder_import(&context, folder->files, folder->n, &image, &size);
-	if (status != expected || strstr(context.detail, hint) == NULL)
-		fail_msg("status %d instead of %d, detail without \"%s\": %s", status, expected, hint,
-				 context.detail);
-	assert_null(image);
-}
-
 static void
 missing_files_are_named(void **state)
 {

@@ -210,12 +210,13 @@ mappings_match_reference(void **state)
 
 /* Rows for the tokens that a case adds: 1,200 to 1,209. */
 static void
-widen_vocabulary(Folder *folder)
+widen_vocabulary(Folder *folder, const cJSON *json)
 {
 	static const char name[] = "embeddings.word_embeddings.weight";
 	size_t size;
 	char *rows = folder_tensor(folder, "model.safetensors", name, &size);
 
+	(void) json;
 	rows = realloc(rows, size + 10 * 32 * sizeof(float));
 	memset(rows + size, 0, 10 * 32 * sizeof(float));
 	folder_set_tensor(folder, "model.safetensors", name, "F32", 1210, 32, rows,
@@ -225,30 +226,10 @@ widen_vocabulary(Folder *folder)
 }
 
 static void
-check_case(const cJSON *json)
-{
-	OpenModel model;
-	Folder folder;
-
-	folder_read_golden(&folder, cJSON_GetObjectItem(json, "model")->valuestring);
-	folder_change(&folder, json);
-	widen_vocabulary(&folder);
-	model_open(&model, &folder);
-	check_case_rows(&model, json);
-	model_close(&model);
-	folder_free(&folder);
-}
-
-static void
 changed_folders_match_reference(void **state)
 {
-	cJSON *json = read_cases("tokenizer_cases.json");
-	const cJSON *item;
-
 	(void) state;
-	cJSON_ArrayForEach(item, cJSON_GetObjectItem(json, "cases")) check_case(item);
-	assert_true(cJSON_GetArraySize(cJSON_GetObjectItem(json, "cases")) > 10);
-	cJSON_Delete(json);
+	check_cases("tokenizer_cases.json", 10, widen_vocabulary);
 }
 
 /* A post-processor of the older kind says the same as the template. */
