@@ -437,8 +437,9 @@ becomes($no_workers, 'it ends when the extension is dropped');
 is(sql('SELECT count(*) FROM shop.product', 'restored'), sql('SELECT count(*) FROM shop.product WHERE sku NOT LIKE \'m%\'') + 3000, 'and nothing else');
 sql('DROP DATABASE restored; CREATE DATABASE restored');
 $node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, '-d', $node->connstr('restored') ], 'restored once more');
-sql(q{INSERT INTO shop.product SELECT 'm' || i, 'number ' || i || repeat(' of a long title', 30), 'kind 1', 5, 3, 1 FROM generate_series(1, 20000) i;
+sql(q{INSERT INTO shop.product SELECT 'm' || i, 'number ' || i || repeat(' of a long title', 30), 'kind 1', 5, 3, 1 FROM generate_series(1, 80000) i;
 	SELECT bundle_rec.refresh_async('moving')}, 'restored');
+# DROP DATABASE waits five seconds for others to leave: the job must take longer
 becomes($at_work, 'a worker is at work', 'restored');
 like(error_of($node, 'postgres', 'DROP DATABASE restored'), qr/^55006: database "restored" is being accessed by other users/, 'DROP DATABASE minds it as any session');
 is(error_of($node, 'postgres', 'DROP DATABASE restored WITH (FORCE)'), '', 'and ends it with FORCE');
