@@ -398,6 +398,14 @@ sql(q{UPDATE bundle_rec.stored_model SET layout = (SELECT min(layout) FROM bundl
 sql("SELECT bundle_rec.resume_job($job)");
 job_becomes($job, 'done', 'with the model mended it can be resumed');
 
+# nor are texts at fault where the session asks for what its backend does not compute in
+sql(q{UPDATE shop.product SET title = title || ' anew' WHERE sku IN (SELECT min(sku) FROM shop.product)});
+is(error_of($node, 'postgres', q{SET bundle_rec.backend = portable; SET bundle_rec.precision = int8; SELECT bundle_rec.refresh('moving')}),
+	'0A000: the backend "portable" does not compute in int8 here', 'a precision that is not to be had stops refresh');
+is(sql(q{SELECT count(*) FROM bundle_rec.refused_text r JOIN bundle_rec.catalog c USING (catalog) WHERE c.name = 'moving'}), '0', 'and refuses no text either');
+cmp_ok(sql(q{SELECT pending FROM bundle_rec.catalog_coverage WHERE catalog = 'moving'}), '>', 0, 'which waits on');
+sql(q{SELECT bundle_rec.refresh('moving')});
+
 # ---- dump, standby ----
 
 my $dump = $node->basedir . '/dump.sql';

@@ -244,7 +244,7 @@ br_pg_refresh_embed(const BrPgEmbedJob *job, BrPgRefreshWork *work, BrPgFresh *f
 		return;
 	progress.all = Min(progress.all, work->budget);
 	/* what keeps it from working at all is no fault of a text */
-	(void) br_pg_session_backend();
+	(void) br_pg_session_precision(br_pg_session_backend());
 	fresh->dims = br_pg_refresh_dims(job->model);
 	fresh->matrix = br_pg_matrix_create(fresh->dims);
 	fresh->capacity = 1024;
