@@ -544,20 +544,24 @@ extern BrStatus br_encoder_forward(const BrEncoder *encoder, BrContext *context,
 								   const int32_t *offsets /* (texts + 1) */, int texts,
 								   BrForwardWork *work);
 
-/*
- * output = a dense layer of input, by the packed matrix of that number or,
- * where nothing is packed, by the plain one. scratch: as packed_scratch says;
- * false: there was no memory.
- */
+/* A dense layer of the model, by its number in a table of packed weights. */
 typedef struct BrDense
 {
-	uint32_t number; /* in the table of packed weights */
+	uint32_t number;
 	const float *weight;
 	const float *bias;
 	int in_dim;
 	int out_dim;
 } BrDense;
 
+/* out_dim is 0 of a step that has no matrix. */
+extern BrDense br_encoder_dense(const BrEncoder *encoder, uint32_t number);
+
+/*
+ * output = the layer of input, by its packed matrix or, where nothing is
+ * packed, by the plain one. scratch: as packed_scratch says; false: there was
+ * no memory.
+ */
 extern bool br_encoder_run_dense(const BrCompute *compute, const BrDense *dense, const float *input,
 								 int rows, BrActivation activation, void *scratch, float *output);
 

@@ -42,6 +42,7 @@ typedef struct Worker
 /* One batch on its way through the layers. */
 typedef struct Forward
 {
+	const BrEncoder *encoder;
 	BrContext *context;
 	const BrCompute *compute;
 	const BrBackend *backend;
@@ -145,6 +146,7 @@ begin(const BrEncoder *encoder, BrContext *context, const BrCompute *compute,
 	  const int32_t *offsets, int texts)
 {
 	Forward forward = {
+		.encoder = encoder,
 		.context = context,
 		.compute = compute,
 		.backend = compute->backend,
@@ -255,39 +257,11 @@ rows_from(const Forward *forward, int row, int end)
 	return end - row < forward->chunk ? end - row : forward->chunk;
 }
 
-/* A dense layer of the transformer: weight and bias are floats from the layer's beginning. */
-static BrDense
-dense(const Forward *forward, uint32_t layer, BrMatrixKind kind)
-{
-	const BrWeightMap *map = forward->map;
-	const float *weights = forward->weights + map->layer + layer * map->layer_stride;
-	int hidden = (int) forward->config->hidden;
-	int intermediate = (int) forward->config->intermediate;
-	uint32_t number = layer * BR_MATRICES_OF_LAYER + kind;
-
-	switch (kind)
-	{
-		case BR_MATRIX_QKV:
-			return (BrDense){number, weights + map->qkv_weight, weights + map->qkv_bias, hidden,
-							 3 * hidden};
-		case BR_MATRIX_OUTPUT:
-			return (BrDense){number, weights + map->output_weight, weights + map->output_bias,
-							 hidden, hidden};
-		case BR_MATRIX_UP:
-			return (BrDense){number, weights + map->up_weight, weights + map->up_bias, hidden,
-							 intermediate};
-		case BR_MATRIX_DOWN:
-			break;
-	}
-	return (BrDense){number, weights + map->down_weight, weights + map->down_bias, intermediate,
-					 hidden};
-}
-
 static BrStatus
 run_dense(Forward *forward, int number, BrMatrixKind kind, const float *input, int rows,
 		  BrActivation activation, float *output)
 {
-	BrDense own = dense(forward, forward->layer, kind);
+	BrDense own = br_encoder_dense(forward->encoder, forward->layer * BR_MATRICES_OF_LAYER + kind);
 	BrStatus status = check_cancel(forward, number);
 
 	if (status == BR_OK &&

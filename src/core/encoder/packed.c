@@ -33,14 +33,6 @@ typedef struct PackedHeader
 	uint32_t reserved;
 } PackedHeader;
 
-/* A matrix of the model by its number in the table. */
-typedef struct Matrix
-{
-	size_t weight; /* floats from the beginning of the weights */
-	int in_dim;
-	int out_dim;
-} Matrix;
-
 static size_t
 round_up(size_t size)
 {
@@ -53,36 +45,45 @@ count_matrices(const BrImageConfig *config)
 	return config->layers * BR_MATRICES_OF_LAYER + config->n_steps;
 }
 
-/* out_dim 0: a step without a matrix */
-static Matrix
-find_matrix(const BrImageConfig *config, const BrWeightMap *map, uint32_t number)
+BrDense
+br_encoder_dense(const BrEncoder *encoder, uint32_t number)
 {
+	const BrImageConfig *config = br_encoder_config(encoder);
+	const BrWeightMap *map = br_encoder_weight_map(encoder);
+	const float *weights = br_encoder_weights(encoder);
 	uint32_t layer = number / BR_MATRICES_OF_LAYER;
-	size_t begin = map->layer + layer * map->layer_stride;
 	int hidden = (int) config->hidden;
 	int intermediate = (int) config->intermediate;
+	const float *begin;
 
 	if (layer >= config->layers)
 	{
-		const BrImageStep *step = &config->steps[number - config->layers * BR_MATRICES_OF_LAYER];
+		uint32_t i = number - config->layers * BR_MATRICES_OF_LAYER;
+		const BrImageStep *step = &config->steps[i];
 
 		if (step->kind != BR_STEP_DENSE)
-			return (Matrix){0, 0, 0};
-		return (Matrix){map->step_weight[number - config->layers * BR_MATRICES_OF_LAYER],
-						(int) step->in_dim, (int) step->out_dim};
+			return (BrDense){.number = number};
+		return (BrDense){number, weights + map->step_weight[i],
+						 step->has_bias ? weights + map->step_bias[i] : NULL, (int) step->in_dim,
+						 (int) step->out_dim};
 	}
+	begin = weights + map->layer + layer * map->layer_stride;
 	switch ((BrMatrixKind) (number % BR_MATRICES_OF_LAYER))
 	{
 		case BR_MATRIX_QKV:
-			return (Matrix){begin + map->qkv_weight, hidden, 3 * hidden};
+			return (BrDense){number, begin + map->qkv_weight, begin + map->qkv_bias, hidden,
+							 3 * hidden};
 		case BR_MATRIX_OUTPUT:
-			return (Matrix){begin + map->output_weight, hidden, hidden};
+			return (BrDense){number, begin + map->output_weight, begin + map->output_bias, hidden,
+							 hidden};
 		case BR_MATRIX_UP:
-			return (Matrix){begin + map->up_weight, hidden, intermediate};
+			return (BrDense){number, begin + map->up_weight, begin + map->up_bias, hidden,
+							 intermediate};
 		case BR_MATRIX_DOWN:
 			break;
 	}
-	return (Matrix){begin + map->down_weight, intermediate, hidden};
+	return (BrDense){number, begin + map->down_weight, begin + map->down_bias, intermediate,
+					 hidden};
 }
 
 /* What follows pooling works on one row a text: it costs nothing and stays in f32. */
@@ -98,13 +99,12 @@ plan(const BrEncoder *encoder, const BrBackend *backend, BrPrecision precision,
 	 BrPackedMatrix *table)
 {
 	const BrImageConfig *config = br_encoder_config(encoder);
-	const BrWeightMap *map = br_encoder_weight_map(encoder);
 	uint32_t n = count_matrices(config);
 	size_t end = round_up(sizeof(PackedHeader) + n * sizeof(BrPackedMatrix));
 
 	for (uint32_t i = 0; i < n; i++)
 	{
-		Matrix matrix = find_matrix(config, map, i);
+		BrDense matrix = br_encoder_dense(encoder, i);
 		BrPrecision own = precision_of(config, precision, i);
 		size_t size;
 
@@ -161,10 +161,11 @@ find_norm(const BrEncoder *encoder, uint32_t number, const float **gain, const f
 	const BrWeightMap *map = br_encoder_weight_map(encoder);
 	const float *weights = br_encoder_weights(encoder);
 	uint32_t layer = number / BR_MATRICES_OF_LAYER;
-	const float *begin = weights + map->layer + layer * map->layer_stride;
+	const float *begin;
 
 	if (layer >= br_encoder_config(encoder)->layers)
 		return false;
+	begin = weights + map->layer + layer * map->layer_stride;
 	switch (number % BR_MATRICES_OF_LAYER)
 	{
 		case BR_MATRIX_QKV:
@@ -190,16 +191,15 @@ find_norm(const BrEncoder *encoder, uint32_t number, const float **gain, const f
  * value count: what a softmax makes of the other two suffers less.
  */
 static const float *
-smoothing_factor(const BrEncoder *encoder, const Matrix *matrix, uint32_t number, float *factor)
+smoothing_factor(const BrEncoder *encoder, const BrDense *matrix, float *factor)
 {
-	const float *weight = br_encoder_weights(encoder) + matrix->weight;
 	int first = 0;
 	const float *gain;
 	const float *bias;
 
-	if (!find_norm(encoder, number, &gain, &bias))
+	if (!find_norm(encoder, matrix->number, &gain, &bias))
 		return NULL;
-	if (number % BR_MATRICES_OF_LAYER == BR_MATRIX_QKV)
+	if (matrix->number % BR_MATRICES_OF_LAYER == BR_MATRIX_QKV)
 		first = 2 * matrix->in_dim;
 	for (int i = 0; i < matrix->in_dim; i++)
 	{
@@ -208,7 +208,8 @@ smoothing_factor(const BrEncoder *encoder, const Matrix *matrix, uint32_t number
 
 		for (int j = first; j < matrix->out_dim; j++)
 			largest =
-				fmaxf(largest, fabsf(weight[(size_t) j * (size_t) matrix->in_dim + (size_t) i]));
+				fmaxf(largest,
+					  fabsf(matrix->weight[(size_t) j * (size_t) matrix->in_dim + (size_t) i]));
 		factor[i] = sqrtf(fmaxf(range, SMALLEST_RANGE) / largest);
 	}
 	return factor;
@@ -223,14 +224,13 @@ pack_all(const BrEncoder *encoder, BrContext *context, const BrBackend *backend,
 
 	for (uint32_t i = 0; i < count_matrices(config); i++)
 	{
-		Matrix matrix = find_matrix(config, br_encoder_weight_map(encoder), i);
+		BrDense matrix = br_encoder_dense(encoder, i);
 
 		if (br_base_cancelled(context))
 			return br_base_fail(context, BR_ERR_CANCELLED, "Packing weights was cancelled.");
 		if (matrix.out_dim > 0 &&
-			!backend->pack((BrPrecision) table[i].precision,
-						   br_encoder_weights(encoder) + matrix.weight,
-						   smoothing_factor(encoder, &matrix, i, factor), matrix.in_dim,
+			!backend->pack((BrPrecision) table[i].precision, matrix.weight,
+						   smoothing_factor(encoder, &matrix, factor), matrix.in_dim,
 						   matrix.out_dim, (char *) packed + table[i].offset))
 			return out_of_memory(context);
 	}
@@ -338,7 +338,7 @@ br_encoder_dense_scratch(const BrEncoder *encoder, const BrCompute *compute, int
 	table = br_encoder_packed_table(compute->packed);
 	for (uint32_t i = 0; i < count_matrices(config); i++)
 	{
-		Matrix matrix = find_matrix(config, br_encoder_weight_map(encoder), i);
+		BrDense matrix = br_encoder_dense(encoder, i);
 		size_t size = matrix.out_dim == 0
 			? 0
 			: compute->backend->packed_scratch((BrPrecision) table[i].precision, rows,

@@ -133,8 +133,6 @@ br_encoder_pool(const BrEncoder *encoder, BrContext *context, const BrCompute *c
 				float *embeddings)
 {
 	const BrImageConfig *config = br_encoder_config(encoder);
-	const BrWeightMap *map = br_encoder_weight_map(encoder);
-	const float *weights = br_encoder_weights(encoder);
 	size_t hidden = config->hidden;
 	size_t half = (size_t) texts * widest_vector(config);
 	double *sums = memory;
@@ -149,9 +147,7 @@ br_encoder_pool(const BrEncoder *encoder, BrContext *context, const BrCompute *c
 	for (uint32_t i = 0; i < config->n_steps; i++)
 	{
 		const BrImageStep *step = &config->steps[i];
-		BrDense dense = {config->layers * BR_MATRICES_OF_LAYER + i, weights + map->step_weight[i],
-						 step->has_bias ? weights + map->step_bias[i] : NULL, (int) step->in_dim,
-						 (int) step->out_dim};
+		BrDense dense = br_encoder_dense(encoder, config->layers * BR_MATRICES_OF_LAYER + i);
 		float *other = from;
 
 		if (step->kind == BR_STEP_NORMALIZE)
