@@ -1,0 +1,36 @@
+/*
+ * am.h
+ *	  The index access method bundle_ann as the rest of src/pg sees it.
+ */
+#ifndef BR_AM_H
+#define BR_AM_H
+
+#include "pg/br_pg.h"
+
+#include "utils/relcache.h"
+
+/* settings (settings.c) */
+
+typedef enum BrAmScanOrder
+{
+	BR_AM_SCAN_STRICT,
+	BR_AM_SCAN_RELAXED
+} BrAmScanOrder;
+
+extern int br_am_scan_order;	  /* BrAmScanOrder */
+extern int br_am_horizon;		  /* rows that the nearest lists alone may hand out */
+extern int br_am_probes;		  /* lists that a scan begins with; 0: by the recall target */
+extern double br_am_recall;		  /* target of scans; 0: the index's own */
+extern int br_am_full_scan_rows; /* smaller indexes begin with all lists */
+
+/*
+ * Embeds the texts that wait in an index and moves them into its lists;
+ * returns how many. Nothing for an index of embeddings. Cancellable; what is
+ * done by then stays.
+ */
+extern int64 br_am_flush(Relation index);
+
+/* Whether a relation is an index of this access method. */
+extern bool br_am_is_index(Relation relation);
+
+#endif /* BR_AM_H */
