@@ -20,4 +20,5 @@ void
 _PG_init(void)
 {
 	br_pg_define_settings();
+	br_am_define_options();
 }

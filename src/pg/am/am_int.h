@@ -201,6 +201,9 @@ typedef struct BrAmOptions
 #define BR_AM_DEFAULT_RECALL .95
 #define BR_AM_DEFAULT_PENDING 64
 
+/* Once, when the module is loaded. */
+extern void br_am_define_options(void);
+
 extern double br_am_option_recall(Relation index);
 extern int br_am_option_lists(Relation index);
 extern int br_am_option_pending(Relation index);
@@ -211,6 +214,11 @@ extern BrMetric br_am_metric(Relation index);
 extern bool br_am_is_text(Relation index);
 
 /* ---- pages.c ---- */
+
+#define BR_AM_MAX_LISTS 65536
+
+/* How many lists suit so many rows; at least 1. */
+extern int br_am_lists_for(double rows);
 
 /* dims: 1 .. BR_ANN_MAX_DIMS */
 extern void br_am_shape(BrAmShape *shape, int dims, bool text);
@@ -349,6 +357,14 @@ extern void br_am_append(Relation index, BrAmQuantizer *quantizer, const BrAmRow
 /* Makes the first list of an index without rows; does nothing where another session has. */
 extern void br_am_create_first_list(Relation index, int dims);
 
+/* ---- rewrite.c: lists in place of others ---- */
+
+/*
+ * For whoever finds no list that takes rows: waits for the rewrite that is
+ * going on, and makes lists live again that one has left frozen.
+ */
+extern void br_am_thaw(Relation index, const BrAmShape *shape);
+
 /* ---- writer.c: whole lists, in order ---- */
 
 /*
@@ -385,6 +401,16 @@ extern void br_am_read_list(Relation index, const BrAmShape *shape, const BrAmLi
  * or has other contents.
  */
 extern int32 br_am_model(Relation index, BrAmMeta *meta);
+
+/* Dimensions of its embeddings. */
+extern int br_am_model_dims(Relation index, BrAmMeta *meta);
+
+/*
+ * Embeds texts with the model of br_am_model, in the threads of pool, rounded
+ * to half. Reads the model with the rights of the extension's owner.
+ */
+extern void br_am_embed_texts(Relation index, BrAmMeta *meta, char **texts, int n, BrPool *pool,
+							  uint16 *halves /* (n, dims) */);
 
 /* The hash by which the vector of a text is found again. */
 extern void br_am_text_hash(const char *text, uint8 hash[BR_AM_TEXT_HASH_SIZE]);
