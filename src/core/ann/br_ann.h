@@ -15,8 +15,8 @@
  * 2024). Codes stand in blocks of 32 whose sums are read from tables in
  * registers (André, Kermarrec and Le Scouarnec, "Cache locality is not
  * enough: high-performance nearest neighbor search with product quantization
- * fast scan", VLDB 2015). All results are the same on every machine: kernels of all instruction
- * sets add in the same order and never fuse.
+ * fast scan", VLDB 2015). All of this is the same on every machine: kernels of
+ * all instruction sets add in the same order and never fuse.
  *
  * Where a pool or a backend is asked for, either may be what the caller has.
  */
@@ -63,6 +63,10 @@ typedef enum BrMetric
 
 /* Squared length, as distances below use it. */
 extern double br_ann_squared_norm(const uint16_t *halves /* (dims) */, int dims);
+
+/* In [-1, 1]; 0 where a vector is zero. left_squared_norm: of br_ann_squared_norm(left). */
+extern double br_ann_cosine(const uint16_t *left /* (dims) */, double left_squared_norm,
+							const uint16_t *right /* (dims) */, int dims);
 
 /*
  * The distance that operators of SQL give and indexes order by, bit for bit.
@@ -185,7 +189,7 @@ extern BrStatus br_ann_code_query_create(BrContext *context, BrMetric metric, in
 										 BrCodeQuery **query);
 extern void br_ann_code_query_destroy(BrCodeQuery *query); /* NULL is ignored */
 
-/* A list as a query sees it. */
+/* A list as a query sees it. Rounding makes base smaller and distance larger, never the reverse. */
 typedef struct BrListView
 {
 	float base;		/* base(q, c) of BrCode */
@@ -229,9 +233,10 @@ typedef struct BrCandidate
 
 /*
  * The candidates with the smallest bounds of any number offered, in bounded
- * memory: at least `keep` are held once so many were offered, at most 2 keep,
- * but for ties at the very limit, all of which are held where nothing is below
- * them.
+ * memory: all that were offered below a limit that falls as more are offered.
+ * At most 2 keep are held, and at least keep once so many were offered, unless
+ * more than half as many again tie at the limit: then only those below it are
+ * held, or, where nothing is below them, all that tie.
  */
 typedef struct BrCandidates BrCandidates;
 
@@ -241,7 +246,7 @@ extern BrStatus br_ann_candidates_create(BrContext *context, int keep, BrCandida
 /* Forgets all, and what the limit was. */
 extern void br_ann_candidates_reset(BrCandidates *candidates, int keep);
 
-/* BR_ERR_MEMORY where ties need more than there is. */
+/* A bound of infinity or NaN is ignored. BR_ERR_MEMORY: the candidate was not taken. */
 extern BrStatus br_ann_candidates_offer(BrCandidates *candidates, const BrCandidate *candidate);
 
 /* What is not below this was turned away, or will be; infinity: nothing was. */

@@ -13,6 +13,7 @@
 
 #include "common/hashfn.h"
 
+#include "core/ann/br_ann.h"
 #include "core/math/br_math.h"
 #include "pg/embedding.h"
 
@@ -36,31 +37,25 @@ PG_FUNCTION_INFO_V1(br_embedding_cmp);
 PG_FUNCTION_INFO_V1(br_embedding_hash);
 PG_FUNCTION_INFO_V1(br_embedding_hash_extended);
 
-/* Each takes two embeddings that have been found to have equal dims. */
-typedef double (*Measure)(const BrEmbedding *left, const BrEmbedding *right);
 typedef double (*Arithmetic)(double left, double right);
 
 static double
-product(const BrEmbedding *left, const BrEmbedding *right)
+norm(const BrEmbedding *embedding)
 {
-	return br_math_half_dot(left->components, right->components, left->dims);
+	return sqrt(br_ann_squared_norm(embedding->components, embedding->dims));
 }
 
 static double
-distance(const BrEmbedding *left, const BrEmbedding *right)
-{
-	return sqrt(br_math_half_squared_distance(left->components, right->components, left->dims));
-}
-
-static double
-measure(FunctionCallInfo fcinfo, Measure of)
+distance(FunctionCallInfo fcinfo, BrMetric metric)
 {
 	BrEmbedding *left = PG_GETARG_EMBEDDING(0);
 	BrEmbedding *right = PG_GETARG_EMBEDDING(1);
 	double result;
 
 	br_pg_embedding_check_same_dims(left->dims, right->dims);
-	result = of(left, right);
+	result =
+		br_ann_distance(metric, left->components, br_ann_squared_norm(left->components, left->dims),
+						right->components, left->dims);
 	PG_FREE_IF_COPY(left, 0);
 	PG_FREE_IF_COPY(right, 1);
 	return result;
@@ -69,26 +64,25 @@ measure(FunctionCallInfo fcinfo, Measure of)
 PGDLLEXPORT Datum
 br_embedding_cosine_distance(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_FLOAT8(1 - measure(fcinfo, br_pg_embedding_cosine));
+	PG_RETURN_FLOAT8(distance(fcinfo, BR_METRIC_COSINE));
 }
 
 PGDLLEXPORT Datum
 br_embedding_inner_product(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_FLOAT8(measure(fcinfo, product));
+	PG_RETURN_FLOAT8(0 - distance(fcinfo, BR_METRIC_INNER_PRODUCT));
 }
 
-/* subtracted, since the negation of 0 would be shown as -0 */
 PGDLLEXPORT Datum
 br_embedding_negative_inner_product(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_FLOAT8(0 - measure(fcinfo, product));
+	PG_RETURN_FLOAT8(distance(fcinfo, BR_METRIC_INNER_PRODUCT));
 }
 
 PGDLLEXPORT Datum
 br_embedding_l2_distance(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_FLOAT8(measure(fcinfo, distance));
+	PG_RETURN_FLOAT8(distance(fcinfo, BR_METRIC_L2));
 }
 
 PGDLLEXPORT Datum
@@ -96,7 +90,7 @@ br_embedding_l2_norm(PG_FUNCTION_ARGS)
 {
 	BrEmbedding *embedding = PG_GETARG_EMBEDDING(0);
 
-	PG_RETURN_FLOAT8(sqrt(product(embedding, embedding)));
+	PG_RETURN_FLOAT8(norm(embedding));
 }
 
 PGDLLEXPORT Datum
@@ -104,13 +98,13 @@ br_embedding_l2_normalize(PG_FUNCTION_ARGS)
 {
 	BrEmbedding *embedding = PG_GETARG_EMBEDDING(0);
 	BrEmbedding *result = br_pg_embedding_create(embedding->dims);
-	double norm = sqrt(product(embedding, embedding));
+	double length = norm(embedding);
 
-	if (norm == 0)
+	if (length == 0)
 		PG_RETURN_POINTER(result);
 	for (int i = 0; i < embedding->dims; i++)
 		result->components[i] =
-			br_pg_embedding_component(br_math_half_to_float(embedding->components[i]) / norm, i);
+			br_pg_embedding_component(br_math_half_to_float(embedding->components[i]) / length, i);
 	PG_RETURN_POINTER(result);
 }
 

@@ -14,8 +14,6 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
@@ -23,6 +21,7 @@
 #include "utils/numeric.h"
 #include "utils/syscache.h"
 
+#include "core/ann/br_ann.h"
 #include "pg/embedding.h"
 
 PG_FUNCTION_INFO_V1(br_embedding_typmod_in);
@@ -116,13 +115,8 @@ br_pg_embedding_component(double value, int index)
 double
 br_pg_embedding_cosine(const BrEmbedding *left, const BrEmbedding *right)
 {
-	double product = br_math_half_dot(left->components, right->components, left->dims);
-	double squares = br_math_half_dot(left->components, left->components, left->dims) *
-		br_math_half_dot(right->components, right->components, right->dims);
-
-	if (squares == 0)
-		return 0;
-	return Max(-1.0, Min(1.0, product / sqrt(squares)));
+	return br_ann_cosine(left->components, br_ann_squared_norm(left->components, left->dims),
+						 right->components, left->dims);
 }
 
 void
