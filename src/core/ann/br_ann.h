@@ -223,13 +223,13 @@ extern const char *br_ann_instruction_set(void);
 /* ---- candidates ---- */
 
 /* A row whose value is not known yet, and where to find it. */
-typedef struct BrCandidate
+typedef struct BrRowCandidate
 {
 	float bound; /* lower bound of its value */
 	uint32_t page;
 	uint16_t slot;
 	uint16_t spare[3]; /* the caller's */
-} BrCandidate;
+} BrRowCandidate;
 
 /*
  * The candidates with the smallest bounds of any number offered, in bounded
@@ -247,7 +247,7 @@ extern BrStatus br_ann_candidates_create(BrContext *context, int keep, BrCandida
 extern void br_ann_candidates_reset(BrCandidates *candidates, int keep);
 
 /* A bound of infinity or NaN is ignored. BR_ERR_MEMORY: the candidate was not taken. */
-extern BrStatus br_ann_candidates_offer(BrCandidates *candidates, const BrCandidate *candidate);
+extern BrStatus br_ann_candidates_offer(BrCandidates *candidates, const BrRowCandidate *candidate);
 
 /* What is not below this was turned away, or will be; infinity: nothing was. */
 extern float br_ann_candidates_limit(const BrCandidates *candidates);
@@ -257,8 +257,8 @@ extern float br_ann_candidates_limit(const BrCandidates *candidates);
  * first, ties by page and slot; false at the end. Few that are taken cost little, however
  * many are held. peek does not take it.
  */
-extern bool br_ann_candidates_peek(BrCandidates *candidates, BrCandidate *candidate);
-extern bool br_ann_candidates_next(BrCandidates *candidates, BrCandidate *candidate);
+extern bool br_ann_candidates_peek(BrCandidates *candidates, BrRowCandidate *candidate);
+extern bool br_ann_candidates_next(BrCandidates *candidates, BrRowCandidate *candidate);
 extern void br_ann_candidates_destroy(BrCandidates *candidates); /* NULL is ignored */
 
 #endif /* BR_ANN_H */

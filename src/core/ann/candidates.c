@@ -18,7 +18,7 @@
 struct BrCandidates
 {
 	BrContext *context;
-	BrCandidate *rows; /* (room) */
+	BrRowCandidate *rows; /* (room) */
 	size_t keep;
 	size_t room;
 	size_t full; /* at so many it is time to drop some */
@@ -70,9 +70,9 @@ br_ann_candidates_limit(const BrCandidates *candidates)
 /* ---- dropping ---- */
 
 static void
-swap(BrCandidate *rows, size_t a, size_t b)
+swap(BrRowCandidate *rows, size_t a, size_t b)
 {
-	BrCandidate row = rows[a];
+	BrRowCandidate row = rows[a];
 
 	rows[a] = rows[b];
 	rows[b] = row;
@@ -91,7 +91,7 @@ middle_of_three(float a, float b, float c)
  * partitions in three, so that ties cost one pass.
  */
 static float
-select_bound(BrCandidate *rows, size_t n, size_t rank)
+select_bound(BrRowCandidate *rows, size_t n, size_t rank)
 {
 	size_t first = 0;
 	size_t end = n;
@@ -169,15 +169,15 @@ static BrStatus
 enlarge(BrCandidates *candidates)
 {
 	size_t room = candidates->room == 0 ? FIRST_ROOM : 2 * candidates->room;
-	BrCandidate *rows;
+	BrRowCandidate *rows;
 
 	if (room > candidates->full)
 		room = candidates->full;
-	rows = br_base_alloc_array(candidates->context, room, sizeof(BrCandidate));
+	rows = br_base_alloc_array(candidates->context, room, sizeof(BrRowCandidate));
 	if (rows == NULL)
 		return BR_ERR_MEMORY;
 	if (candidates->n > 0)
-		memcpy(rows, candidates->rows, candidates->n * sizeof(BrCandidate));
+		memcpy(rows, candidates->rows, candidates->n * sizeof(BrRowCandidate));
 	br_base_free(candidates->context, candidates->rows);
 	candidates->rows = rows;
 	candidates->room = room;
@@ -185,7 +185,7 @@ enlarge(BrCandidates *candidates)
 }
 
 BrStatus
-br_ann_candidates_offer(BrCandidates *candidates, const BrCandidate *candidate)
+br_ann_candidates_offer(BrCandidates *candidates, const BrRowCandidate *candidate)
 {
 	if (!(candidate->bound < candidates->limit))
 		return BR_OK;
@@ -210,7 +210,7 @@ br_ann_candidates_offer(BrCandidates *candidates, const BrCandidate *candidate)
 /* ---- taking ---- */
 
 static bool
-before(const BrCandidate *a, const BrCandidate *b)
+before(const BrRowCandidate *a, const BrRowCandidate *b)
 {
 	if (a->bound != b->bound)
 		return a->bound < b->bound;
@@ -221,9 +221,9 @@ before(const BrCandidate *a, const BrCandidate *b)
 
 /* Puts row at `hole` or below it. */
 static void
-sift_down(BrCandidates *candidates, size_t hole, BrCandidate row)
+sift_down(BrCandidates *candidates, size_t hole, BrRowCandidate row)
 {
-	BrCandidate *rows = candidates->rows;
+	BrRowCandidate *rows = candidates->rows;
 
 	for (;;)
 	{
@@ -242,7 +242,7 @@ sift_down(BrCandidates *candidates, size_t hole, BrCandidate row)
 }
 
 bool
-br_ann_candidates_peek(BrCandidates *candidates, BrCandidate *candidate)
+br_ann_candidates_peek(BrCandidates *candidates, BrRowCandidate *candidate)
 {
 	if (candidates->n == 0)
 		return false;
@@ -255,7 +255,7 @@ br_ann_candidates_peek(BrCandidates *candidates, BrCandidate *candidate)
 }
 
 bool
-br_ann_candidates_next(BrCandidates *candidates, BrCandidate *candidate)
+br_ann_candidates_next(BrCandidates *candidates, BrRowCandidate *candidate)
 {
 	if (!br_ann_candidates_peek(candidates, candidate))
 		return false;

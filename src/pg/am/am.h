@@ -17,10 +17,10 @@ typedef enum BrAmScanOrder
 	BR_AM_SCAN_RELAXED
 } BrAmScanOrder;
 
-extern int br_am_scan_order;	  /* BrAmScanOrder */
-extern int br_am_horizon;		  /* rows that the nearest lists alone may hand out */
-extern int br_am_probes;		  /* lists that a scan begins with; 0: by the recall target */
-extern double br_am_recall;		  /* target of scans; 0: the index's own */
+extern int br_am_scan_order;	 /* BrAmScanOrder */
+extern int br_am_horizon;		 /* rows that the nearest lists alone may hand out */
+extern int br_am_probes;		 /* lists that a scan begins with; 0: by the recall target */
+extern double br_am_recall;		 /* target of scans; 0: the index's own */
 extern int br_am_full_scan_rows; /* smaller indexes begin with all lists */
 
 /*

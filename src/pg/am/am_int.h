@@ -9,8 +9,8 @@
 
 #include "pg/br_pg.h"
 
-#include "access/generic_xlog.h"
 #include "access/genam.h"
+#include "access/generic_xlog.h"
 #include "access/reloptions.h"
 #include "access/transam.h"
 #include "storage/bufmgr.h"
@@ -64,23 +64,24 @@ typedef struct BrAmMeta
 {
 	uint32 magic;
 	uint32 version;
-	int32 dims;	  /* 0 until the first row */
-	int32 metric; /* BrMetric */
-	uint64 seed;  /* of the rotation */
+	int32 dims;		   /* 0 until the first row */
+	int32 metric;	   /* BrMetric */
+	uint64 seed;	   /* of the rotation */
 	uint32 generation; /* raised whenever the set of lists that count changes */
 	uint32 next_list;
 	BlockNumber first_directory; /* InvalidBlockNumber until the first row */
 	BlockNumber last_directory;
 	float shares[BR_AM_N_RECALLS]; /* of the lists to visit, in (0, 1] */
-	float mean_norm;			   /* root of the mean squared length of rows at the last build; 1 for the cosine */
-	double rows;				   /* at the last build or vacuum */
+	float
+		mean_norm; /* root of the mean squared length of rows at the last build; 1 for the cosine */
+	double rows;   /* at the last build or vacuum */
 
 	/* of an index on text */
 	BlockNumber first_pending; /* InvalidBlockNumber: none waits */
 	BlockNumber last_pending;
-	uint32 pending;		/* rows that wait */
-	int32 model;		/* number; 0 until the first row, and for embeddings */
-	int32 precision;	/* BrPrecision */
+	uint32 pending;	 /* rows that wait */
+	int32 model;	 /* number; 0 until the first row, and for embeddings */
+	int32 precision; /* BrPrecision */
 	uint8 model_hash[BR_PG_HASH_SIZE];
 	char model_name[NAMEDATALEN];
 } BrAmMeta;
@@ -91,11 +92,11 @@ typedef struct BrAmMeta
 
 typedef enum BrAmListState
 {
-	BR_AM_LIST_EMPTY,  /* the entry may be used again */
+	BR_AM_LIST_EMPTY, /* the entry may be used again */
 	BR_AM_LIST_LIVE,
 	BR_AM_LIST_FROZEN, /* being rewritten: it counts, but nothing may be appended */
-	BR_AM_LIST_NEW,	   /* takes the place of list `replaces`: counts once that one is dead or gone */
-	BR_AM_LIST_DEAD	   /* its pages may still be read by older scans */
+	BR_AM_LIST_NEW, /* takes the place of list `replaces`: counts once that one is dead or gone */
+	BR_AM_LIST_DEAD /* its pages may still be read by older scans */
 } BrAmListState;
 
 /* What a list is; on a directory page the centroid follows. */
@@ -105,8 +106,8 @@ typedef struct BrAmListEntry
 	uint32 list;
 	uint32 replaces;
 	BlockNumber head;
-	BlockNumber tail; /* or a page from which it can be reached */
-	uint32 rows;	  /* about so many: of the last rewrite or vacuum */
+	BlockNumber tail;	/* or a page from which it can be reached */
+	uint32 rows;		/* about so many: of the last rewrite or vacuum */
 	float squared_norm; /* of the centroid */
 	uint16 state;
 	uint16 unused[3];
@@ -156,7 +157,7 @@ typedef struct BrAmShape
 	int rotated_dims;
 	int code_bits;
 	bool text;
-	int entry_bytes;   /* of a vector on an exact page; on text the hash of its text stands before it */
+	int entry_bytes; /* of a vector on an exact page; on text the hash of its text stands before it */
 	int vector_offset; /* of the vector inside it */
 	int per_exact;
 	int per_posting; /* a multiple of 32 */
@@ -175,7 +176,7 @@ typedef struct BrAmShape
 	((char *) PageGetContents(page) + (slot) * (shape)->entry_bytes)
 #define BrAmExactVector(page, shape, slot) \
 	((uint16 *) (BrAmExactEntry(page, shape, slot) + (shape)->vector_offset))
-#define BrAmDirectoryEntry(page, shape, place) \
+#define BrAmDirectoryEntry(page, shape, place)                                       \
 	((BrAmListEntry *) ((char *) PageGetContents(page) + sizeof(BrAmDirectoryPage) + \
 						(place) * (shape)->directory_bytes))
 
@@ -431,8 +432,7 @@ extern void br_am_remember_text(const BrAmMeta *meta, const uint8 hash[BR_AM_TEX
 /* ---- pending.c: texts that wait ---- */
 
 /* Adds a text; embeds what waits where the option's limit is reached. */
-extern void br_am_pending_insert(Relation index, BrAmMeta *meta, const char *text,
-								 ItemPointer tid);
+extern void br_am_pending_insert(Relation index, BrAmMeta *meta, const char *text, ItemPointer tid);
 
 /*
  * The rows that wait, embedded, palloc'd in the current context, *n of them.
