@@ -227,6 +227,7 @@ typedef struct BrRowCandidate
 {
 	float bound; /* lower bound of its value */
 	uint32_t page;
+	uint32_t list; /* of the page */
 	uint16_t slot;
 	uint16_t spare[3]; /* the caller's */
 } BrRowCandidate;
