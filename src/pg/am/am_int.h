@@ -459,6 +459,9 @@ extern void br_am_cost(struct PlannerInfo *root, struct IndexPath *path, double 
 					   Cost *startup_cost, Cost *total_cost, Selectivity *selectivity,
 					   double *correlation, double *pages);
 extern bool br_am_validate(Oid opclass);
+/* Rows that strict order left out in this session because they were found too late. */
+extern int64 br_am_skipped;
+
 extern IndexScanDesc br_am_begin_scan(Relation index, int n_keys, int n_order_bys);
 extern void br_am_rescan(IndexScanDesc scan, ScanKey keys, int n_keys, ScanKey order_bys,
 						 int n_order_bys);

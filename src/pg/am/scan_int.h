@@ -1,0 +1,98 @@
+/*
+ * scan_int.h
+ *	  What the files of a scan share.
+ *
+ * A scan goes in rounds. Each reads the codes of some lists and keeps the
+ * candidates with the smallest bounds; what it turned away lies at or above a
+ * limit. Candidates are then looked at exactly, smallest bound first, and a row
+ * is handed out once its value is not above any bound that is left, nor above
+ * the limit. When the candidates are used up, the next round begins at the limit.
+ */
+#ifndef BR_SCAN_INT_H
+#define BR_SCAN_INT_H
+
+#include "pg/am/am_int.h"
+
+#include "lib/pairingheap.h"
+
+/* A row whose distance is known. */
+typedef struct BrAmFound
+{
+	pairingheap_node node;
+	double value;	/* what the operator gives */
+	float order;	/* the same as bounds are: comparable with them */
+	ItemPointerData tid;
+	uint16 slot;
+	BlockNumber page; /* InvalidBlockNumber: a row that waits, whose text is remembered already */
+	uint32 list;
+} BrAmFound;
+
+typedef struct BrAmScan
+{
+	Relation index;
+	MemoryContext memory; /* of one run, from rescan to rescan */
+	BrContext context;
+	BrAmMeta meta;
+	BrAmShape shape;
+	bool text;
+
+	/* the query */
+	bool ordered; /* false: all rows, in no order */
+	bool nothing; /* the index is empty */
+	uint16 *query; /* (dims) */
+	double squared_norm;
+	float factor; /* by which the rotated query is longer than the query */
+	BrCodeQuery *codes;
+
+	/* lists */
+	BrAmList *lists; /* that count, nearest first where a round does not read all */
+	int n_lists;
+	uint32 generation; /* of the directory, when it was read */
+
+	/* the round */
+	int round;		/* 0: none was begun */
+	int visited;	/* lists that it reads */
+	float from;		/* bounds below were dealt with in earlier rounds */
+	float limit;	/* bounds at or above wait for the next one; infinity: none do */
+	BrCandidates *candidates;
+	int keep;
+	pairingheap *found;
+
+	/* what was handed out */
+	struct tids_hash *returned;
+	int64 n_returned;
+	double last_value;
+
+	/* without an order: where it stands */
+	int list;
+	BlockNumber block;
+	ItemPointer tids; /* (per_posting) of the page read last */
+	int n_tids;
+	int tid;
+} BrAmScan;
+
+/* ---- scan_round.c ---- */
+
+/* Reads the directory anew; lists are those that count. */
+extern void br_am_scan_lists(BrAmScan *scan);
+
+/*
+ * The next round: fills candidates and sets limit. The first one reads the
+ * nearest lists, or all of a small index; every other one reads all.
+ */
+extern void br_am_scan_round(BrAmScan *scan);
+
+/*
+ * Puts a row among those found. page, slot: where its vector is;
+ * InvalidBlockNumber: not in a list.
+ */
+extern void br_am_scan_found(BrAmScan *scan, const ItemPointerData *tid, const uint16 *vector,
+							 BlockNumber page, uint32 list, int slot);
+
+/* Reads the vectors of the next candidates, and puts them among those found. false: there is none left. */
+extern bool br_am_scan_rerank(BrAmScan *scan);
+
+/* The next row in no order. */
+extern bool br_am_scan_plain(BrAmScan *scan, ItemPointer tid);
+
+#endif /* BR_SCAN_INT_H */

@@ -1,0 +1,403 @@
+/*
+ * scan_round.c
+ *	  A round of a scan: codes to candidates, and candidates to rows found.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "executor/instrument.h"
+#include "miscadmin.h"
+
+#include "pg/am/scan_int.h"
+
+/* candidates of the first round: what a LIMIT of some tens needs, and a bit */
+#define FIRST_KEEP 256
+#define KEEP_GROWTH 8
+/* vectors read before anything is handed out, and at a time */
+#define RERANK_ROWS 16
+/* where so large a share would be visited first, all lists are */
+#define WHOLE_SHARE .5
+
+/* ---- lists ---- */
+
+static int
+compare_order(const void *left, const void *right)
+{
+	float a = ((const BrAmList *) left)->view.order;
+	float b = ((const BrAmList *) right)->view.order;
+
+	return (a > b) - (a < b);
+}
+
+/* The share of lists that has held so much of the neighbours at the last build. */
+static double
+share_for(const BrAmMeta *meta, double recall)
+{
+	int i = 1;
+	double part;
+
+	while (i < BR_AM_N_RECALLS - 1 && br_am_recalls[i] < recall)
+		i++;
+	part = (recall - br_am_recalls[i - 1]) / (br_am_recalls[i] - br_am_recalls[i - 1]);
+	part = Max(0, Min(1, part));
+	return meta->shares[i - 1] + part * (meta->shares[i] - meta->shares[i - 1]);
+}
+
+/* How many of the lists the first round reads. */
+static int
+first_lists(const BrAmScan *scan)
+{
+	double recall = br_am_recall > 0 ? br_am_recall : br_am_option_recall(scan->index);
+	double rows = 0;
+	double share;
+
+	if (br_am_probes > 0)
+		return Min(br_am_probes, scan->n_lists);
+	for (int i = 0; i < scan->n_lists; i++)
+		rows += scan->lists[i].rows;
+	share = share_for(&scan->meta, recall);
+	if (rows < br_am_full_scan_rows || !(share < WHOLE_SHARE))
+		return scan->n_lists;
+	return Max(1, (int) ceil(share * scan->n_lists));
+}
+
+void
+br_am_scan_lists(BrAmScan *scan)
+{
+	int n;
+
+	if (scan->lists != NULL)
+		pfree(scan->lists);
+	scan->lists =
+		br_am_directory_read(scan->index, scan->codes, &scan->meta, &scan->shape, NULL, &n);
+	scan->n_lists = br_am_directory_counting(scan->lists, n);
+	scan->generation = scan->meta.generation;
+}
+
+/*
+ * What to do where a page is not what it was said to be: if the lists have
+ * changed, as they may under a scan on a standby, the scan begins anew with
+ * them; else the page is damaged.
+ */
+static void
+begin_anew(BrAmScan *scan, BlockNumber block, BrAmPageKind kind, uint32 list)
+{
+	uint32 before = scan->generation;
+
+	br_am_scan_lists(scan);
+	if (scan->generation == before)
+	{
+		/* read once more, for the error */
+		UnlockReleaseBuffer(
+			br_am_read(scan->index, block, kind, list, &scan->shape, BUFFER_LOCK_SHARE));
+	}
+	scan->from = -INFINITY;
+	scan->list = 0;
+	scan->block = InvalidBlockNumber;
+}
+
+/* ---- codes ---- */
+
+static void
+offer_rows(BrAmScan *scan, const BrAmList *list, Page page, int first, uint32 mask,
+		   const float *bounds)
+{
+	const BrAmShape *shape = &scan->shape;
+	const ItemPointerData *tids = BrAmTids(page, shape);
+
+	while (mask != 0)
+	{
+		int lane = pg_rightmost_one_pos32(mask);
+		int slot = first + lane;
+		BrRowCandidate candidate = {.bound = bounds[lane],
+									.page =
+										BrAmPagePosting(page)->exact[slot / shape->per_exact],
+									.list = list->list,
+									.slot = (uint16) (slot % shape->per_exact)};
+
+		mask &= mask - 1;
+		if (!ItemPointerIsValid(&tids[slot]))
+			continue;
+		memcpy(candidate.spare, &tids[slot], sizeof(ItemPointerData));
+		br_pg_check(br_ann_candidates_offer(scan->candidates, &candidate), &scan->context,
+					"could not search in the index", NULL);
+	}
+}
+
+static void
+scan_page(BrAmScan *scan, const BrAmList *list, Page page)
+{
+	int rows = BrAmPagePosting(page)->rows;
+
+	for (int first = 0; first < rows; first += BR_ANN_BLOCK_ROWS)
+	{
+		const BrAmBlock *block = BrAmPageBlock(page, &scan->shape, first / BR_ANN_BLOCK_ROWS);
+		float bounds[BR_ANN_BLOCK_ROWS];
+		uint32 mask =
+			br_ann_scan_block(scan->codes, &list->view, block->codes, block->add, block->scale,
+							  block->width, Min(rows - first, BR_ANN_BLOCK_ROWS), scan->from,
+							  br_ann_candidates_limit(scan->candidates), bounds);
+
+		if (mask != 0)
+			offer_rows(scan, list, page, first, mask, bounds);
+	}
+}
+
+/* Reads a list; false: a page of it has become another one. */
+static bool
+scan_list(BrAmScan *scan, const BrAmList *list)
+{
+	BlockNumber block = list->head;
+	BlockNumber left = MaxBlockNumber;
+
+	while (block != InvalidBlockNumber)
+	{
+		Buffer buffer = br_am_try_read(scan->index, block, BR_AM_PAGE_POSTING, list->list,
+									   &scan->shape, BUFFER_LOCK_SHARE, NULL);
+
+		if (!BufferIsValid(buffer))
+		{
+			begin_anew(scan, block, BR_AM_PAGE_POSTING, list->list);
+			return false;
+		}
+		scan_page(scan, list, BufferGetPage(buffer));
+		block = BrAmPageSpecial(BufferGetPage(buffer))->next;
+		UnlockReleaseBuffer(buffer);
+		CHECK_FOR_INTERRUPTS();
+		if (left-- == MaxBlockNumber)
+			left = RelationGetNumberOfBlocks(scan->index);
+		else if (left == 0)
+			br_am_report_damage(scan->index, list->head, "The chain that begins there has no end");
+	}
+	return true;
+}
+
+/* Whether pages come from outside the buffer pool, so that it pays to ask for them early. */
+static bool
+reads_from_disk(int64 before)
+{
+	return pgBufferUsage.shared_blks_read > before && effective_io_concurrency > 0;
+}
+
+/* All lists of the round; false: the scan has to begin anew. */
+static bool
+scan_lists(BrAmScan *scan)
+{
+	int64 before = pgBufferUsage.shared_blks_read;
+
+	for (int i = 0; i < scan->visited; i++)
+	{
+		if (reads_from_disk(before) && i + 1 < scan->visited)
+			PrefetchBuffer(scan->index, MAIN_FORKNUM, scan->lists[i + 1].head);
+		if (!scan_list(scan, &scan->lists[i]))
+			return false;
+	}
+	return true;
+}
+
+/* ---- rounds ---- */
+
+/* As many candidates as work_mem has room for at most. */
+static int
+next_keep(const BrAmScan *scan)
+{
+	double most = work_mem * 1024.0 / (2 * sizeof(BrRowCandidate));
+
+	if (scan->keep == 0)
+		return FIRST_KEEP;
+	return (int) Max(FIRST_KEEP, Min(most, (double) scan->keep * KEEP_GROWTH));
+}
+
+static void
+prepare_round(BrAmScan *scan)
+{
+	bool first = scan->candidates == NULL;
+
+	if (first)
+		br_pg_check(br_ann_candidates_create(&scan->context, next_keep(scan), &scan->candidates),
+					&scan->context, "could not search in the index", NULL);
+	else
+		br_ann_candidates_reset(scan->candidates, next_keep(scan));
+	scan->keep = next_keep(scan);
+	if (first)
+	{
+		scan->visited = first_lists(scan);
+		if (scan->visited < scan->n_lists)
+			qsort(scan->lists, scan->n_lists, sizeof(BrAmList), compare_order);
+		return;
+	}
+	/* what the nearest lists have shown is no lower limit for the others */
+	scan->from = scan->visited == scan->n_lists ? scan->limit : -INFINITY;
+}
+
+/* Takes up lists that came since the directory was read. */
+static void
+renew_lists(BrAmScan *scan)
+{
+	BrAmMeta meta;
+
+	br_am_meta_read(scan->index, &meta);
+	if (meta.generation == scan->generation)
+		return;
+	br_am_scan_lists(scan);
+	scan->from = -INFINITY;
+}
+
+void
+br_am_scan_round(BrAmScan *scan)
+{
+	bool first = scan->candidates == NULL;
+
+	prepare_round(scan);
+	if (!first)
+	{
+		renew_lists(scan);
+		scan->visited = scan->n_lists;
+	}
+	while (!scan_lists(scan))
+	{
+		br_ann_candidates_reset(scan->candidates, scan->keep);
+		scan->visited = scan->n_lists;
+	}
+	scan->limit = br_ann_candidates_limit(scan->candidates);
+}
+
+/* ---- rows found ---- */
+
+/* A distance as bounds are. */
+static float
+order_of(const BrAmScan *scan, double value)
+{
+	switch ((BrMetric) scan->meta.metric)
+	{
+		case BR_METRIC_COSINE:
+			return (float) (value - 1);
+		case BR_METRIC_INNER_PRODUCT:
+			return (float) (value * scan->factor);
+		case BR_METRIC_L2:
+			return (float) (value * value);
+	}
+	pg_unreachable();
+}
+
+void
+br_am_scan_found(BrAmScan *scan, const ItemPointerData *tid, const uint16 *vector,
+				 BlockNumber page, uint32 list, int slot)
+{
+	BrAmFound *found = palloc(sizeof(BrAmFound));
+
+	found->value = 0;
+	if (scan->ordered)
+		found->value = br_ann_distance((BrMetric) scan->meta.metric, scan->query,
+									   scan->squared_norm, vector, scan->shape.dims);
+	found->order = order_of(scan, found->value);
+	found->tid = *tid;
+	found->page = page;
+	found->list = list;
+	found->slot = (uint16) slot;
+	pairingheap_add(scan->found, &found->node);
+}
+
+/* false: its page has become another one, and the scan begins anew. */
+static bool
+rerank(BrAmScan *scan, const BrRowCandidate *candidate)
+{
+	Buffer buffer = br_am_try_read(scan->index, candidate->page, BR_AM_PAGE_EXACT, candidate->list,
+								   &scan->shape, BUFFER_LOCK_SHARE, NULL);
+	ItemPointerData tid;
+
+	if (!BufferIsValid(buffer))
+	{
+		begin_anew(scan, candidate->page, BR_AM_PAGE_EXACT, candidate->list);
+		br_ann_candidates_reset(scan->candidates, scan->keep);
+		scan->visited = 0;
+		scan->limit = -INFINITY;
+		return false;
+	}
+	memcpy(&tid, candidate->spare, sizeof(tid));
+	br_am_scan_found(scan, &tid,
+					 BrAmExactVector(BufferGetPage(buffer), &scan->shape, candidate->slot),
+					 candidate->page, candidate->list, candidate->slot);
+	UnlockReleaseBuffer(buffer);
+	return true;
+}
+
+bool
+br_am_scan_rerank(BrAmScan *scan)
+{
+	BrRowCandidate batch[RERANK_ROWS];
+	int64 before = pgBufferUsage.shared_blks_read;
+	int n = 0;
+
+	while (n < RERANK_ROWS && br_ann_candidates_next(scan->candidates, &batch[n]))
+		n++;
+	for (int i = 0; i < n; i++)
+	{
+		if (reads_from_disk(before) && i + 1 < n)
+			PrefetchBuffer(scan->index, MAIN_FORKNUM, batch[i + 1].page);
+		if (!rerank(scan, &batch[i]))
+			break;
+	}
+	return n > 0;
+}
+
+/* ---- without an order ---- */
+
+/* The heap pointers of the next posting page; false: there is none. */
+static bool
+next_page(BrAmScan *scan)
+{
+	const BrAmList *list;
+	Buffer buffer;
+
+	while (scan->block == InvalidBlockNumber)
+	{
+		if (scan->list == scan->n_lists)
+			return false;
+		scan->block = scan->lists[scan->list++].head;
+	}
+	list = &scan->lists[scan->list - 1];
+	buffer = br_am_try_read(scan->index, scan->block, BR_AM_PAGE_POSTING, list->list, &scan->shape,
+							BUFFER_LOCK_SHARE, NULL);
+	scan->tid = 0;
+	scan->n_tids = 0;
+	if (!BufferIsValid(buffer))
+	{
+		begin_anew(scan, scan->block, BR_AM_PAGE_POSTING, list->list);
+		return true;
+	}
+	scan->n_tids = BrAmPagePosting(BufferGetPage(buffer))->rows;
+	memcpy(scan->tids, BrAmTids(BufferGetPage(buffer), &scan->shape),
+		   sizeof(ItemPointerData) * scan->n_tids);
+	scan->block = BrAmPageSpecial(BufferGetPage(buffer))->next;
+	UnlockReleaseBuffer(buffer);
+	return true;
+}
+
+bool
+br_am_scan_plain(BrAmScan *scan, ItemPointer tid)
+{
+	if (!pairingheap_is_empty(scan->found))
+	{
+		*tid = pairingheap_container(BrAmFound, node, pairingheap_remove_first(scan->found))->tid;
+		return true;
+	}
+	if (scan->tids == NULL)
+	{
+		scan->tids = palloc(sizeof(ItemPointerData) * scan->shape.per_posting);
+		scan->block = InvalidBlockNumber;
+	}
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		while (scan->tid < scan->n_tids)
+			if (ItemPointerIsValid(&scan->tids[scan->tid++]))
+			{
+				*tid = scan->tids[scan->tid - 1];
+				return true;
+			}
+		if (!next_page(scan))
+			return false;
+	}
+}
