@@ -105,7 +105,8 @@ extern BrStatus br_ann_assign(BrContext *context, const BrBackend *backend, BrPo
  * How many of its nearest lists a query has to see. For each of `queries`
  * members of the sample the `neighbours` members that are nearest under metric
  * (itself left out) are found exactly, and the rank of each one's list among
- * the lists ordered by br_ann_list_order. shares[i]: the smallest share of the
+ * the lists in the order of BrListView. For the cosine all vectors have length
+ * 1. 1 <= queries <= n, neighbours >= 1. shares[i]: the smallest share of the
  * lists, in (0, 1], that holds recalls[i] of all neighbours.
  * lists_of: of br_ann_assign. Asks for cancellation.
  */
