@@ -10,6 +10,7 @@
 
 #include "fmgr.h"
 
+#include "pg/am/am.h"
 #include "pg/br_pg.h"
 
 PG_MODULE_MAGIC;

@@ -6,6 +6,7 @@
 
 #include "utils/guc.h"
 
+#include "pg/am/am.h"
 #include "pg/br_pg.h"
 
 #define MAX_QUERY_CACHE (1024 * 1024) /* kB */
@@ -69,6 +70,7 @@ void
 br_pg_define_settings(void)
 {
 	define_computing();
+	br_am_define_settings();
 	DefineCustomStringVariable("bundle_rec.default_model",
 							   "Model that is used where none is named.",
 							   "Empty: the only model there is, or an error if there are several.",

@@ -9,7 +9,11 @@
 
 #include "utils/relcache.h"
 
-/* settings (settings.c) */
+/* settings.c: of scans */
+
+#define BR_AM_LEAST_RECALL .5
+#define BR_AM_MOST_RECALL .999
+#define BR_AM_MAX_LISTS 65536
 
 typedef enum BrAmScanOrder
 {
@@ -22,6 +26,11 @@ extern int br_am_horizon;		 /* rows that the nearest lists alone may hand out */
 extern int br_am_probes;		 /* lists that a scan begins with; 0: by the recall target */
 extern double br_am_recall;		 /* target of scans; 0: the index's own */
 extern int br_am_full_scan_rows; /* smaller indexes begin with all lists */
+
+extern void br_am_define_settings(void);
+
+/* handler.c: WITH (...), once when the module is loaded */
+extern void br_am_define_options(void);
 
 /*
  * Embeds the texts that wait in an index and moves them into its lists;

@@ -202,9 +202,6 @@ typedef struct BrAmOptions
 #define BR_AM_DEFAULT_RECALL .95
 #define BR_AM_DEFAULT_PENDING 64
 
-/* Once, when the module is loaded. */
-extern void br_am_define_options(void);
-
 extern double br_am_option_recall(Relation index);
 extern int br_am_option_lists(Relation index);
 extern int br_am_option_pending(Relation index);
@@ -214,9 +211,10 @@ extern const char *br_am_option_model(Relation index); /* NULL: none was given *
 extern BrMetric br_am_metric(Relation index);
 extern bool br_am_is_text(Relation index);
 
-/* ---- pages.c ---- */
+/* Whether a function is one of the distances that operator classes are told apart by. */
+extern bool br_am_knows_distance(Oid function);
 
-#define BR_AM_MAX_LISTS 65536
+/* ---- pages.c ---- */
 
 /* How many lists suit so many rows; at least 1. */
 extern int br_am_lists_for(double rows);
@@ -261,6 +259,9 @@ extern void br_am_meta_init(Page page, BrMetric metric);
 
 /* A copy. Raises XX002 where it is none, and a hint to reindex where it is of another version. */
 extern void br_am_meta_read(Relation index, BrAmMeta *meta);
+
+/* The share of the lists that held so much of the neighbours of rows at the last build, in (0, 1]. */
+extern double br_am_share_for(const BrAmMeta *meta, double recall);
 
 /*
  * Changes the metapage: change(meta, arg) under the exclusive lock, in a
@@ -415,6 +416,12 @@ extern void br_am_embed_texts(Relation index, BrAmMeta *meta, char **texts, int 
 
 /* The hash by which the vector of a text is found again. */
 extern void br_am_text_hash(const char *text, uint8 hash[BR_AM_TEXT_HASH_SIZE]);
+
+/*
+ * Whether the operator, which uses bundle_rec.default_model, means the model
+ * of the index. Raises nothing where there is no such model.
+ */
+extern bool br_am_operator_fits(Relation index, BrAmMeta *meta);
 
 /*
  * The vector of a query's text, under the index's model. Raises 55000 where

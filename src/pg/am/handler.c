@@ -36,31 +36,49 @@ static const struct
 
 /* ---- operator classes ---- */
 
+/* -1: it is none of them */
 static int
-find_distance(Relation index)
+find_distance(PGFunction function)
 {
-	PGFunction function = index_getprocinfo(index, 1, 1)->fn_addr;
-
 	for (size_t i = 0; i < lengthof(distances); i++)
 		if (distances[i].function == function)
 			return (int) i;
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-			 errmsg("index \"%s\" has an operator class that bundle_ann does not know",
-					RelationGetRelationName(index)),
-			 errhint("Use one of the operator classes that bundle_rec declares.")));
+	return -1;
+}
+
+bool
+br_am_knows_distance(Oid function)
+{
+	FmgrInfo info;
+
+	fmgr_info(function, &info);
+	return find_distance(info.fn_addr) >= 0;
+}
+
+static int
+distance_of(Relation index)
+{
+	int distance = find_distance(index_getprocinfo(index, 1, 1)->fn_addr);
+
+	if (distance < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				 errmsg("index \"%s\" has an operator class that bundle_ann does not know",
+						RelationGetRelationName(index)),
+				 errhint("Use one of the operator classes that bundle_rec declares.")));
+	return distance;
 }
 
 BrMetric
 br_am_metric(Relation index)
 {
-	return distances[find_distance(index)].metric;
+	return distances[distance_of(index)].metric;
 }
 
 bool
 br_am_is_text(Relation index)
 {
-	return distances[find_distance(index)].text;
+	return distances[distance_of(index)].text;
 }
 
 /* ---- options ---- */
@@ -72,9 +90,10 @@ br_am_define_options(void)
 {
 	option_kind = add_reloption_kind();
 	add_real_reloption(option_kind, "recall", "Share of the true nearest rows that a scan aims at",
-					   BR_AM_DEFAULT_RECALL, 0.5, 0.999, AccessExclusiveLock);
+					   BR_AM_DEFAULT_RECALL, BR_AM_LEAST_RECALL, BR_AM_MOST_RECALL,
+					   AccessExclusiveLock);
 	add_int_reloption(option_kind, "lists", "Lists of the next build; 0: by the number of rows", 0,
-					  0, 65536, AccessExclusiveLock);
+					  0, BR_AM_MAX_LISTS, AccessExclusiveLock);
 	add_int_reloption(option_kind, "pending",
 					  "Texts that may wait before an insert embeds them with its own",
 					  BR_AM_DEFAULT_PENDING, 1, 1000000, AccessExclusiveLock);

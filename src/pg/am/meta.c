@@ -63,6 +63,19 @@ br_am_meta_read(Relation index, BrAmMeta *meta)
 	check(index, meta);
 }
 
+double
+br_am_share_for(const BrAmMeta *meta, double recall)
+{
+	int i = 1;
+	double part;
+
+	while (i < BR_AM_N_RECALLS - 1 && br_am_recalls[i] < recall)
+		i++;
+	part = (recall - br_am_recalls[i - 1]) / (br_am_recalls[i] - br_am_recalls[i - 1]);
+	part = Max(0, Min(1, part));
+	return meta->shares[i - 1] + part * (meta->shares[i] - meta->shares[i - 1]);
+}
+
 bool
 br_am_meta_change(Relation index, bool (*change)(BrAmMeta *meta, void *arg), void *arg)
 {

@@ -30,20 +30,6 @@ compare_order(const void *left, const void *right)
 	return (a > b) - (a < b);
 }
 
-/* The share of lists that has held so much of the neighbours at the last build. */
-static double
-share_for(const BrAmMeta *meta, double recall)
-{
-	int i = 1;
-	double part;
-
-	while (i < BR_AM_N_RECALLS - 1 && br_am_recalls[i] < recall)
-		i++;
-	part = (recall - br_am_recalls[i - 1]) / (br_am_recalls[i] - br_am_recalls[i - 1]);
-	part = Max(0, Min(1, part));
-	return meta->shares[i - 1] + part * (meta->shares[i] - meta->shares[i - 1]);
-}
-
 /* How many of the lists the first round reads. */
 static int
 first_lists(const BrAmScan *scan)
@@ -56,7 +42,7 @@ first_lists(const BrAmScan *scan)
 		return Min(br_am_probes, scan->n_lists);
 	for (int i = 0; i < scan->n_lists; i++)
 		rows += scan->lists[i].rows;
-	share = share_for(&scan->meta, recall);
+	share = br_am_share_for(&scan->meta, recall);
 	if (rows < br_am_full_scan_rows || !(share < WHOLE_SHARE))
 		return scan->n_lists;
 	return Max(1, (int) ceil(share * scan->n_lists));
