@@ -236,9 +236,10 @@ typedef struct BrRowCandidate
 /*
  * The candidates with the smallest bounds of any number offered, in bounded
  * memory: all that were offered below a limit that falls as more are offered.
- * At most 2 keep are held, and at least keep once so many were offered, unless
- * more than half as many again tie at the limit: then only those below it are
- * held, or, where nothing is below them, all that tie.
+ * At most 2 keep are held, and at least keep once so many were offered, but
+ * where more than half as many again tie at the limit. Candidates that tie are
+ * held together or not at all: then only those below the limit are held, or,
+ * where nothing was below it, all that tie, and room for as many more.
  */
 typedef struct BrCandidates BrCandidates;
 
