@@ -1,6 +1,6 @@
 /*
  * test_ann_codes.c
- *	  Rotations, codes and the bounds they give, against products in double.
+ *	  Codes and the bounds they give, against products in double.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -37,98 +37,6 @@ create_rotation(BrContext *context, int dims, uint64_t seed)
 	br_base_context_init(context);
 	assert_int_equal(br_ann_rotation_create(context, dims, seed, &rotation), BR_OK);
 	return rotation;
-}
-
-/* ---- rotation ---- */
-
-static void
-sizes_are_multiples_of_64(void **state)
-{
-	static const int expected[ALL_DIMS][2] = {{64, 64},		{64, 64},	  {64, 64},
-											  {64, 64},		{128, 128},	  {384, 384},
-											  {1024, 1024}, {1536, 1536}, {4032, 1536}};
-
-	(void) state;
-	for (int i = 0; i < ALL_DIMS; i++)
-	{
-		assert_int_equal(br_ann_rotated_dims(all_dims[i]), expected[i][0]);
-		assert_int_equal(br_ann_code_bits(all_dims[i]), expected[i][1]);
-	}
-}
-
-static void
-rotation_keeps_lengths_and_products(void **state)
-{
-	enum
-	{
-		N = 6
-	};
-
-	(void) state;
-	for (int i = 0; i < ALL_DIMS; i++)
-	{
-		int dims = all_dims[i];
-		int padded = br_ann_rotated_dims(dims);
-		float *vectors = ann_vectors(5, N, dims, 1, 3);
-		float *rotated = malloc(sizeof(float) * N * (size_t) padded);
-		BrContext context;
-		BrRotation *rotation = create_rotation(&context, dims, 42);
-
-		for (int row = 0; row < N; row++)
-			br_ann_rotate(rotation, vectors + row * dims, rotated + row * padded);
-		for (int a = 0; a < N; a++)
-			for (int b = 0; b <= a; b++)
-			{
-				const float *left = vectors + a * dims;
-				const float *right = vectors + b * dims;
-				double scale = sqrt(ann_product(left, left, dims) * ann_product(right, right, dims));
-
-				assert_near(
-					ann_product(rotated + a * padded, rotated + b * padded, padded),
-					ann_product(left, right, dims), 1e-5 * scale);
-			}
-		br_ann_rotation_destroy(rotation);
-		free(vectors);
-		free(rotated);
-	}
-}
-
-/*
- * Every axis must be spread over all coordinates, else signs say nothing of
- * it. Of 384 coordinates of a random direction the largest is .17 or so; .45
- * is beyond nine standard deviations. A seed decides.
- */
-static void
-rotation_spreads_every_axis(void **state)
-{
-	enum
-	{
-		DIMS = 384
-	};
-	BrContext context;
-	BrRotation *rotation = create_rotation(&context, DIMS, 1);
-	BrRotation *same = create_rotation(&context, DIMS, 1);
-	BrRotation *other = create_rotation(&context, DIMS, 2);
-
-	(void) state;
-	for (int axis = 0; axis < DIMS; axis++)
-	{
-		float vector[DIMS] = {0};
-		float rotated[DIMS];
-		float again[DIMS];
-
-		vector[axis] = 1;
-		br_ann_rotate(rotation, vector, rotated);
-		for (int i = 0; i < DIMS; i++)
-			assert_true(fabsf(rotated[i]) < 0.45f);
-		br_ann_rotate(same, vector, again);
-		assert_memory_equal(rotated, again, sizeof(rotated));
-		br_ann_rotate(other, vector, again);
-		assert_memory_not_equal(rotated, again, sizeof(rotated));
-	}
-	br_ann_rotation_destroy(rotation);
-	br_ann_rotation_destroy(same);
-	br_ann_rotation_destroy(other);
 }
 
 /* ---- codes ---- */
@@ -360,8 +268,7 @@ rounding_never_lifts_a_bound(void **state)
 			for (int narrow = 0; narrow < 2; narrow++)
 			{
 				int dims = all_dims[d];
-				float *vectors =
-					ann_vectors(29 + d, N + QUERIES, dims, 2, narrow ? 1e-4 : 0.3);
+				float *vectors = ann_vectors(29 + d, N + QUERIES, dims, 2, narrow ? 1e-4 : 0.3);
 				List list;
 				double mean;
 
@@ -377,6 +284,59 @@ rounding_never_lifts_a_bound(void **state)
 				assert_true(share_beyond(&list, 8, &mean) == 0);
 				free_list(&list);
 			}
+}
+
+/*
+ * Rows, query and centroid so near one another that all there is to see is the
+ * rounding of their lengths and products: nothing but what is allowed for it
+ * keeps the bound below.
+ */
+static void
+near_rows_far_from_the_origin_stay_above_their_bounds(void **state)
+{
+	(void) state;
+	for (int m = 1; m < 3; m++)
+		for (int d = 0; d < ALL_DIMS; d++)
+		{
+			int dims = all_dims[d];
+			int padded = br_ann_rotated_dims(dims);
+			float *vectors = ann_vectors(37 + d, 32 + 1 + 20, dims, 1, 1);
+			float *near = ann_vectors(41 + d, 32 + 20, padded, 1, 1e-3);
+			float *centroid = malloc(sizeof(float) * (size_t) padded);
+			uint8_t *bits = malloc((size_t) padded / 8);
+			List list;
+
+			build_list(&list, all_metrics[m], dims, vectors, 32, 20, 32 * 20);
+			br_math_half_to_floats(list.centroid, (size_t) padded, centroid);
+			for (int i = 0; i < (32 + 20) * padded; i++)
+				near[i] += centroid[i % padded];
+			for (int i = 0; i < 32; i++)
+			{
+				br_ann_encode(list.metric, dims, near + i * padded, list.centroid, bits,
+							  &list.codes[i]);
+				br_ann_block_put(list.blocks, list.bits, i, bits);
+			}
+			for (int q = 0; q < 20; q++)
+			{
+				const float *query = near + (32 + q) * padded;
+				BrListView view;
+				BrCodeQuery *asked;
+
+				assert_int_equal(br_ann_code_query_create(&list.context, list.metric, dims, query,
+														  5, &asked),
+								 BR_OK);
+				br_ann_view_list(asked, list.centroid,
+								 br_ann_centroid_squared_norm(list.centroid, padded), &view);
+				for (int i = 0; i < 32; i++)
+					assert_true(bound_of(&list, asked, &view, i) <=
+								ann_value(list.metric, near + i * padded, query, padded));
+				br_ann_code_query_destroy(asked);
+			}
+			free(near);
+			free(centroid);
+			free(bits);
+			free_list(&list);
+		}
 }
 
 /* A vector that is its centroid has no error: its bound is the value but for rounding. */
@@ -448,8 +408,8 @@ compare_scans(const List *list, const BrCodeKernels *kernels, const BrCodeQuery 
 			add[i] = list->codes[start + i].add;
 			scale[i] = list->codes[start + i].scale;
 		}
-		br_ann_scan_block_with(br_ann_code_kernels_portable(), asked, view, block, add, scale, 1, 32,
-							   0, 0, bounds);
+		br_ann_scan_block_with(br_ann_code_kernels_portable(), asked, view, block, add, scale, 1,
+							   32, 0, 0, bounds);
 		for (int rows = 1; rows <= BR_ANN_BLOCK_ROWS; rows++)
 		{
 			float from = bounds[rows / 2];
@@ -459,10 +419,11 @@ compare_scans(const List *list, const BrCodeKernels *kernels, const BrCodeQuery 
 			for (int i = 0; i < rows; i++)
 				expected |= (uint32_t) (bounds[i] >= from && bounds[i] < below) << i;
 			assert_int_equal(br_ann_scan_block_with(br_ann_code_kernels_portable(), asked, view,
-													block, add, scale, 1, rows, from, below, others),
+													block, add, scale, 1, rows, from, below,
+													others),
 							 expected);
-			assert_int_equal(br_ann_scan_block_with(kernels, asked, view, block, add, scale, 1, rows,
-													from, below, others),
+			assert_int_equal(br_ann_scan_block_with(kernels, asked, view, block, add, scale, 1,
+													rows, from, below, others),
 							 expected);
 			assert_memory_equal(bounds, others, sizeof(bounds));
 		}
@@ -534,8 +495,8 @@ views_of_lists_are_distances_of_centroids(void **state)
 				assert_true((double) view.distance >= distance);
 				assert_near((double) view.distance, distance, 1e-3 * sqrt(squares));
 				assert_near((double) view.order,
-									list.metric == BR_METRIC_INNER_PRODUCT ? value : distance,
-									1e-5 * (1 + squares));
+							list.metric == BR_METRIC_INNER_PRODUCT ? value : distance,
+							1e-5 * (1 + squares));
 				br_ann_code_query_destroy(asked);
 			}
 			free(centroid);
@@ -581,12 +542,10 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(sizes_are_multiples_of_64),
-		cmocka_unit_test(rotation_keeps_lengths_and_products),
-		cmocka_unit_test(rotation_spreads_every_axis),
 		cmocka_unit_test(bits_are_signs_and_come_back_from_blocks),
 		cmocka_unit_test(errors_are_those_of_a_normal_distribution),
 		cmocka_unit_test(rounding_never_lifts_a_bound),
+		cmocka_unit_test(near_rows_far_from_the_origin_stay_above_their_bounds),
 		cmocka_unit_test(the_centroid_itself_is_exact),
 		cmocka_unit_test(kernels_agree_bit_for_bit),
 		cmocka_unit_test(views_of_lists_are_distances_of_centroids),

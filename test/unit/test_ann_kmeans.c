@@ -21,7 +21,8 @@ static void
 norms_of(const float *vectors, int n, int dims, float *norms)
 {
 	for (int i = 0; i < n; i++)
-		norms[i] = (float) ann_product(vectors + (size_t) i * dims, vectors + (size_t) i * dims, dims);
+		norms[i] =
+			(float) ann_product(vectors + (size_t) i * dims, vectors + (size_t) i * dims, dims);
 }
 
 /* Ties to the smaller number. */

@@ -201,9 +201,11 @@ run(BrKmeans *kmeans, const Progress *progress)
 {
 	BrStatus status = br_ann_seed(kmeans);
 
-	report(progress, 1);
 	if (status == BR_OK)
+	{
+		report(progress, 1);
 		status = iterate(kmeans, progress);
+	}
 	if (status == BR_OK)
 		status = balance(kmeans, progress);
 	if (status == BR_OK)
