@@ -16,34 +16,53 @@
 #include "core/ann/ann_int.h"
 #include "core/math/br_math.h"
 
+/* Interleaved sums, so that a compiler may keep them in vector registers; 64 is a multiple. */
+#define LANES 4
+
 /* Sums over the coordinates of a residual r with signs b. */
 typedef struct ResidualSums
 {
-	double squared_norm;   /* |r|^2 */
-	double absolute;	   /* <b, r> */
-	double with_centroid;  /* <r, c> */
-	double signs_centroid; /* <b, c> */
+	double squared_norm[LANES];	  /* |r|^2 */
+	double absolute[LANES];		  /* <b, r> */
+	double with_centroid[LANES];  /* <r, c> */
+	double signs_centroid[LANES]; /* <b, c> */
 } ResidualSums;
 
-static ResidualSums
-sum_residual(const float *rotated, const float *centroid, int padded, int bits)
+static double
+sum_lanes(const double *lanes)
 {
-	ResidualSums sums = {0};
+	return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
+}
 
-	for (int i = 0; i < padded; i++)
-	{
-		double c = (double) centroid[i];
-		double r = (double) rotated[i] - c;
-
-		sums.squared_norm += r * r;
-		sums.with_centroid += r * c;
-		if (i < bits)
+/* The sums that take all coordinates, over those from start to end. */
+static void
+sum_lengths(ResidualSums *sums, const float *rotated, const float *centroid, int start, int end)
+{
+	for (int i = start; i < end; i += LANES)
+		for (int lane = 0; lane < LANES; lane++)
 		{
-			sums.absolute += fabs(r);
-			sums.signs_centroid += r >= 0 ? c : -c;
+			double c = (double) centroid[i + lane];
+			double r = (double) rotated[i + lane] - c;
+
+			sums->squared_norm[lane] += r * r;
+			sums->with_centroid[lane] += r * c;
 		}
-	}
-	return sums;
+}
+
+/* All sums over the coordinates that have bits. Equal numbers differ by +0, whose sign is +. */
+static void
+sum_coded(ResidualSums *sums, const float *rotated, const float *centroid, int bits)
+{
+	sum_lengths(sums, rotated, centroid, 0, bits);
+	for (int i = 0; i < bits; i += LANES)
+		for (int lane = 0; lane < LANES; lane++)
+		{
+			double c = (double) centroid[i + lane];
+			double r = (double) rotated[i + lane] - c;
+
+			sums->absolute[lane] += fabs(r);
+			sums->signs_centroid[lane] += copysign(1, r) * c;
+		}
 }
 
 static void
@@ -66,30 +85,35 @@ br_ann_encode(BrMetric metric, int dims, const float *rotated, const uint16_t *c
 	int padded = br_ann_rotated_dims(dims);
 	int n_bits = br_ann_code_bits(dims);
 	float center[BR_ANN_MAX_ROTATED];
-	ResidualSums sums;
+	ResidualSums sums = {{0}, {0}, {0}, {0}};
+	double squared_norm;
+	double signs_centroid;
 	double scale = 0;
 	double width = 0;
 
 	br_math_half_to_floats(centroid, (size_t) padded, center);
 	write_bits(rotated, center, n_bits, bits);
-	sums = sum_residual(rotated, center, padded, n_bits);
-	if (sums.squared_norm > 0)
+	sum_coded(&sums, rotated, center, n_bits);
+	sum_lengths(&sums, rotated, center, n_bits, padded);
+	squared_norm = sum_lanes(sums.squared_norm);
+	signs_centroid = sum_lanes(sums.signs_centroid);
+	if (squared_norm > 0)
 	{
 		/* coordinates without bits may hold nearly all of r: then nothing is known */
-		double absolute = fmax(sums.absolute, sqrt(sums.squared_norm) * 0x1p-40);
-		double cosine = absolute / sqrt(sums.squared_norm * n_bits);
+		double absolute = fmax(sum_lanes(sums.absolute), sqrt(squared_norm) * 0x1p-40);
+		double cosine = absolute / sqrt(squared_norm * n_bits);
 
-		scale = sums.squared_norm / absolute;
+		scale = squared_norm / absolute;
 		width = sqrt(n_bits * fmax(0, 1 - cosine * cosine) / (padded - 1));
 	}
 	if (metric == BR_METRIC_L2)
 	{
-		code->add = (float) (sums.squared_norm + 2 * scale * sums.signs_centroid);
+		code->add = (float) (squared_norm + 2 * scale * signs_centroid);
 		code->scale = (float) (2 * scale);
 	}
 	else
 	{
-		code->add = (float) (scale * sums.signs_centroid - sums.with_centroid);
+		code->add = (float) (scale * signs_centroid - sum_lanes(sums.with_centroid));
 		code->scale = (float) scale;
 	}
 	code->width = (float) width;

@@ -35,15 +35,18 @@ br_ann_instruction_set(void)
 
 /* What the bits of a pair of coordinates add to the least product with them. */
 static void
-fill_pair(const float *values /* (2) */, float *above /* (4) */)
+fill_pair(float first, float second, float *above /* (4) */)
 {
-	for (int code = 0; code < 4; code++)
-	{
-		above[code] = 0;
-		for (int i = 0; i < 2; i++)
-			if ((code >> i & 1) == (values[i] > 0))
-				above[code] += 2 * fabsf(values[i]);
-	}
+	/* twice the number where the bit has its sign, else 0 */
+	float first_set = fabsf(first) + first;
+	float first_clear = fabsf(first) - first;
+	float second_set = fabsf(second) + second;
+	float second_clear = fabsf(second) - second;
+
+	above[0] = first_clear + second_clear;
+	above[1] = first_set + second_clear;
+	above[2] = first_clear + second_set;
+	above[3] = first_set + second_set;
 }
 
 static void
@@ -52,8 +55,8 @@ fill_table(const float *group, float per_step, uint8_t *table /* (16) */)
 	float low[4];
 	float high[4];
 
-	fill_pair(group, low);
-	fill_pair(group + 2, high);
+	fill_pair(group[0], group[1], low);
+	fill_pair(group[2], group[3], high);
 	for (int code = 0; code < 16; code++)
 		table[code] = (uint8_t) ((low[code & 3] + high[code >> 2]) * per_step + 0.5f);
 }
