@@ -11,6 +11,9 @@
 /* Of a block. */
 #define QUERIES 64
 
+/* Rows between two looks at cancellation. */
+#define LOOK_ROWS 1024
+
 typedef struct Calibration
 {
 	BrContext *context;
@@ -132,52 +135,74 @@ rank_of(const Calibration *calibration, const float *products, int32_t list)
 	return rank;
 }
 
-static void
+/* Of a block of queries, some at a time: lists may be many. */
+static BrStatus
 count_ranks(Calibration *calibration, int count)
 {
-	calibration->backend->multiply_transposed(calibration->asked, calibration->centroids, count,
-											  calibration->lists, calibration->dims,
-											  calibration->products);
+	int lists = calibration->lists;
+	int step = br_ann_block_rows(lists, calibration->dims);
+
 	for (int i = 0; i < count; i++)
 	{
+		const float *products = calibration->products + (size_t) (i % step) * lists;
 		int n;
 		const BrNeighbour *found = br_ann_top_k_sorted(calibration->tops[i], &n);
 
+		if (i % step == 0)
+		{
+			if (br_base_cancelled(calibration->context))
+				return BR_ERR_CANCELLED;
+			calibration->backend->multiply_transposed(calibration->asked +
+														  (size_t) i * calibration->dims,
+													  calibration->centroids,
+													  count - i < step ? count - i : step, lists,
+													  calibration->dims, calibration->products);
+		}
 		for (int j = 0; j < n; j++)
-			calibration->ranks[rank_of(calibration,
-									   calibration->products + (size_t) i * calibration->lists,
-									   calibration->lists_of[found[j].id])]++;
+			calibration
+				->ranks[rank_of(calibration, products, calibration->lists_of[found[j].id])]++;
 	}
+	return BR_OK;
+}
+
+static BrStatus
+measure_lengths(Calibration *calibration)
+{
+	int dims = calibration->dims;
+
+	for (int row = 0; row < calibration->n; row++)
+	{
+		if (row % LOOK_ROWS == 0 && br_base_cancelled(calibration->context))
+			return BR_ERR_CANCELLED;
+		calibration->row_norms[row] =
+			br_ann_squared_length(calibration->sample + (size_t) row * dims, dims);
+	}
+	for (int list = 0; list < calibration->lists; list++)
+		calibration->list_norms[list] =
+			br_ann_squared_length(calibration->centroids + (size_t) list * dims, dims);
+	return BR_OK;
 }
 
 static BrStatus
 run(Calibration *calibration)
 {
-	for (int row = 0; row < calibration->n; row++)
-		calibration->row_norms[row] =
-			br_ann_squared_length(calibration->sample + (size_t) row * calibration->dims,
-								  calibration->dims);
-	for (int list = 0; list < calibration->lists; list++)
-		calibration->list_norms[list] =
-			br_ann_squared_length(calibration->centroids + (size_t) list * calibration->dims,
-								  calibration->dims);
-	for (int first = 0; first < calibration->queries; first += QUERIES)
+	BrStatus status = measure_lengths(calibration);
+
+	for (int first = 0; first < calibration->queries && status == BR_OK; first += QUERIES)
 	{
 		int left = calibration->queries - first;
 		int count = left < QUERIES ? left : QUERIES;
-		BrStatus status = find_neighbours(calibration, first, count);
 
+		status = find_neighbours(calibration, first, count);
 		if (status == BR_OK)
-			count_ranks(calibration, count);
+			status = count_ranks(calibration, count);
 		for (int i = 0; i < count; i++)
 		{
 			br_ann_top_k_destroy(calibration->tops[i]);
 			calibration->tops[i] = NULL;
 		}
-		if (status != BR_OK)
-			return status;
 	}
-	return BR_OK;
+	return status;
 }
 
 /* The smallest share of lists that holds such a share of the neighbours. */

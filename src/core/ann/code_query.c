@@ -80,7 +80,8 @@ static void
 fill_tables(BrCodeQuery *query)
 {
 	float range = 2 * largest_group(query->rotated, query->bits);
-	float per_step = range > 0 ? BR_ANN_TABLE_TOP / range : 0;
+	/* of a query that is next to nothing the inverse might overflow; its tables are 0 */
+	float per_step = range > 0x1p-100f ? BR_ANN_TABLE_TOP / range : 0;
 	int groups = query->bits / GROUP;
 	double absolute = 0;
 

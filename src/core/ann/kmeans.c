@@ -86,7 +86,10 @@ longest_list(const BrKmeans *kmeans)
 	return longest;
 }
 
-/* Gives empty lists a row each; distances of rows that were given become 0. */
+/*
+ * Gives empty lists a row each; distances of rows that were given become 0.
+ * Where the call is cancelled some stay empty, and who asks next will notice.
+ */
 static void
 fill_empty_lists(BrKmeans *kmeans)
 {
@@ -104,7 +107,7 @@ fill_empty_lists(BrKmeans *kmeans)
 		for (int32_t at = kmeans->starts[longest] + 1; at < kmeans->starts[longest + 1]; at++)
 			if (kmeans->distances[kmeans->rows[at]] > kmeans->distances[farthest])
 				farthest = kmeans->rows[at];
-		if (!(kmeans->distances[farthest] > 0))
+		if (!(kmeans->distances[farthest] > 0) || br_base_cancelled(kmeans->context))
 			break;
 		kmeans->distances[farthest] = 0;
 		kmeans->nearest[farthest] = list;

@@ -44,6 +44,13 @@ project(const Division *division, const float *row)
 	return sum;
 }
 
+/* Now and then, on the way through the rows. */
+static bool
+cancelled(const Division *division, int32_t at)
+{
+	return at % LOOK_ROWS == 0 && br_base_cancelled(division->kmeans->context);
+}
+
 /* One step of the power method on the covariance; false where there is none. */
 static bool
 turn_direction(Division *division)
@@ -73,7 +80,7 @@ collect(Division *division)
 		const float *row = br_ann_sample_row(kmeans, kmeans->rows[at]);
 		double projection = project(division, row);
 
-		if (at % LOOK_ROWS == 0 && br_base_cancelled(kmeans->context))
+		if (cancelled(division, at))
 			return BR_ERR_CANCELLED;
 		for (int i = 0; i < kmeans->dims; i++)
 			division->sum[i] += projection * ((double) row[i] - (double) centroid[i]);
@@ -81,13 +88,13 @@ collect(Division *division)
 	return BR_OK;
 }
 
-/* The sums of the rows on either side; returns how many are on the first. */
-static int32_t
-cut(Division *division)
+/* The sums of the rows on either side, and how many are on the first. */
+static BrStatus
+cut(Division *division, int32_t *before)
 {
 	const BrKmeans *kmeans = division->kmeans;
-	int32_t before = 0;
 
+	*before = 0;
 	memset(division->sum, 0, sizeof(double) * (size_t) kmeans->dims);
 	memset(division->first, 0, sizeof(double) * (size_t) kmeans->dims);
 	for (int32_t at = kmeans->starts[division->list]; at < kmeans->starts[division->list + 1]; at++)
@@ -96,11 +103,13 @@ cut(Division *division)
 		bool first = project(division, row) < 0;
 		double *sum = first ? division->first : division->sum;
 
-		before += first;
+		if (cancelled(division, at))
+			return BR_ERR_CANCELLED;
+		*before += first;
 		for (int i = 0; i < kmeans->dims; i++)
 			sum[i] += (double) row[i];
 	}
-	return before;
+	return BR_OK;
 }
 
 static void
@@ -138,22 +147,22 @@ divide(Division *division, int other, bool *done)
 	const BrKmeans *kmeans = division->kmeans;
 	int32_t length = br_ann_list_length(kmeans, division->list);
 	int32_t before;
+	BrStatus status = BR_OK;
 
 	*done = false;
 	if (!begin_direction(division))
 		return BR_OK;
 	for (int step = 0; step < POWER_STEPS; step++)
 	{
-		BrStatus status = collect(division);
-
+		status = collect(division);
 		if (status != BR_OK)
 			return status;
 		if (!turn_direction(division))
 			return BR_OK;
 	}
-	before = cut(division);
-	if (before == 0 || before == length)
-		return BR_OK;
+	status = cut(division, &before);
+	if (status != BR_OK || before == 0 || before == length)
+		return status;
 	set_centroid(kmeans, division->list, division->first, before);
 	set_centroid(kmeans, other, division->sum, length - before);
 	*done = true;
