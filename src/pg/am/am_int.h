@@ -327,7 +327,7 @@ typedef struct BrAmQuantizer
 	BrAmShape shape;
 	BrMetric metric;
 	BrContext context;
-	BrRotation *rotation;
+	const BrRotation *rotation; /* the session's */
 	float *plain;	/* (dims) */
 	float *rotated; /* (rotated_dims) */
 	uint8 *bits;	/* (code_bits / 8) */

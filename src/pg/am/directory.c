@@ -64,7 +64,7 @@ gather(Relation index, const BrCodeQuery *query, const BrAmMeta *meta, const BrA
 	   Gathered *gathered)
 {
 	BlockNumber block = meta->first_directory;
-	BlockNumber seen = 0;
+	BlockNumber left = RelationGetNumberOfBlocks(index);
 
 	while (block != InvalidBlockNumber)
 	{
@@ -83,8 +83,7 @@ gather(Relation index, const BrCodeQuery *query, const BrAmMeta *meta, const BrA
 		block = BrAmPageSpecial(page)->next;
 		UnlockReleaseBuffer(buffer);
 		CHECK_FOR_INTERRUPTS();
-		if (++seen > MaxBlockNumber / 2 ||
-			seen > RelationGetNumberOfBlocksInFork(index, MAIN_FORKNUM))
+		if (left-- == 0)
 			br_am_report_damage(index, meta->first_directory, "Its chain has no end");
 	}
 }

@@ -6,8 +6,42 @@
 
 #include <math.h>
 
+#include "utils/memutils.h"
+
 #include "core/math/br_math.h"
 #include "pg/am/am_int.h"
+
+/* A rotation that this session has used. */
+typedef struct Known
+{
+	struct Known *next;
+	int dims;
+	uint64 seed;
+	BrRotation *rotation;
+} Known;
+
+/*
+ * Rotations are kept for the session: what one is made of takes longer to draw
+ * than a query to rotate. There are as many as numbers of dimensions in use.
+ */
+static const BrRotation *
+session_rotation(int dims, uint64 seed)
+{
+	static BrContext context;
+	static Known *all = NULL;
+	Known *known;
+
+	for (known = all; known != NULL; known = known->next)
+		if (known->dims == dims && known->seed == seed)
+			return known->rotation;
+	br_pg_context(&context, TopMemoryContext);
+	known = MemoryContextAlloc(TopMemoryContext, sizeof(Known));
+	*known = (Known){.next = all, .dims = dims, .seed = seed};
+	br_pg_check(br_ann_rotation_create(&context, dims, seed, &known->rotation), &context,
+				"could not prepare the index", NULL);
+	all = known;
+	return known->rotation;
+}
 
 void
 br_am_quantizer_create(const BrAmMeta *meta, bool text, BrAmQuantizer *quantizer)
@@ -15,9 +49,7 @@ br_am_quantizer_create(const BrAmMeta *meta, bool text, BrAmQuantizer *quantizer
 	br_am_shape(&quantizer->shape, meta->dims, text);
 	quantizer->metric = (BrMetric) meta->metric;
 	br_pg_context(&quantizer->context, CurrentMemoryContext);
-	br_pg_check(br_ann_rotation_create(&quantizer->context, meta->dims, meta->seed,
-									   &quantizer->rotation),
-				&quantizer->context, "could not prepare the index", NULL);
+	quantizer->rotation = session_rotation(meta->dims, meta->seed);
 	quantizer->plain = palloc(sizeof(float) * quantizer->shape.dims);
 	quantizer->rotated = palloc(sizeof(float) * quantizer->shape.rotated_dims);
 	quantizer->bits = palloc(quantizer->shape.code_bits / 8);

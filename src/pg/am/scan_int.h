@@ -27,6 +27,13 @@ typedef struct BrAmFound
 	uint32 list;
 } BrAmFound;
 
+/* A list by its distance from the query. */
+typedef struct BrAmPlaceInOrder
+{
+	float order;
+	int list; /* in BrAmScan.lists */
+} BrAmPlaceInOrder;
+
 typedef struct BrAmScan
 {
 	Relation index;
@@ -45,9 +52,11 @@ typedef struct BrAmScan
 	BrCodeQuery *codes;
 
 	/* lists */
-	BrAmList *lists; /* that count, nearest first where a round does not read all */
+	BrAmList *lists; /* that count */
 	int n_lists;
-	uint32 generation; /* of the directory, when it was read */
+	struct BrAmPlaceInOrder *order; /* (n_lists) nearest first */
+	uint32 generation;				/* of the directory, when it was read */
+	BlockNumber blocks;				/* of the index: no chain is longer */
 
 	/* the round */
 	int round;		/* 0: none was begun */

@@ -12,7 +12,7 @@
 #include "pg/am/scan_int.h"
 
 /* candidates of the first round: what a LIMIT of some tens needs, and a bit */
-#define FIRST_KEEP 256
+#define FIRST_KEEP 96
 #define KEEP_GROWTH 8
 /* vectors read before anything is handed out, and at a time */
 #define RERANK_ROWS 16
@@ -21,13 +21,28 @@
 
 /* ---- lists ---- */
 
-static int
-compare_order(const void *left, const void *right)
+static inline int
+compare_places(const BrAmPlaceInOrder *a, const BrAmPlaceInOrder *b)
 {
-	float a = ((const BrAmList *) left)->view.order;
-	float b = ((const BrAmList *) right)->view.order;
+	return (a->order > b->order) - (a->order < b->order);
+}
 
-	return (a > b) - (a < b);
+#define ST_SORT sort_places
+#define ST_ELEMENT_TYPE BrAmPlaceInOrder
+#define ST_COMPARE(a, b) compare_places(a, b)
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+/* The nearest lists come first even where all are read: the sooner the bounds are small, the better. */
+static void
+order_lists(BrAmScan *scan)
+{
+	scan->order = palloc(sizeof(BrAmPlaceInOrder) * Max(scan->n_lists, 1));
+	for (int i = 0; i < scan->n_lists; i++)
+		scan->order[i] = (BrAmPlaceInOrder){scan->lists[i].view.order, i};
+	if (scan->ordered)
+		sort_places(scan->order, scan->n_lists);
 }
 
 /* How many of the lists the first round reads. */
@@ -54,11 +69,16 @@ br_am_scan_lists(BrAmScan *scan)
 	int n;
 
 	if (scan->lists != NULL)
+	{
 		pfree(scan->lists);
+		pfree(scan->order);
+	}
 	scan->lists =
 		br_am_directory_read(scan->index, scan->codes, &scan->meta, &scan->shape, NULL, &n);
 	scan->n_lists = br_am_directory_counting(scan->lists, n);
 	scan->generation = scan->meta.generation;
+	scan->blocks = RelationGetNumberOfBlocks(scan->index);
+	order_lists(scan);
 }
 
 /*
@@ -135,7 +155,7 @@ static bool
 scan_list(BrAmScan *scan, const BrAmList *list)
 {
 	BlockNumber block = list->head;
-	BlockNumber left = MaxBlockNumber;
+	BlockNumber read = 0;
 
 	while (block != InvalidBlockNumber)
 	{
@@ -151,9 +171,8 @@ scan_list(BrAmScan *scan, const BrAmList *list)
 		block = BrAmPageSpecial(BufferGetPage(buffer))->next;
 		UnlockReleaseBuffer(buffer);
 		CHECK_FOR_INTERRUPTS();
-		if (left-- == MaxBlockNumber)
-			left = RelationGetNumberOfBlocks(scan->index);
-		else if (left == 0)
+		/* the index may have grown meanwhile */
+		if (++read > scan->blocks && read > RelationGetNumberOfBlocks(scan->index))
 			br_am_report_damage(scan->index, list->head, "The chain that begins there has no end");
 	}
 	return true;
@@ -175,8 +194,8 @@ scan_lists(BrAmScan *scan)
 	for (int i = 0; i < scan->visited; i++)
 	{
 		if (reads_from_disk(before) && i + 1 < scan->visited)
-			PrefetchBuffer(scan->index, MAIN_FORKNUM, scan->lists[i + 1].head);
-		if (!scan_list(scan, &scan->lists[i]))
+			PrefetchBuffer(scan->index, MAIN_FORKNUM, scan->lists[scan->order[i + 1].list].head);
+		if (!scan_list(scan, &scan->lists[scan->order[i].list]))
 			return false;
 	}
 	return true;
@@ -209,8 +228,6 @@ prepare_round(BrAmScan *scan)
 	if (first)
 	{
 		scan->visited = first_lists(scan);
-		if (scan->visited < scan->n_lists)
-			qsort(scan->lists, scan->n_lists, sizeof(BrAmList), compare_order);
 		return;
 	}
 	/* what the nearest lists have shown is no lower limit for the others */
