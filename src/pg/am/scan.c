@@ -279,7 +279,7 @@ next_found(BrAmScan *scan)
 			return found;
 		if (br_am_scan_rerank(scan))
 			continue;
-		if (isinf(scan->limit) && scan->visited == scan->n_lists)
+		if (scan->limit == INFINITY && scan->visited == scan->n_lists)
 			return NULL;
 		br_am_scan_round(scan);
 	}

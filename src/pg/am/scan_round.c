@@ -16,6 +16,12 @@
 #define KEEP_GROWTH 8
 /* vectors read before anything is handed out, and at a time */
 #define RERANK_ROWS 16
+/*
+ * Of what the recall target lets be missed, the part that may be missed in
+ * lists that are not read; bounds that fail miss some more, and the sample in
+ * which shares were measured shows a little less than there is.
+ */
+#define MISSED_IN_LISTS .7
 /* where so large a share would be visited first, all lists are */
 #define WHOLE_SHARE .5
 
@@ -57,7 +63,7 @@ first_lists(const BrAmScan *scan)
 		return Min(br_am_probes, scan->n_lists);
 	for (int i = 0; i < scan->n_lists; i++)
 		rows += scan->lists[i].rows;
-	share = br_am_share_for(&scan->meta, recall);
+	share = br_am_share_for(&scan->meta, 1 - MISSED_IN_LISTS * (1 - recall));
 	if (rows < br_am_full_scan_rows || !(share < WHOLE_SHARE))
 		return scan->n_lists;
 	return Max(1, (int) ceil(share * scan->n_lists));

@@ -582,3 +582,10 @@ br_pg_catalog_list_visible(const BrPgCatalog *catalog, int limit, int *n)
 	*n = (int) found;
 	return item_ids;
 }
+
+void
+br_pg_catalog_index_embeddings(const BrPgCatalog *catalog)
+{
+	br_pg_children_index_embeddings(catalog->number, catalog->model);
+	br_pg_children_unindex_embeddings(catalog->number, catalog->model);
+}

@@ -66,6 +66,14 @@ extern void br_pg_catalog_hold(int32 number);
 /* The same, and waits for who refreshes, compares or alters the catalog; these wait then. */
 extern void br_pg_catalog_lock(int32 number);
 
+/*
+ * In an owner section, at the end of a refresh: makes the index through which
+ * items are found by their embedding, if it is missing, and drops those of models
+ * that the catalog has left. Waits for nobody: what cannot be done now, the next
+ * refresh does.
+ */
+extern void br_pg_catalog_index_embeddings(const BrPgCatalog *catalog);
+
 /* Raises 42501 unless the current user may SELECT from the catalog's source. */
 extern void br_pg_catalog_require_reader(const BrPgCatalog *catalog);
 

@@ -282,6 +282,17 @@ extern void br_pg_children_hand_over(int32 number, Oid from, Oid to);
 extern void br_pg_children_create_indexes(int32 number, const char *parent);
 extern void br_pg_children_drop_indexes(int32 number, const char *parent);
 
+/*
+ * The index through which items are found by their embedding of a model, where
+ * it is not there yet; nothing for model 0. A lock that others are in the way
+ * of is not waited for: then it is left to the next refresh, and searches read
+ * all items.
+ */
+extern void br_pg_children_index_embeddings(int32 number, int32 model);
+
+/* Drops those of other models than this one, unless others are in the way. */
+extern void br_pg_children_unindex_embeddings(int32 number, int32 model);
+
 /* catalog.c */
 
 /*

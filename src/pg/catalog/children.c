@@ -14,6 +14,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -122,6 +123,68 @@ br_pg_children_drop_indexes(int32 number, const char *parent)
 		if (strcmp(parent, indexes[i].parent) == 0)
 			br_pg_run(psprintf("DROP INDEX IF EXISTS bundle_rec.%s_%d_%s", indexes[i].parent,
 							   number, indexes[i].name));
+}
+
+/* ---- the index of embeddings ---- */
+
+/*
+ * One for each model, because embeddings of two models have nothing to do with
+ * each other, nor need have the same dimensions: while a catalog moves from one
+ * to another, rows of both are in the table.
+ */
+static const char *
+embeddings_index(int32 number, int32 model)
+{
+	return psprintf("item_%d_embedding_%d", number, model);
+}
+
+static bool
+exists(const char *name)
+{
+	return OidIsValid(get_relname_relid(name, get_namespace_oid("bundle_rec", false)));
+}
+
+static void
+create_embeddings_index(int32 number, int32 model)
+{
+	ignore_defaults();
+	br_pg_run(psprintf("CREATE INDEX %s ON bundle_rec.item_%d USING bundle_ann"
+					   " (embedding bundle_rec.embedding_cosine_ops) WHERE model = %d",
+					   embeddings_index(number, model), number, model));
+}
+
+void
+br_pg_children_index_embeddings(int32 number, int32 model)
+{
+	Oid items = get_relname_relid(psprintf("item_%d", number),
+								  get_namespace_oid("bundle_rec", false));
+
+	if (model == 0 || exists(embeddings_index(number, model)) ||
+		!ConditionalLockRelationOid(items, ShareLock))
+		return;
+	create_embeddings_index(number, model);
+}
+
+void
+br_pg_children_unindex_embeddings(int32 number, int32 model)
+{
+	static const Oid types[] = {TEXTOID, TEXTOID};
+	Datum values[] = {CStringGetTextDatum(psprintf("^item_%d_embedding_[0-9]+$", number)),
+					  CStringGetTextDatum(embeddings_index(number, model))};
+	Oid items = get_relname_relid(psprintf("item_%d", number),
+								  get_namespace_oid("bundle_rec", false));
+	uint64 stale =
+		br_pg_execute("SELECT c.relname::pg_catalog.text FROM pg_catalog.pg_class c"
+					  " WHERE c.relnamespace = 'bundle_rec'::pg_catalog.regnamespace"
+					  " AND c.relkind = 'i' AND c.relname ~ $1 AND c.relname <> $2",
+					  lengthof(types), types, values, NULL, false, 0);
+	SPITupleTable *table = SPI_tuptable;
+
+	if (stale > 0 && ConditionalLockRelationOid(items, AccessExclusiveLock))
+		for (uint64 row = 0; row < stale; row++)
+			br_pg_run(psprintf("DROP INDEX bundle_rec.%s",
+							   SPI_getvalue(table->vals[row], table->tupdesc, 1)));
+	SPI_freetuptable(table);
 }
 
 static char *

@@ -161,6 +161,7 @@ br_pg_catalog_create(BrPgCatalog *catalog, const char *image, const char *model)
 		br_pg_model_hold(catalog->model);
 	catalog->number = insert_catalog(catalog, image);
 	br_pg_children_create(catalog->number, catalog->owner);
+	br_pg_children_index_embeddings(catalog->number, catalog->model);
 	br_pg_leave(&rights);
 
 	br_pg_source_follow(source, "", catalog->number, "items_changed");

@@ -1,14 +1,14 @@
 /*
  * nearest.c
- *	  Exact nearest items of a catalog, by a scan of all of them.
- *
- * Rows come through a cursor, some hundred at a time, and only the k nearest
- * stay in memory.
+ *	  Nearest items of a catalog, through the index of their embeddings, and all
+ *	  of them for who needs all.
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "port/pg_bitutils.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 
 #include "core/encoder/br_encoder.h"
@@ -94,40 +94,59 @@ br_pg_item_ids(const BrPgCatalog *catalog, const int32 *items, int n)
 	return item_ids;
 }
 
-/* What is searched for. */
-typedef struct Search
-{
-	BrTopK *top;
-	const BrEmbedding *query;
-	int32 except;
-} Search;
+/* Scans of the index miss fewer than this leaves room for, in the order of their distance. */
+#define SEARCH_RECALL "0.999"
+#define LEAST_LIMIT 16
 
 static void
-offer_item(void *state, int32 item, const BrEmbedding *embedding)
+set_for_section(const char *name, const char *value)
 {
-	const Search *search = state;
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+							 false);
+}
 
-	/* an item embedded with an earlier model waits for refresh */
-	if (item != search->except && embedding != NULL && embedding->dims == search->query->dims)
-		br_ann_top_k_offer(search->top, item, br_pg_embedding_cosine(search->query, embedding));
+/*
+ * The model stands in the text, since only so the planner knows that the
+ * model's index has all rows, and so does the number of rows, rounded up so
+ * that there are few such texts, since it takes a parameter for a tenth of the
+ * table. An item embedded with an earlier model waits for refresh.
+ */
+static const char *
+search_statement(const BrPgCatalog *catalog, int k)
+{
+	return psprintf(
+		"SELECT i.item, i.embedding FROM bundle_rec.item_%d i"
+		" JOIN bundle_rec.item_state_%d s USING (item)"
+		" WHERE i.model = %d AND s.active AND i.item <> $2"
+		" ORDER BY i.embedding OPERATOR(bundle_rec.<=>) $1, i.item LIMIT %u",
+		catalog->number, catalog->number, catalog->model, pg_nextpower2_32(Max(k, LEAST_LIMIT)));
 }
 
 BrNeighbour *
 br_pg_nearest(const BrPgCatalog *catalog, const BrEmbedding *query, int k, int32 except, int *n)
 {
-	Search search = {.query = query, .except = except};
-	BrContext context;
-	const BrNeighbour *sorted;
+	const Oid types[] = {br_pg_embedding_type(), INT4OID};
+	Datum values[] = {PointerGetDatum(query), Int32GetDatum(except)};
 	BrNeighbour *nearest;
+	BrPgRights rights;
 
-	br_pg_context(&context, CurrentMemoryContext);
-	br_pg_check(br_ann_top_k_create(&context, k, &search.top), &context,
-				"could not search for items", NULL);
-	br_pg_scan_items(catalog, offer_item, &search);
-	sorted = br_ann_top_k_sorted(search.top, n);
+	br_pg_enter_owner(&rights);
+	set_for_section("bundle_rec.recall", SEARCH_RECALL);
+	set_for_section("bundle_rec.probes", "0");
+	set_for_section("bundle_rec.scan_order", "strict");
+	*n = (int) br_pg_execute(search_statement(catalog, k), lengthof(types), types, values, NULL,
+							 true, k);
+	br_pg_leave(&rights);
 	nearest = palloc(sizeof(BrNeighbour) * Max(*n, 1));
-	memcpy(nearest, sorted, sizeof(BrNeighbour) * *n);
-	br_ann_top_k_destroy(search.top);
+	for (int i = 0; i < *n; i++)
+	{
+		bool is_null;
+
+		nearest[i].id = DatumGetInt32(br_pg_column(i, 1, &is_null));
+		nearest[i].similarity = br_pg_embedding_cosine(
+			query, DatumGetEmbedding(br_pg_column(i, 2, &is_null)));
+	}
+	SPI_freetuptable(SPI_tuptable);
 	return nearest;
 }
 

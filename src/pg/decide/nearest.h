@@ -1,6 +1,6 @@
 /*
  * nearest.h
- *	  Exact nearest items of a catalog by embedding.
+ *	  Nearest items of a catalog by embedding.
  */
 #ifndef BR_NEAREST_H
 #define BR_NEAREST_H
@@ -27,8 +27,8 @@ extern char **br_pg_item_ids(const BrPgCatalog *catalog, const int32 *items, int
 /*
  * The k active items of a catalog whose embeddings are nearest to `query`,
  * nearest first, ties to the smaller number; palloc'd, *n of them, at most k.
- * except: an item that is left out, 0 for none. Scans all items in bounded
- * memory and can be cancelled. SPI must be connected.
+ * except: an item that is left out, 0 for none. Found through the index, which
+ * may miss one in a thousand. Can be cancelled. SPI must be connected.
  */
 extern BrNeighbour *br_pg_nearest(const BrPgCatalog *catalog, const BrEmbedding *query, int k,
 								  int32 except, int *n);
@@ -38,8 +38,7 @@ extern BrEmbedding *br_pg_nearest_embed(const BrPgCatalog *catalog, const char *
 
 /*
  * The k active items of a catalog whose embeddings are nearest to a text under
- * the catalog's model, nearest first, palloc'd; *n of them, at most k. Scans
- * all items in bounded memory and can be cancelled. SPI must be connected.
+ * the catalog's model, as br_pg_nearest does.
  * Raises 55000 where the catalog has no model.
  */
 extern BrNeighbour *br_pg_nearest_to_text(const BrPgCatalog *catalog, const char *text, int k,

@@ -270,5 +270,7 @@ br_pg_catalog_refresh(const char *name, BrPgRefreshWork *work)
 		analyze("ANALYZE bundle_rec.item_@, bundle_rec.item_state_@, bundle_rec.item_count_@,"
 				" bundle_rec.item_pair_@, bundle_rec.event_@",
 				catalog->number);
+	/* what changes locks of the whole table comes last of all */
+	br_pg_catalog_index_embeddings(catalog);
 	br_pg_leave(&rights);
 }
