@@ -128,7 +128,8 @@ offer_list(const Index *index, const BrCodeQuery *query, int list, BrCandidates 
 
 		for (int i = 0; i < 32; i++)
 		{
-			BrRowCandidate candidate = {bounds[i], (uint32_t) index->ids[list][start + i], 0, {0}};
+			BrRowCandidate candidate = {.bound = bounds[i],
+										.page = (uint32_t) index->ids[list][start + i]};
 
 			if (found >> i & 1)
 				assert_int_equal(br_ann_candidates_offer(candidates, &candidate), BR_OK);
