@@ -368,6 +368,58 @@ lists_needed(BrMetric metric, const float *sample, const float *centroids, const
 	return C_LISTS;
 }
 
+/* The order of a list for a query, in double. */
+static double
+order_of(BrMetric metric, const float *query, const float *centroid, double mean_norm)
+{
+	double product = 0;
+	double squared_distance = 0;
+	double squared_norm = 0;
+
+	for (int j = 0; j < C_DIMS; j++)
+	{
+		product += (double) query[j] * centroid[j];
+		squared_norm += (double) query[j] * query[j];
+		squared_distance += ((double) query[j] - centroid[j]) * ((double) query[j] - centroid[j]);
+	}
+	return metric == BR_METRIC_INNER_PRODUCT ? -product * mean_norm / sqrt(squared_norm)
+											 : sqrt(squared_distance);
+}
+
+/* How many neighbours are in lists whose order is at most gap above the nearest list's. */
+static int
+seen_within(BrMetric metric, const float *sample, const float *centroids, const int32_t *lists_of,
+			double gap)
+{
+	double mean_norm = 0;
+	int seen = 0;
+
+	for (int i = 0; i < C_N * C_DIMS; i++)
+		mean_norm += (double) sample[i] * sample[i] / C_N;
+	mean_norm = sqrt(mean_norm);
+	for (int q = 0; q < C_QUERIES; q++)
+	{
+		int self = q * C_N / C_QUERIES;
+		const float *query = sample + self * C_DIMS;
+		double nearest = INFINITY;
+		Pair rows[C_N];
+
+		order_by_value(metric, query, sample, C_N, rows);
+		for (int list = 0; list < C_LISTS; list++)
+			nearest =
+				fmin(nearest, order_of(metric, query, centroids + list * C_DIMS, mean_norm));
+		for (int i = 0, taken = 0; taken < C_NEIGHBOURS; i++)
+		{
+			if (rows[i].place == self)
+				continue;
+			taken++;
+			seen += order_of(metric, query, centroids + lists_of[rows[i].place] * C_DIMS,
+							 mean_norm) <= nearest + gap;
+		}
+	}
+	return seen;
+}
+
 static void
 calibration_counts_lists(void **state)
 {
@@ -383,6 +435,7 @@ calibration_counts_lists(void **state)
 		float *centroids;
 		float norms[C_LISTS];
 		float shares[6];
+		float gaps[6];
 		int32_t lists_of[C_N];
 
 		if (metrics[m] == BR_METRIC_COSINE)
@@ -394,12 +447,20 @@ calibration_counts_lists(void **state)
 						 BR_OK);
 		assert_int_equal(br_ann_calibrate(&context, br_math_portable_backend(), metrics[m], sample,
 										  C_N, C_DIMS, centroids, C_LISTS, lists_of, C_QUERIES,
-										  C_NEIGHBOURS, recalls, 6, shares),
+										  C_NEIGHBOURS, recalls, 6, shares, gaps),
 						 BR_OK);
 		for (int i = 0; i < 6; i++)
 			assert_true(shares[i] ==
 						(float) lists_needed(metrics[m], sample, centroids, lists_of, recalls[i]) /
 							(float) C_LISTS);
+		for (int i = 0; i < 6; i++)
+		{
+			int all = C_QUERIES * C_NEIGHBOURS;
+			int seen = seen_within(metrics[m], sample, centroids, lists_of, gaps[i] + 1e-5);
+			int nearly = seen_within(metrics[m], sample, centroids, lists_of, gaps[i] - 1e-5);
+
+			assert_true(seen >= recalls[i] * all && nearly < recalls[i] * all);
+		}
 		/* else every case would ask for the same */
 		assert_true(shares[0] < shares[3] && shares[3] < shares[5]);
 		free(centroids);
@@ -415,6 +476,7 @@ build(BrContext *context, BrPool *pool, const float *sample, float *centroids)
 	const BrBackend *backend = br_math_portable_backend();
 	double recall = 0.9;
 	float share;
+	float gap;
 	float norms[C_LISTS];
 	int32_t lists_of[C_N];
 	BrStatus status = br_ann_kmeans(context, backend, pool, sample, C_N, C_DIMS, C_LISTS, SEED,
@@ -428,7 +490,7 @@ build(BrContext *context, BrPool *pool, const float *sample, float *centroids)
 	if (status != BR_OK)
 		return status;
 	return br_ann_calibrate(context, backend, BR_METRIC_L2, sample, C_N, C_DIMS, centroids, C_LISTS,
-							lists_of, C_QUERIES, C_NEIGHBOURS, &recall, 1, &share);
+							lists_of, C_QUERIES, C_NEIGHBOURS, &recall, 1, &share, &gap);
 }
 
 static void
@@ -507,6 +569,7 @@ impossible_sizes_are_errors(void **state)
 	int32_t lists_of[4] = {0};
 	double recall = 0.9;
 	float share;
+	float gap;
 	BrContext context;
 
 	(void) state;
@@ -516,14 +579,14 @@ impossible_sizes_are_errors(void **state)
 	assert_int_equal(br_ann_kmeans(&context, backend, NULL, sample, 4, 1, 5, 1, NULL, NULL, sample),
 					 BR_ERR_ARGUMENT);
 	assert_int_equal(br_ann_calibrate(&context, backend, BR_METRIC_L2, sample, 4, 1, sample, 1,
-									  lists_of, 5, 1, &recall, 1, &share),
+									  lists_of, 5, 1, &recall, 1, &share, &gap),
 					 BR_ERR_ARGUMENT);
 	assert_int_equal(br_ann_calibrate(&context, backend, BR_METRIC_L2, sample, 4, 1, sample, 1,
-									  lists_of, 2, 0, &recall, 1, &share),
+									  lists_of, 2, 0, &recall, 1, &share, &gap),
 					 BR_ERR_ARGUMENT);
 	/* a row of its own has no neighbours: one list is enough */
 	assert_int_equal(br_ann_calibrate(&context, backend, BR_METRIC_L2, sample, 1, 1, sample, 2,
-									  lists_of, 1, 1, &recall, 1, &share),
+									  lists_of, 1, 1, &recall, 1, &share, &gap),
 					 BR_OK);
 	assert_true(share == 0.5f);
 }

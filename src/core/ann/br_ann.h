@@ -104,18 +104,24 @@ extern BrStatus br_ann_assign(BrContext *context, const BrBackend *backend, BrPo
 /*
  * How many of its nearest lists a query has to see. For each of `queries`
  * members of the sample the `neighbours` members that are nearest under metric
- * (itself left out) are found exactly, and the rank of each one's list among
- * the lists in the order of BrListView. For the cosine all vectors have length
- * 1. 1 <= queries <= n, neighbours >= 1. shares[i]: the smallest share of the
- * lists, in (0, 1], that holds recalls[i] of all neighbours.
- * lists_of: of br_ann_assign. Asks for cancellation.
+ * (itself left out) are found exactly, and where the list of each stands among
+ * the lists in the order of BrListView.order.
+ * shares[i]: the smallest share of the lists, in (0, 1], that holds recalls[i]
+ * of all neighbours if every query sees as many.
+ * gaps[i]: the same if a query sees all lists whose order is at most so much
+ * above that of its nearest; infinity where there are no neighbours. A query
+ * that is unlike the sample, and far from all lists, so sees more of them. For
+ * inner products a query is taken at the length of the sample's root mean
+ * square.
+ * lists_of: of br_ann_assign. 1 <= queries <= n, neighbours >= 1. Asks for
+ * cancellation.
  */
 extern BrStatus br_ann_calibrate(BrContext *context, const BrBackend *backend, BrMetric metric,
 								 const float *sample /* (n, dims) */, int n, int dims,
 								 const float *centroids /* (lists, dims) */, int lists,
 								 const int32_t *lists_of /* (n) */, int queries, int neighbours,
 								 const double *recalls /* (n_recalls) */, int n_recalls,
-								 float *shares /* (n_recalls) */);
+								 float *shares /* (n_recalls) */, float *gaps /* (n_recalls) */);
 
 /* ---- rotation and codes ---- */
 

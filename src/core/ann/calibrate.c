@@ -6,6 +6,9 @@
  * far behind in the order of lists theirs stand. All products of a block of
  * queries, with the sample and with the centroids, come from the backend.
  */
+#include <math.h>
+#include <stdlib.h>
+
 #include "core/ann/blocks.h"
 
 /* Of a block. */
@@ -32,7 +35,10 @@ typedef struct Calibration
 	float *products;   /* (QUERIES, columns or lists) */
 	float *row_norms;  /* (n): |x|^2 */
 	float *list_norms; /* (lists): |c|^2 */
+	double mean_norm;  /* root of the mean of row_norms */
 	int64_t *ranks;	   /* (lists): how many neighbours are in a list of that rank */
+	float *gaps;	   /* (n_gaps): of neighbours' lists */
+	int n_gaps;
 	BrTopK *tops[QUERIES];
 } Calibration;
 
@@ -116,13 +122,18 @@ find_neighbours(Calibration *calibration, int first, int count)
 	return BR_OK;
 }
 
+/* By what lists stand in order: those of the cosine by the distance, too. */
+static BrMetric
+list_metric(const Calibration *calibration)
+{
+	return calibration->metric == BR_METRIC_INNER_PRODUCT ? BR_METRIC_INNER_PRODUCT : BR_METRIC_L2;
+}
+
 /* Lists that a query sees before this one. */
 static int
 rank_of(const Calibration *calibration, const float *products, int32_t list)
 {
-	/* lists of the cosine stand in the order of the distance, too */
-	BrMetric metric =
-		calibration->metric == BR_METRIC_INNER_PRODUCT ? BR_METRIC_INNER_PRODUCT : BR_METRIC_L2;
+	BrMetric metric = list_metric(calibration);
 	float value = order_value(metric, products[list], calibration->list_norms[list]);
 	int rank = 0;
 
@@ -135,9 +146,39 @@ rank_of(const Calibration *calibration, const float *products, int32_t list)
 	return rank;
 }
 
+/* The order of a list as br_ann_view_list gives it, the query being of typical length for inner products. */
+static double
+list_order(const Calibration *calibration, const float *products, int32_t list,
+		   double query_squared_norm)
+{
+	float value =
+		order_value(list_metric(calibration), products[list], calibration->list_norms[list]);
+
+	if (calibration->metric != BR_METRIC_INNER_PRODUCT)
+		return sqrt(fmax(0, value + query_squared_norm));
+	return query_squared_norm > 0 ? value * calibration->mean_norm / sqrt(query_squared_norm) : 0;
+}
+
+/* How much farther the lists of a query's neighbours are than its nearest list. */
+static void
+note_gaps(Calibration *calibration, const float *products, int query, const BrNeighbour *found,
+		  int n)
+{
+	double squared_norm = calibration->row_norms[query_row(calibration, query)];
+	double nearest = INFINITY;
+
+	for (int list = 0; list < calibration->lists; list++)
+		nearest = fmin(nearest, list_order(calibration, products, list, squared_norm));
+	for (int i = 0; i < n; i++)
+		calibration->gaps[calibration->n_gaps++] =
+			(float) (list_order(calibration, products, calibration->lists_of[found[i].id],
+								squared_norm) -
+					 nearest);
+}
+
 /* Of a block of queries, some at a time: lists may be many. */
 static BrStatus
-count_ranks(Calibration *calibration, int count)
+count_ranks(Calibration *calibration, int first, int count)
 {
 	int lists = calibration->lists;
 	int step = br_ann_block_rows(lists, calibration->dims);
@@ -161,6 +202,7 @@ count_ranks(Calibration *calibration, int count)
 		for (int j = 0; j < n; j++)
 			calibration
 				->ranks[rank_of(calibration, products, calibration->lists_of[found[j].id])]++;
+		note_gaps(calibration, products, first + i, found, n);
 	}
 	return BR_OK;
 }
@@ -177,6 +219,9 @@ measure_lengths(Calibration *calibration)
 		calibration->row_norms[row] =
 			br_ann_squared_length(calibration->sample + (size_t) row * dims, dims);
 	}
+	for (int row = 0; row < calibration->n; row++)
+		calibration->mean_norm += (double) calibration->row_norms[row] / calibration->n;
+	calibration->mean_norm = sqrt(calibration->mean_norm);
 	for (int list = 0; list < calibration->lists; list++)
 		calibration->list_norms[list] =
 			br_ann_squared_length(calibration->centroids + (size_t) list * dims, dims);
@@ -195,7 +240,7 @@ run(Calibration *calibration)
 
 		status = find_neighbours(calibration, first, count);
 		if (status == BR_OK)
-			status = count_ranks(calibration, count);
+			status = count_ranks(calibration, first, count);
 		for (int i = 0; i < count; i++)
 		{
 			br_ann_top_k_destroy(calibration->tops[i]);
@@ -223,15 +268,37 @@ share_for(const Calibration *calibration, double recall)
 	return 1;
 }
 
+static int
+compare_floats(const void *left, const void *right)
+{
+	float a = *(const float *) left;
+	float b = *(const float *) right;
+
+	return (a > b) - (a < b);
+}
+
+/* The smallest gap that such a share of the neighbours do not exceed; gaps are sorted. */
+static float
+gap_for(const Calibration *calibration, double recall)
+{
+	double place = ceil(recall * calibration->n_gaps);
+
+	if (calibration->n_gaps == 0)
+		return INFINITY;
+	return calibration->gaps[place < 1 ? 0 : (int) place - 1];
+}
+
 BrStatus
 br_ann_calibrate(BrContext *context, const BrBackend *backend, BrMetric metric, const float *sample,
 				 int n, int dims, const float *centroids, int lists, const int32_t *lists_of,
-				 int queries, int neighbours, const double *recalls, int n_recalls, float *shares)
+				 int queries, int neighbours, const double *recalls, int n_recalls, float *shares,
+				 float *gaps)
 {
 	int columns = br_ann_block_rows(QUERIES, dims);
 	int widest = columns > lists ? columns : lists;
 	size_t floats =
-		(size_t) QUERIES * ((size_t) dims + (size_t) widest) + (size_t) n + (size_t) lists;
+		(size_t) QUERIES * ((size_t) dims + (size_t) widest) + (size_t) n + (size_t) lists +
+		(size_t) queries * (size_t) neighbours;
 	Calibration calibration = {.context = context,
 							   .backend = backend,
 							   .metric = metric,
@@ -246,9 +313,9 @@ br_ann_calibrate(BrContext *context, const BrBackend *backend, BrMetric metric, 
 							   .columns = columns};
 	BrStatus status;
 
-	if (queries < 1 || queries > n)
-		return br_base_fail(context, BR_ERR_ARGUMENT, "%d of %d rows cannot be queries.", queries,
-							n);
+	if (queries < 1 || queries > n || neighbours < 1)
+		return br_base_fail(context, BR_ERR_ARGUMENT, "%d of %d rows cannot be queries for %d neighbours.",
+							queries, n, neighbours);
 	calibration.ranks =
 		br_base_alloc_array(context, 1, (size_t) lists * sizeof(int64_t) + floats * sizeof(float));
 	if (calibration.ranks == NULL)
@@ -257,9 +324,14 @@ br_ann_calibrate(BrContext *context, const BrBackend *backend, BrMetric metric, 
 	calibration.products = calibration.asked + (size_t) QUERIES * (size_t) dims;
 	calibration.row_norms = calibration.products + (size_t) QUERIES * (size_t) widest;
 	calibration.list_norms = calibration.row_norms + n;
+	calibration.gaps = calibration.list_norms + lists;
 	status = run(&calibration);
+	qsort(calibration.gaps, (size_t) calibration.n_gaps, sizeof(float), compare_floats);
 	for (int i = 0; i < n_recalls && status == BR_OK; i++)
+	{
 		shares[i] = share_for(&calibration, recalls[i]);
+		gaps[i] = gap_for(&calibration, recalls[i]);
+	}
 	br_base_free(context, calibration.ranks);
 	return status;
 }

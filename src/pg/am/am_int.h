@@ -71,7 +71,8 @@ typedef struct BrAmMeta
 	uint32 next_list;
 	BlockNumber first_directory; /* InvalidBlockNumber until the first row */
 	BlockNumber last_directory;
-	float shares[BR_AM_N_RECALLS]; /* of the lists to visit, in (0, 1] */
+	float shares[BR_AM_N_RECALLS]; /* of the lists to visit, in (0, 1]: what scans cost on average */
+	float gaps[BR_AM_N_RECALLS];   /* how much farther than the nearest list they may be */
 	float
 		mean_norm; /* root of the mean squared length of rows at the last build; 1 for the cosine */
 	double rows;   /* at the last build or vacuum */
@@ -262,6 +263,9 @@ extern void br_am_meta_read(Relation index, BrAmMeta *meta);
 
 /* The share of the lists that held so much of the neighbours of rows at the last build, in (0, 1]. */
 extern double br_am_share_for(const BrAmMeta *meta, double recall);
+
+/* In the order of lists, how much above that of the nearest a scan must go for it. */
+extern double br_am_gap_for(const BrAmMeta *meta, double recall);
 
 /*
  * Changes the metapage: change(meta, arg) under the exclusive lock, in a

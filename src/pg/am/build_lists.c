@@ -106,7 +106,8 @@ calibrate(BrAmBuild *build, const float *sample, int n)
 	br_pg_check(br_ann_calibrate(&build->context, build->backend, (BrMetric) build->meta.metric,
 								 sample, n, build->shape.dims, build->centroids, build->n_lists,
 								 lists_of, Min(CALIBRATION_QUERIES, n), (int) Max(1, neighbours),
-								 br_am_recalls, BR_AM_N_RECALLS, build->meta.shares),
+								 br_am_recalls, BR_AM_N_RECALLS, build->meta.shares,
+								 build->meta.gaps),
 				&build->context, "could not find out how many lists to visit", NULL);
 	pfree(lists_of);
 	pfree(norms);

@@ -30,7 +30,10 @@ br_am_meta_init(Page page, BrMetric metric)
 	meta->last_directory = InvalidBlockNumber;
 	meta->mean_norm = 1;
 	for (int i = 0; i < BR_AM_N_RECALLS; i++)
+	{
 		meta->shares[i] = 1;
+		meta->gaps[i] = FLT_MAX;
+	}
 	meta->first_pending = InvalidBlockNumber;
 	meta->last_pending = InvalidBlockNumber;
 }
@@ -63,8 +66,9 @@ br_am_meta_read(Relation index, BrAmMeta *meta)
 	check(index, meta);
 }
 
-double
-br_am_share_for(const BrAmMeta *meta, double recall)
+/* Between the recalls that were measured, on a line. */
+static double
+interpolate(const float *values /* (BR_AM_N_RECALLS) */, double recall)
 {
 	int i = 1;
 	double part;
@@ -73,7 +77,19 @@ br_am_share_for(const BrAmMeta *meta, double recall)
 		i++;
 	part = (recall - br_am_recalls[i - 1]) / (br_am_recalls[i] - br_am_recalls[i - 1]);
 	part = Max(0, Min(1, part));
-	return meta->shares[i - 1] + part * (meta->shares[i] - meta->shares[i - 1]);
+	return values[i - 1] + part * (values[i] - values[i - 1]);
+}
+
+double
+br_am_share_for(const BrAmMeta *meta, double recall)
+{
+	return interpolate(meta->shares, recall);
+}
+
+double
+br_am_gap_for(const BrAmMeta *meta, double recall)
+{
+	return interpolate(meta->gaps, recall);
 }
 
 bool

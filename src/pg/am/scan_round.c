@@ -51,22 +51,28 @@ order_lists(BrAmScan *scan)
 		sort_places(scan->order, scan->n_lists);
 }
 
-/* How many of the lists the first round reads. */
+/*
+ * How many of the lists the first round reads: those that are little farther
+ * than the nearest. A query unlike the rows, such as a drawn parameter vector,
+ * is far from all lists, and reads most of them.
+ */
 static int
 first_lists(const BrAmScan *scan)
 {
 	double recall = br_am_recall > 0 ? br_am_recall : br_am_option_recall(scan->index);
+	double gap = br_am_gap_for(&scan->meta, 1 - MISSED_IN_LISTS * (1 - recall));
 	double rows = 0;
-	double share;
+	int near = 0;
 
 	if (br_am_probes > 0)
 		return Min(br_am_probes, scan->n_lists);
 	for (int i = 0; i < scan->n_lists; i++)
 		rows += scan->lists[i].rows;
-	share = br_am_share_for(&scan->meta, 1 - MISSED_IN_LISTS * (1 - recall));
-	if (rows < br_am_full_scan_rows || !(share < WHOLE_SHARE))
+	if (rows < br_am_full_scan_rows)
 		return scan->n_lists;
-	return Max(1, (int) ceil(share * scan->n_lists));
+	while (near < scan->n_lists && scan->order[near].order - scan->order[0].order <= gap)
+		near++;
+	return near < WHOLE_SHARE * scan->n_lists ? near : scan->n_lists;
 }
 
 void
