@@ -459,7 +459,9 @@ calibration_counts_lists(void **state)
 			int seen = seen_within(metrics[m], sample, centroids, lists_of, gaps[i] + 1e-5);
 			int nearly = seen_within(metrics[m], sample, centroids, lists_of, gaps[i] - 1e-5);
 
-			assert_true(seen >= recalls[i] * all && nearly < recalls[i] * all);
+			assert_true(seen >= recalls[i] * all);
+			/* the least gap, or that of the rows themselves */
+			assert_true(nearly < recalls[i] * all || gaps[i] == gaps[0]);
 		}
 		/* else every case would ask for the same */
 		assert_true(shares[0] < shares[3] && shares[3] < shares[5]);

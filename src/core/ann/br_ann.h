@@ -109,8 +109,9 @@ extern BrStatus br_ann_assign(BrContext *context, const BrBackend *backend, BrPo
  * shares[i]: the smallest share of the lists, in (0, 1], that holds recalls[i]
  * of all neighbours if every query sees as many.
  * gaps[i]: the same if a query sees all lists whose order is at most so much
- * above that of its nearest; infinity where there are no neighbours. A query
- * that is unlike the sample, and far from all lists, so sees more of them. For
+ * above that of its nearest, but, except for inner products, not so little
+ * that a query from anywhere would miss most; infinity where there are no
+ * neighbours. For
  * inner products a query is taken at the length of the sample's root mean
  * square.
  * lists_of: of br_ann_assign. 1 <= queries <= n, neighbours >= 1. Asks for

@@ -14,6 +14,9 @@
 /* Of a block. */
 #define QUERIES 64
 
+/* See gap_for. */
+#define LEAST_DEVIATIONS 3.0
+
 /* Rows between two looks at cancellation. */
 #define LOOK_ROWS 1024
 
@@ -36,6 +39,7 @@ typedef struct Calibration
 	float *row_norms;  /* (n): |x|^2 */
 	float *list_norms; /* (lists): |c|^2 */
 	double mean_norm;  /* root of the mean of row_norms */
+	double mean_order; /* of the nearest lists of queries */
 	int64_t *ranks;	   /* (lists): how many neighbours are in a list of that rank */
 	float *gaps;	   /* (n_gaps): of neighbours' lists */
 	int n_gaps;
@@ -169,6 +173,7 @@ note_gaps(Calibration *calibration, const float *products, int query, const BrNe
 
 	for (int list = 0; list < calibration->lists; list++)
 		nearest = fmin(nearest, list_order(calibration, products, list, squared_norm));
+	calibration->mean_order += nearest / calibration->queries;
 	for (int i = 0; i < n; i++)
 		calibration->gaps[calibration->n_gaps++] =
 			(float) (list_order(calibration, products, calibration->lists_of[found[i].id],
@@ -277,15 +282,25 @@ compare_floats(const void *left, const void *right)
 	return (a > b) - (a < b);
 }
 
-/* The smallest gap that such a share of the neighbours do not exceed; gaps are sorted. */
+/*
+ * The smallest gap that such a share of the neighbours do not exceed; gaps are
+ * sorted. Members of the sample that stand in tight clusters find all of their
+ * neighbours in one list. For a query from anywhere a row at distance r from its
+ * centroid is nearer or farther than that by some r z / sqrt(dims), z being
+ * standard normal, because directions in many dimensions are nearly orthogonal:
+ * no gap is less than that of a row in some hundreds.
+ */
 static float
 gap_for(const Calibration *calibration, double recall)
 {
 	double place = ceil(recall * calibration->n_gaps);
+	double least = LEAST_DEVIATIONS * calibration->mean_order / sqrt(calibration->dims);
 
 	if (calibration->n_gaps == 0)
 		return INFINITY;
-	return calibration->gaps[place < 1 ? 0 : (int) place - 1];
+	if (calibration->metric == BR_METRIC_INNER_PRODUCT)
+		least = 0;
+	return (float) fmax(least, calibration->gaps[place < 1 ? 0 : (int) place - 1]);
 }
 
 BrStatus

@@ -62,7 +62,9 @@ look_at_index(const IndexPath *path, Costs *costs)
 	br_am_shape(&costs->shape, Max(meta.dims, 1), text);
 	costs->rows = Max(1, path->indexinfo->tuples);
 	costs->lists = br_am_lists_for(costs->rows);
-	costs->visited = costs->rows < br_am_full_scan_rows ? 1 : br_am_share_for(&meta, recall);
+	costs->visited = costs->rows < br_am_full_scan_rows || meta.metric == BR_METRIC_INNER_PRODUCT
+		? 1
+		: br_am_share_for(&meta, recall);
 	if (br_am_probes > 0)
 		costs->visited = Min(1, br_am_probes / costs->lists);
 	return fits;

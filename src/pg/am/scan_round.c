@@ -16,12 +16,6 @@
 #define KEEP_GROWTH 8
 /* vectors read before anything is handed out, and at a time */
 #define RERANK_ROWS 16
-/*
- * Of what the recall target lets be missed, the part that may be missed in
- * lists that are not read; bounds that fail miss some more, and the sample in
- * which shares were measured shows a little less than there is.
- */
-#define MISSED_IN_LISTS .7
 /* where so large a share would be visited first, all lists are */
 #define WHOLE_SHARE .5
 
@@ -53,14 +47,14 @@ order_lists(BrAmScan *scan)
 
 /*
  * How many of the lists the first round reads: those that are little farther
- * than the nearest. A query unlike the rows, such as a drawn parameter vector,
- * is far from all lists, and reads most of them.
+ * than the nearest. The largest inner products with a query unlike the rows,
+ * such as a drawn parameter vector, are in any lists, so that all are read.
  */
 static int
 first_lists(const BrAmScan *scan)
 {
 	double recall = br_am_recall > 0 ? br_am_recall : br_am_option_recall(scan->index);
-	double gap = br_am_gap_for(&scan->meta, 1 - MISSED_IN_LISTS * (1 - recall));
+	double gap = br_am_gap_for(&scan->meta, recall);
 	double rows = 0;
 	int near = 0;
 
@@ -68,7 +62,7 @@ first_lists(const BrAmScan *scan)
 		return Min(br_am_probes, scan->n_lists);
 	for (int i = 0; i < scan->n_lists; i++)
 		rows += scan->lists[i].rows;
-	if (rows < br_am_full_scan_rows)
+	if (rows < br_am_full_scan_rows || scan->meta.metric == BR_METRIC_INNER_PRODUCT)
 		return scan->n_lists;
 	while (near < scan->n_lists && scan->order[near].order - scan->order[0].order <= gap)
 		near++;
