@@ -147,11 +147,12 @@ epsilon_of(double recall)
 	return br_math_normal_quantile(recall);
 }
 
-static void
-prepare_codes(BrAmScan *scan)
+void
+br_am_scan_prepare_codes(BrAmScan *scan, double epsilon)
 {
 	BrAmQuantizer quantizer;
 
+	br_ann_code_query_destroy(scan->codes);
 	br_am_quantizer_create(&scan->meta, scan->text, &quantizer);
 	br_am_quantizer_rotate(&quantizer, scan->query);
 	scan->factor = length_factor(scan);
@@ -159,7 +160,7 @@ prepare_codes(BrAmScan *scan)
 		quantizer.rotated[i] *= scan->factor;
 	br_pg_check(br_ann_code_query_create(&scan->context, (BrMetric) scan->meta.metric,
 										 scan->shape.dims, quantizer.rotated,
-										 epsilon_of(target_recall(scan)), &scan->codes),
+										 epsilon, &scan->codes),
 				&scan->context, "could not search in the index", NULL);
 }
 
@@ -216,7 +217,7 @@ begin(IndexScanDesc descriptor)
 	if (scan->ordered)
 	{
 		set_query(scan, key->sk_argument);
-		prepare_codes(scan);
+		br_am_scan_prepare_codes(scan, epsilon_of(target_recall(scan)));
 	}
 	/* before the lists, because a row may move from here to there */
 	if (scan->text)

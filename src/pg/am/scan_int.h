@@ -50,6 +50,7 @@ typedef struct BrAmScan
 	double squared_norm;
 	float factor; /* by which the rotated query is longer than the query */
 	BrCodeQuery *codes;
+	bool patient; /* bounds are so wide that hardly any fails */
 
 	/* lists */
 	BrAmList *lists; /* that count */
@@ -79,6 +80,11 @@ typedef struct BrAmScan
 	int n_tids;
 	int tid;
 } BrAmScan;
+
+/* ---- scan.c ---- */
+
+/* Makes the tables of the query anew, with bounds of so many deviations. */
+extern void br_am_scan_prepare_codes(BrAmScan *scan, double epsilon);
 
 /* ---- scan_round.c ---- */
 

@@ -16,6 +16,8 @@
 #define KEEP_GROWTH 8
 /* vectors read before anything is handed out, and at a time */
 #define RERANK_ROWS 16
+/* deviations of bounds in rounds after the first: one row in 30,000 fails them */
+#define PATIENT_EPSILON 4.0
 /* where so large a share would be visited first, all lists are */
 #define WHOLE_SHARE .5
 
@@ -240,15 +242,23 @@ prepare_round(BrAmScan *scan)
 	scan->from = scan->visited == scan->n_lists ? scan->limit : -INFINITY;
 }
 
-/* Takes up lists that came since the directory was read. */
+/*
+ * After the first round: takes up lists that came since the directory was read,
+ * and widens the bounds. Who asks for more than the first round gave goes
+ * through many rows, and each that fails its bound would be missing in strict
+ * order; and bounds before and after cannot be compared.
+ */
 static void
-renew_lists(BrAmScan *scan)
+renew(BrAmScan *scan)
 {
 	BrAmMeta meta;
 
 	br_am_meta_read(scan->index, &meta);
-	if (meta.generation == scan->generation)
+	if (scan->patient && meta.generation == scan->generation)
 		return;
+	if (!scan->patient)
+		br_am_scan_prepare_codes(scan, PATIENT_EPSILON);
+	scan->patient = true;
 	br_am_scan_lists(scan);
 	scan->from = -INFINITY;
 }
@@ -261,7 +271,7 @@ br_am_scan_round(BrAmScan *scan)
 	prepare_round(scan);
 	if (!first)
 	{
-		renew_lists(scan);
+		renew(scan);
 		scan->visited = scan->n_lists;
 	}
 	while (!scan_lists(scan))
