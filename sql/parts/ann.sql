@@ -1,11 +1,16 @@
--- The index access method bundle_ann on embeddings.
+-- ann.sql
+--    The access method bundle_ann and its operator classes for embeddings:
+--    each has one operator, which orders, and as its support function the
+--    distance that the operator gives.
 
 CREATE FUNCTION bundle_ann_handler(internal) RETURNS index_am_handler
 LANGUAGE C VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'br_ann_handler';
-COMMENT ON FUNCTION bundle_ann_handler(internal) IS 'What PostgreSQL calls to learn the functions of the access method bundle_ann';
+COMMENT ON FUNCTION bundle_ann_handler(internal) IS
+'What PostgreSQL calls to learn the functions of the access method bundle_ann';
 
 CREATE ACCESS METHOD bundle_ann TYPE INDEX HANDLER bundle_ann_handler;
-COMMENT ON ACCESS METHOD bundle_ann IS 'Nearest rows by embedding: lists of quantised codes, reranked from the vectors in the index';
+COMMENT ON ACCESS METHOD bundle_ann IS
+'Nearest rows by embedding: lists of quantised codes, reranked from the vectors in the index';
 
 CREATE OPERATOR FAMILY embedding_cosine_ops USING bundle_ann;
 COMMENT ON OPERATOR FAMILY embedding_cosine_ops USING bundle_ann IS 'Nearest embeddings by cosine distance, <=>';

@@ -96,7 +96,7 @@ COMMENT ON CAST (embedding AS real[]) IS 'Components of an embedding, exactly';
 CREATE CAST (embedding AS double precision[]) WITH FUNCTION double_array(embedding) AS ASSIGNMENT;
 COMMENT ON CAST (embedding AS double precision[]) IS 'Components of an embedding, exactly';
 
--- measures
+-- measures; the price of products is that of some hundred dimensions
 
 CREATE FUNCTION dims(embedding) RETURNS integer
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'br_embedding_dims';
@@ -112,22 +112,22 @@ COMMENT ON FUNCTION l2_normalize(embedding) IS
 'The embedding scaled to Euclidean length 1, within half precision; the zero embedding stays zero; NULL if the embedding is NULL';
 
 CREATE FUNCTION cosine_distance(embedding, embedding) RETURNS double precision
-LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'br_embedding_cosine_distance';
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 20 AS 'MODULE_PATHNAME', 'br_embedding_cosine_distance';
 COMMENT ON FUNCTION cosine_distance(embedding, embedding) IS
 '1 minus the cosine of the angle, in [0, 2]; 1 where an embedding is zero; NULL if an argument is NULL';
 
 CREATE FUNCTION inner_product(embedding, embedding) RETURNS double precision
-LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'br_embedding_inner_product';
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 20 AS 'MODULE_PATHNAME', 'br_embedding_inner_product';
 COMMENT ON FUNCTION inner_product(embedding, embedding) IS
 'Sum of the products of the components; NULL if an argument is NULL';
 
 CREATE FUNCTION negative_inner_product(embedding, embedding) RETURNS double precision
-LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'br_embedding_negative_inner_product';
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 20 AS 'MODULE_PATHNAME', 'br_embedding_negative_inner_product';
 COMMENT ON FUNCTION negative_inner_product(embedding, embedding) IS
 'The inner product with its sign changed, so that the most similar sorts first; NULL if an argument is NULL';
 
 CREATE FUNCTION l2_distance(embedding, embedding) RETURNS double precision
-LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'br_embedding_l2_distance';
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 20 AS 'MODULE_PATHNAME', 'br_embedding_l2_distance';
 COMMENT ON FUNCTION l2_distance(embedding, embedding) IS
 'Euclidean distance, at least 0; NULL if an argument is NULL';
 
