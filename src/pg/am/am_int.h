@@ -212,8 +212,8 @@ extern const char *br_am_option_model(Relation index); /* NULL: none was given *
 extern BrMetric br_am_metric(Relation index);
 extern bool br_am_is_text(Relation index);
 
-/* Whether a function is one of the distances that operator classes are told apart by. */
-extern bool br_am_knows_distance(Oid function);
+/* Whether a function is one of the distances that operator classes are told apart by, of such a type. */
+extern bool br_am_knows_distance(Oid function, Oid type);
 
 /* ---- pages.c ---- */
 

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/amapi.h"
+#include "catalog/pg_type_d.h"
 #include "commands/vacuum.h"
 #include "utils/builtins.h"
 
@@ -47,12 +48,15 @@ find_distance(PGFunction function)
 }
 
 bool
-br_am_knows_distance(Oid function)
+br_am_knows_distance(Oid function, Oid type)
 {
 	FmgrInfo info;
+	int distance;
 
 	fmgr_info(function, &info);
-	return find_distance(info.fn_addr) >= 0;
+	distance = find_distance(info.fn_addr);
+	return distance >= 0 &&
+		type == (distances[distance].text ? TEXTOID : br_pg_embedding_type());
 }
 
 static int
