@@ -229,6 +229,9 @@ extern void br_am_check_dims(Relation index, int dims);
 /* An empty page of a kind; of a posting or exact page all that a full one has lies before pd_lower. */
 extern void br_am_page_init(Page page, BrAmPageKind kind, uint32 list, const BrAmShape *shape);
 
+/* Whether a page, which is not new, has a header of this index. */
+extern bool br_am_page_is_sound(Page page);
+
 /* Whether a page is of that kind and list (posting and exact pages), and its counts are possible. */
 extern bool br_am_page_is(Page page, BrAmPageKind kind, uint32 list, const BrAmShape *shape);
 
@@ -397,6 +400,15 @@ extern void br_am_writer_end(BrAmWriter *writer, BrAmList *list);
 extern void br_am_read_list(Relation index, const BrAmShape *shape, const BrAmList *list,
 							BufferAccessStrategy strategy,
 							bool (*row)(void *arg, const BrAmRow *row), void *arg);
+
+/*
+ * Calls page for each posting page of a list, in order, share-locked. It may
+ * lock the page otherwise but must leave it locked. Raises XX002 where the
+ * chain is broken. Cancellable.
+ */
+extern void br_am_walk_list(Relation index, const BrAmShape *shape, const BrAmList *list,
+							BufferAccessStrategy strategy, void (*page)(void *arg, Buffer buffer),
+							void *arg);
 
 /* ---- text.c: models of indexes on text ---- */
 

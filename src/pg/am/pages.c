@@ -116,8 +116,8 @@ br_am_page_init(Page page, BrAmPageKind kind, uint32 list, const BrAmShape *shap
 	}
 }
 
-static bool
-header_is_sound(Page page)
+bool
+br_am_page_is_sound(Page page)
 {
 	PageHeader header = (PageHeader) page;
 
@@ -144,7 +144,7 @@ br_am_page_is(Page page, BrAmPageKind kind, uint32 list, const BrAmShape *shape)
 {
 	bool of_list = kind == BR_AM_PAGE_POSTING || kind == BR_AM_PAGE_EXACT;
 
-	return header_is_sound(page) && BrAmPageSpecial(page)->kind == kind &&
+	return br_am_page_is_sound(page) && BrAmPageSpecial(page)->kind == kind &&
 		(!of_list || BrAmPageSpecial(page)->list == list) && counts_are_possible(page, kind, shape);
 }
 
@@ -229,7 +229,7 @@ what_is_wrong(Buffer buffer, BrAmPageKind kind, uint32 list)
 	if (!BufferIsValid(buffer))
 		return psprintf("It lies beyond the end of the index, where %s should be", kind_name(kind));
 	page = BufferGetPage(buffer);
-	if (!header_is_sound(page))
+	if (!br_am_page_is_sound(page))
 		return psprintf("It has no sound header, and should be %s", kind_name(kind));
 	special = BrAmPageSpecial(page);
 	if (special->kind != kind)
@@ -260,7 +260,7 @@ static bool
 may_be_taken(Page page)
 {
 	return PageIsNew(page) ||
-		(header_is_sound(page) && BrAmPageSpecial(page)->kind == BR_AM_PAGE_FREE);
+		(br_am_page_is_sound(page) && BrAmPageSpecial(page)->kind == BR_AM_PAGE_FREE);
 }
 
 Buffer

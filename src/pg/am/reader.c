@@ -96,3 +96,30 @@ br_am_read_list(Relation index, const BrAmShape *shape, const BrAmList *list,
 	}
 	pfree(reading);
 }
+
+void
+br_am_walk_list(Relation index, const BrAmShape *shape, const BrAmList *list,
+				BufferAccessStrategy strategy, void (*page)(void *arg, Buffer buffer), void *arg)
+{
+	BlockNumber block = list->head;
+	BlockNumber blocks = 0; /* of the index, which may grow meanwhile */
+	BlockNumber seen = 0;
+
+	while (block != InvalidBlockNumber)
+	{
+		Buffer buffer;
+
+		if (seen++ == blocks && (blocks = RelationGetNumberOfBlocks(index)) < seen)
+			br_am_report_damage(index, list->head, "The chain that begins there has no end");
+		buffer = br_am_try_read(index, block, BR_AM_PAGE_POSTING, list->list, shape,
+								BUFFER_LOCK_SHARE, strategy);
+		/* once more for the error */
+		if (!BufferIsValid(buffer))
+			buffer =
+				br_am_read(index, block, BR_AM_PAGE_POSTING, list->list, shape, BUFFER_LOCK_SHARE);
+		page(arg, buffer);
+		block = BrAmPageSpecial(BufferGetPage(buffer))->next;
+		UnlockReleaseBuffer(buffer);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
