@@ -2,8 +2,10 @@
  * writer.c
  *	  Whole lists, written page after page.
  *
- * Pages are filled in memory and written once. A posting page names its
- * successor, so that it is written when the block of that one is known.
+ * Pages are filled in memory and written when they are full. A page comes from
+ * the free space map and is filled under one lock: the map may have told
+ * another session of the same page. So a posting page, which names its
+ * successor, is changed once more when that one is written.
  */
 #include "postgres.h"
 
@@ -20,41 +22,45 @@ struct BrAmWriter
 	bool logged;
 	uint32 rows;
 	BlockNumber head;
-	BlockNumber full_block;	  /* of `full`; InvalidBlockNumber: there is none */
-	PGAlignedBlock full;	  /* a posting page that waits for its successor's block */
-	PGAlignedBlock posting;	  /* being filled */
-	PGAlignedBlock exact;	  /* being filled */
+	BlockNumber last;		/* posting page written; InvalidBlockNumber: none was */
+	PGAlignedBlock posting; /* being filled */
+	PGAlignedBlock exact;	/* being filled */
 };
 
+/* An image to a page of its own; the page before, if any, names it as its successor. */
 static BlockNumber
-new_block(Relation index)
+write_page(const BrAmWriter *writer, const char *image, BlockNumber before)
 {
-	Buffer buffer = br_am_new_buffer(index);
+	Buffer buffer = br_am_new_buffer(writer->index);
 	BlockNumber block = BufferGetBlockNumber(buffer);
+	Buffer previous = InvalidBuffer;
 
-	UnlockReleaseBuffer(buffer);
-	return block;
-}
-
-static void
-write_page(const BrAmWriter *writer, BlockNumber block, const char *image)
-{
-	Buffer buffer = ReadBuffer(writer->index, block);
-
-	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	if (before != InvalidBlockNumber)
+		previous = br_am_read(writer->index, before, BR_AM_PAGE_POSTING, writer->list,
+							  &writer->quantizer->shape, BUFFER_LOCK_EXCLUSIVE);
 	if (writer->logged)
 	{
 		GenericXLogState *record = GenericXLogStart(writer->index);
 
 		memcpy(GenericXLogRegisterBuffer(record, buffer, GENERIC_XLOG_FULL_IMAGE), image, BLCKSZ);
+		if (BufferIsValid(previous))
+			BrAmPageSpecial(GenericXLogRegisterBuffer(record, previous, 0))->next = block;
 		GenericXLogFinish(record);
 	}
 	else
 	{
 		memcpy(BufferGetPage(buffer), image, BLCKSZ);
 		MarkBufferDirty(buffer);
+		if (BufferIsValid(previous))
+		{
+			BrAmPageSpecial(BufferGetPage(previous))->next = block;
+			MarkBufferDirty(previous);
+		}
 	}
+	if (BufferIsValid(previous))
+		UnlockReleaseBuffer(previous);
 	UnlockReleaseBuffer(buffer);
+	return block;
 }
 
 static void
@@ -76,7 +82,7 @@ br_am_writer_begin(Relation index, BrAmQuantizer *quantizer, uint32 list, const 
 	writer->list = list;
 	writer->logged = logged;
 	writer->head = InvalidBlockNumber;
-	writer->full_block = InvalidBlockNumber;
+	writer->last = InvalidBlockNumber;
 	begin_posting(writer);
 	return writer;
 }
@@ -91,27 +97,17 @@ finish_exact(BrAmWriter *writer)
 
 	if (posting->rows == 0)
 		return;
-	posting->exact[number] = new_block(writer->index);
-	write_page(writer, posting->exact[number], writer->exact.data);
+	posting->exact[number] = write_page(writer, writer->exact.data, InvalidBlockNumber);
 }
 
-/* The posting page, full or the last one, gets its block; the one before it is written. */
+/* The posting page, full or the last one, behind the one before it. */
 static void
 finish_posting(BrAmWriter *writer)
 {
-	BlockNumber block;
-
 	finish_exact(writer);
-	block = new_block(writer->index);
-	if (writer->full_block == InvalidBlockNumber)
-		writer->head = block;
-	else
-	{
-		BrAmPageSpecial(writer->full.data)->next = block;
-		write_page(writer, writer->full_block, writer->full.data);
-	}
-	memcpy(writer->full.data, writer->posting.data, BLCKSZ);
-	writer->full_block = block;
+	writer->last = write_page(writer, writer->posting.data, writer->last);
+	if (writer->head == InvalidBlockNumber)
+		writer->head = writer->last;
 }
 
 void
@@ -143,9 +139,8 @@ void
 br_am_writer_end(BrAmWriter *writer, BrAmList *list)
 {
 	finish_posting(writer);
-	write_page(writer, writer->full_block, writer->full.data);
 	list->head = writer->head;
-	list->tail = writer->full_block;
+	list->tail = writer->last;
 	list->rows = writer->rows;
 	pfree(writer);
 }
