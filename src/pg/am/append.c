@@ -194,6 +194,7 @@ lock_tail(const Appending *append, const BrAmList *list)
 	const BrAmShape *shape = &append->quantizer->shape;
 	Buffer buffer = br_am_try_read(append->index, list->tail, BR_AM_PAGE_POSTING, list->list, shape,
 								   BUFFER_LOCK_EXCLUSIVE, NULL);
+	BlockNumber seen = 0;
 
 	while (BufferIsValid(buffer))
 	{
@@ -208,6 +209,9 @@ lock_tail(const Appending *append, const BrAmList *list)
 			return extend_list(append, list, buffer);
 		UnlockReleaseBuffer(buffer);
 		CHECK_FOR_INTERRUPTS();
+		if (++seen > RelationGetNumberOfBlocks(append->index))
+			br_am_report_damage(append->index, list->tail,
+								"The chain that begins there has no end");
 		buffer = br_am_try_read(append->index, next, BR_AM_PAGE_POSTING, list->list, shape,
 								BUFFER_LOCK_EXCLUSIVE, NULL);
 	}

@@ -273,6 +273,9 @@ br_am_new_buffer(Relation index)
 	/* what the map says may be out of date: the page itself knows */
 	while ((block = GetFreeIndexPage(index)) != InvalidBlockNumber)
 	{
+		/* after a crash even its pages may be lost that the map knows */
+		if (!block_exists(index, block))
+			continue;
 		buffer = ReadBuffer(index, block);
 		if (ConditionalLockBuffer(buffer))
 		{
