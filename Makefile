@@ -19,6 +19,10 @@ ifdef DATA
 override DATA := $(abspath $(DATA))
 export DATA
 endif
+ifdef PGVECTOR
+override PGVECTOR := $(abspath $(PGVECTOR))
+export PGVECTOR
+endif
 
 CORE := $(MAKE) --no-print-directory -f src/core.mk
 MODULE := $(MAKE) --no-print-directory -f src/module.mk
@@ -27,7 +31,8 @@ STRICT_BUILD = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,
 PGXS_READY := $(shell dir=$$($(PG_CONFIG) --includedir-server 2>/dev/null) && test -f "$$dir/postgres.h" && echo yes)
 
 .PHONY: all help install uninstall installcheck clean setup demo check psql stop lint format results \
-	check-core check-sanitize check-slow fuzz fuzz-tokenizer sqlsmith bench-encoder bench-recommend bench-sync need-pgxs
+	check-core check-sanitize check-slow fuzz fuzz-tokenizer sqlsmith bench-ann bench-encoder bench-recommend bench-sync \
+	need-pgxs
 
 all: need-pgxs					## build the extension, its backends and its install script
 	+@$(MODULE) all
@@ -111,6 +116,11 @@ sqlsmith:						## random SQL, SQLSMITH_STATEMENTS of it, on a private server
 	@tools/setup sqlsmith
 	+@$(STRICT_BUILD)
 	@test/fuzz/sqlsmith.sh
+
+bench-ann:						## search by bundle_ann beside pgvector, whose source PGVECTOR=dir names
+	@tools/setup
+	+@$(STRICT_BUILD)
+	@test/bench/ann.sh
 
 bench-encoder:					## texts per second beside sentence-transformers, ONNX Runtime and OpenVINO
 	@tools/setup
