@@ -43,7 +43,8 @@ typedef enum BrAmPageKind
 typedef struct BrAmSpecial
 {
 	BlockNumber next; /* of the same chain: directory, posting and pending pages */
-	uint32 list;	  /* posting and exact pages: of which list; numbers are never used again */
+	uint32 list;	  /* posting and exact pages: of which list; pending pages: number in the
+					   * chain; neither is used again */
 	uint16 kind;
 	uint16 flags;
 	uint16 magic;
@@ -71,14 +72,15 @@ typedef struct BrAmMeta
 	uint32 next_list;
 	BlockNumber first_directory; /* InvalidBlockNumber until the first row */
 	BlockNumber last_directory;
-	float shares[BR_AM_N_RECALLS]; /* of the lists to visit, in (0, 1]: what scans cost on average */
-	float gaps[BR_AM_N_RECALLS];   /* how much farther than the nearest list they may be */
+	float
+		shares[BR_AM_N_RECALLS]; /* of the lists to visit, in (0, 1]: what scans cost on average */
+	float gaps[BR_AM_N_RECALLS]; /* how much farther than the nearest list they may be */
 	float
 		mean_norm; /* root of the mean squared length of rows at the last build; 1 for the cosine */
 	double rows;   /* at the last build or vacuum */
 
 	/* of an index on text */
-	BlockNumber first_pending; /* InvalidBlockNumber: none waits */
+	BlockNumber first_pending; /* InvalidBlockNumber: none has ever waited */
 	BlockNumber last_pending;
 	uint32 pending;	 /* rows that wait */
 	int32 model;	 /* number; 0 until the first row, and for embeddings */
@@ -335,9 +337,9 @@ typedef struct BrAmQuantizer
 	BrMetric metric;
 	BrContext context;
 	const BrRotation *rotation; /* the session's */
-	float *plain;	/* (dims) */
-	float *rotated; /* (rotated_dims) */
-	uint8 *bits;	/* (code_bits / 8) */
+	float *plain;				/* (dims) */
+	float *rotated;				/* (rotated_dims) */
+	uint8 *bits;				/* (code_bits / 8) */
 } BrAmQuantizer;
 
 /* In the current memory context, with which it goes. */
@@ -357,11 +359,12 @@ extern void br_am_page_put(const BrAmQuantizer *quantizer, Page posting, Page ex
 
 /*
  * Adds a row to the nearest list that takes rows, durably but for the WAL's
- * flush. also, if not InvalidBuffer, is an exclusively locked page that
- * change_also changes in the same record: a row that moves from there.
+ * flush. waiting: the pending page that it leaves in the same record, pinned and
+ * not locked, or InvalidBuffer: leave(page, arg) takes it off the page's image.
+ * false: leave said that it is no longer there, and nothing was added.
  */
-extern void br_am_append(Relation index, BrAmQuantizer *quantizer, const BrAmRow *row, Buffer also,
-						 void (*change_also)(Page page, void *arg), void *arg);
+extern bool br_am_append(Relation index, BrAmQuantizer *quantizer, const BrAmRow *row,
+						 Buffer waiting, bool (*leave)(Page page, void *arg), void *arg);
 
 /* Makes the first list of an index without rows; does nothing where another session has. */
 extern void br_am_create_first_list(Relation index, int dims);
@@ -425,7 +428,8 @@ extern int br_am_model_dims(Relation index, BrAmMeta *meta);
 
 /*
  * Embeds texts with the model of br_am_model, in the threads of pool, rounded
- * to half. Reads the model with the rights of the extension's owner.
+ * to half; pool NULL: those of the session. Reads the model with the rights of
+ * the extension's owner. Raises 22003 for a text that has no vector.
  */
 extern void br_am_embed_texts(Relation index, BrAmMeta *meta, char **texts, int n, BrPool *pool,
 							  uint16 *halves /* (n, dims) */);
@@ -458,12 +462,16 @@ extern void br_am_remember_text(const BrAmMeta *meta, const uint8 hash[BR_AM_TEX
 extern void br_am_pending_insert(Relation index, BrAmMeta *meta, const char *text, ItemPointer tid);
 
 /*
- * The rows that wait, embedded, palloc'd in the current context, *n of them.
- * Vectors come from the session's memory where it has embedded them before.
+ * The rows that wait, palloc'd in the current context, *n of them. with_vectors:
+ * embedded, or from the session's memory where it has embedded them before;
+ * otherwise vectors are NULL. Raises 22003 where a row has no vector.
  */
-extern BrAmRow *br_am_pending_rows(Relation index, const BrAmMeta *meta, int *n);
+extern BrAmRow *br_am_pending_rows(Relation index, BrAmMeta *meta, bool with_vectors, int *n);
 
-/* Removes rows of which dead answers true; *removed, *kept are raised. */
+/*
+ * Removes rows of which dead answers true; *removed, *kept are raised. Before
+ * lists are looked at: a row may move from here to there.
+ */
 extern void br_am_pending_delete(Relation index, IndexBulkDeleteCallback dead, void *state,
 								 double *removed, double *kept);
 

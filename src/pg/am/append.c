@@ -20,9 +20,10 @@ typedef struct Appending
 	Relation index;
 	BrAmQuantizer *quantizer;
 	const BrAmRow *row;
-	Buffer also; /* changed in the same record; InvalidBuffer: nothing is */
-	void (*change_also)(Page page, void *arg);
+	Buffer waiting; /* the pending page that it leaves; InvalidBuffer: none */
+	bool (*leave)(Page page, void *arg);
 	void *arg;
+	bool left;
 	uint16 *centroid; /* (rotated_dims) of the list tried */
 } Appending;
 
@@ -163,8 +164,8 @@ extend_list(const Appending *append, const BrAmList *list, Buffer last)
 	Buffer directory = br_am_read(append->index, list->directory, BR_AM_PAGE_DIRECTORY, 0, shape,
 								  BUFFER_LOCK_EXCLUSIVE);
 	GenericXLogState *record = GenericXLogStart(append->index);
-	BrAmListEntry *entry = BrAmDirectoryEntry(GenericXLogRegisterBuffer(record, directory, 0),
-											  shape, list->place);
+	BrAmListEntry *entry =
+		BrAmDirectoryEntry(GenericXLogRegisterBuffer(record, directory, 0), shape, list->place);
 	bool live = entry->list == list->list && entry->state == BR_AM_LIST_LIVE;
 
 	if (live)
@@ -234,37 +235,66 @@ lock_exact(const Appending *append, const BrAmList *list, Page posting, bool *is
 								BUFFER_LOCK_EXCLUSIVE);
 }
 
+/* Takes the row off its pending page in the record; false: it is no longer there. */
 static bool
-put_row(const Appending *append, const BrAmList *list, const BrCode *code)
+leave_pending(Appending *append, GenericXLogState *record, Buffer meta)
 {
-	const BrAmShape *shape = &append->quantizer->shape;
-	Buffer posting = lock_tail(append, list);
-	GenericXLogState *record;
-	Page posting_page;
-	Page exact_page;
-	Buffer exact;
-	bool is_new;
+	append->left =
+		append->leave(GenericXLogRegisterBuffer(record, append->waiting, 0), append->arg);
+	if (append->left)
+		BrAmPageMeta(GenericXLogRegisterBuffer(record, meta, 0))->pending--;
+	return append->left;
+}
 
-	if (!BufferIsValid(posting))
-		return false;
-	exact = lock_exact(append, list, BufferGetPage(posting), &is_new);
-	record = GenericXLogStart(append->index);
-	posting_page = GenericXLogRegisterBuffer(record, posting, 0);
-	exact_page = GenericXLogRegisterBuffer(record, exact, is_new ? GENERIC_XLOG_FULL_IMAGE : 0);
+/* On the posting page given, which has a free slot. */
+static void
+put_on_page(Appending *append, const BrAmList *list, const BrCode *code, Buffer posting)
+{
+	bool is_new;
+	bool leaves = BufferIsValid(append->waiting);
+	Buffer exact = lock_exact(append, list, BufferGetPage(posting), &is_new);
+	Buffer meta = leaves ? br_am_read(append->index, BR_AM_META_BLOCK, BR_AM_PAGE_META, 0, NULL,
+									  BUFFER_LOCK_EXCLUSIVE)
+						 : InvalidBuffer;
+	GenericXLogState *record = GenericXLogStart(append->index);
+	Page posting_page = GenericXLogRegisterBuffer(record, posting, 0);
+	Page exact_page =
+		GenericXLogRegisterBuffer(record, exact, is_new ? GENERIC_XLOG_FULL_IMAGE : 0);
+
 	if (is_new)
 	{
 		BrAmPosting *header = BrAmPagePosting(posting_page);
 
-		br_am_page_init(exact_page, BR_AM_PAGE_EXACT, list->list, shape);
-		header->exact[header->rows / shape->per_exact] = BufferGetBlockNumber(exact);
+		br_am_page_init(exact_page, BR_AM_PAGE_EXACT, list->list, &append->quantizer->shape);
+		header->exact[header->rows / append->quantizer->shape.per_exact] =
+			BufferGetBlockNumber(exact);
 	}
 	br_am_page_put(append->quantizer, posting_page, exact_page, append->row, code);
-	if (BufferIsValid(append->also))
-		append->change_also(GenericXLogRegisterBuffer(record, append->also, 0), append->arg);
-	GenericXLogFinish(record);
+	if (!leaves || leave_pending(append, record, meta))
+		GenericXLogFinish(record);
+	else
+		GenericXLogAbort(record);
+	if (BufferIsValid(meta))
+		UnlockReleaseBuffer(meta);
 	UnlockReleaseBuffer(exact);
-	UnlockReleaseBuffer(posting);
-	return true;
+}
+
+static bool
+put_row(Appending *append, const BrAmList *list, const BrCode *code)
+{
+	Buffer posting;
+
+	if (BufferIsValid(append->waiting))
+		LockBuffer(append->waiting, BUFFER_LOCK_EXCLUSIVE);
+	posting = lock_tail(append, list);
+	if (BufferIsValid(posting))
+	{
+		put_on_page(append, list, code, posting);
+		UnlockReleaseBuffer(posting);
+	}
+	if (BufferIsValid(append->waiting))
+		LockBuffer(append->waiting, BUFFER_LOCK_UNLOCK);
+	return BufferIsValid(posting);
 }
 
 /* Into the nearest list that takes it; false: none did. */
@@ -291,11 +321,11 @@ try_lists(Appending *append)
 	return done;
 }
 
-void
-br_am_append(Relation index, BrAmQuantizer *quantizer, const BrAmRow *row, Buffer also,
-			 void (*change_also)(Page page, void *arg), void *arg)
+bool
+br_am_append(Relation index, BrAmQuantizer *quantizer, const BrAmRow *row, Buffer waiting,
+			 bool (*leave)(Page page, void *arg), void *arg)
 {
-	Appending append = {index, quantizer, row, also, change_also, arg, NULL};
+	Appending append = {index, quantizer, row, waiting, leave, arg, true, NULL};
 
 	append.centroid = palloc(sizeof(uint16) * quantizer->shape.rotated_dims);
 	br_am_quantizer_rotate(quantizer, row->vector);
@@ -306,4 +336,5 @@ br_am_append(Relation index, BrAmQuantizer *quantizer, const BrAmRow *row, Buffe
 		br_am_thaw(index, &quantizer->shape);
 	}
 	pfree(append.centroid);
+	return append.left;
 }

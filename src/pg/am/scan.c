@@ -81,8 +81,7 @@ br_am_end_scan(IndexScanDesc descriptor)
 }
 
 void
-br_am_rescan(IndexScanDesc descriptor, ScanKey keys, int n_keys, ScanKey order_bys,
-			 int n_order_bys)
+br_am_rescan(IndexScanDesc descriptor, ScanKey keys, int n_keys, ScanKey order_bys, int n_order_bys)
 {
 	BrAmScan *scan = descriptor->opaque;
 	MemoryContext memory = scan->memory;
@@ -181,11 +180,12 @@ static void
 find_waiting(BrAmScan *scan)
 {
 	int n;
-	BrAmRow *rows = br_am_pending_rows(scan->index, &scan->meta, &n);
+	BrAmRow *rows = br_am_pending_rows(scan->index, &scan->meta, scan->ordered, &n);
 
 	for (int i = 0; i < n; i++)
 	{
-		br_am_remember_text(&scan->meta, rows[i].hash, rows[i].vector, scan->shape.dims);
+		if (scan->ordered)
+			br_am_remember_text(&scan->meta, rows[i].hash, rows[i].vector, scan->shape.dims);
 		br_am_scan_found(scan, &rows[i].tid, rows[i].vector, InvalidBlockNumber, 0, 0);
 	}
 }

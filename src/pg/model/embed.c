@@ -36,25 +36,41 @@ open_model(int32 number)
 	return model;
 }
 
+/* What is embedded: texts, or where ids is not NULL their token ids. */
+typedef struct Job
+{
+	int n;
+	const char *const *texts; /* (n) UTF-8 */
+	const size_t *sizes;	  /* (n) */
+	bool parse_special;
+	const int32 *ids;
+	const int32 *offsets; /* (n + 1) */
+	BrPool *pool;		  /* NULL: that of the session */
+	float *embeddings;	  /* (n, dimensions) */
+} Job;
+
 /* As br_encoder_embed with what this session computes with, and counted. */
 static BrStatus
-compute(BrPgOpenModel *model, BrContext *context, const char *const *texts, const size_t *sizes,
-		int n, bool parse_special, float *embeddings)
+compute(BrPgOpenModel *model, BrContext *context, const Job *job)
 {
 	const BrBackend *backend = br_pg_session_backend();
 	BrPrecision precision = br_pg_session_precision(backend);
 	BrPgModelUse *use = br_pg_model_use(model->key.hash);
 	BrCompute with = {.backend = backend,
 					  .packed = br_pg_weights_open(model, backend, precision),
-					  .pool = br_pg_session_pool(),
+					  .pool = job->pool != NULL ? job->pool : br_pg_session_pool(),
 					  .tokens = &use->tokens};
 	instr_time begun;
 	instr_time ended;
 	BrStatus status;
 
 	INSTR_TIME_SET_CURRENT(begun);
-	status = br_encoder_embed(model->encoder, context, &with, texts, sizes, n, parse_special,
-							  embeddings);
+	if (job->ids != NULL)
+		status = br_encoder_embed_tokens(model->encoder, context, &with, job->ids, job->offsets,
+										 job->n, job->embeddings);
+	else
+		status = br_encoder_embed(model->encoder, context, &with, job->texts, job->sizes, job->n,
+								  job->parse_special, job->embeddings);
 	INSTR_TIME_SET_CURRENT(ended);
 	INSTR_TIME_SUBTRACT(ended, begun);
 	use->seconds += INSTR_TIME_GET_DOUBLE(ended);
@@ -70,31 +86,58 @@ give_back_memory(void)
 #endif
 }
 
-void
-br_pg_model_embed(int32 model, char **texts, int n, bool parse_special, float *embeddings)
+/* Does a job in a memory context of its own, and is there for a cancel. */
+static void
+run(int32 model, const Job *job)
 {
 	BrPgOpenModel *opened = open_model(model);
 	MemoryContext work =
 		AllocSetContextCreate(CurrentMemoryContext, "bundle_rec embed", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext before = MemoryContextSwitchTo(work);
+	BrContext context;
+
+	br_pg_context(&context, work);
+	br_pg_check(compute(opened, &context, job), &context, "could not embed text", NULL);
+	MemoryContextSwitchTo(before);
+	MemoryContextDelete(work);
+	if (job->n > 1)
+		give_back_memory();
+	CHECK_FOR_INTERRUPTS();
+}
+
+void
+br_pg_model_embed(int32 model, char **texts, int n, bool parse_special, BrPool *pool,
+				  float *embeddings)
+{
+	MemoryContext work =
+		AllocSetContextCreate(CurrentMemoryContext, "bundle_rec texts", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext before = MemoryContextSwitchTo(work);
 	const char **converted = palloc(sizeof(char *) * Max(n, 1));
 	size_t *sizes = palloc(sizeof(size_t) * Max(n, 1));
-	BrContext context;
-	BrStatus status;
+	Job job = {.n = n,
+			   .texts = converted,
+			   .sizes = sizes,
+			   .parse_special = parse_special,
+			   .pool = pool,
+			   .embeddings = embeddings};
 
 	for (int i = 0; i < n; i++)
 	{
 		converted[i] = to_utf8(texts[i]);
 		sizes[i] = strlen(converted[i]);
 	}
-	br_pg_context(&context, work);
-	status = compute(opened, &context, converted, sizes, n, parse_special, embeddings);
-	br_pg_check(status, &context, "could not embed text", NULL);
+	run(model, &job);
 	MemoryContextSwitchTo(before);
 	MemoryContextDelete(work);
-	if (n > 1)
-		give_back_memory();
-	CHECK_FOR_INTERRUPTS();
+}
+
+void
+br_pg_model_embed_tokens(int32 model, const int32 *ids, const int32 *offsets, int n,
+						 float *embeddings)
+{
+	Job job = {.n = n, .ids = ids, .offsets = offsets, .embeddings = embeddings};
+
+	run(model, &job);
 }
 
 BrEmbedding *
@@ -121,7 +164,8 @@ br_pg_model_embed_text(int32 model, const char *text, bool parse_special)
 	use->query_misses++;
 	dimensions = br_encoder_info(open_model(model)->encoder)->dimensions;
 	components = palloc(sizeof(float) * dimensions);
-	br_pg_model_embed(model, (char *[1]){unconstify(char *, text)}, 1, parse_special, components);
+	br_pg_model_embed(model, (char *[1]){unconstify(char *, text)}, 1, parse_special, NULL,
+					  components);
 	embedding = br_pg_embedding_from_floats(components, dimensions);
 	pfree(components);
 	br_pg_query_keep(&key, embedding);

@@ -9,6 +9,27 @@
 
 #include "core/encoder/br_encoder.h"
 #include "pg/embedding.h"
+#include "pg/model/packed_file.h"
+
+/* A model that is stored. */
+typedef struct BrPgStoredModel
+{
+	int32 number;
+	int dimensions;				 /* of its embeddings */
+	uint8 hash[BR_PG_HASH_SIZE]; /* of its contents */
+	char name[NAMEDATALEN];		 /* as much of it as fits */
+} BrPgStoredModel;
+
+/*
+ * The model called name, NULL or "" meaning what it does for
+ * br_pg_model_number, or the one of some contents; false: there is none. SPI
+ * must be connected.
+ */
+extern bool br_pg_model_find(const char *name, BrPgStoredModel *found);
+extern bool br_pg_model_find_contents(const uint8 hash[BR_PG_HASH_SIZE], BrPgStoredModel *found);
+
+/* As br_pg_model_find, and raises 42704 with a hint that lists what there is. */
+extern void br_pg_model_get(const char *name, BrPgStoredModel *found);
 
 /*
  * Number of the model called name; NULL or "" means bundle_rec.default_model,
@@ -32,11 +53,19 @@ extern const BrEncoder *br_pg_model_encoder(int32 model);
 
 /*
  * Embeds texts in the database's encoding; embeddings is (n, dimensions).
- * Cancellable. Texts are converted to UTF-8 first. Callers with very many
- * texts bound memory by calling for some hundreds at a time.
+ * pool: NULL: that of the session. Cancellable. Texts are converted to UTF-8
+ * first. Callers with very many texts bound memory by calling for some hundreds
+ * at a time.
  */
-extern void br_pg_model_embed(int32 model, char **texts, int n, bool parse_special,
+extern void br_pg_model_embed(int32 model, char **texts, int n, bool parse_special, BrPool *pool,
 							  float *embeddings);
+
+/*
+ * The same from token ids: ids of text i at offsets[i] .. offsets[i + 1]. Raises
+ * 22023 where they are none of the model's.
+ */
+extern void br_pg_model_embed_tokens(int32 model, const int32 *ids, const int32 *offsets, int n,
+									 float *embeddings);
 
 /*
  * The embedding of a single text, which may be kept from an earlier call

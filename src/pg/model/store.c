@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
 #include "utils/builtins.h"
@@ -40,7 +41,7 @@ list_models(void)
 }
 
 static void
-no_such_model(const char *name)
+pg_attribute_noreturn() no_such_model(const char *name)
 {
 	char *others = list_models();
 
@@ -56,35 +57,82 @@ no_such_model(const char *name)
 				 : errhint("There is %s.", others)));
 }
 
+/* NULL: the only model there is. */
+static const char *
+meant_by(const char *name)
+{
+	if (name != NULL && name[0] != '\0')
+		return name;
+	return br_pg_default_model != NULL && br_pg_default_model[0] != '\0' ? br_pg_default_model
+																		 : NULL;
+}
+
+/* The row of a statement that selects MODEL_COLUMNS, if it is one. */
+static bool
+find(const char *sql, int n_arguments, Oid type, Datum value, BrPgStoredModel *found)
+{
+	BrPgRights saved;
+	bool is_null;
+	bool is_one;
+
+	br_pg_enter_owner(&saved);
+	is_one = br_pg_execute(sql, n_arguments, &type, &value, NULL, true, 2) == 1;
+	if (is_one)
+	{
+		const char *name = br_pg_column_text(0, 4);
+
+		found->number = DatumGetInt32(br_pg_column(0, 1, &is_null));
+		found->dimensions = DatumGetInt32(br_pg_column(0, 2, &is_null));
+		memcpy(found->hash, VARDATA_ANY(DatumGetByteaPP(br_pg_column(0, 3, &is_null))),
+			   BR_PG_HASH_SIZE);
+		memset(found->name, 0, NAMEDATALEN);
+		memcpy(found->name, name, pg_mbcliplen(name, (int) strlen(name), NAMEDATALEN - 1));
+	}
+	br_pg_leave(&saved);
+	SPI_freetuptable(SPI_tuptable);
+	return is_one;
+}
+
+#define MODEL_COLUMNS "SELECT model, dimensions, hash, name FROM bundle_rec.stored_model "
+
+bool
+br_pg_model_find(const char *name, BrPgStoredModel *found)
+{
+	name = meant_by(name);
+	if (name == NULL)
+		return find(MODEL_COLUMNS "LIMIT 2", 0, TEXTOID, (Datum) 0, found);
+	return find(MODEL_COLUMNS "WHERE name = $1", 1, TEXTOID, CStringGetTextDatum(name), found);
+}
+
+bool
+br_pg_model_find_contents(const uint8 hash[BR_PG_HASH_SIZE], BrPgStoredModel *found)
+{
+	bytea *value = palloc(VARHDRSZ + BR_PG_HASH_SIZE);
+
+	SET_VARSIZE(value, VARHDRSZ + BR_PG_HASH_SIZE);
+	memcpy(VARDATA(value), hash, BR_PG_HASH_SIZE);
+	return find(MODEL_COLUMNS "WHERE hash = $1 ORDER BY model LIMIT 1", 1, BYTEAOID,
+				PointerGetDatum(value), found);
+}
+
+void
+br_pg_model_get(const char *name, BrPgStoredModel *found)
+{
+	BrPgRights saved;
+
+	if (br_pg_model_find(name, found))
+		return;
+	br_pg_enter_owner(&saved);
+	no_such_model(meant_by(name));
+}
+
 int32
 br_pg_model_number(const char *name)
 {
-	BrPgRights saved;
-	uint64 n;
-	bool is_null;
-	int32 model;
+	BrPgStoredModel found;
 
-	if (name == NULL || name[0] == '\0')
-		name = br_pg_default_model != NULL && br_pg_default_model[0] != '\0' ? br_pg_default_model
-																			 : NULL;
-	br_pg_enter_owner(&saved);
-	if (name == NULL)
-		n = br_pg_execute("SELECT model FROM bundle_rec.stored_model LIMIT 2", 0, NULL, NULL, NULL,
-						  true, 2);
-	else
-	{
-		Oid type = TEXTOID;
-		Datum value = CStringGetTextDatum(name);
-
-		n = br_pg_execute("SELECT model FROM bundle_rec.stored_model WHERE name = $1", 1, &type,
-						  &value, NULL, true, 1);
-	}
-	if (n != 1)
-		no_such_model(name);
-	model = DatumGetInt32(br_pg_column(0, 1, &is_null));
-	br_pg_leave(&saved);
-	SPI_freetuptable(SPI_tuptable);
-	return model;
+	br_pg_model_get(name, &found);
+	return found.number;
 }
 
 /* ---- by number ---- */

@@ -39,7 +39,7 @@ embed(BrPgTexts *texts, int first, int n)
 {
 	float *components = palloc_extended(sizeof(float) * (Size) n * texts->dims, MCXT_ALLOC_HUGE);
 
-	br_pg_model_embed(texts->model, texts->texts + first, n, false, components);
+	br_pg_model_embed(texts->model, texts->texts + first, n, false, NULL, components);
 	for (int i = 0; i < n; i++)
 		texts->embeddings[first + i] =
 			br_pg_embedding_from_floats(components + (Size) i * texts->dims, texts->dims);

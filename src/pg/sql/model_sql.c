@@ -257,7 +257,7 @@ embed_some(ArrayEmbedding *work, int first, MemoryContext batch)
 		places[taken++] = at;
 	}
 	components = palloc(sizeof(float) * work->dimensions * Max(taken, 1));
-	br_pg_model_embed(work->model, texts, taken, work->parse_special, components);
+	br_pg_model_embed(work->model, texts, taken, work->parse_special, NULL, components);
 	MemoryContextSwitchTo(outer);
 	for (int i = 0; i < taken; i++)
 		work->results[places[i]] =
