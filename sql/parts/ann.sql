@@ -1,4 +1,4 @@
--- ann.sql
+-- The index access method bundle_ann on embeddings and on texts.
 --    The access method bundle_ann and its operator classes for embeddings:
 --    each has one operator, which orders, and as its support function the
 --    distance that the operator gives.
@@ -32,3 +32,26 @@ CREATE OPERATOR CLASS embedding_l2_ops FOR TYPE embedding USING bundle_ann FAMIL
     OPERATOR 1 <-> FOR ORDER BY pg_catalog.float_ops,
     FUNCTION 1 l2_distance(embedding, embedding);
 COMMENT ON OPERATOR CLASS embedding_l2_ops USING bundle_ann IS 'Nearest embeddings by Euclidean distance, <->';
+
+-- texts, by their embeddings
+
+CREATE OPERATOR FAMILY text_cosine_ops USING bundle_ann;
+COMMENT ON OPERATOR FAMILY text_cosine_ops USING bundle_ann IS 'Nearest texts by cosine distance of their embeddings, <=>';
+CREATE OPERATOR CLASS text_cosine_ops DEFAULT FOR TYPE text USING bundle_ann FAMILY text_cosine_ops AS
+    OPERATOR 1 <=> FOR ORDER BY pg_catalog.float_ops,
+    FUNCTION 1 text_cosine_distance(text, text);
+COMMENT ON OPERATOR CLASS text_cosine_ops USING bundle_ann IS 'Nearest texts by cosine distance of their embeddings, <=>';
+
+CREATE OPERATOR FAMILY text_ip_ops USING bundle_ann;
+COMMENT ON OPERATOR FAMILY text_ip_ops USING bundle_ann IS 'Nearest texts by negative inner product of their embeddings, <#>';
+CREATE OPERATOR CLASS text_ip_ops FOR TYPE text USING bundle_ann FAMILY text_ip_ops AS
+    OPERATOR 1 <#> FOR ORDER BY pg_catalog.float_ops,
+    FUNCTION 1 text_negative_inner_product(text, text);
+COMMENT ON OPERATOR CLASS text_ip_ops USING bundle_ann IS 'Nearest texts by negative inner product of their embeddings, <#>';
+
+CREATE OPERATOR FAMILY text_l2_ops USING bundle_ann;
+COMMENT ON OPERATOR FAMILY text_l2_ops USING bundle_ann IS 'Nearest texts by Euclidean distance of their embeddings, <->';
+CREATE OPERATOR CLASS text_l2_ops FOR TYPE text USING bundle_ann FAMILY text_l2_ops AS
+    OPERATOR 1 <-> FOR ORDER BY pg_catalog.float_ops,
+    FUNCTION 1 text_l2_distance(text, text);
+COMMENT ON OPERATOR CLASS text_l2_ops USING bundle_ann IS 'Nearest texts by Euclidean distance of their embeddings, <->';

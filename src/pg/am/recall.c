@@ -75,7 +75,7 @@ read_rows(Measuring *measuring, bool (*row)(void *arg, const BrAmRow *row))
 	/* before the lists, because a row may move from there to them */
 	if (measuring->shape.text)
 	{
-		BrAmRow *waiting = br_am_pending_rows(measuring->index, &measuring->meta, &n);
+		BrAmRow *waiting = br_am_pending_rows(measuring->index, &measuring->meta, true, &n);
 
 		for (int i = 0; i < n; i++)
 			row(measuring, &waiting[i]);
