@@ -39,6 +39,9 @@ extern void br_am_define_options(void);
  */
 extern int64 br_am_flush(Relation index);
 
+/* Whether the model of an index on text is still there; true for others, and without rows. */
+extern bool br_am_has_model(Relation index);
+
 /* Whether a relation is an index of this access method. */
 extern bool br_am_is_index(Relation relation);
 

@@ -107,6 +107,25 @@ br_am_model_dims(Relation index, BrAmMeta *meta)
 	return found.dimensions;
 }
 
+bool
+br_am_has_model(Relation index)
+{
+	BrPgStoredModel found;
+	bool has_model;
+	BrAmMeta meta;
+	bool pushed;
+
+	br_am_meta_read(index, &meta);
+	if (meta.model == 0)
+		return true;
+	pushed = br_am_begin_models();
+	SPI_connect();
+	has_model = br_pg_model_find_contents(meta.model_hash, &found);
+	SPI_finish();
+	br_am_end_models(pushed);
+	return has_model;
+}
+
 /* ---- the operator's model ---- */
 
 /* Whether the index, if it has no rows yet, would take the operator's model. */

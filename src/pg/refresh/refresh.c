@@ -1,7 +1,8 @@
 /*
  * refresh.c
  *	  What refresh(catalog) does, in one transaction: count the events that
- *	  came, embed new texts, bring the stored neighbours up to date.
+ *	  came, embed new texts, bring the stored neighbours and indexes on texts up
+ *	  to date.
  *
  * Counts are changed by differences. A basket that new events touch held some
  * items before and holds some now; items, pairs and baskets gain or lose what
@@ -260,6 +261,7 @@ br_pg_catalog_refresh(const char *name, BrPgRefreshWork *work)
 	br_pg_leave(&rights);
 	if (catalog->model != 0)
 		embedded = br_pg_refresh_embeddings(catalog, work);
+	br_pg_refresh_text_indexes(catalog);
 	/* last, since it keeps the shop from writing until the end of the transaction */
 	br_pg_retry_items(catalog);
 

@@ -133,6 +133,11 @@ extern void br_pg_texts_to_shadow(const BrPgCatalog *catalog, char **problem);
  */
 extern void br_pg_texts_recover(const BrPgCatalog *catalog);
 
+/* text_indexes.c */
+
+/* Embeds the texts that wait in indexes of bundle_ann on the catalog's source. */
+extern void br_pg_refresh_text_indexes(const BrPgCatalog *catalog);
+
 /* move.c: to another model */
 
 /*
