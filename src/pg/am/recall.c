@@ -15,7 +15,6 @@
 #include "access/skey.h"
 #include "access/tableam.h"
 #include "catalog/index.h"
-#include "common/pg_prng.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
@@ -47,8 +46,9 @@ typedef struct Measuring
 	int room;
 	Sampled *queries; /* (room) */
 	int n;
-	double seen; /* rows from which the queries were drawn */
-	int32 row;	 /* number of the row that is compared */
+	uint32 seen;	 /* rows from which the queries were drawn */
+	BrRandom random; /* the same in each call: another result has another cause */
+	int32 row;		 /* number of the row that is compared */
 } Measuring;
 
 /* ---- rows ---- */
@@ -101,9 +101,9 @@ draw_row(void *arg, const BrAmRow *row)
 	measuring->seen++;
 	if (measuring->n == measuring->room)
 	{
-		double drawn = pg_prng_double(&pg_global_prng_state) * measuring->seen;
+		uint32 drawn = br_base_random_below(&measuring->random, measuring->seen);
 
-		if (drawn >= measuring->room)
+		if (drawn >= (uint32) measuring->room)
 			return true;
 		place = (int) drawn;
 	}
@@ -272,6 +272,7 @@ br_am_measure_recall(Relation heap, Relation index, int sample, int k)
 	{
 		br_am_shape(&measuring->shape, measuring->meta.dims, br_am_is_text(index));
 		br_pg_context(&measuring->context, memory);
+		br_base_random_init(&measuring->random, measuring->meta.seed, 0);
 		measuring->snapshot = GetActiveSnapshot();
 		measuring->fetch = table_index_fetch_begin(heap);
 		measuring->slot = table_slot_create(heap, NULL);
