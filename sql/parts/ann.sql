@@ -1,7 +1,7 @@
--- The index access method bundle_ann on embeddings and on texts.
---    The access method bundle_ann and its operator classes for embeddings:
---    each has one operator, which orders, and as its support function the
---    distance that the operator gives.
+-- ann.sql
+--    The access method bundle_ann and its operator classes, for embeddings and
+--    for texts: each has one operator, which orders, and as its support function
+--    the distance that the operator gives.
 
 CREATE FUNCTION bundle_ann_handler(internal) RETURNS index_am_handler
 LANGUAGE C VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'br_ann_handler';

@@ -6,7 +6,7 @@
 --    Which queries the planner answers from a bundle_ann index, and which by an
 --    exact sort. Only shapes of plans are looked at, never their costs.
 --
-SELECT plan(59);
+SELECT plan(70);
 SET client_min_messages = warning;
 SET search_path = public, bundle_rec;
 SET max_parallel_workers_per_gather = 0;
@@ -193,5 +193,32 @@ BEGIN
 END $$;
 SELECT ok(price_of_first('full_scan_rows', '30000') > price_of_first('full_scan_rows', '0')
           AND price_of_first('probes', '40') > price_of_first('probes', '4'), 'what is read first counts from the start');
+
+---- texts ----
+
+SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls'), load_model('other', :'golden_dir' || '/models/tiny-mpnet-mean') \g /dev/null
+SET bundle_rec.default_model = tiny;
+CREATE TABLE title AS SELECT i AS id, i % 400 AS maker, 'cup ' || i AS name FROM generate_series(1, 2000) i;
+ALTER TABLE title ADD PRIMARY KEY (id);
+CREATE INDEX title_maker ON title (maker);
+CREATE INDEX title_ann ON title USING bundle_ann (name);
+VACUUM ANALYZE title;
+SELECT is(plan_of('SELECT id FROM title ORDER BY name <=> ''red cup'' LIMIT 10'), 'Limit(Index Scan title_ann)', 'nearest texts');
+SELECT is(plan_of('SELECT id FROM title WHERE maker < 200 ORDER BY name <=> ''red cup'' LIMIT 10'), 'Limit(Index Scan title_ann)', 'half of them');
+SELECT is(plan_of('SELECT id FROM title WHERE maker BETWEEN 10 AND 29 ORDER BY name <=> ''red cup'' LIMIT 10'), 'Limit(Index Scan title_ann)',
+          'a scan returns ten, a sort would embed a hundred');
+SELECT is(plan_of('SELECT id FROM title WHERE id BETWEEN 10 AND 14 ORDER BY name <=> ''red cup'' LIMIT 10'), 'Limit(Sort(Index Scan title_pkey))',
+          'it embeds five without more ado');
+SELECT is(plan_of('SELECT id FROM title ORDER BY name <=> ''red cup'''), 'Index Scan title_ann', 'all: a sort would embed them all');
+SELECT is(plan_of('SELECT id FROM title ORDER BY name <-> ''red cup'' LIMIT 10'), :sorted, 'but for another operator');
+SELECT is(plan_of('SELECT id FROM title WHERE name <=> ''red cup'' < 0.5'), 'Seq Scan', 'or a condition alone');
+SET bundle_rec.default_model = other;
+SELECT is(plan_of('SELECT id FROM title ORDER BY name <=> ''red cup'' LIMIT 10'), :sorted, 'an index of another model than the operator''s is none');
+SET bundle_rec.default_model = gone;
+SELECT is(plan_of('SELECT id FROM title ORDER BY name <=> ''red cup'' LIMIT 10'), :sorted, 'the planner leaves it to the operator to miss a model');
+RESET bundle_rec.default_model;
+SELECT is(plan_of('SELECT id FROM title ORDER BY name <=> ''red cup'' LIMIT 10'), :sorted, 'or to find that there are two');
+SELECT drop_model('other') \g /dev/null
+SELECT is(plan_of('SELECT id FROM title ORDER BY name <=> ''red cup'' LIMIT 10'), 'Limit(Index Scan title_ann)', 'the only one needs no name');
 
 SELECT * FROM finish();

@@ -16,12 +16,11 @@ $$SELECT amvalidate(c.oid) FROM pg_opclass c JOIN pg_am a ON a.oid = opcmethod
 ---- ours ----
 
 SELECT is((SELECT array_agg(opcname::text ORDER BY opcname) FILTER (WHERE amvalidate(c.oid))
-           FROM pg_opclass c JOIN pg_am a ON a.oid = opcmethod
-           WHERE amname = 'bundle_ann' AND opcintype = 'embedding'::regtype),
-          '{embedding_cosine_ops,embedding_ip_ops,embedding_l2_ops}', 'ours for embeddings are valid');
-SELECT is((SELECT array_agg(opcname::text) FROM pg_opclass c JOIN pg_am a ON a.oid = opcmethod
-           WHERE amname = 'bundle_ann' AND opcdefault AND opcintype = 'embedding'::regtype),
-          '{embedding_cosine_ops}', 'the default one is for the cosine');
+           FROM pg_opclass c JOIN pg_am a ON a.oid = opcmethod WHERE amname = 'bundle_ann'),
+          '{embedding_cosine_ops,embedding_ip_ops,embedding_l2_ops,text_cosine_ops,text_ip_ops,text_l2_ops}', 'ours are valid');
+SELECT is((SELECT array_agg(opcname::text ORDER BY opcname) FROM pg_opclass c JOIN pg_am a ON a.oid = opcmethod
+           WHERE amname = 'bundle_ann' AND opcdefault),
+          '{embedding_cosine_ops,text_cosine_ops}', 'the default ones are for the cosine');
 SELECT is((SELECT count(*) FROM pg_opclass c JOIN pg_am a ON a.oid = opcmethod
            WHERE amname = 'bundle_ann' AND NOT amvalidate(c.oid)), 0::bigint, 'none of ours is wrong');
 

@@ -13,6 +13,12 @@
  * both are not true in memory: a table that is read through costs too little,
  * and rows that another index finds too much. Between them lies what a page is
  * put at here.
+ *
+ * On texts what counts is how many must be embedded, and there the planner is
+ * wrong by all of them: it charges the operator for each row that any plan
+ * returns, though after a scan the operator finds the embedding remembered. So
+ * nothing is charged for the scan, which makes it cheaper than a sort of the
+ * same rows; a sort of fewer rows than a scan returns stays cheaper still.
  */
 #include "postgres.h"
 
@@ -138,6 +144,13 @@ br_am_cost(struct PlannerInfo *root pg_attribute_unused(), struct IndexPath *pat
 	{
 		*startup_cost = NEVER;
 		*total_cost = NEVER;
+		return;
+	}
+	if (measures.shape.text)
+	{
+		*correlation = 1;
+		*startup_cost = 0;
+		*total_cost = 0;
 		return;
 	}
 	add_up(&measures, info->reltablespace, loop_count, startup_cost, total_cost);
