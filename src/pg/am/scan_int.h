@@ -34,6 +34,19 @@ typedef struct BrAmPlaceInOrder
 	int list; /* in BrAmScan.lists */
 } BrAmPlaceInOrder;
 
+/*
+ * The block of codes at the end of a list, as it was when the list was read. A
+ * row added later may raise its width and so lower the bounds of the others
+ * below where a later round begins: they are compared with the width of before.
+ * The snapshot sees no row that was added later, unless it waited before.
+ */
+typedef struct BrAmEnd
+{
+	BlockNumber page; /* InvalidBlockNumber: not read yet */
+	int first;		  /* slot of the block's first row */
+	float width;
+} BrAmEnd;
+
 typedef struct BrAmScan
 {
 	Relation index;
@@ -55,6 +68,7 @@ typedef struct BrAmScan
 	/* lists */
 	BrAmList *lists; /* that count */
 	int n_lists;
+	BrAmEnd *ends; /* (n_lists) */
 	struct BrAmPlaceInOrder *order; /* (n_lists) nearest first */
 	uint32 generation;				/* of the directory, when it was read */
 	BlockNumber blocks;				/* of the index: no chain is longer */

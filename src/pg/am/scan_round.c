@@ -80,12 +80,16 @@ br_am_scan_lists(BrAmScan *scan)
 	{
 		pfree(scan->lists);
 		pfree(scan->order);
+		pfree(scan->ends);
 	}
 	scan->lists =
 		br_am_directory_read(scan->index, scan->codes, &scan->meta, &scan->shape, NULL, &n);
 	scan->n_lists = br_am_directory_counting(scan->lists, n);
 	scan->generation = scan->meta.generation;
 	scan->blocks = RelationGetNumberOfBlocks(scan->index);
+	scan->ends = palloc(sizeof(BrAmEnd) * Max(scan->n_lists, 1));
+	for (int i = 0; i < scan->n_lists; i++)
+		scan->ends[i] = (BrAmEnd){.page = InvalidBlockNumber};
 	order_lists(scan);
 }
 
@@ -139,18 +143,32 @@ offer_rows(BrAmScan *scan, const BrAmList *list, Page page, int first, uint32 ma
 	}
 }
 
+/* Notes the last block of a list, which others may add rows to. */
 static void
-scan_page(BrAmScan *scan, const BrAmList *list, Page page)
+note_end(const BrAmScan *scan, BlockNumber number, Page page, BrAmEnd *end)
+{
+	int rows = BrAmPagePosting(page)->rows;
+
+	if (end->page != InvalidBlockNumber || rows % BR_ANN_BLOCK_ROWS == 0)
+		return;
+	end->page = number;
+	end->first = rows - rows % BR_ANN_BLOCK_ROWS;
+	end->width = BrAmPageBlock(page, &scan->shape, end->first / BR_ANN_BLOCK_ROWS)->width;
+}
+
+static void
+scan_page(BrAmScan *scan, const BrAmList *list, BlockNumber number, Page page, const BrAmEnd *end)
 {
 	int rows = BrAmPagePosting(page)->rows;
 
 	for (int first = 0; first < rows; first += BR_ANN_BLOCK_ROWS)
 	{
 		const BrAmBlock *block = BrAmPageBlock(page, &scan->shape, first / BR_ANN_BLOCK_ROWS);
+		float width = number == end->page && first == end->first ? end->width : block->width;
 		float bounds[BR_ANN_BLOCK_ROWS];
 		uint32 mask =
 			br_ann_scan_block(scan->codes, &list->view, block->codes, block->add, block->scale,
-							  block->width, Min(rows - first, BR_ANN_BLOCK_ROWS), scan->from,
+							  width, Min(rows - first, BR_ANN_BLOCK_ROWS), scan->from,
 							  br_ann_candidates_limit(scan->candidates), bounds);
 
 		if (mask != 0)
@@ -160,7 +178,7 @@ scan_page(BrAmScan *scan, const BrAmList *list, Page page)
 
 /* Reads a list; false: a page of it has become another one. */
 static bool
-scan_list(BrAmScan *scan, const BrAmList *list)
+scan_list(BrAmScan *scan, const BrAmList *list, BrAmEnd *end)
 {
 	BlockNumber block = list->head;
 	BlockNumber read = 0;
@@ -175,7 +193,9 @@ scan_list(BrAmScan *scan, const BrAmList *list)
 			begin_anew(scan, block, BR_AM_PAGE_POSTING, list->list);
 			return false;
 		}
-		scan_page(scan, list, BufferGetPage(buffer));
+		if (BrAmPageSpecial(BufferGetPage(buffer))->next == InvalidBlockNumber)
+			note_end(scan, block, BufferGetPage(buffer), end);
+		scan_page(scan, list, block, BufferGetPage(buffer), end);
 		block = BrAmPageSpecial(BufferGetPage(buffer))->next;
 		UnlockReleaseBuffer(buffer);
 		CHECK_FOR_INTERRUPTS();
@@ -201,9 +221,11 @@ scan_lists(BrAmScan *scan)
 
 	for (int i = 0; i < scan->visited; i++)
 	{
+		int list = scan->order[i].list;
+
 		if (reads_from_disk(before) && i + 1 < scan->visited)
 			PrefetchBuffer(scan->index, MAIN_FORKNUM, scan->lists[scan->order[i + 1].list].head);
-		if (!scan_list(scan, &scan->lists[scan->order[i].list]))
+		if (!scan_list(scan, &scan->lists[list], &scan->ends[list]))
 			return false;
 	}
 	return true;
