@@ -147,7 +147,7 @@ measure_build() {
 	local ms
 	run -c "DROP INDEX IF EXISTS index_$1" -c CHECKPOINT
 	ms=$(run -c "SET maintenance_work_mem = '$2MB'" -c 'SET max_parallel_maintenance_workers = 1' -c 'SET client_min_messages = notice' \
-		-c '\timing on' -c "CREATE INDEX index_$1 ON item_$1 $(definition "$1")" 2>>"$work/notices" | awk '/^Time/ { print $2 }')
+		-c '\timing on' -c "CREATE INDEX index_$1 ON item_$1 $(definition "$1")" 2>>"$work/notices" | awk '/^Time/ { print $2 }') || { tail -n 5 "$work/notices" >&2; exit 1; }
 	printf 'build %s %s %s\n' "$1" "$2" "$(awk -v ms="$ms" 'BEGIN { print ms / 1000 }')" >>"$results"
 }
 for turn in $(seq "$builds"); do

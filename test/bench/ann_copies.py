@@ -15,7 +15,7 @@ import sys
 NOISE = 0.3
 POOL = 1 << 20					# numbers that the noise is cut from, at random places
 HEADER = 19						# bytes before the first row
-VECTOR_AT = 22					# in a row: 2 for the number of columns, 8 for the id, 4 for the size, 4 dims and padding
+VECTOR_AT = 18					# in a row: number of columns, id with its size, size, dimensions, padding
 
 
 def vectors(path):
@@ -25,7 +25,7 @@ def vectors(path):
     columns, id_size, _, size, dims, _ = struct.unpack_from(">hiiihh", content, HEADER)
     if (columns, id_size, size) != (2, 4, 4 + 2 * dims):
         sys.exit(f"{path} does not hold rows of (int, embedding)")
-    row = VECTOR_AT - 4 + size
+    row = VECTOR_AT + 2 * dims
     ends = range(HEADER, len(content) - row + 1, row)
     return [content[at + VECTOR_AT:at + row] for at in ends], dims
 

@@ -406,8 +406,7 @@ seen_within(BrMetric metric, const float *sample, const float *centroids, const 
 
 		order_by_value(metric, query, sample, C_N, rows);
 		for (int list = 0; list < C_LISTS; list++)
-			nearest =
-				fmin(nearest, order_of(metric, query, centroids + list * C_DIMS, mean_norm));
+			nearest = fmin(nearest, order_of(metric, query, centroids + list * C_DIMS, mean_norm));
 		for (int i = 0, taken = 0; taken < C_NEIGHBOURS; i++)
 		{
 			if (rows[i].place == self)

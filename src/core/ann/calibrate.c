@@ -311,9 +311,8 @@ br_ann_calibrate(BrContext *context, const BrBackend *backend, BrMetric metric, 
 {
 	int columns = br_ann_block_rows(QUERIES, dims);
 	int widest = columns > lists ? columns : lists;
-	size_t floats =
-		(size_t) QUERIES * ((size_t) dims + (size_t) widest) + (size_t) n + (size_t) lists +
-		(size_t) queries * (size_t) neighbours;
+	size_t floats = (size_t) QUERIES * ((size_t) dims + (size_t) widest) + (size_t) n +
+		(size_t) lists + (size_t) queries * (size_t) neighbours;
 	Calibration calibration = {.context = context,
 							   .backend = backend,
 							   .metric = metric,
@@ -329,8 +328,9 @@ br_ann_calibrate(BrContext *context, const BrBackend *backend, BrMetric metric, 
 	BrStatus status;
 
 	if (queries < 1 || queries > n || neighbours < 1)
-		return br_base_fail(context, BR_ERR_ARGUMENT, "%d of %d rows cannot be queries for %d neighbours.",
-							queries, n, neighbours);
+		return br_base_fail(context, BR_ERR_ARGUMENT,
+							"%d of %d rows cannot be queries for %d neighbours.", queries, n,
+							neighbours);
 	calibration.ranks =
 		br_base_alloc_array(context, 1, (size_t) lists * sizeof(int64_t) + floats * sizeof(float));
 	if (calibration.ranks == NULL)

@@ -72,8 +72,9 @@ typedef struct BrAmMeta
 	uint32 next_list;
 	BlockNumber first_directory; /* InvalidBlockNumber until the first row */
 	BlockNumber last_directory;
-	float shares[BR_AM_N_RECALLS]; /* of the lists to visit, in (0, 1]: what scans cost on average */
-	float gaps[BR_AM_N_RECALLS];   /* how much farther than the nearest list they may be */
+	float
+		shares[BR_AM_N_RECALLS]; /* of the lists to visit, in (0, 1]: what scans cost on average */
+	float gaps[BR_AM_N_RECALLS]; /* how much farther than the nearest list they may be */
 	float
 		mean_norm; /* root of the mean squared length of rows at the last build; 1 for the cosine */
 	double rows;   /* at the last build or vacuum */
@@ -336,9 +337,9 @@ typedef struct BrAmQuantizer
 	BrMetric metric;
 	BrContext context;
 	const BrRotation *rotation; /* the session's */
-	float *plain;	/* (dims) */
-	float *rotated; /* (rotated_dims) */
-	uint8 *bits;	/* (code_bits / 8) */
+	float *plain;				/* (dims) */
+	float *rotated;				/* (rotated_dims) */
+	uint8 *bits;				/* (code_bits / 8) */
 } BrAmQuantizer;
 
 /* In the current memory context, with which it goes. */

@@ -164,8 +164,8 @@ extend_list(const Appending *append, const BrAmList *list, Buffer last)
 	Buffer directory = br_am_read(append->index, list->directory, BR_AM_PAGE_DIRECTORY, 0, shape,
 								  BUFFER_LOCK_EXCLUSIVE);
 	GenericXLogState *record = GenericXLogStart(append->index);
-	BrAmListEntry *entry = BrAmDirectoryEntry(GenericXLogRegisterBuffer(record, directory, 0),
-											  shape, list->place);
+	BrAmListEntry *entry =
+		BrAmDirectoryEntry(GenericXLogRegisterBuffer(record, directory, 0), shape, list->place);
 	bool live = entry->list == list->list && entry->state == BR_AM_LIST_LIVE;
 
 	if (live)

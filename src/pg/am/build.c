@@ -70,8 +70,8 @@ destroy_pool(void *pool)
 static BrPool *
 create_pool(BrAmBuild *build)
 {
-	int threads =
-		1 + plan_create_index_workers(RelationGetRelid(build->heap), RelationGetRelid(build->index));
+	int threads = 1 +
+		plan_create_index_workers(RelationGetRelid(build->heap), RelationGetRelid(build->index));
 	MemoryContextCallback *callback;
 	BrPool *pool;
 

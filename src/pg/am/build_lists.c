@@ -30,7 +30,8 @@
 static int
 sample_size(const BrAmBuild *build)
 {
-	double fits = SAMPLE_SHARE * maintenance_work_mem * 1024.0 / (sizeof(float) * build->shape.dims);
+	double fits =
+		SAMPLE_SHARE * maintenance_work_mem * 1024.0 / (sizeof(float) * build->shape.dims);
 	double wanted = (double) build->n_lists * SAMPLE_PER_LIST;
 
 	return (int) Max(1, Min(Min(fits, wanted), (double) build->n_rows));
@@ -125,8 +126,9 @@ br_am_build_cluster(BrAmBuild *build)
 	build->n_lists = Max(1, Min(build->n_lists, wanted > 0 ? n : n / LEAST_SAMPLE_PER_LIST));
 	br_am_build_begin_phase(BR_AM_PHASE_CLUSTER, 100);
 	sample = draw_sample(build, n);
-	build->centroids = MemoryContextAllocHuge(
-		CurrentMemoryContext, sizeof(float) * build->shape.dims * (Size) build->n_lists);
+	build->centroids =
+		MemoryContextAllocHuge(CurrentMemoryContext,
+							   sizeof(float) * build->shape.dims * (Size) build->n_lists);
 	br_pg_check(br_ann_kmeans(&build->context, build->backend, build->pool, sample, n,
 							  build->shape.dims, build->n_lists, build->meta.seed, report_share,
 							  NULL, build->centroids),
@@ -143,9 +145,9 @@ typedef struct Assigning
 	BrAmBuild *build;
 	Tuplesortstate *sort;
 	TupleTableSlot *slot;
-	float *norms;	 /* (n_lists) squared, of the centroids */
-	float *vectors;	 /* (BATCH_ROWS, dims) */
-	char *rows;		 /* (BATCH_ROWS) varlenas, each with a row as the temporary file has it */
+	float *norms;	/* (n_lists) squared, of the centroids */
+	float *vectors; /* (BATCH_ROWS, dims) */
+	char *rows;		/* (BATCH_ROWS) varlenas, each with a row as the temporary file has it */
 	int row_stride;
 	int32_t *nearest; /* (BATCH_ROWS) */
 	int n;
@@ -166,8 +168,7 @@ assign_batch(Assigning *assigning)
 
 		ExecClearTuple(slot);
 		slot->tts_values[0] = Int32GetDatum(assigning->nearest[i]);
-		slot->tts_values[1] =
-			PointerGetDatum(assigning->rows + (Size) i * assigning->row_stride);
+		slot->tts_values[1] = PointerGetDatum(assigning->rows + (Size) i * assigning->row_stride);
 		slot->tts_isnull[0] = slot->tts_isnull[1] = false;
 		ExecStoreVirtualTuple(slot);
 		tuplesort_puttupleslot(assigning->sort, slot);
@@ -249,8 +250,8 @@ rotate_centroids(BrAmBuild *build, BrAmQuantizer *quantizer)
 {
 	int rotated_dims = build->shape.rotated_dims;
 
-	build->rotated = MemoryContextAllocHuge(
-		CurrentMemoryContext, sizeof(uint16) * rotated_dims * (Size) build->n_lists);
+	build->rotated = MemoryContextAllocHuge(CurrentMemoryContext,
+											sizeof(uint16) * rotated_dims * (Size) build->n_lists);
 	for (int i = 0; i < build->n_lists; i++)
 	{
 		br_ann_rotate(quantizer->rotation, build->centroids + (Size) i * build->shape.dims,

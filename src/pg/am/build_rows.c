@@ -86,8 +86,7 @@ br_am_build_next(BrAmBuild *build, BrAmRow *row)
 	if (got == 0)
 		return false;
 	if (got != (size_t) build->row_bytes)
-		ereport(ERROR,
-				(errcode_for_file_access(), errmsg("could not read from a temporary file")));
+		ereport(ERROR, (errcode_for_file_access(), errmsg("could not read from a temporary file")));
 	br_am_build_parse(build, row);
 	return true;
 }
@@ -199,9 +198,8 @@ br_am_build_read(BrAmBuild *build)
 		AllocSetContextCreate(CurrentMemoryContext, "bundle_ann texts", ALLOCSET_DEFAULT_SIZES);
 	br_am_build_begin_phase(BR_AM_PHASE_READ, 0);
 	build->rows = BufFileCreateTemp(false);
-	build->heap_rows =
-		table_index_build_scan(build->heap, build->index, build->info, true, true,
-							   text ? read_text : read_embedding, reading, NULL);
+	build->heap_rows = table_index_build_scan(build->heap, build->index, build->info, true, true,
+											  text ? read_text : read_embedding, reading, NULL);
 	if (text)
 		embed_batch(reading);
 	MemoryContextDelete(reading->row);

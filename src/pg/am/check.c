@@ -198,8 +198,7 @@ check_code(Check *check, BlockNumber block, int slot, const uint16 *vector)
 {
 	BrAmQuantizer *quantizer = &check->quantizer;
 	const BrAmShape *shape = &quantizer->shape;
-	const BrAmBlock *codes =
-		BrAmPageBlock(check->posting.data, shape, slot / BR_ANN_BLOCK_ROWS);
+	const BrAmBlock *codes = BrAmPageBlock(check->posting.data, shape, slot / BR_ANN_BLOCK_ROWS);
 	int lane = slot % BR_ANN_BLOCK_ROWS;
 	BrCode code;
 
@@ -261,13 +260,15 @@ check_exact_pages(Check *check, BlockNumber block)
 		if (first >= posting->rows)
 		{
 			if (posting->exact[i] != InvalidBlockNumber)
-				br_am_report_damage(check->index, block, "It names a page for rows that it has not");
+				br_am_report_damage(check->index, block,
+									"It names a page for rows that it has not");
 			continue;
 		}
 		name_block(check, posting->exact[i]);
 		copy_exact(check, posting->exact[i]);
-		for (int slot = first; check->comparison != NULL &&
-			 slot < Min(posting->rows, first + shape->per_exact); slot++)
+		for (int slot = first;
+			 check->comparison != NULL && slot < Min(posting->rows, first + shape->per_exact);
+			 slot++)
 			check_row(check, block, slot);
 	}
 }
@@ -320,8 +321,8 @@ static void
 check_list(Check *check, const BrAmList *list)
 {
 	check->list = list;
-	check->centroid = check->centroids +
-		(Size) (list - check->lists) * check->quantizer.shape.rotated_dims;
+	check->centroid =
+		check->centroids + (Size) (list - check->lists) * check->quantizer.shape.rotated_dims;
 	check->has_tail = false;
 	br_am_walk_list(check->index, &check->quantizer.shape, list, check->strategy, check_posting,
 					check);
@@ -375,8 +376,8 @@ check_headers(const Check *check)
 
 	for (BlockNumber block = 0; block < blocks; block++)
 	{
-		Buffer buffer = ReadBufferExtended(check->index, MAIN_FORKNUM, block, RBM_NORMAL,
-										   check->strategy);
+		Buffer buffer =
+			ReadBufferExtended(check->index, MAIN_FORKNUM, block, RBM_NORMAL, check->strategy);
 		Page page = BufferGetPage(buffer);
 
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);

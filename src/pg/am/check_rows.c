@@ -231,8 +231,8 @@ look_at_heap_page(BrAmComparison *comparison, BlockNumber block)
 			return;
 		ReleaseBuffer(comparison->buffer);
 	}
-	comparison->buffer = ReadBufferExtended(comparison->heap, MAIN_FORKNUM, block, RBM_NORMAL,
-											comparison->strategy);
+	comparison->buffer =
+		ReadBufferExtended(comparison->heap, MAIN_FORKNUM, block, RBM_NORMAL, comparison->strategy);
 }
 
 /* Whether a heap pointer leads to where a row is or was: no vacuum has taken it away yet. */

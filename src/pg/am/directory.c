@@ -68,8 +68,7 @@ gather(Relation index, const BrCodeQuery *query, const BrAmMeta *meta, const BrA
 
 	while (block != InvalidBlockNumber)
 	{
-		Buffer buffer =
-			br_am_read(index, block, BR_AM_PAGE_DIRECTORY, 0, shape, BUFFER_LOCK_SHARE);
+		Buffer buffer = br_am_read(index, block, BR_AM_PAGE_DIRECTORY, 0, shape, BUFFER_LOCK_SHARE);
 		Page page = BufferGetPage(buffer);
 		int entries = (int) BrAmPageDirectory(page)->entries;
 
@@ -175,8 +174,9 @@ put_entry(Page page, const BrAmShape *shape, int place, BrAmList *list, const ui
 
 	if ((uint32) place >= directory->entries)
 		directory->entries = (uint32) place + 1;
-	((PageHeader) page)->pd_lower = (LocationIndex)
-		((char *) BrAmDirectoryEntry(page, shape, directory->entries) - (char *) page);
+	((PageHeader) page)->pd_lower =
+		(LocationIndex) ((char *) BrAmDirectoryEntry(page, shape, directory->entries) -
+						 (char *) page);
 	fill_entry(BrAmDirectoryEntry(page, shape, place), shape, list, centroid, squared_norm);
 }
 
@@ -272,8 +272,7 @@ hold(Relation index, const BrAmShape *shape, BrAmList *const *lists, int n, Held
 			at--;
 		if (at < held->n && held->blocks[at] == lists[i]->directory)
 			continue;
-		memmove(&held->blocks[at + 1], &held->blocks[at],
-				sizeof(BlockNumber) * (held->n - at));
+		memmove(&held->blocks[at + 1], &held->blocks[at], sizeof(BlockNumber) * (held->n - at));
 		held->blocks[at] = lists[i]->directory;
 		held->n++;
 	}
@@ -300,8 +299,8 @@ held_entry(Relation index, const BrAmShape *shape, const Held *held, const BrAmL
 
 void
 br_am_directory_change(Relation index, const BrAmShape *shape, BrAmList *const *lists, int n,
-					   bool new_generation,
-					   void (*change)(BrAmListEntry *entry, void *arg, int i), void *arg)
+					   bool new_generation, void (*change)(BrAmListEntry *entry, void *arg, int i),
+					   void *arg)
 {
 	Buffer meta = InvalidBuffer;
 	GenericXLogState *record;
@@ -310,8 +309,7 @@ br_am_directory_change(Relation index, const BrAmShape *shape, BrAmList *const *
 	Assert(n <= 3);
 	hold(index, shape, lists, n, &held);
 	if (new_generation)
-		meta =
-			br_am_read(index, BR_AM_META_BLOCK, BR_AM_PAGE_META, 0, NULL, BUFFER_LOCK_EXCLUSIVE);
+		meta = br_am_read(index, BR_AM_META_BLOCK, BR_AM_PAGE_META, 0, NULL, BUFFER_LOCK_EXCLUSIVE);
 	record = GenericXLogStart(index);
 	for (int i = 0; i < held.n; i++)
 		held.pages[i] = GenericXLogRegisterBuffer(record, held.buffers[i], 0);

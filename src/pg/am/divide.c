@@ -61,8 +61,9 @@ draw_sample(BrAmRewriter *rewriter, const BrAmList *list, int parts)
 
 	sample->quantizer = &rewriter->quantizer;
 	sample->room = (int) Max(2, Min(fits, Min(wanted, (double) list->rows)));
-	sample->vectors = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(float) *
-											 shape->rotated_dims * (Size) sample->room);
+	sample->vectors =
+		MemoryContextAllocHuge(CurrentMemoryContext,
+							   sizeof(float) * shape->rotated_dims * (Size) sample->room);
 	br_base_random_init(&sample->random, rewriter->meta.seed, list->list);
 	br_am_read_list(rewriter->index, shape, list, rewriter->strategy, sample_row, sample);
 	return sample;

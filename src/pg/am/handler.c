@@ -55,8 +55,7 @@ br_am_knows_distance(Oid function, Oid type)
 
 	fmgr_info(function, &info);
 	distance = find_distance(info.fn_addr);
-	return distance >= 0 &&
-		type == (distances[distance].text ? TEXTOID : br_pg_embedding_type());
+	return distance >= 0 && type == (distances[distance].text ? TEXTOID : br_pg_embedding_type());
 }
 
 static int
@@ -102,8 +101,8 @@ br_am_define_options(void)
 					  "Texts that may wait before an insert embeds them with its own",
 					  BR_AM_DEFAULT_PENDING, 1, 1000000, AccessExclusiveLock);
 	add_string_reloption(option_kind, "model",
-						 "Model that embeds indexed text; empty: bundle_rec.default_model", "", NULL,
-						 AccessExclusiveLock);
+						 "Model that embeds indexed text; empty: bundle_rec.default_model", "",
+						 NULL, AccessExclusiveLock);
 }
 
 static bytea *

@@ -27,8 +27,8 @@ posting_bytes(const BrAmShape *shape, int blocks)
 {
 	int rows = blocks * BR_ANN_BLOCK_ROWS;
 	int exact = (rows + shape->per_exact - 1) / shape->per_exact;
-	int head = offsetof(BrAmPosting, exact) + exact * sizeof(BlockNumber) +
-		rows * sizeof(ItemPointerData);
+	int head =
+		offsetof(BrAmPosting, exact) + exact * sizeof(BlockNumber) + rows * sizeof(ItemPointerData);
 
 	return MAXALIGN(head) + blocks * shape->block_bytes;
 }
@@ -51,11 +51,11 @@ br_am_shape(BrAmShape *shape, int dims, bool text)
 		blocks++;
 	shape->per_posting = blocks * BR_ANN_BLOCK_ROWS;
 	shape->n_exact = (shape->per_posting + shape->per_exact - 1) / shape->per_exact;
-	head = SizeOfPageHeaderData + offsetof(BrAmPosting, exact) +
-		shape->n_exact * sizeof(BlockNumber);
+	head =
+		SizeOfPageHeaderData + offsetof(BrAmPosting, exact) + shape->n_exact * sizeof(BlockNumber);
 	shape->tids_offset = head;
-	shape->blocks_offset = SizeOfPageHeaderData + posting_bytes(shape, blocks) -
-		blocks * shape->block_bytes;
+	shape->blocks_offset =
+		SizeOfPageHeaderData + posting_bytes(shape, blocks) - blocks * shape->block_bytes;
 	shape->directory_bytes =
 		MAXALIGN(offsetof(BrAmListEntry, centroid) + shape->rotated_dims * sizeof(uint16));
 	shape->per_directory = (ROOM - sizeof(BrAmDirectoryPage)) / shape->directory_bytes;
@@ -208,13 +208,9 @@ br_am_try_read(Relation index, BlockNumber block, BrAmPageKind kind, uint32 list
 static const char *
 kind_name(int kind)
 {
-	static const char *const names[] = {"no page of this index",
-										"the metapage",
-										"a directory page",
-										"a posting page",
-										"an exact page",
-										"a pending page",
-										"a free page"};
+	static const char *const names[] =
+		{"no page of this index", "the metapage",	"a directory page", "a posting page",
+		 "an exact page",		  "a pending page", "a free page"};
 
 	return kind >= 0 && kind < (int) lengthof(names) ? names[kind] : names[0];
 }

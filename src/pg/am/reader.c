@@ -42,8 +42,8 @@ load_row(Reading *reading, int slot, BrAmRow *row)
 
 	if (reading->exact_number != number)
 	{
-		copy_page(reading, BrAmPagePosting(reading->posting.data)->exact[number],
-				  BR_AM_PAGE_EXACT, reading->exact.data);
+		copy_page(reading, BrAmPagePosting(reading->posting.data)->exact[number], BR_AM_PAGE_EXACT,
+				  reading->exact.data);
 		reading->exact_number = number;
 	}
 	row->tid = BrAmTids(reading->posting.data, shape)[slot];
@@ -82,8 +82,7 @@ br_am_read_list(Relation index, const BrAmShape *shape, const BrAmList *list,
 	BlockNumber block = list->head;
 	BlockNumber left = RelationGetNumberOfBlocks(index);
 
-	*reading = (Reading){
-		.index = index, .shape = shape, .list = list->list, .strategy = strategy};
+	*reading = (Reading){.index = index, .shape = shape, .list = list->list, .strategy = strategy};
 	while (block != InvalidBlockNumber)
 	{
 		CHECK_FOR_INTERRUPTS();

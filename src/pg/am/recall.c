@@ -137,9 +137,8 @@ compare_row(void *arg, const BrAmRow *row)
 	for (int i = 0; i < measuring->n; i++)
 	{
 		Sampled *query = &measuring->queries[i];
-		double distance =
-			br_ann_distance((BrMetric) measuring->meta.metric, query->vector, query->squared_norm,
-							row->vector, measuring->shape.dims);
+		double distance = br_ann_distance((BrMetric) measuring->meta.metric, query->vector,
+										  query->squared_norm, row->vector, measuring->shape.dims);
 
 		if (!(-distance > br_ann_top_k_threshold(query->top)) ||
 			ItemPointerEquals(&query->tid, unconstify(ItemPointerData *, &row->tid)))

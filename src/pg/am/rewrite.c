@@ -63,8 +63,8 @@ flag_last_page(Relation index, const BrAmShape *shape, const BrAmList *list, boo
 
 	for (;;)
 	{
-		Buffer buffer = br_am_read(index, block, BR_AM_PAGE_POSTING, list->list, shape,
-								   BUFFER_LOCK_EXCLUSIVE);
+		Buffer buffer =
+			br_am_read(index, block, BR_AM_PAGE_POSTING, list->list, shape, BUFFER_LOCK_EXCLUSIVE);
 		BlockNumber next = BrAmPageSpecial(BufferGetPage(buffer))->next;
 
 		if (next == InvalidBlockNumber)
@@ -161,10 +161,10 @@ typedef struct Parts
 	float *norms;		  /* (n) their squared lengths */
 
 	int n_batch;
-	BrAmRow *rows;	   /* (BATCH_ROWS) */
-	uint16 *vectors;   /* (BATCH_ROWS, dims) */
-	float *rotated;	   /* (BATCH_ROWS, rotated_dims) */
-	int32_t *nearest;  /* (BATCH_ROWS) */
+	BrAmRow *rows;	  /* (BATCH_ROWS) */
+	uint16 *vectors;  /* (BATCH_ROWS, dims) */
+	float *rotated;	  /* (BATCH_ROWS, rotated_dims) */
+	int32_t *nearest; /* (BATCH_ROWS) */
 } Parts;
 
 static bool
@@ -223,9 +223,11 @@ writer_of(Parts *parts, int part)
 	BrAmRewriter *rewriter = parts->rewriter;
 
 	if (parts->writers[part] == NULL)
-		parts->writers[part] = br_am_writer_begin(
-			rewriter->index, &rewriter->quantizer, parts->lists[part].list,
-			parts->centroids + (Size) part * rewriter->quantizer.shape.rotated_dims, true);
+		parts->writers[part] =
+			br_am_writer_begin(rewriter->index, &rewriter->quantizer, parts->lists[part].list,
+							   parts->centroids +
+								   (Size) part * rewriter->quantizer.shape.rotated_dims,
+							   true);
 	return parts->writers[part];
 }
 
@@ -318,8 +320,8 @@ make_live(BrAmRewriter *rewriter, BrAmList *lists, int n)
 }
 
 static int
-replace(BrAmRewriter *rewriter, BrAmList *const *old, int n_old, const uint16 *centroids,
-		int n_new, bool keep_one)
+replace(BrAmRewriter *rewriter, BrAmList *const *old, int n_old, const uint16 *centroids, int n_new,
+		bool keep_one)
 {
 	const BrAmShape *shape = &rewriter->quantizer.shape;
 	double rows = 0;

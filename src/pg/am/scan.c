@@ -158,8 +158,8 @@ br_am_scan_prepare_codes(BrAmScan *scan, double epsilon)
 	for (int i = 0; i < scan->shape.rotated_dims; i++)
 		quantizer.rotated[i] *= scan->factor;
 	br_pg_check(br_ann_code_query_create(&scan->context, (BrMetric) scan->meta.metric,
-										 scan->shape.dims, quantizer.rotated,
-										 epsilon, &scan->codes),
+										 scan->shape.dims, quantizer.rotated, epsilon,
+										 &scan->codes),
 				&scan->context, "could not search in the index", NULL);
 }
 

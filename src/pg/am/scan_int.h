@@ -19,8 +19,8 @@
 typedef struct BrAmFound
 {
 	pairingheap_node node;
-	double value;	/* what the operator gives */
-	float order;	/* the same as bounds are: comparable with them */
+	double value; /* what the operator gives */
+	float order;  /* the same as bounds are: comparable with them */
 	ItemPointerData tid;
 	uint16 slot;
 	BlockNumber page; /* InvalidBlockNumber: a row that waits, whose text is remembered already */
@@ -57,8 +57,8 @@ typedef struct BrAmScan
 	bool text;
 
 	/* the query */
-	bool ordered; /* false: all rows, in no order */
-	bool nothing; /* the index is empty */
+	bool ordered;  /* false: all rows, in no order */
+	bool nothing;  /* the index is empty */
 	uint16 *query; /* (dims) */
 	double squared_norm;
 	float factor; /* by which the rotated query is longer than the query */
@@ -68,16 +68,16 @@ typedef struct BrAmScan
 	/* lists */
 	BrAmList *lists; /* that count */
 	int n_lists;
-	BrAmEnd *ends; /* (n_lists) */
+	BrAmEnd *ends;					/* (n_lists) */
 	struct BrAmPlaceInOrder *order; /* (n_lists) nearest first */
 	uint32 generation;				/* of the directory, when it was read */
 	BlockNumber blocks;				/* of the index: no chain is longer */
 
 	/* the round */
-	int round;		/* 0: none was begun */
-	int visited;	/* lists that it reads */
-	float from;		/* bounds below were dealt with in earlier rounds */
-	float limit;	/* bounds at or above wait for the next one; infinity: none do */
+	int round;	 /* 0: none was begun */
+	int visited; /* lists that it reads */
+	float from;	 /* bounds below were dealt with in earlier rounds */
+	float limit; /* bounds at or above wait for the next one; infinity: none do */
 	BrCandidates *candidates;
 	int keep;
 	pairingheap *found;

@@ -129,8 +129,7 @@ offer_rows(BrAmScan *scan, const BrAmList *list, Page page, int first, uint32 ma
 		int lane = pg_rightmost_one_pos32(mask);
 		int slot = first + lane;
 		BrRowCandidate candidate = {.bound = bounds[lane],
-									.page =
-										BrAmPagePosting(page)->exact[slot / shape->per_exact],
+									.page = BrAmPagePosting(page)->exact[slot / shape->per_exact],
 									.list = list->list,
 									.slot = (uint16) (slot % shape->per_exact)};
 
@@ -323,8 +322,8 @@ order_of(const BrAmScan *scan, double value)
 }
 
 void
-br_am_scan_found(BrAmScan *scan, const ItemPointerData *tid, const uint16 *vector,
-				 BlockNumber page, uint32 list, int slot)
+br_am_scan_found(BrAmScan *scan, const ItemPointerData *tid, const uint16 *vector, BlockNumber page,
+				 uint32 list, int slot)
 {
 	BrAmFound *found = palloc(sizeof(BrAmFound));
 

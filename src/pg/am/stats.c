@@ -40,8 +40,7 @@ count_directory(Relation index, const BrAmMeta *meta, const BrAmShape *shape)
 
 	while (block != InvalidBlockNumber)
 	{
-		Buffer buffer =
-			br_am_read(index, block, BR_AM_PAGE_DIRECTORY, 0, shape, BUFFER_LOCK_SHARE);
+		Buffer buffer = br_am_read(index, block, BR_AM_PAGE_DIRECTORY, 0, shape, BUFFER_LOCK_SHARE);
 
 		block = BrAmPageSpecial(BufferGetPage(buffer))->next;
 		UnlockReleaseBuffer(buffer);

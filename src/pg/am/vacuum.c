@@ -162,8 +162,7 @@ compare_numbers(const void *left, const void *right)
 static bool
 was_read_by_all(Relation heap, const BrAmList *list)
 {
-	return list->state == BR_AM_LIST_DEAD &&
-		GlobalVisCheckRemovableFullXid(heap, list->dead_since);
+	return list->state == BR_AM_LIST_DEAD && GlobalVisCheckRemovableFullXid(heap, list->dead_since);
 }
 
 static void

@@ -156,8 +156,8 @@ create_embeddings_index(int32 number, int32 model)
 void
 br_pg_children_index_embeddings(int32 number, int32 model)
 {
-	Oid items = get_relname_relid(psprintf("item_%d", number),
-								  get_namespace_oid("bundle_rec", false));
+	Oid items =
+		get_relname_relid(psprintf("item_%d", number), get_namespace_oid("bundle_rec", false));
 
 	if (model == 0 || exists(embeddings_index(number, model)) ||
 		!ConditionalLockRelationOid(items, ShareLock))
@@ -171,13 +171,12 @@ br_pg_children_unindex_embeddings(int32 number, int32 model)
 	static const Oid types[] = {TEXTOID, TEXTOID};
 	Datum values[] = {CStringGetTextDatum(psprintf("^item_%d_embedding_[0-9]+$", number)),
 					  CStringGetTextDatum(embeddings_index(number, model))};
-	Oid items = get_relname_relid(psprintf("item_%d", number),
-								  get_namespace_oid("bundle_rec", false));
-	uint64 stale =
-		br_pg_execute("SELECT c.relname::pg_catalog.text FROM pg_catalog.pg_class c"
-					  " WHERE c.relnamespace = 'bundle_rec'::pg_catalog.regnamespace"
-					  " AND c.relkind = 'i' AND c.relname ~ $1 AND c.relname <> $2",
-					  lengthof(types), types, values, NULL, false, 0);
+	Oid items =
+		get_relname_relid(psprintf("item_%d", number), get_namespace_oid("bundle_rec", false));
+	uint64 stale = br_pg_execute("SELECT c.relname::pg_catalog.text FROM pg_catalog.pg_class c"
+								 " WHERE c.relnamespace = 'bundle_rec'::pg_catalog.regnamespace"
+								 " AND c.relkind = 'i' AND c.relname ~ $1 AND c.relname <> $2",
+								 lengthof(types), types, values, NULL, false, 0);
 	SPITupleTable *table = SPI_tuptable;
 
 	if (stale > 0 && ConditionalLockRelationOid(items, AccessExclusiveLock))

@@ -114,12 +114,12 @@ set_for_section(const char *name, const char *value)
 static const char *
 search_statement(const BrPgCatalog *catalog, int k)
 {
-	return psprintf(
-		"SELECT i.item, i.embedding FROM bundle_rec.item_%d i"
-		" JOIN bundle_rec.item_state_%d s USING (item)"
-		" WHERE i.model = %d AND s.active AND i.item <> $2"
-		" ORDER BY i.embedding OPERATOR(bundle_rec.<=>) $1, i.item LIMIT %u",
-		catalog->number, catalog->number, catalog->model, pg_nextpower2_32(Max(k, LEAST_LIMIT)));
+	return psprintf("SELECT i.item, i.embedding FROM bundle_rec.item_%d i"
+					" JOIN bundle_rec.item_state_%d s USING (item)"
+					" WHERE i.model = %d AND s.active AND i.item <> $2"
+					" ORDER BY i.embedding OPERATOR(bundle_rec.<=>) $1, i.item LIMIT %u",
+					catalog->number, catalog->number, catalog->model,
+					pg_nextpower2_32(Max(k, LEAST_LIMIT)));
 }
 
 BrNeighbour *
@@ -143,8 +143,8 @@ br_pg_nearest(const BrPgCatalog *catalog, const BrEmbedding *query, int k, int32
 		bool is_null;
 
 		nearest[i].id = DatumGetInt32(br_pg_column(i, 1, &is_null));
-		nearest[i].similarity = br_pg_embedding_cosine(
-			query, DatumGetEmbedding(br_pg_column(i, 2, &is_null)));
+		nearest[i].similarity =
+			br_pg_embedding_cosine(query, DatumGetEmbedding(br_pg_column(i, 2, &is_null)));
 	}
 	SPI_freetuptable(SPI_tuptable);
 	return nearest;

@@ -188,8 +188,7 @@ br_ann_stats(PG_FUNCTION_ARGS)
 		values[17] = CStringGetTextDatum(stats.meta.model_name);
 	values[18] = Int64GetDatum(br_am_skipped);
 	close_index(heap, index);
-	PG_RETURN_DATUM(
-		HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(descriptor), values, nulls)));
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(descriptor), values, nulls)));
 }
 
 PGDLLEXPORT Datum
