@@ -92,6 +92,13 @@ def best_filtered(searches):
     return max(searches, key=lambda search: search.recall, default=None)
 
 
+def print_spread(figures):
+    """How far the turns of a configuration lay apart, of its median."""
+    rates = [[float(words[0]) for words in figures["speed", *key]] for key in keys(figures, "speed")]
+    apart = sorted((max(turns) - min(turns)) / statistics.median(turns) for turns in rates)
+    print(f"the turns lay {100 * statistics.median(apart):.0f} % apart (at most {100 * apart[-1]:.0f} %)")
+
+
 def print_builds(figures):
     sizes = {key[0]: median(figures, "size", *key) for key in keys(figures, "size")}
     base = max((median(figures, "build", *key) for key in keys(figures, "build") if key[0] == PEER), default=None)
@@ -161,6 +168,7 @@ def main():
     searches = [Search(figures, config) for config, in keys(figures, "recall")]
     print_columns([("system", "filter", "setting", "recall@10", "short", "queries/s", "p50 ms", "p99 ms", "plan")] +
                   [search.cells() for search in searches])
+    print_spread(figures)
     print()
     print_builds(figures)
     print_ratios(searches)
