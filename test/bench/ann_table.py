@@ -96,7 +96,8 @@ def print_spread(figures):
     """How far the turns of a configuration lay apart, of its median."""
     rates = [[float(words[0]) for words in figures["speed", *key]] for key in keys(figures, "speed")]
     apart = sorted((max(turns) - min(turns)) / statistics.median(turns) for turns in rates)
-    print(f"the turns lay {100 * statistics.median(apart):.0f} % apart (at most {100 * apart[-1]:.0f} %)")
+    if len(rates[0]) > 1:
+        print(f"the turns lay {100 * statistics.median(apart):.0f} % apart (at most {100 * apart[-1]:.0f} %)")
 
 
 def print_builds(figures):
