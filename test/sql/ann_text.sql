@@ -12,11 +12,11 @@ SELECT plan(101);
 SELECT :'golden_dir' || '/models/tiny-bert-cls' AS cls_dir,
        :'golden_dir' || '/models/tiny-bert-cased-max-dense' AS dense_dir \gset
 SET client_min_messages = warning;
-DROP ROLE IF EXISTS br_test_keeper, br_test_writer;
-CREATE ROLE br_test_keeper;
-CREATE ROLE br_test_writer;
-GRANT CREATE, USAGE ON SCHEMA public TO br_test_keeper;
-GRANT USAGE ON SCHEMA public TO br_test_writer;
+DROP ROLE IF EXISTS br_ann_keeper, br_ann_writer;
+CREATE ROLE br_ann_keeper;
+CREATE ROLE br_ann_writer;
+GRANT CREATE, USAGE ON SCHEMA public TO br_ann_keeper;
+GRANT USAGE ON SCHEMA public TO br_ann_writer;
 RESET client_min_messages;
 -- the same sums on every machine, and scans that miss next to nothing
 SET bundle_rec.backend = 'portable';
@@ -239,13 +239,13 @@ RESET enable_sort;
 
 -- whose rights
 
-SET ROLE br_test_keeper;
+SET ROLE br_ann_keeper;
 SET search_path = public;
 CREATE TABLE kept (id int, title text);
 INSERT INTO kept SELECT i, 'thing ' || i FROM generate_series(1, 10) i;
 SELECT lives_ok('CREATE INDEX kept_title ON kept USING bundle_ann (title)', 'who owns a table may index its texts, without rights on models');
-GRANT INSERT ON kept TO br_test_writer;
-SET ROLE br_test_writer;
+GRANT INSERT ON kept TO br_ann_writer;
+SET ROLE br_ann_writer;
 SELECT lives_ok($$INSERT INTO kept SELECT i, 'other thing ' || i FROM generate_series(11, 100) i$$, 'who may INSERT may insert, beyond the limit of waiting rows');
 RESET ROLE;
 SET search_path = public, bundle_rec;
@@ -274,4 +274,6 @@ CREATE INDEX scratch_title ON scratch USING bundle_ann (title);
 INSERT INTO scratch SELECT i, 'scratch ' || i FROM generate_series(1, 100) i;
 SELECT is(bundle_ann_check('scratch_title', true), 100::bigint, 'a temporary table');
 
+DROP OWNED BY br_ann_keeper, br_ann_writer;
+DROP ROLE br_ann_keeper, br_ann_writer;
 SELECT * FROM finish();

@@ -24,6 +24,7 @@
 #define BATCH_ROWS 2048
 #define CALIBRATION_QUERIES 256
 #define CALIBRATION_NEIGHBOURS 10
+#define LEAST_NEIGHBOURS 4
 
 /* ---- the sample ---- */
 
@@ -95,7 +96,13 @@ report_share(void *arg pg_attribute_unused(), double share)
 static void
 calibrate(BrAmBuild *build, const float *sample, int n)
 {
-	double neighbours = rint(CALIBRATION_NEIGHBOURS * ((double) n / build->n_rows));
+	/*
+	 * The nearest rows are in the sample as often as all others. More than so
+	 * many are asked for, because the very nearest may be copies of the row, which
+	 * are in its list and say nothing of queries that are no copies.
+	 */
+	double neighbours =
+		Max(LEAST_NEIGHBOURS, rint(CALIBRATION_NEIGHBOURS * ((double) n / build->n_rows)));
 	float *norms = squared_norms_of(build->centroids, build->n_lists, build->shape.dims);
 	int32_t *lists_of = palloc(sizeof(int32_t) * n);
 

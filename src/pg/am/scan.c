@@ -217,7 +217,9 @@ begin(IndexScanDesc descriptor)
 	if (scan->ordered)
 	{
 		set_query(scan, key->sk_argument);
-		br_am_scan_prepare_codes(scan, epsilon_of(target_recall(scan)));
+		scan->deep = br_am_probes == 0 && scan->meta.rows < br_am_full_scan_rows;
+		br_am_scan_prepare_codes(scan,
+								 scan->deep ? BR_AM_DEEP_EPSILON : epsilon_of(target_recall(scan)));
 	}
 	/* before the lists, because a row may move from here to there */
 	if (scan->text)
@@ -258,13 +260,6 @@ take_ripe(BrAmScan *scan)
 	return nearest;
 }
 
-/* Rows that the nearest lists alone may hand out were handed out, or all candidates were looked at. */
-static bool
-round_is_over(const BrAmScan *scan)
-{
-	return scan->visited < scan->n_lists && scan->n_returned >= br_am_horizon;
-}
-
 static BrAmFound *
 next_found(BrAmScan *scan)
 {
@@ -273,14 +268,14 @@ next_found(BrAmScan *scan)
 		BrAmFound *found;
 
 		CHECK_FOR_INTERRUPTS();
-		if (round_is_over(scan))
+		if (br_am_scan_stage_is_over(scan) && scan->n_returned >= br_am_horizon)
 			br_am_scan_round(scan);
 		found = take_ripe(scan);
 		if (found != NULL)
 			return found;
 		if (br_am_scan_rerank(scan))
 			continue;
-		if (scan->limit == INFINITY && scan->visited == scan->n_lists)
+		if (scan->limit == INFINITY && scan->deep)
 			return NULL;
 		br_am_scan_round(scan);
 	}

@@ -63,7 +63,7 @@ typedef struct BrAmScan
 	double squared_norm;
 	float factor; /* by which the rotated query is longer than the query */
 	BrCodeQuery *codes;
-	bool patient; /* bounds are so wide that hardly any fails */
+	bool deep; /* the second stage, or a small index, which begins with it */
 
 	/* lists */
 	BrAmList *lists; /* that count */
@@ -95,6 +95,9 @@ typedef struct BrAmScan
 	int tid;
 } BrAmScan;
 
+/* Deviations of the bounds of the second stage: one row in 4,000 fails them. */
+#define BR_AM_DEEP_EPSILON 3.5
+
 /* ---- scan.c ---- */
 
 /* Makes the tables of the query anew, with bounds of so many deviations. */
@@ -106,10 +109,13 @@ extern void br_am_scan_prepare_codes(BrAmScan *scan, double epsilon);
 extern void br_am_scan_lists(BrAmScan *scan);
 
 /*
- * The next round: fills candidates and sets limit. The first one reads the
- * nearest lists, or all of a small index; every other one reads all.
+ * The next round: fills candidates and sets limit. Rounds of the first stage
+ * read the nearest lists; those of the second read all.
  */
 extern void br_am_scan_round(BrAmScan *scan);
+
+/* Whether the first stage may hand out no more, or has looked at all that it can reach. */
+extern bool br_am_scan_stage_is_over(const BrAmScan *scan);
 
 /*
  * Puts a row among those found. page, slot: where its vector is;

@@ -13,11 +13,9 @@
 
 /* candidates of the first round: what a LIMIT of some tens needs, and a bit */
 #define FIRST_KEEP 96
-#define KEEP_GROWTH 8
+#define KEEP_GROWTH 4
 /* vectors read before anything is handed out, and at a time */
 #define RERANK_ROWS 16
-/* deviations of bounds in rounds after the first: one row in 30,000 fails them */
-#define PATIENT_EPSILON 4.0
 /* where so large a share would be visited first, all lists are */
 #define WHOLE_SHARE .5
 
@@ -57,14 +55,11 @@ first_lists(const BrAmScan *scan)
 {
 	double recall = br_am_recall > 0 ? br_am_recall : br_am_option_recall(scan->index);
 	double gap = br_am_gap_for(&scan->meta, recall);
-	double rows = 0;
 	int near = 0;
 
 	if (br_am_probes > 0)
 		return Min(br_am_probes, scan->n_lists);
-	for (int i = 0; i < scan->n_lists; i++)
-		rows += scan->lists[i].rows;
-	if (rows < br_am_full_scan_rows || scan->meta.metric == BR_METRIC_INNER_PRODUCT)
+	if (scan->deep || scan->meta.metric == BR_METRIC_INNER_PRODUCT)
 		return scan->n_lists;
 	while (near < scan->n_lists && scan->order[near].order - scan->order[0].order <= gap)
 		near++;
@@ -243,58 +238,62 @@ next_keep(const BrAmScan *scan)
 	return (int) Max(FIRST_KEEP, Min(most, (double) scan->keep * KEEP_GROWTH));
 }
 
-static void
-prepare_round(BrAmScan *scan)
-{
-	bool first = scan->candidates == NULL;
-
-	if (first)
-		br_pg_check(br_ann_candidates_create(&scan->context, next_keep(scan), &scan->candidates),
-					&scan->context, "could not search in the index", NULL);
-	else
-		br_ann_candidates_reset(scan->candidates, next_keep(scan));
-	scan->keep = next_keep(scan);
-	if (first)
-	{
-		scan->visited = first_lists(scan);
-		return;
-	}
-	/* what the nearest lists have shown is no lower limit for the others */
-	scan->from = scan->visited == scan->n_lists ? scan->limit : -INFINITY;
-}
-
 /*
- * After the first round: takes up lists that came since the directory was read,
- * and widens the bounds. Who asks for more than the first round gave goes
- * through many rows, and each that fails its bound would be missing in strict
- * order; and bounds before and after cannot be compared.
+ * The second stage: all lists, with bounds so wide that hardly any fails. Who
+ * asks for more than the first stage may give goes through many rows, and each
+ * that fails its bound would be missing in strict order. Bounds before and
+ * after cannot be compared, so that all codes are read again.
  */
 static void
-renew(BrAmScan *scan)
+go_deep(BrAmScan *scan)
+{
+	scan->deep = true;
+	br_am_scan_prepare_codes(scan, BR_AM_DEEP_EPSILON);
+	br_am_scan_lists(scan);
+	scan->visited = scan->n_lists;
+	scan->from = -INFINITY;
+}
+
+/* Another round of the same stage: what the one before turned away. */
+static void
+go_on(BrAmScan *scan)
 {
 	BrAmMeta meta;
 
+	scan->from = scan->limit;
 	br_am_meta_read(scan->index, &meta);
-	if (scan->patient && meta.generation == scan->generation)
+	if (meta.generation == scan->generation)
 		return;
-	if (!scan->patient)
-		br_am_scan_prepare_codes(scan, PATIENT_EPSILON);
-	scan->patient = true;
+	/* lists have come since; in the first stage it is as good to go to the second */
 	br_am_scan_lists(scan);
+	scan->visited = scan->n_lists;
 	scan->from = -INFINITY;
+}
+
+bool
+br_am_scan_stage_is_over(const BrAmScan *scan)
+{
+	return !scan->deep && (scan->n_returned >= br_am_horizon || scan->limit == INFINITY);
 }
 
 void
 br_am_scan_round(BrAmScan *scan)
 {
-	bool first = scan->candidates == NULL;
-
-	prepare_round(scan);
-	if (!first)
+	if (scan->candidates == NULL)
 	{
-		renew(scan);
-		scan->visited = scan->n_lists;
+		br_pg_check(br_ann_candidates_create(&scan->context, next_keep(scan), &scan->candidates),
+					&scan->context, "could not search in the index", NULL);
+		scan->visited = first_lists(scan);
 	}
+	else
+	{
+		br_ann_candidates_reset(scan->candidates, next_keep(scan));
+		if (br_am_scan_stage_is_over(scan))
+			go_deep(scan);
+		else
+			go_on(scan);
+	}
+	scan->keep = next_keep(scan);
 	while (!scan_lists(scan))
 	{
 		br_ann_candidates_reset(scan->candidates, scan->keep);
