@@ -7,7 +7,7 @@
 --    rules and not from what the code does; what is granted to whom; and roles
 --    that come and go, with catalogs and grants behind them.
 --
-SELECT plan(105);
+SELECT plan(109);
 SET client_min_messages = error;
 SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls'), load_model('spare', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
 
@@ -40,12 +40,14 @@ CREATE TABLE shop.visit (receipt int, sku text);
 CREATE TABLE shop.kit (kit text, sku text);
 INSERT INTO shop.kit VALUES ('one', 'p01'), ('one', 'p02'), ('two', 'p03'), ('two', 'p04');
 CREATE TABLE shop.season (kit text, sku text);
+CREATE TABLE shop.place (embedding embedding);
+CREATE INDEX place_index ON shop.place USING bundle_ann (embedding);
 SELECT create_catalog('shop', 'shop.product', item_id => 'sku', text => '{title}', price => 'price', cost => 'cost', model => 'tiny') \g /dev/null
 SELECT add_event_source('shop', 'shop.purchase', item_id => 'sku', basket_id => 'receipt') \g /dev/null
 SELECT add_bundle_source('shop', 'shop.kit', bundle_id => 'kit', item_id => 'sku') \g /dev/null
 SELECT refresh('shop') \g /dev/null
 SELECT decision_id AS id FROM recommend('shop', seed => 1) LIMIT 1 \gset
-GRANT SELECT ON shop.product, shop.kit TO br_test_logger, br_test_auditor, br_test_reader;
+GRANT SELECT ON shop.product, shop.kit, shop.place TO br_test_logger, br_test_auditor, br_test_reader;
 RESET ROLE;
 SELECT catalog AS n FROM catalog WHERE name = 'shop' \gset
 -- by who owns the extension, and by who owns the catalog
@@ -75,6 +77,8 @@ WHEN insufficient_privilege THEN
     RETURN CASE WHEN message ~ 'must be owner of the catalog of job 1000, or have queued it' THEN 'owner'
                 WHEN message ~ 'must be owner of catalog' AND hint ~ 'owner of its source table' THEN 'owner'
                 WHEN message ~ 'must be owner of table' THEN 'table'
+                WHEN message ~ 'must be owner of index place_index' THEN 'index'
+                WHEN message ~ 'permission denied for table place' THEN 'place'
                 WHEN message ~ 'for catalog' AND hint ~ 'needs SELECT on its source' THEN 'select'
                 WHEN message ~ 'to log decisions' AND hint ~ '^GRANT INSERT ON bundle_rec.decision_\d+ TO' THEN 'decision'
                 WHEN message ~ 'to give feedback' AND hint ~ '^GRANT INSERT ON bundle_rec.feedback_\d+ TO' THEN 'feedback'
@@ -138,6 +142,10 @@ INSERT INTO public.call VALUES
     ('load_model of rows', $$SELECT FROM (SELECT load_model('new', 'config.json', '') AS x OFFSET 0) y WHERE x IS NOT NULL$$,
      'function function function function function function function 58P01 function 58P01'),
     ('drop_model', $$SELECT drop_model('spare')$$,                               'files files files files files files files 1 files 1'),
+    ('bundle_ann_check', $$SELECT bundle_ann_check(@place)$$,                    '1 1 index index index index index index index 1'),
+    ('bundle_ann_flush', $$SELECT bundle_ann_flush(@place)$$,                    '1 1 index index index index index index index 1'),
+    ('bundle_ann_stats', $$SELECT * FROM bundle_ann_stats(@place)$$,             '1 1 place 1 1 1 place place place 1'),
+    ('bundle_ann_recall', $$SELECT * FROM bundle_ann_recall(@place)$$,           '1 1 place 1 1 1 place place place 1'),
     ('catalog_coverage', $$SELECT FROM catalog_coverage$$,                       '1 1 0 1 1 1 0 0 0 1'),
     ('rejected_row', $$SELECT FROM rejected_row$$,                               '1 1 0 1 1 1 0 0 0 1'),
     ('bundle_coverage', $$SELECT FROM bundle_coverage$$,                         '2 2 0 2 2 2 0 0 0 2'),
@@ -147,6 +155,7 @@ INSERT INTO public.call VALUES
     ('model', $$SELECT FROM model$$,                                             '2 2 2 2 2 2 2 2 2 2'),
     ('model, the catalogs that use it', $$SELECT FROM model WHERE used_by = '{shop}'$$,       '1 1 0 1 1 1 0 0 0 1'),
     ('model_used_by', $$SELECT FROM unnest(model_used_by(1)) u$$,                '1 1 0 1 1 1 0 0 0 1');
+UPDATE public.call SET statement = replace(statement, '@place', format('%s::regclass', 'shop.place_index'::regclass::oid));
 UPDATE public.call SET statement = replace(replace(statement, '@kit', format('%s::regclass', 'shop.kit'::regclass::oid)), '@season', format('%s::regclass', 'shop.season'::regclass::oid));
 UPDATE public.call SET statement = replace(replace(replace(replace(replace(statement, '@id', :'id'),
     '@items', format('%s::regclass', 'shop.product'::regclass::oid)), '@visit', format('%s::regclass', 'shop.visit'::regclass::oid)),
