@@ -285,7 +285,7 @@ CREATE FUNCTION refresh(catalog text, max_texts int DEFAULT NULL) RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'br_refresh';
 COMMENT ON FUNCTION refresh(text, int) IS
-'Counts the events that came since the last refresh, embeds new and changed texts, and those that the model needs to which alter_catalog moves the catalog, and brings stored neighbours up to date; all or nothing. At most max_texts texts are embedded, NULL: all. For the catalog''s owner. An error where catalog is NULL';
+'Counts the events that came since the last refresh, embeds new and changed texts, and those that the model needs to which alter_catalog moves the catalog, and brings stored neighbours and the indexes of bundle_ann on the source''s texts up to date; all or nothing. Of items at most max_texts texts are embedded, NULL: all. For the catalog''s owner. An error where catalog is NULL';
 
 CREATE FUNCTION sync(catalog text)
 RETURNS TABLE (source text, kind text, added bigint, changed bigint, removed bigint, rejected bigint)

@@ -4,10 +4,10 @@
 \i test/sql/include/ann.sql
 --
 -- ann_text.sql
---    Indexes of bundle_ann on texts, and the operators that they serve. What
---    must come first is computed from embed() by plain arithmetic in SQL.
+--    Indexes of bundle_ann on texts. What must come first is computed from
+--    embed() by plain arithmetic in SQL.
 --
-SELECT plan(101);
+SELECT plan(92);
 
 SELECT :'golden_dir' || '/models/tiny-bert-cls' AS cls_dir,
        :'golden_dir' || '/models/tiny-bert-cased-max-dense' AS dense_dir \gset
@@ -43,19 +43,7 @@ SELECT throws_ok($$INSERT INTO item VALUES (-1, 'a')$$, '42704', 'there is no mo
 SELECT throws_ok($$SELECT 'a'::text <=> 'b'$$, '42704', 'there is no model', 'so does the operator');
 SELECT is_empty($$SELECT id FROM item WHERE id > 0 ORDER BY title <=> 'a'$$, 'where nothing is compared, none is needed');
 
--- operators
-
 SELECT load_model('cls', :'cls_dir') \g /dev/null
-SELECT is('tent'::text <=> 'stove'::text, embed('tent') <=> embed('stove'), '<=> is that of the embeddings');
-SELECT is('tent'::text <#> 'stove'::text, embed('tent') <#> embed('stove'), '<#> is that of the embeddings');
-SELECT is('tent'::text <-> 'stove'::text, embed('tent') <-> embed('stove'), '<-> is that of the embeddings');
-SELECT is(text_cosine_distance('tent', 'stove'), 'stove'::text <=> 'tent'::text, 'text_cosine_distance is the operator, from either side');
-SELECT is(text_negative_inner_product('tent', 'stove'), 'stove'::text <#> 'tent'::text, 'text_negative_inner_product is');
-SELECT is(text_l2_distance('tent', 'stove'), 'stove'::text <-> 'tent'::text, 'text_l2_distance is');
-SELECT is(''::text <=> 'tent', embed('') <=> embed('tent'), 'the empty text has an embedding');
-SELECT is(NULL::text <=> 'tent', NULL, 'NULL is near to nothing');
-SELECT is(a <=> b, embed('tent') <=> embed('stove'), 'collations mean nothing to it, and need not agree')
-FROM (SELECT 'tent' COLLATE "C" AS a, 'stove'::varchar COLLATE "POSIX" AS b) t;
 
 -- order: by arithmetic, by a sort with the operator, by the index
 
