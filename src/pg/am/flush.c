@@ -19,12 +19,42 @@
 
 /* ---- vectors ---- */
 
+/* What was tokenized with the model has only tokens of its: anything else is damage. */
+static void
+check_ids(Relation index, const BrModelInfo *model, const BrAmWaiting *waiting)
+{
+	const BrAmPendingEntry *entry = waiting->entry;
+	bool known = entry->n_ids <= model->max_tokens;
+
+	for (int i = 0; i < entry->n_ids && known; i++)
+		known = entry->ids[i] >= 0 && entry->ids[i] < model->vocabulary;
+	if (!known)
+		br_am_report_damage(index, waiting->block,
+							"A row that waits on it has tokens that its model does not know");
+}
+
+/* Number of the index's model, which must be able to read what waits. */
+static int32
+model_for(Relation index, BrAmMeta *meta, const BrAmWaiting *waiting, const int *numbers, int n)
+{
+	int32 model = br_am_model(index, meta);
+	const BrModelInfo *info;
+
+	SPI_connect();
+	info = br_encoder_info(br_pg_model_encoder(model));
+	SPI_finish();
+	for (int i = 0; i < n; i++)
+		check_ids(index, info, &waiting[numbers[i]]);
+	return model;
+}
+
 /* Embeds rows whose numbers in waiting are given. */
 static void
 embed_rows(Relation index, BrAmMeta *meta, const BrAmWaiting *waiting, const int *numbers, int n,
 		   uint16 *halves)
 {
 	int dims = meta->dims;
+	int32 model = model_for(index, meta, waiting, numbers, n);
 	int32 *offsets = palloc(sizeof(int32) * (n + 1));
 	float *floats = palloc(sizeof(float) * dims * n);
 	int32 *ids;
@@ -36,7 +66,7 @@ embed_rows(Relation index, BrAmMeta *meta, const BrAmWaiting *waiting, const int
 	for (int i = 0; i < n; i++)
 		memcpy(ids + offsets[i], waiting[numbers[i]].entry->ids,
 			   sizeof(int32) * waiting[numbers[i]].entry->n_ids);
-	br_pg_model_embed_tokens(br_am_model(index, meta), ids, offsets, n, floats);
+	br_pg_model_embed_tokens(model, ids, offsets, n, floats);
 	for (int i = 0; i < n; i++)
 	{
 		uint16 *vector = halves + (Size) numbers[i] * dims;
