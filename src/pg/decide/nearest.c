@@ -96,7 +96,8 @@ br_pg_item_ids(const BrPgCatalog *catalog, const int32 *items, int n)
 
 /* Scans of the index miss fewer than this leaves room for, in the order of their distance. */
 #define SEARCH_RECALL "0.999"
-#define LEAST_LIMIT 16
+#define LEAST_LIMIT 32
+#define LEAST_SPARE 16
 
 static void
 set_for_section(const char *name, const char *value)
@@ -109,17 +110,20 @@ set_for_section(const char *name, const char *value)
  * The model stands in the text, since only so the planner knows that the
  * model's index has all rows, and so does the number of rows, rounded up so
  * that there are few such texts, since it takes a parameter for a tenth of the
- * table. An item embedded with an earlier model waits for refresh.
+ * table. An item embedded with an earlier model waits for refresh. An index has
+ * no second order: more rows than are wanted are asked for, so that of items
+ * equally near, such as those of one text, the smaller numbers are among them.
  */
 static const char *
 search_statement(const BrPgCatalog *catalog, int k)
 {
-	return psprintf("SELECT i.item, i.embedding FROM bundle_rec.item_%d i"
-					" JOIN bundle_rec.item_state_%d s USING (item)"
+	return psprintf("SELECT n.item, n.embedding FROM (SELECT i.item, i.embedding"
+					" FROM bundle_rec.item_%d i JOIN bundle_rec.item_state_%d s USING (item)"
 					" WHERE i.model = %d AND s.active AND i.item <> $2"
-					" ORDER BY i.embedding OPERATOR(bundle_rec.<=>) $1, i.item LIMIT %u",
+					" ORDER BY i.embedding OPERATOR(bundle_rec.<=>) $1 LIMIT %u) n"
+					" ORDER BY n.embedding OPERATOR(bundle_rec.<=>) $1, n.item",
 					catalog->number, catalog->number, catalog->model,
-					pg_nextpower2_32(Max(k, LEAST_LIMIT)));
+					pg_nextpower2_32(Max(k + LEAST_SPARE, LEAST_LIMIT)));
 }
 
 BrNeighbour *
