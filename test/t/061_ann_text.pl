@@ -94,7 +94,7 @@ foreach my $name (sort keys %loads)
 $node->safe_psql('postgres', 'SELECT compare()');
 is($node->safe_psql('postgres', q{SELECT by_table = by_index AND by_index = returned FROM seen()}), 't', 'in the end each row is found once');
 is($node->safe_psql('postgres', q{SELECT bundle_rec.bundle_ann_check('item_title', true) >= count(*) FROM item}), 't', 'and the index is sound');
-$node->safe_psql('postgres', q{VACUUM item; SELECT bundle_rec.bundle_ann_flush('item_title')});
+$node->safe_psql('postgres', q{VACUUM (INDEX_CLEANUP on) item; SELECT bundle_rec.bundle_ann_flush('item_title')});
 is($node->safe_psql('postgres', q{SELECT bundle_rec.bundle_ann_check('item_title', true) - count(*) FROM item}), '0', 'without what is gone it has as many rows as the table');
 
 # ---- crashes ----
@@ -127,7 +127,19 @@ is($node->safe_psql('postgres', q{SELECT bundle_rec.bundle_ann_flush('item_title
 $node->wait_for_catchup($standby);
 is($standby->safe_psql('postgres', q{SELECT by_table = by_index AND by_index = returned FROM seen()}), 't', 'which follows');
 $standby->stop;
-$node->safe_psql('postgres', 'VACUUM item');
+
+# ---- dumps ----
+
+foreach my $kind ('whole', 'schema-only')
+{
+	my $dump = $node->basedir . "/$kind.sql";
+	my @options = $kind eq 'whole' ? () : '--schema-only';
+	$node->command_ok([ 'pg_dump', @options, '-f', $dump, '-d', $node->connstr('postgres') ], "$kind: a dump");
+	$node->safe_psql('postgres', qq{CREATE DATABASE "$kind"});
+	$node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, '-d', $node->connstr($kind) ], "$kind: is restored, index and all");
+	is($node->safe_psql($kind, q{SELECT bundle_rec.bundle_ann_check('item_title', true) - count(*) FROM item}), '0', "$kind: which has the table's rows");
+}
+$node->safe_psql('postgres', 'VACUUM (INDEX_CLEANUP on) item');
 is($node->safe_psql('postgres', q{SELECT bundle_rec.bundle_ann_check('item_title', true) - count(*) FROM item}), '0', 'the index is whole in the end');
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP|XX002|is damaged/, 'and nothing else went wrong');
 
