@@ -248,6 +248,9 @@ extern Buffer br_am_read(Relation index, BlockNumber block, BrAmPageKind kind, u
 extern Buffer br_am_try_read(Relation index, BlockNumber block, BrAmPageKind kind, uint32 list,
 							 const BrAmShape *shape, int lock, BufferAccessStrategy strategy);
 
+/* Pins a page that will be locked and checked later; InvalidBuffer: there is no such block. */
+extern Buffer br_am_pin(Relation index, BlockNumber block);
+
 /* XX002: the page of a block is damaged; what: such as "its list is 3, not 4". */
 extern void br_am_report_damage(Relation index, BlockNumber block, const char *what)
 	pg_attribute_noreturn();

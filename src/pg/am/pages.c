@@ -178,6 +178,12 @@ block_exists(Relation index, BlockNumber block)
 	return block < known_blocks;
 }
 
+Buffer
+br_am_pin(Relation index, BlockNumber block)
+{
+	return block_exists(index, block) ? ReadBuffer(index, block) : InvalidBuffer;
+}
+
 /* InvalidBuffer where there is no such block. */
 static Buffer
 read_block(Relation index, BlockNumber block, int lock, BufferAccessStrategy strategy)

@@ -80,6 +80,7 @@ typedef struct BrAmScan
 	float limit; /* bounds at or above wait for the next one; infinity: none do */
 	BrCandidates *candidates;
 	int keep;
+	bool from_disk; /* the last vectors were not in memory: it pays to ask for pages early */
 	pairingheap *found;
 
 	/* what was handed out */
@@ -95,8 +96,8 @@ typedef struct BrAmScan
 	int tid;
 } BrAmScan;
 
-/* Deviations of the bounds of the second stage: one row in 4,000 fails them. */
-#define BR_AM_DEEP_EPSILON 3.5
+/* Deviations of the bounds of the second stage: one row in 160 fails them, of which few lose their place. */
+#define BR_AM_DEEP_EPSILON 2.5
 
 /* ---- scan.c ---- */
 

@@ -16,6 +16,8 @@
 #define KEEP_GROWTH 4
 /* vectors read before anything is handed out, and at a time */
 #define RERANK_ROWS 16
+/* of a vector, fetched into the processor's cache before it is needed; it finds out the rest itself */
+#define PREFETCH_BYTES 1024
 /* where so large a share would be visited first, all lists are */
 #define WHOLE_SHARE .5
 
@@ -338,45 +340,81 @@ br_am_scan_found(BrAmScan *scan, const ItemPointerData *tid, const uint16 *vecto
 	pairingheap_add(scan->found, &found->node);
 }
 
-/* false: its page has become another one, and the scan begins anew. */
-static bool
-rerank(BrAmScan *scan, const BrRowCandidate *candidate)
+/* Pins the page of a candidate, and has the processor fetch what will be read of it. */
+static Buffer
+pin_vector(const BrAmScan *scan, const BrRowCandidate *candidate)
 {
-	Buffer buffer = br_am_try_read(scan->index, candidate->page, BR_AM_PAGE_EXACT, candidate->list,
-								   &scan->shape, BUFFER_LOCK_SHARE, NULL);
-	ItemPointerData tid;
+	Buffer buffer = br_am_pin(scan->index, candidate->page);
+	const char *page;
+	const char *vector;
 
 	if (!BufferIsValid(buffer))
-	{
-		begin_anew(scan, candidate->page, BR_AM_PAGE_EXACT, candidate->list);
-		br_ann_candidates_reset(scan->candidates, scan->keep);
-		scan->visited = 0;
-		scan->limit = -INFINITY;
+		return buffer;
+	page = BufferGetPage(buffer);
+	vector = page + SizeOfPageHeaderData + candidate->slot * scan->shape.entry_bytes;
+	__builtin_prefetch(page);
+	__builtin_prefetch(page + BLCKSZ - sizeof(BrAmSpecial));
+	for (int i = 0; i < Min(scan->shape.entry_bytes, PREFETCH_BYTES); i += PG_CACHE_LINE_SIZE / 2)
+		__builtin_prefetch(vector + i);
+	return buffer;
+}
+
+/* false: its page has become another one. */
+static bool
+rerank(BrAmScan *scan, const BrRowCandidate *candidate, Buffer buffer)
+{
+	ItemPointerData tid;
+	bool is_right;
+
+	if (!BufferIsValid(buffer))
 		return false;
-	}
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	is_right =
+		br_am_page_is(BufferGetPage(buffer), BR_AM_PAGE_EXACT, candidate->list, &scan->shape);
 	memcpy(&tid, candidate->spare, sizeof(tid));
-	br_am_scan_found(scan, &tid,
-					 BrAmExactVector(BufferGetPage(buffer), &scan->shape, candidate->slot),
-					 candidate->page, candidate->list, candidate->slot);
+	if (is_right)
+		br_am_scan_found(scan, &tid,
+						 BrAmExactVector(BufferGetPage(buffer), &scan->shape, candidate->slot),
+						 candidate->page, candidate->list, candidate->slot);
 	UnlockReleaseBuffer(buffer);
-	return true;
+	return is_right;
+}
+
+/* The next candidates, and their pages asked for where they come from disk. */
+static int
+take_batch(BrAmScan *scan, BrRowCandidate *batch /* (RERANK_ROWS) */)
+{
+	int n = 0;
+
+	while (n < RERANK_ROWS && br_ann_candidates_next(scan->candidates, &batch[n]))
+		n++;
+	if (scan->from_disk)
+		for (int i = 0; i < n; i++)
+			PrefetchBuffer(scan->index, MAIN_FORKNUM, batch[i].page);
+	return n;
 }
 
 bool
 br_am_scan_rerank(BrAmScan *scan)
 {
 	BrRowCandidate batch[RERANK_ROWS];
+	Buffer buffers[RERANK_ROWS];
 	int64 before = pgBufferUsage.shared_blks_read;
-	int n = 0;
+	int n = take_batch(scan, batch);
+	int wrong = -1;
 
-	while (n < RERANK_ROWS && br_ann_candidates_next(scan->candidates, &batch[n]))
-		n++;
 	for (int i = 0; i < n; i++)
+		buffers[i] = pin_vector(scan, &batch[i]);
+	for (int i = 0; i < n; i++)
+		if (!rerank(scan, &batch[i], buffers[i]) && wrong < 0)
+			wrong = i;
+	scan->from_disk = reads_from_disk(before);
+	if (wrong >= 0)
 	{
-		if (reads_from_disk(before) && i + 1 < n)
-			PrefetchBuffer(scan->index, MAIN_FORKNUM, batch[i + 1].page);
-		if (!rerank(scan, &batch[i]))
-			break;
+		begin_anew(scan, batch[wrong].page, BR_AM_PAGE_EXACT, batch[wrong].list);
+		br_ann_candidates_reset(scan->candidates, scan->keep);
+		scan->visited = 0;
+		scan->limit = -INFINITY;
 	}
 	return n > 0;
 }
