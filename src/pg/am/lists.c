@@ -353,7 +353,6 @@ br_am_tend_lists(Relation index, BufferAccessStrategy strategy)
 	br_am_meta_read(index, &tending->rewriter.meta);
 	br_am_quantizer_create(&tending->rewriter.meta, br_am_is_text(index),
 						   &tending->rewriter.quantizer);
-	br_am_thaw(index, &tending->rewriter.quantizer.shape);
 	tending->memory =
 		AllocSetContextCreate(memory, "bundle_ann round of lists", ALLOCSET_DEFAULT_SIZES);
 	for (int round = 0; again && round < MOST_ROUNDS; round++)

@@ -3,10 +3,10 @@
  *	  Rows that are gone, and pages that are free.
  *
  * A row that is gone loses its heap pointer and nothing else moves, so that
- * inserts and scans go on beside. Lists are tended after the last deletion
- * (lists.c). Then all pages are looked at: what belongs to a list that the
- * directory does not know, or that died before every snapshot, becomes free,
- * whatever has left it behind.
+ * inserts and scans go on beside. After the last deletion all pages are looked
+ * at: what belongs to a list that the directory does not know, or that died
+ * before every snapshot, becomes free, whatever has left it behind. Then lists
+ * are tended (lists.c), for which that is the room.
  */
 #include "postgres.h"
 
@@ -269,23 +269,20 @@ set_empty(BrAmListEntry *entry, void *arg pg_attribute_unused(), int i pg_attrib
 	entry->state = BR_AM_LIST_EMPTY;
 }
 
-/* The room of lists that are no more is free for others. */
+/* The room of lists that are no more is free for others. shape: NULL where there are no lists yet. */
 static void
-free_pages(Relation index, BufferAccessStrategy strategy, IndexBulkDeleteResult *stats)
+free_pages(Relation index, const BrAmMeta *meta, const BrAmShape *shape,
+		   BufferAccessStrategy strategy, IndexBulkDeleteResult *stats)
 {
-	Known known = {0};
-	BrAmShape shape;
-	BrAmMeta meta;
+	Known known = {.next_list = meta->next_list};
+	BlockNumber blocks;
 
-	br_am_meta_read(index, &meta);
-	known.next_list = meta.next_list;
-	if (meta.first_directory != InvalidBlockNumber)
-	{
-		br_am_shape(&shape, meta.dims, br_am_is_text(index));
-		find_known(index, &meta, &shape, &known);
-	}
-	stats->num_pages = count_blocks(index);
-	for (BlockNumber block = BR_AM_META_BLOCK + 1; block < stats->num_pages; block++)
+	if (shape != NULL)
+		find_known(index, meta, shape, &known);
+	blocks = count_blocks(index);
+	stats->pages_deleted = 0;
+	stats->pages_free = 0;
+	for (BlockNumber block = BR_AM_META_BLOCK + 1; block < blocks; block++)
 	{
 		vacuum_delay_point();
 		free_page(index, &known, block, strategy, stats);
@@ -294,9 +291,30 @@ free_pages(Relation index, BufferAccessStrategy strategy, IndexBulkDeleteResult 
 	{
 		BrAmList *list = &known.gone[i];
 
-		br_am_directory_change(index, &shape, &list, 1, false, set_empty, NULL);
+		br_am_directory_change(index, shape, &list, 1, false, set_empty, NULL);
 	}
 	IndexFreeSpaceMapVacuum(index);
+}
+
+/* Returns how many rows the index holds. */
+static double
+clean_up(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
+{
+	Relation index = info->index;
+	BrAmMeta meta;
+	BrAmShape shape;
+
+	br_am_meta_read(index, &meta);
+	if (meta.first_directory == InvalidBlockNumber)
+	{
+		free_pages(index, &meta, NULL, info->strategy, stats);
+		return meta.pending;
+	}
+	br_am_shape(&shape, meta.dims, br_am_is_text(index));
+	br_am_thaw(index, &shape);
+	/* before lists are rewritten, which takes room: after a crash the map knows of none */
+	free_pages(index, &meta, &shape, info->strategy, stats);
+	return meta.pending + br_am_tend_lists(index, info->strategy);
 }
 
 IndexBulkDeleteResult *
@@ -304,7 +322,6 @@ br_am_vacuum_cleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 {
 	MemoryContext memory;
 	MemoryContext caller;
-	BrAmMeta meta;
 
 	if (info->analyze_only)
 		return stats;
@@ -313,14 +330,9 @@ br_am_vacuum_cleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 	memory =
 		AllocSetContextCreate(CurrentMemoryContext, "bundle_ann cleanup", ALLOCSET_DEFAULT_SIZES);
 	caller = MemoryContextSwitchTo(memory);
-	br_am_meta_read(info->index, &meta);
-	stats->num_index_tuples = meta.pending;
-	if (meta.first_directory != InvalidBlockNumber)
-		stats->num_index_tuples += br_am_tend_lists(info->index, info->strategy);
+	stats->num_index_tuples = clean_up(info, stats);
+	stats->num_pages = RelationGetNumberOfBlocks(info->index);
 	stats->estimated_count = false;
-	stats->pages_deleted = 0;
-	stats->pages_free = 0;
-	free_pages(info->index, info->strategy, stats);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(memory);
 	return stats;

@@ -45,7 +45,7 @@ extern int br_am_divide_list(BrAmRewriter *rewriter, const BrAmList *list, int p
 
 /*
  * Rewrites what has too many dead rows, too many rows or too few. Returns how
- * many rows all lists hold. The index is one with dimensions.
+ * many rows all lists hold. After br_am_thaw, for an index that has lists.
  */
 extern double br_am_tend_lists(Relation index, BufferAccessStrategy strategy);
 
