@@ -7,7 +7,7 @@
 --    Indexes of bundle_ann on texts. What must come first is computed from
 --    embed() by plain arithmetic in SQL.
 --
-SELECT plan(92);
+SELECT plan(94);
 
 SELECT :'golden_dir' || '/models/tiny-bert-cls' AS cls_dir,
        :'golden_dir' || '/models/tiny-bert-cased-max-dense' AS dense_dir \gset
@@ -250,6 +250,16 @@ INSERT INTO product VALUES ('c', 'lamp');
 SELECT is(pg_temp.pending('product_title'), 1::bigint, 'a product waits');
 SELECT refresh('shop') \g /dev/null
 SELECT is(pg_temp.pending('product_title'), 0::bigint, 'until refresh');
+SELECT load_model('other', :'cls_dir') \g /dev/null
+SET bundle_rec.default_model = 'dense';
+CREATE INDEX product_other ON product USING bundle_ann (title) WITH (model = 'other');
+INSERT INTO product VALUES ('d', 'chair');
+SELECT drop_model('other') \g /dev/null
+SET client_min_messages = error;
+SELECT lives_ok($$SELECT refresh('shop')$$, 'an index whose model is gone does not keep refresh from its work');
+RESET client_min_messages;
+SELECT is(ARRAY[pg_temp.pending('product_title'), pg_temp.pending('product_other')], '{0,1}', 'on the others');
+DROP INDEX product_other;
 
 -- tables without WAL
 
