@@ -11,7 +11,7 @@
 --    md5 of the id. The tiny BERT model embeds the titles: what they mean does
 --    not matter here.
 --
-SELECT plan(21);
+SELECT plan(24);
 SELECT coalesce((pg_stat_file(:'data_dir' || '/bundlerec_electronic/item_titles.csv', true)).size > 0, false) AS have_data \gset
 \if :have_data
 
@@ -247,8 +247,16 @@ SELECT results_eq($$SELECT e.rank, e.items, e.score, e.propensity, e.price, e.li
                     FROM answer a JOIN request q USING (call) WHERE call % 10 = 0 ORDER BY call, rank$$,
                   'explain_decision tells of them what recommend did');
 
+-- the index of the catalog's embeddings, of real titles
+SELECT indexrelid::regclass::text AS nearest FROM pg_index JOIN pg_class c ON c.oid = indexrelid JOIN pg_am a ON a.oid = relam WHERE amname = 'bundle_ann' \gset
+SELECT cmp_ok(bundle_ann_recall(:'nearest'::regclass, 200, 10), '>=', .98::float8, 'recall of an index read whole');
+SET bundle_rec.full_scan_rows = 0;
+SELECT cmp_ok(bundle_ann_recall(:'nearest'::regclass, 200, 10), '>=', .93::float8, 'and of its nearest lists, aiming at .95');
+RESET bundle_rec.full_scan_rows;
+SELECT cmp_ok(bundle_ann_check(:'nearest'::regclass, true), '>=', (SELECT count(*) FROM item WHERE embedding IS NOT NULL), 'it holds every item');
+
 \else
-SELECT skip('the Electronic data are not there', 21);
+SELECT skip('the Electronic data are not there', 24);
 \endif
 
 SELECT * FROM finish();
