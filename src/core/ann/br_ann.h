@@ -76,6 +76,11 @@ extern double br_ann_distance(BrMetric metric, const uint16_t *left /* (dims) */
 							  double left_squared_norm, const uint16_t *right /* (dims) */,
 							  int dims);
 
+/* The same, where the squared length of the other is known too. */
+extern double br_ann_distance_known(BrMetric metric, const uint16_t *left /* (dims) */,
+									double left_squared_norm, const uint16_t *right /* (dims) */,
+									double right_squared_norm, int dims);
+
 /* ---- k-means ---- */
 
 /*

@@ -16,11 +16,10 @@ br_ann_squared_norm(const uint16_t *halves, int dims)
 	return br_math_half_dot(halves, halves, (size_t) dims);
 }
 
-double
-br_ann_cosine(const uint16_t *left, double left_squared_norm, const uint16_t *right, int dims)
+static double
+cosine_of(double product, double left_squared_norm, double right_squared_norm)
 {
-	double product = br_math_half_dot(left, right, (size_t) dims);
-	double squares = left_squared_norm * br_ann_squared_norm(right, dims);
+	double squares = left_squared_norm * right_squared_norm;
 	double cosine;
 
 	if (squares == 0)
@@ -32,8 +31,15 @@ br_ann_cosine(const uint16_t *left, double left_squared_norm, const uint16_t *ri
 }
 
 double
-br_ann_distance(BrMetric metric, const uint16_t *left, double left_squared_norm,
-				const uint16_t *right, int dims)
+br_ann_cosine(const uint16_t *left, double left_squared_norm, const uint16_t *right, int dims)
+{
+	return cosine_of(br_math_half_dot(left, right, (size_t) dims), left_squared_norm,
+					 br_ann_squared_norm(right, dims));
+}
+
+double
+br_ann_distance_known(BrMetric metric, const uint16_t *left, double left_squared_norm,
+					  const uint16_t *right, double right_squared_norm, int dims)
 {
 	switch (metric)
 	{
@@ -45,5 +51,16 @@ br_ann_distance(BrMetric metric, const uint16_t *left, double left_squared_norm,
 		case BR_METRIC_L2:
 			return sqrt(br_math_half_squared_distance(left, right, (size_t) dims));
 	}
-	return 1 - br_ann_cosine(left, left_squared_norm, right, dims);
+	return 1 -
+		cosine_of(br_math_half_dot(left, right, (size_t) dims), left_squared_norm,
+				  right_squared_norm);
+}
+
+double
+br_ann_distance(BrMetric metric, const uint16_t *left, double left_squared_norm,
+				const uint16_t *right, int dims)
+{
+	return br_ann_distance_known(metric, left, left_squared_norm, right,
+								 metric == BR_METRIC_COSINE ? br_ann_squared_norm(right, dims) : 0,
+								 dims);
 }

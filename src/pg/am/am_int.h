@@ -160,7 +160,8 @@ typedef struct BrAmShape
 	int rotated_dims;
 	int code_bits;
 	bool text;
-	int entry_bytes; /* of a vector on an exact page; on text the hash of its text stands before it */
+	int entry_bytes; /* of a vector on an exact page: hash of its text, if it is of one, norm, vector */
+	int norm_offset;   /* of its squared length, a double, inside it */
 	int vector_offset; /* of the vector inside it */
 	int per_exact;
 	int per_posting; /* a multiple of 32 */
@@ -182,6 +183,9 @@ typedef struct BrAmShape
 #define BrAmDirectoryEntry(page, shape, place)                                       \
 	((BrAmListEntry *) ((char *) PageGetContents(page) + sizeof(BrAmDirectoryPage) + \
 						(place) * (shape)->directory_bytes))
+
+/* The squared length of a vector on an exact page. */
+extern double br_am_exact_norm(Page page, const BrAmShape *shape, int slot);
 
 /* A row as lists hold it. */
 typedef struct BrAmRow

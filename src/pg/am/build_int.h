@@ -37,7 +37,7 @@ typedef struct BrAmBuild
 
 	BufFile *rows; /* the temporary file */
 	int64 n_rows;
-	int row_bytes; /* of a row in it: pointer, hash of its text, vector */
+	int row_bytes; /* of a row in it: pointer, and the rest as on an exact page, but for the norm */
 	char *row;	   /* one such */
 
 	int n_lists;

@@ -41,7 +41,7 @@ set_dims(BrAmBuild *build, int dims)
 	build->meta.dims = dims;
 	br_am_shape(&build->shape, dims, br_am_is_text(build->index));
 	build->row_bytes = sizeof(ItemPointerData) + build->shape.entry_bytes;
-	build->row = MemoryContextAlloc(GetMemoryChunkContext(build), build->row_bytes);
+	build->row = MemoryContextAllocZero(GetMemoryChunkContext(build), build->row_bytes);
 }
 
 static void

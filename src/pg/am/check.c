@@ -222,6 +222,9 @@ check_row(Check *check, BlockNumber block, int slot)
 	row.vector = BrAmExactVector(check->exact.data, shape, exact_slot);
 	check_vector(check, block, slot, row.vector);
 	check_code(check, block, slot, row.vector);
+	if (br_am_exact_norm(check->exact.data, shape, exact_slot) !=
+		br_ann_squared_norm(row.vector, shape->dims))
+		report_slot(check, block, slot, "its length is not that of its vector");
 	if (!ItemPointerIsValid(&row.tid) || !check->counts)
 		return;
 	if (shape->text)

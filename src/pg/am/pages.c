@@ -43,7 +43,8 @@ br_am_shape(BrAmShape *shape, int dims, bool text)
 	shape->rotated_dims = br_ann_rotated_dims(dims);
 	shape->code_bits = br_ann_code_bits(dims);
 	shape->text = text;
-	shape->vector_offset = text ? BR_AM_TEXT_HASH_SIZE : 0;
+	shape->norm_offset = text ? BR_AM_TEXT_HASH_SIZE : 0;
+	shape->vector_offset = shape->norm_offset + sizeof(double);
 	shape->entry_bytes = shape->vector_offset + dims * sizeof(uint16);
 	shape->per_exact = ROOM / shape->entry_bytes;
 	shape->block_bytes = offsetof(BrAmBlock, codes) + BR_ANN_BLOCK_CODE_BYTES(shape->code_bits);

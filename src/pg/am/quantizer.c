@@ -79,6 +79,15 @@ br_am_quantizer_encode(BrAmQuantizer *quantizer, const uint16 *centroid, BrCode 
 				  quantizer->bits, code);
 }
 
+double
+br_am_exact_norm(Page page, const BrAmShape *shape, int slot)
+{
+	double norm;
+
+	memcpy(&norm, BrAmExactEntry(page, shape, slot) + shape->norm_offset, sizeof(norm));
+	return norm;
+}
+
 void
 br_am_page_put(const BrAmQuantizer *quantizer, Page posting, Page exact, const BrAmRow *row,
 			   const BrCode *code)
@@ -88,6 +97,7 @@ br_am_page_put(const BrAmQuantizer *quantizer, Page posting, Page exact, const B
 	int lane = slot % BR_ANN_BLOCK_ROWS;
 	BrAmBlock *block = BrAmPageBlock(posting, shape, slot / BR_ANN_BLOCK_ROWS);
 	int exact_slot = slot % shape->per_exact;
+	double norm = br_ann_squared_norm(row->vector, shape->dims);
 
 	BrAmTids(posting, shape)[slot] = row->tid;
 	block->add[lane] = code->add;
@@ -96,5 +106,6 @@ br_am_page_put(const BrAmQuantizer *quantizer, Page posting, Page exact, const B
 	br_ann_block_put(block->codes, shape->code_bits, lane, quantizer->bits);
 	if (shape->text)
 		memcpy(BrAmExactEntry(exact, shape, exact_slot), row->hash, BR_AM_TEXT_HASH_SIZE);
+	memcpy(BrAmExactEntry(exact, shape, exact_slot) + shape->norm_offset, &norm, sizeof(norm));
 	memcpy(BrAmExactVector(exact, shape, exact_slot), row->vector, sizeof(uint16) * shape->dims);
 }

@@ -186,7 +186,9 @@ find_waiting(BrAmScan *scan)
 	{
 		if (scan->ordered)
 			br_am_remember_text(&scan->meta, rows[i].hash, rows[i].vector, scan->shape.dims);
-		br_am_scan_found(scan, &rows[i].tid, rows[i].vector, InvalidBlockNumber, 0, 0);
+		br_am_scan_found(scan, &rows[i].tid, rows[i].vector,
+						 br_ann_squared_norm(rows[i].vector, scan->shape.dims), InvalidBlockNumber,
+						 0, 0);
 	}
 }
 
@@ -206,7 +208,7 @@ begin(IndexScanDesc descriptor)
 	/* no row is nearer than another to a query that is NULL */
 	scan->ordered = key != NULL && !(key->sk_flags & SK_ISNULL);
 	scan->nothing = scan->meta.dims == 0 && scan->meta.pending == 0;
-	scan->returned = tids_create(scan->memory, 64, NULL);
+	scan->seen = tids_create(scan->memory, 256, NULL);
 	scan->round = 1;
 	if (scan->nothing)
 		return;
@@ -232,12 +234,18 @@ begin(IndexScanDesc descriptor)
 
 /* ---- one row after another ---- */
 
-static bool
-is_first_time(BrAmScan *scan, ItemPointer tid)
+bool
+br_am_scan_has_seen(const BrAmScan *scan, ItemPointerData tid)
+{
+	return tids_lookup(scan->seen, tid) != NULL;
+}
+
+bool
+br_am_scan_see(BrAmScan *scan, ItemPointerData tid)
 {
 	bool known;
 
-	tids_insert(scan->returned, *tid, &known);
+	tids_insert(scan->seen, tid, &known);
 	return !known;
 }
 
@@ -308,8 +316,6 @@ next_ordered(IndexScanDesc descriptor)
 
 	while ((found = next_found(scan)) != NULL)
 	{
-		if (!is_first_time(scan, &found->tid))
-			continue;
 		if (found->value < scan->last_value && br_am_scan_order == BR_AM_SCAN_STRICT)
 		{
 			br_am_skipped++;
@@ -346,9 +352,7 @@ br_am_next(IndexScanDesc descriptor, ScanDirection direction)
 		more = next_ordered(descriptor);
 	else
 	{
-		do
-			more = br_am_scan_plain(scan, &descriptor->xs_heaptid);
-		while (more && !is_first_time(scan, &descriptor->xs_heaptid));
+		more = br_am_scan_plain(scan, &descriptor->xs_heaptid);
 		if (descriptor->numberOfOrderBys > 0)
 			descriptor->xs_orderbynulls[0] = true;
 	}

@@ -83,8 +83,9 @@ typedef struct BrAmScan
 	bool from_disk; /* the last vectors were not in memory: it pays to ask for pages early */
 	pairingheap *found;
 
+	struct tids_hash *seen; /* rows that were found, or that an unordered scan returned */
+
 	/* what was handed out */
-	struct tids_hash *returned;
 	int64 n_returned;
 	double last_value;
 
@@ -96,13 +97,19 @@ typedef struct BrAmScan
 	int tid;
 } BrAmScan;
 
-/* Deviations of the bounds of the second stage: one row in 160 fails them, of which few lose their place. */
-#define BR_AM_DEEP_EPSILON 2.5
+/* Deviations of the bounds of the second stage: one row in 44 fails them, of which few lose their place. */
+#define BR_AM_DEEP_EPSILON 2.0
 
 /* ---- scan.c ---- */
 
 /* Makes the tables of the query anew, with bounds of so many deviations. */
 extern void br_am_scan_prepare_codes(BrAmScan *scan, double epsilon);
+
+/* Whether a row was noted before. */
+extern bool br_am_scan_has_seen(const BrAmScan *scan, ItemPointerData tid);
+
+/* Notes a row; false: it was noted before. */
+extern bool br_am_scan_see(BrAmScan *scan, ItemPointerData tid);
 
 /* ---- scan_round.c ---- */
 
@@ -119,11 +126,11 @@ extern void br_am_scan_round(BrAmScan *scan);
 extern bool br_am_scan_stage_is_over(const BrAmScan *scan);
 
 /*
- * Puts a row among those found. page, slot: where its vector is;
+ * Puts a row among those found, unless it was noted before. page, slot: where its vector is;
  * InvalidBlockNumber: not in a list.
  */
 extern void br_am_scan_found(BrAmScan *scan, const ItemPointerData *tid, const uint16 *vector,
-							 BlockNumber page, uint32 list, int slot);
+							 double squared_norm, BlockNumber page, uint32 list, int slot);
 
 /* Reads the vectors of the next candidates, and puts them among those found. false: there is none left. */
 extern bool br_am_scan_rerank(BrAmScan *scan);

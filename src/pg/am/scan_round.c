@@ -323,15 +323,19 @@ order_of(const BrAmScan *scan, double value)
 }
 
 void
-br_am_scan_found(BrAmScan *scan, const ItemPointerData *tid, const uint16 *vector, BlockNumber page,
-				 uint32 list, int slot)
+br_am_scan_found(BrAmScan *scan, const ItemPointerData *tid, const uint16 *vector,
+				 double squared_norm, BlockNumber page, uint32 list, int slot)
 {
-	BrAmFound *found = palloc(sizeof(BrAmFound));
+	BrAmFound *found;
 
+	if (!br_am_scan_see(scan, *tid))
+		return;
+	found = palloc(sizeof(BrAmFound));
 	found->value = 0;
 	if (scan->ordered)
-		found->value = br_ann_distance((BrMetric) scan->meta.metric, scan->query,
-									   scan->squared_norm, vector, scan->shape.dims);
+		found->value =
+			br_ann_distance_known((BrMetric) scan->meta.metric, scan->query, scan->squared_norm,
+								  vector, squared_norm, scan->shape.dims);
 	found->order = order_of(scan, found->value);
 	found->tid = *tid;
 	found->page = page;
@@ -375,6 +379,7 @@ rerank(BrAmScan *scan, const BrRowCandidate *candidate, Buffer buffer)
 	if (is_right)
 		br_am_scan_found(scan, &tid,
 						 BrAmExactVector(BufferGetPage(buffer), &scan->shape, candidate->slot),
+						 br_am_exact_norm(BufferGetPage(buffer), &scan->shape, candidate->slot),
 						 candidate->page, candidate->list, candidate->slot);
 	UnlockReleaseBuffer(buffer);
 	return is_right;
@@ -387,7 +392,14 @@ take_batch(BrAmScan *scan, BrRowCandidate *batch /* (RERANK_ROWS) */)
 	int n = 0;
 
 	while (n < RERANK_ROWS && br_ann_candidates_next(scan->candidates, &batch[n]))
-		n++;
+	{
+		ItemPointerData tid;
+
+		/* a round after the first meets rows that were found before */
+		memcpy(&tid, batch[n].spare, sizeof(tid));
+		if (!br_am_scan_has_seen(scan, tid))
+			n++;
+	}
 	if (scan->from_disk)
 		for (int i = 0; i < n; i++)
 			PrefetchBuffer(scan->index, MAIN_FORKNUM, batch[i].page);
@@ -469,11 +481,11 @@ br_am_scan_plain(BrAmScan *scan, ItemPointer tid)
 	{
 		CHECK_FOR_INTERRUPTS();
 		while (scan->tid < scan->n_tids)
-			if (ItemPointerIsValid(&scan->tids[scan->tid++]))
-			{
-				*tid = scan->tids[scan->tid - 1];
+		{
+			*tid = scan->tids[scan->tid++];
+			if (ItemPointerIsValid(tid) && br_am_scan_see(scan, *tid))
 				return true;
-			}
+		}
 		if (!next_page(scan))
 			return false;
 	}
