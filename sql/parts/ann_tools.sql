@@ -1,8 +1,8 @@
 -- What looks into an index of bundle_ann.
 
 CREATE FUNCTION bundle_ann_check(index regclass, deep boolean DEFAULT false) RETURNS bigint
-LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'br_ann_check';
-COMMENT ON FUNCTION bundle_ann_check(regclass, boolean) IS 'Verifies every page of an index of bundle_ann, and returns the number of its rows; deep: every code, and that index and table hold the same rows. Raises 22004 if an argument is NULL, 42501 for others than the table''s owner, 42809 if it is no such index, and XX002 at the first fault, with its block and a hint to REINDEX. Inserts go on meanwhile, vacuums wait';
+LANGUAGE C STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'br_ann_check';
+COMMENT ON FUNCTION bundle_ann_check(regclass, boolean) IS 'Verifies every page of an index of bundle_ann, and returns the number of its rows; deep: every code, and that index and table hold the same rows. Raises 22004 if an argument is NULL, 42501 for others than the table''s owner, 42809 if it is no such index, and XX002 at the first fault, with its block and a hint to REINDEX. Inserts go on meanwhile, vacuums wait; on a standby, a vacuum that is replayed meanwhile may look like a fault';
 
 CREATE FUNCTION bundle_ann_stats(index regclass,
     OUT rows bigint, OUT dead bigint, OUT pending bigint, OUT lists integer,

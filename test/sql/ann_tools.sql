@@ -65,7 +65,7 @@ BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT lives_ok($$SELECT bundle_ann_check('v_index', true)$$, 'under a snapshot of the transaction');
 ROLLBACK;
 BEGIN READ ONLY;
-SELECT throws_ok($$SELECT bundle_ann_check('v_index')$$, '25006', NULL, 'not in a read-only transaction: it keeps vacuums away');
+SELECT lives_ok($$SELECT bundle_ann_check('v_index', true)$$, 'in a read-only transaction');
 ROLLBACK;
 
 VACUUM v;

@@ -142,7 +142,7 @@ INSERT INTO public.call VALUES
     ('load_model of rows', $$SELECT FROM (SELECT load_model('new', 'config.json', '') AS x OFFSET 0) y WHERE x IS NOT NULL$$,
      'function function function function function function function 58P01 function 58P01'),
     ('drop_model', $$SELECT drop_model('spare')$$,                               'files files files files files files files 1 files 1'),
-    ('bundle_ann_check', $$SELECT bundle_ann_check(@place)$$,                    '1 1 index index index index index index index 1'),
+    ('bundle_ann_check', $$SELECT * FROM bundle_ann_check(@place)$$,             '1 1 index index index index index index index 1'),
     ('bundle_ann_flush', $$SELECT bundle_ann_flush(@place)$$,                    '1 1 index index index index index index index 1'),
     ('bundle_ann_stats', $$SELECT * FROM bundle_ann_stats(@place)$$,             '1 1 place 1 1 1 place place place 1'),
     ('bundle_ann_recall', $$SELECT * FROM bundle_ann_recall(@place)$$,           '1 1 place 1 1 1 place place place 1'),

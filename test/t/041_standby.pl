@@ -91,7 +91,6 @@ my %refused = (
 	"cancel_job(1)" => 'cannot execute cancel_job() during recovery',
 	"resume_job(1)" => 'cannot execute resume_job() during recovery',
 	"run_jobs()" => 'cannot execute run_jobs() during recovery',
-	"bundle_ann_check('pg_class_oid_index')" => 'cannot execute bundle_ann_check() during recovery',
 	"bundle_ann_flush('pg_class_oid_index')" => 'cannot execute bundle_ann_flush() during recovery',
 	"drop_catalog('shop')" => 'cannot execute drop_catalog() during recovery',
 	"create_policy('more', 'linear_thompson', 'shop')" => 'cannot execute create_policy() during recovery',

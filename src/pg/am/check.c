@@ -354,22 +354,16 @@ check_lists(Check *check)
 
 /* ---- rows that wait, and pages of no chain ---- */
 
-static bool
-see_pending(ItemPointer tid, void *check)
-{
-	if (((Check *) check)->comparison != NULL)
-		br_am_compare_add_pending(((Check *) check)->comparison, tid);
-	return false;
-}
-
 static void
 check_pending(Check *check)
 {
-	double removed = 0;
-	double kept = 0;
+	int n;
+	BrAmRow *rows = br_am_pending_rows(check->index, &check->meta, false, &n);
 
-	br_am_pending_delete(check->index, see_pending, check, &removed, &kept);
-	check->rows += (int64) kept;
+	for (int i = 0; i < n && check->comparison != NULL; i++)
+		br_am_compare_add_pending(check->comparison, &rows[i]);
+	check->rows += n;
+	pfree(rows);
 }
 
 static void

@@ -20,7 +20,7 @@ extern BrAmComparison *br_am_compare_begin(Relation heap, Relation index);
 extern void br_am_compare_add(BrAmComparison *comparison, const BrAmRow *row, int dims);
 
 /* A row that waits to be embedded. */
-extern void br_am_compare_add_pending(BrAmComparison *comparison, const ItemPointerData *tid);
+extern void br_am_compare_add_pending(BrAmComparison *comparison, const BrAmRow *row);
 
 /* After the index was read: reads the table, and raises XX002 where they differ. */
 extern void br_am_compare_end(BrAmComparison *comparison);

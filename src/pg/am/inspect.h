@@ -13,7 +13,7 @@
 /*
  * Verifies an index and returns how many rows it holds. deep: codes, heap
  * pointers and the table's rows too. Raises XX002 at the first fault. No vacuum
- * may run meanwhile (ShareUpdateExclusiveLock on the table).
+ * may run meanwhile (ShareUpdateExclusiveLock on the table), nor be replayed.
  */
 extern int64 br_am_check(Relation heap, Relation index, bool deep);
 

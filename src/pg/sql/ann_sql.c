@@ -6,6 +6,7 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xlog.h"
 #include "catalog/index.h"
 #include "catalog/pg_class.h"
 #include "fmgr.h"
@@ -121,9 +122,9 @@ br_ann_check(PG_FUNCTION_ARGS)
 	int64 rows;
 
 	br_pg_require_argument(fcinfo, 1, "deep");
-	/* its lock, which keeps vacuums away, is for whoever may write */
-	br_pg_require_writes("bundle_ann_check()");
-	index = open_index(fcinfo, ShareUpdateExclusiveLock, true, &heap);
+	/* keeps vacuums away; a standby has no such lock, nor vacuums but those that it replays */
+	index = open_index(fcinfo, RecoveryInProgress() ? AccessShareLock : ShareUpdateExclusiveLock,
+					   true, &heap);
 	rows = br_am_check(heap, index, PG_GETARG_BOOL(1));
 	close_index(heap, index);
 	PG_RETURN_INT64(rows);
