@@ -70,7 +70,7 @@ add_row(Index *index, int row)
 	int list = index->lists_of[row];
 	int place = index->lengths[list]++;
 	float rotated[DIMS];
-	uint8_t bits[DIMS / 8];
+	uint8_t bits[2 * DIMS / 8];
 	BrCode code;
 
 	assert_true(place < BLOCKS * 32);

@@ -35,12 +35,12 @@
  * What rounding may do is, in units of 2^-24 and were all of it against us, at
  * most 60 for either of two rotations (4 rounds of 11 stages and 4 more steps),
  * 131 for a product of 4032 floats in 32 lanes, and some 16 for the bound
- * itself. This is 512. With A = |q| + |c| and |r| <= scale sqrt(bits), or half
- * of it for L2, so much of these is allowed for:
+ * itself. This is 512. With A = |q| + |c| and |r| <= scale |v| <= scale
+ * sqrt(1.125 bits), or half of it for L2, so much of these is allowed for:
  *
  * - of |q| |c| for <q, c>, and of A^2 for |q - c|^2, in base and in distance;
- * - of scale sqrt(bits) |q| for <r, q>, the tables and their sum, and for
- *   |x - q|^2 of (A + |r|)^2 - A^2 <= scale sqrt(bits) (A + |c|) + |add|: with
+ * - of scale sqrt(1.125 bits) |q| for <r, q>, the tables and their sum, and for
+ *   |x - q|^2 of (A + |r|)^2 - A^2 <= scale sqrt(1.125 bits) (A + |c|) + |add|: with
  *   2 A >= A + |c| in what is added to the product, and |add| for each row.
  */
 #define BR_ANN_ROUNDING 0x1p-15f
@@ -55,7 +55,7 @@ struct BrCodeQuery
 	float squared_norm;
 	float norm;
 	float step;		   /* of the tables */
-	float bias;		   /* <b, q> = step * sum + bias */
+	float bias;		   /* <v, q> = step * sum + bias */
 	float table_error; /* epsilon standard deviations of what the tables' rounding adds */
 	float *rotated;	   /* (padded) */
 	uint8_t tables[];  /* (BR_ANN_TABLE_BYTES), then rotated */

@@ -7,8 +7,8 @@
  * checks itself against these.
  *
  * The inverted file: vectors are rotated at random, the nearest of some
- * centroids names the list of each, and of the difference to it one bit per
- * coordinate is kept, with two numbers that turn a product of bits and query
+ * centroids names the list of each, and of the difference to it two bits per
+ * coordinate are kept, with two numbers that turn a product of bits and query
  * into an unbiased estimate of the distance and a bound of its error (RaBitQ:
  * Gao and Long, "RaBitQ: quantizing high-dimensional vectors with a
  * theoretical error bound for approximate nearest neighbor search", SIGMOD
@@ -137,7 +137,10 @@ extern BrStatus br_ann_calibrate(BrContext *context, const BrBackend *backend, B
 /* Coordinates of a rotated vector: a multiple of 64, at least dims. */
 extern int br_ann_rotated_dims(int dims);
 
-/* Bits of a code: the first so many rotated coordinates; a multiple of 64, at most 1536. */
+/*
+ * Bits of a code: two for each of the first so many rotated coordinates; a
+ * multiple of 128, at most 1536.
+ */
 extern int br_ann_code_bits(int dims);
 
 /* Bytes of the codes of a block. */
@@ -158,9 +161,10 @@ extern void br_ann_rotation_destroy(BrRotation *rotation); /* NULL is ignored */
 
 /*
  * What a code stands for under its metric, with q the rotated query, c the
- * rotated centroid, b the bits as +-1 and <b, q> over the coded coordinates:
+ * rotated centroid, v the numbers that the bits stand for (code.c) and <v, q>
+ * over the coded coordinates:
  *
- *		estimate = base(q, c) + add - scale <b, q>
+ *		estimate = base(q, c) + add - scale <v, q>
  *		|estimate - value| <= epsilon * scale * width * |q - c|
  *
  * but for a share of vectors that the standard normal distribution gives for
@@ -176,8 +180,8 @@ typedef struct BrCode
 } BrCode;
 
 /*
- * Encodes a rotated vector. bits: br_ann_code_bits(dims) / 8 bytes; bit i of
- * byte i / 8 tells whether coordinate i is not below the centroid's.
+ * Encodes a rotated vector. bits: br_ann_code_bits(dims) / 8 bytes; the first
+ * half tells of each coordinate whether it is not below the centroid's.
  */
 extern void br_ann_encode(BrMetric metric, int dims, const float *rotated /* (rotated_dims) */,
 						  const uint16_t *centroid /* (rotated_dims) */, uint8_t *bits,

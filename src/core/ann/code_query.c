@@ -2,8 +2,8 @@
  * code_query.c
  *	  A query as codes are compared with it, and the choice of kernels.
  *
- * The product of a query with bits is a sum over groups of four coordinates,
- * each of which has only 16 values. These stand in tables of bytes with one
+ * The product of a query with bits is a sum over groups of four of them, each
+ * of which has only 16 values. These stand in tables of bytes with one
  * step for all groups, so that the sum is one of integers.
  */
 #include <math.h>
@@ -62,11 +62,11 @@ fill_table(const float *group, float per_step, uint8_t *table /* (16) */)
 }
 
 static float
-largest_group(const float *rotated, int bits)
+largest_group(const float *rotated, int n)
 {
 	float largest = 0;
 
-	for (int i = 0; i < bits; i += GROUP)
+	for (int i = 0; i < n; i += GROUP)
 	{
 		float sum = (fabsf(rotated[i]) + fabsf(rotated[i + 1])) +
 			(fabsf(rotated[i + 2]) + fabsf(rotated[i + 3]));
@@ -79,7 +79,8 @@ largest_group(const float *rotated, int bits)
 static void
 fill_tables(BrCodeQuery *query)
 {
-	float range = 2 * largest_group(query->rotated, query->bits);
+	int coded = query->bits / 2;
+	float range = 2 * largest_group(query->rotated, coded);
 	/* of a query that is next to nothing the inverse might overflow; its tables are 0 */
 	float per_step = range > 0x1p-100f ? BR_ANN_TABLE_TOP / range : 0;
 	int groups = query->bits / GROUP;
@@ -89,14 +90,17 @@ fill_tables(BrCodeQuery *query)
 	{
 		/* two pairs take 128 bytes: first groups of both, second groups of both, each twice */
 		uint8_t *table = query->tables + group / 4 * 128 + group % 2 * 64 + group / 2 % 2 * 32;
+		bool second = group * GROUP >= coded;
 
-		fill_table(query->rotated + group * GROUP, per_step, table);
+		/* second bits count half */
+		fill_table(query->rotated + group * GROUP - (second ? coded : 0),
+				   second ? per_step / 2 : per_step, table);
 		memcpy(table + 16, table, 16);
 	}
-	for (int i = 0; i < query->bits; i++)
+	for (int i = 0; i < coded; i++)
 		absolute += fabs((double) query->rotated[i]);
 	query->step = range / BR_ANN_TABLE_TOP;
-	query->bias = (float) -absolute;
+	query->bias = (float) (-1.5 * absolute);
 	query->table_error = query->epsilon * query->step * sqrtf((float) groups / 12);
 }
 
@@ -208,7 +212,8 @@ br_ann_scan_block_with(const BrCodeKernels *kernels, const BrCodeQuery *query,
 		.pairs = BR_ANN_GROUP_PAIRS(query->bits),
 		.step = query->step,
 		.offset = query->bias + query->epsilon * width * view->distance + query->table_error +
-			BR_ANN_ROUNDING * sqrtf((float) query->bits) * lengths,
+			/* a number is at most 1.5, of which there are half as many as bits */
+			BR_ANN_ROUNDING * sqrtf(1.125f * (float) query->bits) * lengths,
 		.base = view->base - BR_ANN_ROUNDING * fabsf(view->base),
 		.from = from,
 		.below = below,

@@ -45,7 +45,7 @@ br_ann_code_bits(int dims)
 {
 	int padded = br_ann_rotated_dims(dims);
 
-	return padded < BR_ANN_MAX_CODE_BITS ? padded : BR_ANN_MAX_CODE_BITS;
+	return 2 * padded < BR_ANN_MAX_CODE_BITS ? 2 * padded : BR_ANN_MAX_CODE_BITS;
 }
 
 static int
