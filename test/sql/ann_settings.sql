@@ -13,7 +13,7 @@ SET client_min_messages = warning;
 
 SELECT results_eq($$SELECT name, setting, vartype, context FROM pg_settings
                     WHERE name ~ '^bundle_rec\.(scan_order|horizon|probes|recall|full_scan_rows)$' ORDER BY name$$,
-    $$VALUES ('bundle_rec.full_scan_rows', '20000', 'integer', 'user'), ('bundle_rec.horizon', '100', 'integer', 'user'),
+    $$VALUES ('bundle_rec.full_scan_rows', '20000', 'integer', 'user'), ('bundle_rec.horizon', '150', 'integer', 'user'),
              ('bundle_rec.probes', '0', 'integer', 'user'), ('bundle_rec.recall', '0', 'real', 'user'),
              ('bundle_rec.scan_order', 'strict', 'enum', 'user')$$, 'the settings of scans, which every session may change');
 SELECT is((SELECT count(*) FROM pg_settings WHERE name ~ '^bundle_rec\.' AND short_desc = ''), 0::bigint, 'each says what it is');

@@ -142,8 +142,7 @@ br_ann_encode(BrMetric metric, int dims, const float *rotated, const uint16_t *c
 	}
 	else
 	{
-		code->add =
-			(float) (scale * sum_lanes(sums.code_centroid) - sum_lanes(sums.with_centroid));
+		code->add = (float) (scale * sum_lanes(sums.code_centroid) - sum_lanes(sums.with_centroid));
 		code->scale = (float) scale;
 	}
 	code->width = (float) width;

@@ -17,7 +17,7 @@
 #include "pg/am/am_int.h"
 
 #define ROOM (BLCKSZ - SizeOfPageHeaderData - MAXALIGN(sizeof(BrAmSpecial)))
-#define ROWS_OF_A_LIST 125 /* in indexes of up to some 60,000 rows */
+#define ROWS_OF_A_LIST 250 /* in indexes of up to some 60,000 rows */
 
 /* ---- shapes ---- */
 

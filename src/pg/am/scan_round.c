@@ -14,6 +14,8 @@
 /* candidates of the first round: what a LIMIT of some tens needs, and a bit */
 #define FIRST_KEEP 96
 #define KEEP_GROWTH 4
+/* how many times as many lists the next round of the first stage reads */
+#define MORE_LISTS 1.5
 /* vectors read before anything is handed out, and at a time */
 #define RERANK_ROWS 16
 /* of a vector, fetched into the processor's cache before it is needed; it finds out the rest itself */
@@ -256,13 +258,22 @@ go_deep(BrAmScan *scan)
 	scan->from = -INFINITY;
 }
 
-/* Another round of the same stage: what the one before turned away. */
+/*
+ * Another round of the same stage: what the one before turned away. Who wants
+ * more rows than expected, because a filter lets few through, is given them from
+ * more lists: farther neighbours are in farther lists.
+ */
 static void
 go_on(BrAmScan *scan)
 {
 	BrAmMeta meta;
 
 	scan->from = scan->limit;
+	if (scan->visited < scan->n_lists)
+	{
+		scan->visited = Min(scan->n_lists, (int) ceil(MORE_LISTS * scan->visited));
+		scan->from = -INFINITY;
+	}
 	br_am_meta_read(scan->index, &meta);
 	if (meta.generation == scan->generation)
 		return;

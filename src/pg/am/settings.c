@@ -10,7 +10,7 @@
 
 #include "pg/am/am.h"
 
-#define DEFAULT_HORIZON 100
+#define DEFAULT_HORIZON 150
 #define DEFAULT_FULL_SCAN_ROWS 20000
 
 int br_am_scan_order = BR_AM_SCAN_STRICT;
