@@ -6,7 +6,13 @@
 #include "unit/ann_fixture.h"
 
 #include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
+
+#include <cmocka.h>
 
 #include "core/math/br_math.h"
 
@@ -99,4 +105,22 @@ bool
 ann_count_down(void *left)
 {
 	return (*(int *) left)-- <= 0;
+}
+
+const int ann_dims[ANN_DIMS] = {1, 3, 63, 64, 65, 384, 1000, 1536, 4000};
+
+BrRotation *
+ann_rotation(BrContext *context, int dims, uint64_t seed)
+{
+	BrRotation *rotation;
+
+	br_base_context_init(context);
+	assert_int_equal(br_ann_rotation_create(context, dims, seed, &rotation), BR_OK);
+	return rotation;
+}
+
+void
+ann_assert_near(double value, double expected, double tolerance)
+{
+	assert_true(fabs(value - expected) <= tolerance);
 }

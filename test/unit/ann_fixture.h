@@ -11,6 +11,16 @@
 /* Independent normal components around one of some random centres (1: around 0), to be freed. */
 extern float *ann_vectors(uint64_t seed, int n, int dims, int clusters, double spread);
 
+/* Dimensions around every edge of how vectors are padded, coded and held. */
+#define ANN_DIMS 9
+extern const int ann_dims[ANN_DIMS];
+
+/* Initialises the context, too. */
+extern BrRotation *ann_rotation(BrContext *context, int dims, uint64_t seed);
+
+/* Fails the test where they differ by more. */
+extern void ann_assert_near(double value, double expected, double tolerance);
+
 /* To length 1. */
 extern void ann_normalise(float *vectors, int n, int dims);
 

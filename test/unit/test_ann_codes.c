@@ -17,27 +17,7 @@
 #include "core/math/br_math.h"
 #include "unit/ann_fixture.h"
 
-static const int all_dims[] = {1, 3, 63, 64, 65, 384, 1000, 1536, 4000};
-
-#define ALL_DIMS ((int) (sizeof(all_dims) / sizeof(all_dims[0])))
-
 static const BrMetric all_metrics[] = {BR_METRIC_COSINE, BR_METRIC_INNER_PRODUCT, BR_METRIC_L2};
-
-static void
-assert_near(double value, double expected, double tolerance)
-{
-	assert_true(fabs(value - expected) <= tolerance);
-}
-
-static BrRotation *
-create_rotation(BrContext *context, int dims, uint64_t seed)
-{
-	BrRotation *rotation;
-
-	br_base_context_init(context);
-	assert_int_equal(br_ann_rotation_create(context, dims, seed, &rotation), BR_OK);
-	return rotation;
-}
 
 /* ---- codes ---- */
 
@@ -57,9 +37,9 @@ static void
 bits_are_numbers_and_come_back_from_blocks(void **state)
 {
 	(void) state;
-	for (int d = 0; d < ALL_DIMS; d++)
+	for (int d = 0; d < ANN_DIMS; d++)
 	{
-		int dims = all_dims[d];
+		int dims = ann_dims[d];
 		int padded = br_ann_rotated_dims(dims);
 		int bits = br_ann_code_bits(dims);
 		float *rows = ann_vectors(9, BR_ANN_BLOCK_ROWS + 1, padded, 1, 1);
@@ -131,7 +111,7 @@ build_list(List *list, BrMetric metric, int dims, float *vectors, int n, int n_q
 	uint8_t *bits;
 
 	*list = (List){.metric = metric, .dims = dims, .n = n, .n_queries = n_queries};
-	list->rotation = create_rotation(&list->context, dims, 3);
+	list->rotation = ann_rotation(&list->context, dims, 3);
 	list->padded = br_ann_rotated_dims(dims);
 	list->bits = br_ann_code_bits(dims);
 	list->rows = vectors;
@@ -243,10 +223,10 @@ errors_are_those_of_a_normal_distribution(void **state)
 
 	(void) state;
 	for (int m = 0; m < 3; m++)
-		for (int d = 4; d < ALL_DIMS; d++)
+		for (int d = 4; d < ANN_DIMS; d++)
 			for (int clusters = 1; clusters <= 8; clusters += 7)
 			{
-				int dims = all_dims[d];
+				int dims = ann_dims[d];
 				List list;
 				float *vectors = ann_vectors(17 + d, N + QUERIES, dims, clusters, 0.7);
 				double mean;
@@ -282,10 +262,10 @@ rounding_never_lifts_a_bound(void **state)
 
 	(void) state;
 	for (int m = 0; m < 3; m++)
-		for (int d = 0; d < ALL_DIMS; d++)
+		for (int d = 0; d < ANN_DIMS; d++)
 			for (int narrow = 0; narrow < 2; narrow++)
 			{
-				int dims = all_dims[d];
+				int dims = ann_dims[d];
 				float *vectors = ann_vectors(29 + d, N + QUERIES, dims, 2, narrow ? 1e-4 : 0.3);
 				List list;
 				double mean;
@@ -314,9 +294,9 @@ near_rows_far_from_the_origin_stay_above_their_bounds(void **state)
 {
 	(void) state;
 	for (int m = 1; m < 3; m++)
-		for (int d = 0; d < ALL_DIMS; d++)
+		for (int d = 0; d < ANN_DIMS; d++)
 		{
-			int dims = all_dims[d];
+			int dims = ann_dims[d];
 			int padded = br_ann_rotated_dims(dims);
 			float *vectors = ann_vectors(37 + d, 32 + 1 + 20, dims, 1, 1);
 			float *near = ann_vectors(41 + d, 32 + 20, padded, 1, 1e-3);
@@ -459,12 +439,12 @@ kernels_agree_bit_for_bit(void **state)
 		skip();
 	for (int k = 0; k < n_kernels; k++)
 		for (int m = 0; m < 3; m++)
-			for (int d = 0; d < ALL_DIMS; d++)
+			for (int d = 0; d < ANN_DIMS; d++)
 			{
-				float *vectors = ann_vectors(3 + d, 96 + 3, all_dims[d], 1, 1);
+				float *vectors = ann_vectors(3 + d, 96 + 3, ann_dims[d], 1, 1);
 				List list;
 
-				build_list(&list, all_metrics[m], all_dims[d], vectors, 96, 3, 1);
+				build_list(&list, all_metrics[m], ann_dims[d], vectors, 96, 3, 1);
 				for (int q = 0; q < 3; q++)
 				{
 					float norm = br_ann_centroid_squared_norm(list.centroid, list.padded);
@@ -489,13 +469,13 @@ views_of_lists_are_distances_of_centroids(void **state)
 {
 	(void) state;
 	for (int m = 0; m < 3; m++)
-		for (int d = 0; d < ALL_DIMS; d++)
+		for (int d = 0; d < ANN_DIMS; d++)
 		{
-			float *vectors = ann_vectors(61, 32 + 5, all_dims[d], 1, 1);
+			float *vectors = ann_vectors(61, 32 + 5, ann_dims[d], 1, 1);
 			List list;
 			float *centroid;
 
-			build_list(&list, all_metrics[m], all_dims[d], vectors, 32, 5, 5);
+			build_list(&list, all_metrics[m], ann_dims[d], vectors, 32, 5, 5);
 			centroid = malloc(sizeof(float) * (size_t) list.padded);
 			br_math_half_to_floats(list.centroid, (size_t) list.padded, centroid);
 			for (int q = 0; q < 5; q++)
@@ -511,10 +491,10 @@ views_of_lists_are_distances_of_centroids(void **state)
 				assert_true((double) view.base <= value &&
 							(double) view.base > value - 1e-4 * squares);
 				assert_true((double) view.distance >= distance);
-				assert_near((double) view.distance, distance, 1e-3 * sqrt(squares));
-				assert_near((double) view.order,
-							list.metric == BR_METRIC_INNER_PRODUCT ? value : distance,
-							1e-5 * (1 + squares));
+				ann_assert_near((double) view.distance, distance, 1e-3 * sqrt(squares));
+				ann_assert_near((double) view.order,
+								list.metric == BR_METRIC_INNER_PRODUCT ? value : distance,
+								1e-5 * (1 + squares));
 				br_ann_code_query_destroy(asked);
 			}
 			free(centroid);

@@ -17,38 +17,18 @@
 #include "core/math/br_math.h"
 #include "unit/ann_fixture.h"
 
-static const int all_dims[] = {1, 3, 63, 64, 65, 384, 1000, 1536, 4000};
-
-#define ALL_DIMS ((int) (sizeof(all_dims) / sizeof(all_dims[0])))
-
-static void
-assert_near(double value, double expected, double tolerance)
-{
-	assert_true(fabs(value - expected) <= tolerance);
-}
-
-static BrRotation *
-create_rotation(BrContext *context, int dims, uint64_t seed)
-{
-	BrRotation *rotation;
-
-	br_base_context_init(context);
-	assert_int_equal(br_ann_rotation_create(context, dims, seed, &rotation), BR_OK);
-	return rotation;
-}
-
 static void
 sizes_are_multiples_of_64(void **state)
 {
-	static const int expected[ALL_DIMS][2] = {{64, 128},	{64, 128},	  {64, 128},
+	static const int expected[ANN_DIMS][2] = {{64, 128},	{64, 128},	  {64, 128},
 											  {64, 128},	{128, 256},	  {384, 768},
 											  {1024, 1536}, {1536, 1536}, {4032, 1536}};
 
 	(void) state;
-	for (int i = 0; i < ALL_DIMS; i++)
+	for (int i = 0; i < ANN_DIMS; i++)
 	{
-		assert_int_equal(br_ann_rotated_dims(all_dims[i]), expected[i][0]);
-		assert_int_equal(br_ann_code_bits(all_dims[i]), expected[i][1]);
+		assert_int_equal(br_ann_rotated_dims(ann_dims[i]), expected[i][0]);
+		assert_int_equal(br_ann_code_bits(ann_dims[i]), expected[i][1]);
 	}
 }
 
@@ -61,14 +41,14 @@ rotation_keeps_lengths_and_products(void **state)
 	};
 
 	(void) state;
-	for (int i = 0; i < ALL_DIMS; i++)
+	for (int i = 0; i < ANN_DIMS; i++)
 	{
-		int dims = all_dims[i];
+		int dims = ann_dims[i];
 		int padded = br_ann_rotated_dims(dims);
 		float *vectors = ann_vectors(5, N, dims, 1, 3);
 		float *rotated = malloc(sizeof(float) * N * (size_t) padded);
 		BrContext context;
-		BrRotation *rotation = create_rotation(&context, dims, 42);
+		BrRotation *rotation = ann_rotation(&context, dims, 42);
 
 		for (int row = 0; row < N; row++)
 			br_ann_rotate(rotation, vectors + row * dims, rotated + row * padded);
@@ -80,8 +60,8 @@ rotation_keeps_lengths_and_products(void **state)
 				double scale =
 					sqrt(ann_product(left, left, dims) * ann_product(right, right, dims));
 
-				assert_near(ann_product(rotated + a * padded, rotated + b * padded, padded),
-							ann_product(left, right, dims), 1e-5 * scale);
+				ann_assert_near(ann_product(rotated + a * padded, rotated + b * padded, padded),
+								ann_product(left, right, dims), 1e-5 * scale);
 			}
 		br_ann_rotation_destroy(rotation);
 		free(vectors);
@@ -102,9 +82,9 @@ rotation_spreads_every_axis(void **state)
 		DIMS = 384
 	};
 	BrContext context;
-	BrRotation *rotation = create_rotation(&context, DIMS, 1);
-	BrRotation *same = create_rotation(&context, DIMS, 1);
-	BrRotation *other = create_rotation(&context, DIMS, 2);
+	BrRotation *rotation = ann_rotation(&context, DIMS, 1);
+	BrRotation *same = ann_rotation(&context, DIMS, 1);
+	BrRotation *other = ann_rotation(&context, DIMS, 2);
 
 	(void) state;
 	for (int axis = 0; axis < DIMS; axis++)
@@ -134,9 +114,9 @@ static void
 distances_are_those_of_plain_sums(void **state)
 {
 	(void) state;
-	for (int d = 0; d < ALL_DIMS; d++)
+	for (int d = 0; d < ANN_DIMS; d++)
 	{
-		int dims = all_dims[d];
+		int dims = ann_dims[d];
 		float *floats = ann_vectors(51 + d, 2, dims, 1, 1);
 		uint16_t *left = malloc(sizeof(uint16_t) * (size_t) dims);
 		uint16_t *right = malloc(sizeof(uint16_t) * (size_t) dims);
@@ -153,14 +133,15 @@ distances_are_those_of_plain_sums(void **state)
 		cosine = product /
 			sqrt(ann_product(floats, floats, dims) *
 				 ann_product(floats + dims, floats + dims, dims));
-		assert_near(norm, ann_product(floats, floats, dims), 1e-12 * norm);
-		assert_near(br_ann_cosine(left, norm, right, dims), cosine, 1e-12);
-		assert_near(br_ann_distance(BR_METRIC_COSINE, left, norm, right, dims), 1 - cosine, 1e-12);
-		assert_near(br_ann_distance(BR_METRIC_INNER_PRODUCT, left, 0, right, dims), -product,
-					1e-12 * dims);
-		assert_near(br_ann_distance(BR_METRIC_L2, left, 0, right, dims),
-					sqrt(ann_value(BR_METRIC_L2, floats, floats + dims, dims)), 1e-12 * dims);
-		assert_near(br_ann_distance(BR_METRIC_COSINE, left, norm, left, dims), 0, 1e-15);
+		ann_assert_near(norm, ann_product(floats, floats, dims), 1e-12 * norm);
+		ann_assert_near(br_ann_cosine(left, norm, right, dims), cosine, 1e-12);
+		ann_assert_near(br_ann_distance(BR_METRIC_COSINE, left, norm, right, dims), 1 - cosine,
+						1e-12);
+		ann_assert_near(br_ann_distance(BR_METRIC_INNER_PRODUCT, left, 0, right, dims), -product,
+						1e-12 * dims);
+		ann_assert_near(br_ann_distance(BR_METRIC_L2, left, 0, right, dims),
+						sqrt(ann_value(BR_METRIC_L2, floats, floats + dims, dims)), 1e-12 * dims);
+		ann_assert_near(br_ann_distance(BR_METRIC_COSINE, left, norm, left, dims), 0, 1e-15);
 		free(floats);
 		free(left);
 		free(right);
