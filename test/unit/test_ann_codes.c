@@ -301,7 +301,7 @@ near_rows_far_from_the_origin_stay_above_their_bounds(void **state)
 			float *vectors = ann_vectors(37 + d, 32 + 1 + 20, dims, 1, 1);
 			float *near = ann_vectors(41 + d, 32 + 20, padded, 1, 1e-3);
 			float *centroid = malloc(sizeof(float) * (size_t) padded);
-			uint8_t *bits = malloc((size_t) padded / 8);
+			uint8_t *bits = malloc((size_t) br_ann_code_bits(dims) / 8);
 			List list;
 
 			build_list(&list, all_metrics[m], dims, vectors, 32, 20, 32 * 20);
