@@ -120,17 +120,32 @@ search_statement(const BrPgCatalog *catalog, int k)
 	return psprintf("SELECT n.item, n.embedding FROM (SELECT i.item, i.embedding"
 					" FROM bundle_rec.item_%d i JOIN bundle_rec.item_state_%d s USING (item)"
 					" WHERE i.model = %d AND s.active AND i.item <> $2"
-					" ORDER BY i.embedding OPERATOR(bundle_rec.<=>) $1 LIMIT %u) n"
-					" ORDER BY n.embedding OPERATOR(bundle_rec.<=>) $1, n.item",
+					" ORDER BY i.embedding OPERATOR(bundle_rec.<=>) $1::bundle_rec.embedding LIMIT %u) n"
+					" ORDER BY n.embedding OPERATOR(bundle_rec.<=>) $1::bundle_rec.embedding, n.item",
 					catalog->number, catalog->number, catalog->model,
 					pg_nextpower2_32(Max(k + LEAST_SPARE, LEAST_LIMIT)));
+}
+
+/*
+ * As real[], which halves become exactly: a plan that is kept for the session
+ * must not have a parameter of a type that goes with the extension.
+ */
+static Datum
+components_of(const BrEmbedding *embedding)
+{
+	Datum *components = palloc(sizeof(Datum) * embedding->dims);
+
+	for (int i = 0; i < embedding->dims; i++)
+		components[i] = Float4GetDatum(br_math_half_to_float(embedding->components[i]));
+	return PointerGetDatum(construct_array(components, embedding->dims, FLOAT4OID, sizeof(float4),
+										   true, TYPALIGN_INT));
 }
 
 BrNeighbour *
 br_pg_nearest(const BrPgCatalog *catalog, const BrEmbedding *query, int k, int32 except, int *n)
 {
-	const Oid types[] = {br_pg_embedding_type(), INT4OID};
-	Datum values[] = {PointerGetDatum(query), Int32GetDatum(except)};
+	static const Oid types[] = {FLOAT4ARRAYOID, INT4OID};
+	Datum values[] = {components_of(query), Int32GetDatum(except)};
 	BrNeighbour *nearest;
 	BrPgRights rights;
 
