@@ -164,7 +164,7 @@ typedef struct BrAmShape
 	int norm_offset;   /* of its squared length, a double, inside it */
 	int vector_offset; /* of the vector inside it */
 	int per_exact;
-	int per_posting; /* a multiple of 32 */
+	int per_posting;
 	int n_exact;	 /* exact pages of a full posting page */
 	int tids_offset; /* from the page's beginning */
 	int blocks_offset;

@@ -51,6 +51,9 @@ br_am_shape(BrAmShape *shape, int dims, bool text)
 	while (posting_bytes(shape, blocks + 1) <= ROOM)
 		blocks++;
 	shape->per_posting = blocks * BR_ANN_BLOCK_ROWS;
+	/* exact pages belong to one posting page: better a few slots of it empty than most of one of them */
+	if (shape->per_posting > shape->per_exact)
+		shape->per_posting -= shape->per_posting % shape->per_exact;
 	shape->n_exact = (shape->per_posting + shape->per_exact - 1) / shape->per_exact;
 	head =
 		SizeOfPageHeaderData + offsetof(BrAmPosting, exact) + shape->n_exact * sizeof(BlockNumber);

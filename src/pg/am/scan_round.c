@@ -12,10 +12,10 @@
 #include "pg/am/scan_int.h"
 
 /* candidates of the first round: what a LIMIT of some tens needs, and a bit */
-#define FIRST_KEEP 96
+#define FIRST_KEEP 160
 #define KEEP_GROWTH 4
 /* how many times as many lists the next round of the first stage reads */
-#define MORE_LISTS 1.5
+#define MORE_LISTS 2.5
 /* vectors read before anything is handed out, and at a time */
 #define RERANK_ROWS 16
 /* of a vector, fetched into the processor's cache before it is needed; it finds out the rest itself */
