@@ -12,7 +12,7 @@
 #include "pg/am/scan_int.h"
 
 /* candidates of the first round: what a LIMIT of some tens needs, and a bit */
-#define FIRST_KEEP 160
+#define FIRST_KEEP 96
 #define KEEP_GROWTH 4
 /* how many times as many lists the next round of the first stage reads */
 #define MORE_LISTS 2.5
