@@ -152,8 +152,9 @@ SELECT is(pg_temp.pending('item_title'), 60::bigint, 'pages of the waiting are m
 SELECT bundle_ann_flush('item_title'), pages FROM bundle_ann_stats('item_title') \gset
 DELETE FROM item WHERE id > 700;
 VACUUM item;
+-- the list that lost these rows was written anew beside its old pages
 INSERT INTO item SELECT 700 + i, repeat('long text ', 20) || i FROM generate_series(1, 60) i;
-SELECT cmp_ok((SELECT pages FROM bundle_ann_stats('item_title')), '<=', :pages::bigint + 1, 'and used again');
+SELECT cmp_ok((SELECT pages FROM bundle_ann_stats('item_title')), '<=', :pages::bigint + 2, 'and used again');
 SELECT bundle_ann_flush('item_title') \g /dev/null
 SELECT is(bundle_ann_check('item_title', true), (SELECT count(title) FROM item), 'the index is sound');
 
