@@ -51,6 +51,7 @@ foreach my $round (4 .. 10)
 	$node->wait_for_catchup($standby);
 	same_rows($node, $standby, "round $round: the same after a vacuum");
 }
+index_is_right($standby, 'the standby');
 
 # an index that was empty when it was made, filled by several at once
 $node->safe_psql('postgres', 'DROP INDEX ann; TRUNCATE vectors; CREATE INDEX ann ON vectors USING bundle_ann (embedding)');
