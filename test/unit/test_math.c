@@ -206,6 +206,44 @@ normal_draws_invert_one_uniform(void **state)
 	assert_true(fabs(squares / 100000 - 1) < 4 * sqrt(2.0 / 100000));
 }
 
+static void
+assert_lanes(BrNormalLanes lanes)
+{
+	enum
+	{
+		MOST = 700
+	};
+	static double values[MOST * BR_MATH_NORMAL_LANES];
+	static const size_t lengths[] = {0, 1, 2, 33, MOST};
+
+	for (size_t length = 0; length < sizeof(lengths) / sizeof(lengths[0]); length++)
+	{
+		/* streams that carry into the upper word */
+		uint64_t first = UINT64_C(0xFFFFFFFC) + length;
+
+		lanes(UINT64_C(0xfedcba9876543210), first, lengths[length], values);
+		for (uint64_t lane = 0; lane < BR_MATH_NORMAL_LANES; lane++)
+		{
+			BrRandom random;
+
+			br_base_random_init(&random, UINT64_C(0xfedcba9876543210), first + lane);
+			for (size_t i = 0; i < lengths[length]; i++)
+				assert_true(values[i * BR_MATH_NORMAL_LANES + lane] == br_math_normal(&random));
+		}
+	}
+}
+
+/* Of 5,600 draws some fall on every branch of the quantile. */
+static void
+lanes_are_the_draws_of_adjacent_streams(void **state)
+{
+	(void) state;
+	assert_lanes(br_math_normal_lanes);
+	assert_lanes(br_math_normal_lanes_portable);
+	if (br_math_normal_lanes_avx2() != NULL)
+		assert_lanes(br_math_normal_lanes_avx2());
+}
+
 /* The kernel sets that this machine can run, NULL behind the last one. */
 static void
 available_kernels(const BrHalfKernels *kernels[4])
@@ -522,6 +560,7 @@ main(void)
 		cmocka_unit_test(logistic_matches_exact_values),
 		cmocka_unit_test(normal_quantile_matches_exact_values),
 		cmocka_unit_test(normal_draws_invert_one_uniform),
+		cmocka_unit_test(lanes_are_the_draws_of_adjacent_streams),
 		cmocka_unit_test(every_half_becomes_the_float_of_numpy),
 		cmocka_unit_test(floats_round_to_the_half_of_numpy),
 		cmocka_unit_test(float_series_round_as_in_numpy),

@@ -119,6 +119,12 @@ extern void br_base_arena_destroy(BrArena *arena); /* NULL is ignored */
  * same sequence on every machine; different streams of one key are
  * independent, so a draw can be replayed without its predecessors.
  */
+#define BR_PHILOX_ROUNDS 10
+#define BR_PHILOX_MULTIPLIER_0 UINT32_C(0xD2511F53)
+#define BR_PHILOX_MULTIPLIER_1 UINT32_C(0xCD9E8D57)
+#define BR_PHILOX_WEYL_0 UINT32_C(0x9E3779B9)
+#define BR_PHILOX_WEYL_1 UINT32_C(0xBB67AE85)
+
 typedef struct BrRandom
 {
 	uint64_t key;

@@ -11,12 +11,6 @@
 
 #include "core/base/br_base.h"
 
-#define PHILOX_ROUNDS 10
-#define PHILOX_MULTIPLIER_0 UINT32_C(0xD2511F53)
-#define PHILOX_MULTIPLIER_1 UINT32_C(0xCD9E8D57)
-#define PHILOX_WEYL_0 UINT32_C(0x9E3779B9)
-#define PHILOX_WEYL_1 UINT32_C(0xBB67AE85)
-
 static void
 next_block(BrRandom *random)
 {
@@ -27,17 +21,17 @@ next_block(BrRandom *random)
 	uint32_t k0 = (uint32_t) random->key;
 	uint32_t k1 = (uint32_t) (random->key >> 32);
 
-	for (int round = 0; round < PHILOX_ROUNDS; round++)
+	for (int round = 0; round < BR_PHILOX_ROUNDS; round++)
 	{
-		uint64_t product0 = (uint64_t) PHILOX_MULTIPLIER_0 * c0;
-		uint64_t product1 = (uint64_t) PHILOX_MULTIPLIER_1 * c2;
+		uint64_t product0 = (uint64_t) BR_PHILOX_MULTIPLIER_0 * c0;
+		uint64_t product1 = (uint64_t) BR_PHILOX_MULTIPLIER_1 * c2;
 
 		c0 = (uint32_t) (product1 >> 32) ^ c1 ^ k0;
 		c1 = (uint32_t) product1;
 		c2 = (uint32_t) (product0 >> 32) ^ c3 ^ k1;
 		c3 = (uint32_t) product0;
-		k0 += PHILOX_WEYL_0;
-		k1 += PHILOX_WEYL_1;
+		k0 += BR_PHILOX_WEYL_0;
+		k1 += BR_PHILOX_WEYL_1;
 	}
 
 	random->block[0] = c0;

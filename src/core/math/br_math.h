@@ -27,8 +27,82 @@ extern double br_math_logistic(double x);
  */
 extern double br_math_normal_quantile(double p);
 
+/*
+ * P(Z <= x) of the standard normal distribution, within 2e-14 of it relatively
+ * in both tails, down to the smallest normal double; NaN stays NaN.
+ */
+extern double br_math_normal_cdf(double x);
+
 /* One standard normal draw by inversion: exactly one uniform is consumed. */
 extern double br_math_normal(BrRandom *random);
+
+/*
+ * The first n draws of each of eight adjacent streams: values[8 i + lane] is
+ * the i-th br_math_normal of stream first_stream + lane, to the last bit.
+ */
+#define BR_MATH_NORMAL_LANES 8
+extern void br_math_normal_lanes(uint64_t key, uint64_t first_stream, size_t n,
+								 double *values /* (n, BR_MATH_NORMAL_LANES) */);
+
+/*
+ * ln Gamma(x) for x > 0, within 1e-14 of max(1, |ln Gamma(x)|); infinity at 0
+ * and infinity, NaN below 0.
+ */
+extern double br_math_log_gamma(double x);
+
+/*
+ * A Beta distribution, prepared: alpha, beta > 0 and finite, which the caller
+ * guarantees to lie between 1e-300 and 1e15.
+ */
+typedef struct BrBeta
+{
+	double alpha;
+	double beta;
+	double mean;
+	double co_mean; /* 1 - mean */
+	double log_mean;
+	double log_co_mean;
+	double scale; /* of the kernel below at the mean */
+} BrBeta;
+
+extern void br_math_beta_init(BrBeta *beta, double alpha, double beta_parameter);
+
+/* A number of (0, 1) that keeps its digits at both ends: x, 1 - x, and their logarithms. */
+typedef struct BrFraction
+{
+	double x;
+	double complement;
+	double log_x;
+	double log_complement;
+} BrFraction;
+
+extern BrFraction br_math_fraction(double x);			   /* x in [0, 1] */
+extern BrFraction br_math_fraction_of_logit(double logit); /* 1 / (1 + e^-logit) */
+
+/*
+ * x^alpha (1 - x)^beta / B(alpha, beta): the density with respect to logit x.
+ * Its relative error is about 1e-15 (1 + sqrt(alpha + beta)) near the mean.
+ */
+extern double br_math_beta_kernel(const BrBeta *beta, const BrFraction *at);
+
+/* Density with respect to x; infinite at an end with a pole, NaN outside [0, 1]. */
+extern double br_math_beta_density(const BrBeta *beta, double x);
+
+/*
+ * Regularised incomplete beta function, P(X <= x); 0 below 0, 1 above 1, NaN
+ * stays NaN. Error about 1e-15 (10 + sqrt(alpha + beta)) of the value, or 2e-15
+ * where that is more.
+ */
+extern double br_math_beta_cdf(const BrBeta *beta, double x);
+extern double br_math_beta_cdf_at(const BrBeta *beta, const BrFraction *at);
+
+/*
+ * Gauss-Legendre rule of 16 nodes on [0, 1], ascending: polynomials of degree
+ * up to 31 are integrated exactly.
+ */
+#define BR_MATH_GAUSS_NODES 16
+extern const double br_math_gauss_node[BR_MATH_GAUSS_NODES];
+extern const double br_math_gauss_weight[BR_MATH_GAUSS_NODES];
 
 /* IEEE 754 binary16, round to nearest even; overflow gives infinity. */
 extern uint16_t br_math_half_from_float(float value);

@@ -31,4 +31,24 @@ extern const BrHalfKernels *br_math_half_kernels_portable(void);
 extern const BrHalfKernels *br_math_half_kernels_avx2(void);
 extern const BrHalfKernels *br_math_half_kernels_avx512(void);
 
+/* Numerator and denominator of degree 7, lowest power first. */
+typedef struct BrRational
+{
+	double numerator[8];
+	double denominator[8];
+} BrRational;
+
+/* The normal quantile over p - 1/2 for |p - 1/2| <= .425, in .425^2 - (p - 1/2)^2. */
+#define BR_MATH_QUANTILE_CENTRE 0.425
+#define BR_MATH_QUANTILE_SQUARE 0.180625
+extern const BrRational br_math_quantile_centre;
+
+typedef void (*BrNormalLanes)(uint64_t key, uint64_t first_stream, size_t n, double *values);
+
+extern void br_math_normal_lanes_portable(uint64_t key, uint64_t first_stream, size_t n,
+										  double *values);
+
+/* NULL where the processor or the build lacks it. */
+extern BrNormalLanes br_math_normal_lanes_avx2(void);
+
 #endif /* BR_MATH_INT_H */
