@@ -53,14 +53,34 @@ bandit_set_up(BanditFixture *fixture)
 	assert_int_equal(br_bandit_posterior(&fixture->context, fixture->evidence, &bandit_prior,
 										 &fixture->posterior),
 					 BR_OK);
-	fixture->request = (BrSlateRequest){.algorithm = BR_ALGORITHM_LINEAR_THOMPSON,
-										.posterior = &fixture->posterior,
-										.pool = POOL,
+	fixture->spec.algorithm = br_bandit_algorithm("linear_thompson");
+	fixture->spec.model = BR_MODEL_SHARED;
+	fixture->spec.dims = DIMS;
+	fixture->spec.prior_mean = bandit_prior_mean;
+	fixture->spec.parameters = (BrParameters){.epsilon = 0.02,
+											  .draws = 257,
+											  .width = 1,
+											  .prior_precision = bandit_prior.precision,
+											  .noise = bandit_prior.noise};
+	fixture->request = (BrSlateRequest){.pool = POOL,
 										.features = &bandit_shown[0][0],
 										.slots = 3,
-										.draws = 257,
-										.epsilon = 0.02,
 										.key = UINT64_C(0xfedcba9876543210)};
+}
+
+BrStatus
+bandit_slate(BanditFixture *fixture, BrSlate *slate)
+{
+	BrPolicyEvidence evidence = {.shared = fixture->evidence, .incumbent = -1};
+	BrBelief *belief;
+	BrStatus status = br_bandit_believe(&fixture->context, &fixture->spec, &evidence, &belief);
+
+	memset(slate, 0, sizeof(*slate));
+	if (status != BR_OK)
+		return status;
+	status = br_bandit_slate(&fixture->context, belief, &fixture->request, slate);
+	br_bandit_belief_free(&fixture->context, belief);
+	return status;
 }
 
 void

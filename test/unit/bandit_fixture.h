@@ -27,11 +27,15 @@ typedef struct BanditFixture
 	double mean[DIMS];
 	double factor[BR_MATH_PACKED(DIMS)];
 	BrLinearPosterior posterior;
-	BrSlateRequest request; /* all of the pool, 3 slots, plain Thompson; tests change it */
+	BrPolicySpec spec;		/* linear Thompson over a shared theta, 257 draws, epsilon .02 */
+	BrSlateRequest request; /* all of the pool, 3 slots, no penalty; tests change both */
 } BanditFixture;
 
-/* The posterior after the eight, from our own functions, and a request over it. */
+/* The posterior after the eight, from our own functions, and a policy and a request over it. */
 extern void bandit_set_up(BanditFixture *fixture);
+
+/* A slate of that policy and request, through a belief that is freed again. */
+extern BrStatus bandit_slate(BanditFixture *fixture, BrSlate *slate);
 
 /* Adds one of the eight, with its weight and rewards. */
 extern void bandit_add_shown(double *evidence, int bundle);

@@ -79,6 +79,26 @@ merge_is_the_sum_of_both_halves(void **state)
 		bandit_assert_near(left[i], fixture.evidence[i], 1e-15);
 }
 
+/* 2^-3: exact in binary, so scaling first or last is the same to the bit */
+static void
+scaled_evidence_is_that_of_smaller_weights(void **state)
+{
+	double scaled[EVIDENCE_LENGTH] = {0};
+	double light[EVIDENCE_LENGTH] = {0};
+
+	(void) state;
+	for (int b = 0; b < POOL; b++)
+	{
+		br_bandit_evidence_add_slot(scaled, DIMS, bandit_shown[b], 1);
+		br_bandit_evidence_add_reward(scaled, DIMS, bandit_shown[b], 1, 2, 3);
+		br_bandit_evidence_add_slot(light, DIMS, bandit_shown[b], 0.125);
+		br_bandit_evidence_add_reward(light, DIMS, bandit_shown[b], 0.125, 2, 3);
+	}
+	br_bandit_evidence_scale(scaled, EVIDENCE_LENGTH, 0.125);
+	assert_memory_equal(scaled, light, sizeof(scaled));
+	assert_true(scaled[0] > 0 && scaled[1] > 0);
+}
+
 static void
 reversed_reward_cancels(void **state)
 {
@@ -123,7 +143,7 @@ posterior_refuses(void **state)
 		 {{bandit_prior_mean, 1, INFINITY}, DIMS, -1, 0, BR_ERR_ARGUMENT, "noise variance is inf"},
 		 {{bad_mean, 1, 1}, DIMS, -1, 0, BR_ERR_ARGUMENT, "prior mean of feature 3 is nan"},
 		 {{bandit_prior_mean, 1, 1}, 0, -1, 0, BR_ERR_ARGUMENT, "0 features"},
-		 {{bandit_prior_mean, 1, 1}, 65, -1, 0, BR_ERR_ARGUMENT, "65 features"},
+		 {{bandit_prior_mean, 1, 1}, 513, -1, 0, BR_ERR_ARGUMENT, "513 features"},
 		 {{bandit_prior_mean, 1, 1},
 		  DIMS,
 		  3,
@@ -220,6 +240,7 @@ main(void)
 		cmocka_unit_test(posterior_matches_numpy),
 		cmocka_unit_test(no_evidence_gives_the_prior),
 		cmocka_unit_test(merge_is_the_sum_of_both_halves),
+		cmocka_unit_test(scaled_evidence_is_that_of_smaller_weights),
 		cmocka_unit_test(reversed_reward_cancels),
 		cmocka_unit_test(posterior_refuses),
 		cmocka_unit_test(draw_matches_independent_implementation),

@@ -138,7 +138,7 @@ typedef struct Visit
 
 typedef struct Policy
 {
-	BrAlgorithm algorithm;
+	const char *algorithm;
 	int draws;
 	double epsilon;
 } Policy;
@@ -272,10 +272,8 @@ typedef struct Learner
 {
 	BrContext context;
 	double evidence[2 + DIMS + DIMS * (DIMS + 1) / 2];
-	double mean[DIMS];
-	double factor[BR_MATH_PACKED(DIMS)];
-	BrLinearPosterior posterior;
-	BrLinearPrior prior;
+	BrPolicySpec spec;
+	BrBelief *belief;
 } Learner;
 
 /* The ranker's promise is believed as it is; nothing else is. */
@@ -285,39 +283,52 @@ static const double no_prior[DIMS] = {0};
 static void
 refresh(Learner *learner)
 {
-	assert_int_equal(br_bandit_posterior(&learner->context, learner->evidence, &learner->prior,
-										 &learner->posterior),
+	BrPolicyEvidence evidence = {.shared = learner->evidence, .incumbent = -1};
+
+	br_bandit_belief_free(&learner->context, learner->belief);
+	assert_int_equal(br_bandit_believe(&learner->context, &learner->spec, &evidence,
+									   &learner->belief),
 					 BR_OK);
 }
 
 static void
-start(Learner *learner, const double *prior_mean)
+start(Learner *learner, const Policy *policy, const double *prior_mean)
 {
 	memset(learner, 0, sizeof(*learner));
 	br_base_context_init(&learner->context);
-	learner->posterior = (BrLinearPosterior){DIMS, learner->mean, learner->factor};
-	learner->prior = (BrLinearPrior){prior_mean, PRECISION, NOISE};
+	learner->spec.algorithm = br_bandit_algorithm(policy->algorithm);
+	learner->spec.model = BR_MODEL_SHARED;
+	learner->spec.dims = DIMS;
+	learner->spec.prior_mean = prior_mean;
+	learner->spec.parameters =
+		br_bandit_default_parameters(learner->spec.algorithm, BR_MODEL_SHARED);
+	learner->spec.parameters.draws = policy->draws;
+	learner->spec.parameters.epsilon = policy->epsilon;
+	learner->spec.parameters.prior_precision = PRECISION;
+	learner->spec.parameters.noise = NOISE;
 	refresh(learner);
 }
 
-static int
-choose(Learner *learner, const Policy *policy, const Visit *visit, uint64_t key)
+static void
+stop(Learner *learner)
 {
-	BrSlateRequest request = {.algorithm = policy->algorithm,
-							  .posterior = &learner->posterior,
-							  .pool = BUNDLES,
+	br_bandit_belief_free(&learner->context, learner->belief);
+	learner->belief = NULL;
+}
+
+/* The first slots of a visit's slate, as pool members. */
+static void
+choose(Learner *learner, const Visit *visit, int slots, uint64_t key, int *chosen /* (slots) */)
+{
+	BrSlateRequest request = {.pool = BUNDLES,
 							  .features = &visit->features[0][0],
-							  .slots = 1,
-							  .draws = policy->draws,
-							  .epsilon = policy->epsilon,
+							  .slots = slots,
 							  .key = key};
 	BrSlate slate;
-	int chosen;
 
-	assert_int_equal(br_bandit_slate(&learner->context, &request, &slate), BR_OK);
-	chosen = slate.chosen[0];
+	assert_int_equal(br_bandit_slate(&learner->context, learner->belief, &request, &slate), BR_OK);
+	memcpy(chosen, slate.chosen, (size_t) slots * sizeof(int));
 	br_bandit_slate_free(&learner->context, &slate);
-	return chosen;
 }
 
 /*
@@ -326,16 +337,18 @@ choose(Learner *learner, const Policy *policy, const Visit *visit, uint64_t key)
  * placebo_rate: where not negative, rewards come at that rate whatever is shown.
  */
 static double
-learn(Learner *learner, const Policy *policy, const Visit *visits, uint64_t seed,
-	  double placebo_rate)
+learn(Learner *learner, const Visit *visits, uint64_t seed, double placebo_rate)
 {
 	double regret = 0;
 
 	for (int t = 0; t < VISITS; t++)
 	{
 		const Visit *visit = &visits[t];
-		int chosen = choose(learner, policy, visit, seed << 32 | (uint64_t) t);
-		bool rewarded =
+		bool rewarded;
+		int chosen;
+
+		choose(learner, visit, 1, seed << 32 | (uint64_t) t, &chosen);
+		rewarded =
 			placebo_rate < 0 ? visit->click < visit->rate[chosen] : visit->placebo < placebo_rate;
 
 		regret += visit->best_rate - visit->rate[chosen];
@@ -353,9 +366,12 @@ static double
 regret_of(const Policy *policy, const Visit *visits, uint64_t seed)
 {
 	Learner learner;
+	double regret;
 
-	start(&learner, ranker_prior);
-	return learn(&learner, policy, visits, seed, -1);
+	start(&learner, policy, ranker_prior);
+	regret = learn(&learner, visits, seed, -1);
+	stop(&learner);
+	return regret;
 }
 
 /* Mean and half-width of the 95 % interval of paired differences. */
@@ -410,7 +426,7 @@ run_greedy(double regret[EPSILONS][SEEDS], int s, const Visit *visits, uint64_t 
 {
 	for (int e = 0; e < EPSILONS; e++)
 	{
-		Policy greedy = {BR_ALGORITHM_EPSILON_GREEDY, 1, epsilons[e]};
+		Policy greedy = {"epsilon_greedy", 1, epsilons[e]};
 
 		regret[e][s] = regret_of(&greedy, visits, seed);
 	}
@@ -419,8 +435,8 @@ run_greedy(double regret[EPSILONS][SEEDS], int s, const Visit *visits, uint64_t 
 static void
 compare(Visit *visits, double anonymous, int draws, Comparison *regret)
 {
-	Policy thompson = {BR_ALGORITHM_LINEAR_THOMPSON, draws, EPSILON};
-	Policy uniform = {BR_ALGORITHM_EPSILON_GREEDY, 1, 1};
+	Policy thompson = {"linear_thompson", draws, EPSILON};
+	Policy uniform = {"epsilon_greedy", 1, 1};
 
 	for (int s = 0; s < SEEDS; s++)
 	{
@@ -484,7 +500,7 @@ thompson_beats_uniform_where_visits_differ(void **state)
 	assert_less("Thompson less uniform", regret.thompson, regret.uniform);
 }
 
-/* Mean true rate of the five bundles that the posterior mean ranks first. */
+/* Mean true rate of the five bundles that the posterior mean ranks first. The learner is done. */
 static double
 rate_of_ranking(Learner *learner, const Visit *visits)
 {
@@ -495,20 +511,16 @@ rate_of_ranking(Learner *learner, const Visit *visits)
 	};
 	double sum = 0;
 
+	learner->spec.algorithm = br_bandit_algorithm("epsilon_greedy");
+	learner->spec.parameters.epsilon = 0;
+	refresh(learner);
 	for (int t = 0; t < VISITS; t += EVERY)
 	{
-		BrSlateRequest request = {.algorithm = BR_ALGORITHM_EPSILON_GREEDY,
-								  .posterior = &learner->posterior,
-								  .pool = BUNDLES,
-								  .features = &visits[t].features[0][0],
-								  .slots = RANKS,
-								  .draws = 1};
-		BrSlate slate;
+		int chosen[RANKS];
 
-		assert_int_equal(br_bandit_slate(&learner->context, &request, &slate), BR_OK);
+		choose(learner, &visits[t], RANKS, 0, chosen);
 		for (int k = 0; k < RANKS; k++)
-			sum += visits[t].rate[slate.chosen[k]];
-		br_bandit_slate_free(&learner->context, &slate);
+			sum += visits[t].rate[chosen[k]];
 	}
 	return sum / (VISITS / EVERY * RANKS);
 }
@@ -526,15 +538,19 @@ rate_of_pool(const Visit *visits)
 	return sum / (VISITS * BUNDLES);
 }
 
+static const Policy one_draw = {"linear_thompson", 1, EPSILON};
+
 static double
 rate_after(const double *prior_mean, const Visit *visits, uint64_t seed, double placebo_rate)
 {
-	static const Policy one_draw = {BR_ALGORITHM_LINEAR_THOMPSON, 1, EPSILON};
 	Learner learner;
+	double rate;
 
-	start(&learner, prior_mean);
-	learn(&learner, &one_draw, visits, seed, placebo_rate);
-	return rate_of_ranking(&learner, visits);
+	start(&learner, &one_draw, prior_mean);
+	learn(&learner, visits, seed, placebo_rate);
+	rate = rate_of_ranking(&learner, visits);
+	stop(&learner);
+	return rate;
 }
 
 /*
@@ -567,8 +583,9 @@ placebo_teaches_nothing(void **state)
 		pool[s] = rate_of_pool(visits);
 		clicks[s] = rate_after(no_prior, visits, seed, -1);
 		placebo[s] = rate_after(no_prior, visits, seed, coin);
-		start(&learner, ranker_prior);
+		start(&learner, &one_draw, ranker_prior);
 		ranker[s] = rate_of_ranking(&learner, visits);
+		stop(&learner);
 		ranker_placebo[s] = rate_after(ranker_prior, visits, seed, coin);
 	}
 	print_message("Mean click rate of the pool %.4f, of the expected ranking %.4f after clicks, "

@@ -28,7 +28,7 @@ assert_refused(BanditFixture *fixture, BrStatus status, const char *detail)
 	BrSlate slate;
 
 	memset(&slate, 1, sizeof(slate));
-	assert_int_equal(br_bandit_slate(&fixture->context, &fixture->request, &slate), status);
+	assert_int_equal(bandit_slate(fixture, &slate), status);
 	if (strstr(fixture->context.detail, detail) == NULL)
 		fail_msg("\"%s\" lacks \"%s\"", fixture->context.detail, detail);
 	assert_int_equal(slate.slots, 0);
@@ -51,22 +51,27 @@ assert_refused(BanditFixture *fixture, BrStatus status, const char *detail)
 static void
 slate_refuses_bad_requests(void **state)
 {
+	static const double bad_mean[DIMS] = {0, 0, NAN, 0};
+
 	(void) state;
-	REFUSED(request.algorithm = (BrAlgorithm) 9, BR_ERR_ARGUMENT, "algorithm number 9");
-	REFUSED(posterior.dims = 0, BR_ERR_ARGUMENT, "0 features");
-	REFUSED(posterior.dims = 65, BR_ERR_ARGUMENT, "65 features");
+	REFUSED(spec.algorithm = NULL, BR_ERR_ARGUMENT, "without an algorithm");
+	REFUSED(spec.model = BR_MODEL_ARM, BR_ERR_ARGUMENT, "does not work over arms");
+	REFUSED(spec.dims = 0, BR_ERR_ARGUMENT, "0 features");
+	REFUSED(spec.dims = 513, BR_ERR_ARGUMENT, "513 features");
+	REFUSED(spec.parameters.draws = 0, BR_ERR_ARGUMENT, "\"draws\" is 0");
+	REFUSED(spec.parameters.draws = 65536, BR_ERR_ARGUMENT, "whole number between 1 and 65535");
+	REFUSED(spec.parameters.draws = 1.5, BR_ERR_ARGUMENT, "\"draws\" is 1.5");
+	REFUSED(spec.parameters.epsilon = -0.1, BR_ERR_ARGUMENT, "\"epsilon\" is -0.1");
+	REFUSED(spec.parameters.epsilon = 1.5, BR_ERR_ARGUMENT, "number between 0 and 1");
+	REFUSED(spec.parameters.epsilon = NAN, BR_ERR_ARGUMENT, "\"epsilon\" is nan");
+	REFUSED(spec.parameters.noise = 0, BR_ERR_ARGUMENT, "\"noise\" is 0");
+	REFUSED(spec.parameters.prior_precision = INFINITY, BR_ERR_ARGUMENT, "is inf");
+	REFUSED(evidence[3] = NAN, BR_ERR_NUMERIC, "Element 4 of the evidence");
 	REFUSED(request.pool = -1, BR_ERR_ARGUMENT, "-1 members");
 	REFUSED(request.slots = 0, BR_ERR_ARGUMENT, "0 slots");
-	REFUSED(request.draws = 0, BR_ERR_ARGUMENT, "0 posterior draws");
-	REFUSED(request.draws = 65536, BR_ERR_ARGUMENT, "65536 posterior draws");
-	REFUSED(request.epsilon = -0.1, BR_ERR_ARGUMENT, "Epsilon is -0.1");
-	REFUSED(request.epsilon = 1.5, BR_ERR_ARGUMENT, "Epsilon is 1.5");
-	REFUSED(request.epsilon = NAN, BR_ERR_ARGUMENT, "Epsilon is nan");
 	REFUSED(request.diversity = -1, BR_ERR_ARGUMENT, "penalty is -1");
 	REFUSED(request.diversity = INFINITY, BR_ERR_ARGUMENT, "penalty is inf");
-	REFUSED(mean[2] = NAN, BR_ERR_NUMERIC, "not finite");
-	REFUSED(factor[0] = 0, BR_ERR_NUMERIC, "not finite");
-	REFUSED(mean[2] = DBL_MAX, BR_ERR_NUMERIC, "scores reach");
+	REFUSED(spec.prior_mean = bad_mean, BR_ERR_ARGUMENT, "prior mean of feature 3 is nan");
 }
 
 static void
@@ -85,6 +90,29 @@ slate_refuses_bad_features(void **state)
 		features[6][1] = bad[i];
 		fixture.request.features = &features[0][0];
 		assert_refused(&fixture, BR_ERR_ARGUMENT, "Feature 2 of pool member 7");
+	}
+}
+
+/* Half of the largest double times the largest float: no score of any algorithm stays finite. */
+static void
+slate_refuses_features_that_overflow(void **state)
+{
+	static const double huge_mean[DIMS] = {0, DBL_MAX / 16, 0, 0};
+	static const char *const algorithms[] = {"linear_thompson", "epsilon_greedy"};
+
+	(void) state;
+	for (int i = 0; i < 2; i++)
+	{
+		BanditFixture fixture;
+		float features[POOL][DIMS];
+
+		bandit_set_up(&fixture);
+		memcpy(features, bandit_shown, sizeof(features));
+		features[6][1] = 3e38f;
+		fixture.request.features = &features[0][0];
+		fixture.spec.algorithm = br_bandit_algorithm(algorithms[i]);
+		fixture.spec.prior_mean = huge_mean;
+		assert_refused(&fixture, BR_ERR_NUMERIC, "Feature 2 of pool member 7 is 3e+38");
 	}
 }
 
@@ -154,7 +182,7 @@ refused_memory_leaves_nothing_behind(void **state)
 		bandit_set_up(&fixture);
 		countdown = (Countdown){fixture.context.allocator, allowed, 0};
 		fixture.context.allocator = (BrAllocator){countdown_alloc, countdown_free, &countdown};
-		status = br_bandit_slate(&fixture.context, &fixture.request, &slate);
+		status = bandit_slate(&fixture, &slate);
 		if (status == BR_OK)
 		{
 			assert_true(allowed > 4);
@@ -170,18 +198,26 @@ refused_memory_leaves_nothing_behind(void **state)
 static void
 cancel_stops_drawing_and_voting(void **state)
 {
-	/* the callback answers no that often: during the draws, and during the votes after them */
-	static const int patience[] = {0, 100, 300};
+	/* the callback answers no that often: to the belief, the means, the draws and their votes */
+	static const struct
+	{
+		int patience;
+		const char *detail;
+	} cases[] = {{0, "belief"},
+				 {1, "members"},
+				 {2, "of 257 draws"},
+				 {30, "of 257 draws"},
+				 {36, "were voting"}};
 
 	(void) state;
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 5; i++)
 	{
 		BanditFixture fixture;
-		int left = patience[i];
+		int left = cases[i].patience;
 
 		bandit_set_up(&fixture);
 		fixture.context.cancel = (BrCancel){countdown_cancel, &left};
-		assert_refused(&fixture, BR_ERR_CANCELLED, i < 2 ? "of 257 draws" : "were voting");
+		assert_refused(&fixture, BR_ERR_CANCELLED, cases[i].detail);
 	}
 }
 
@@ -191,6 +227,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(slate_refuses_bad_requests),
 		cmocka_unit_test(slate_refuses_bad_features),
+		cmocka_unit_test(slate_refuses_features_that_overflow),
 		cmocka_unit_test(slate_refuses_bad_similarity),
 		cmocka_unit_test(refused_memory_leaves_nothing_behind),
 		cmocka_unit_test(cancel_stops_drawing_and_voting),

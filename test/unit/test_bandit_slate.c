@@ -25,7 +25,7 @@ static const double chi_square_limit = 29.877503909224902;
 
 typedef struct GoldenSlate
 {
-	BrAlgorithm algorithm;
+	const char *algorithm;
 	uint64_t key;
 	int slots;
 	int draws;
@@ -37,7 +37,7 @@ typedef struct GoldenSlate
 } GoldenSlate;
 
 static const GoldenSlate golden_slates[] =
-	{{BR_ALGORITHM_LINEAR_THOMPSON,
+	{{"linear_thompson",
 	  UINT64_C(0x0123456789abcdef),
 	  4,
 	  64,
@@ -49,7 +49,7 @@ static const GoldenSlate golden_slates[] =
 	   {19, 0, 23, 0, 0, 0, 12, 10},
 	   {18, 0, 0, 0, 0, 0, 13, 33},
 	   {49, 0, 0, 0, 0, 0, 15, 0}}},
-	 {BR_ALGORITHM_LINEAR_THOMPSON,
+	 {"linear_thompson",
 	  UINT64_C(0xfedcba9876543210),
 	  3,
 	  257,
@@ -60,7 +60,7 @@ static const GoldenSlate golden_slates[] =
 	  {{0, 0, 11, 1, 217, 1, 14, 13},
 	   {53, 3, 122, 1, 0, 1, 49, 28},
 	   {74, 15, 122, 1, 0, 1, 0, 44}}},
-	 {BR_ALGORITHM_EPSILON_GREEDY,
+	 {"epsilon_greedy",
 	  42,
 	  3,
 	  257,
@@ -68,7 +68,7 @@ static const GoldenSlate golden_slates[] =
 	  0.25,
 	  {4, 0, 7},
 	  {0x1.f70a3d70a3d70p-1, 0x1.f7390d2a6c406p-1, 0x1.f777777777777p-1},
-	  {{0, 0, 0, 0, 257, 0, 0, 0}, {257, 0, 0, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0, 0, 257}}}};
+	  {{0}}}};
 
 /* Votes, choices and propensities to the last bit. */
 static void
@@ -82,20 +82,21 @@ slates_match_independent_implementation(void **state)
 		BrSlate slate;
 
 		bandit_set_up(&fixture);
-		fixture.request.algorithm = golden->algorithm;
+		fixture.spec.algorithm = br_bandit_algorithm(golden->algorithm);
 		fixture.request.key = golden->key;
 		fixture.request.slots = golden->slots;
-		fixture.request.draws = golden->draws;
-		fixture.request.epsilon = golden->epsilon;
+		fixture.spec.parameters.draws = golden->draws;
+		fixture.spec.parameters.epsilon = golden->epsilon;
 		fixture.request.diversity = golden->diversity;
 		fixture.request.similarity = bandit_similar_by_place;
-		assert_int_equal(br_bandit_slate(&fixture.context, &fixture.request, &slate), BR_OK);
+		assert_int_equal(bandit_slate(&fixture, &slate), BR_OK);
 		assert_int_equal(slate.slots, golden->slots);
+		assert_int_equal(slate.votes != NULL, strcmp(golden->algorithm, "linear_thompson") == 0);
 		for (int k = 0; k < slate.slots; k++)
 		{
 			assert_int_equal(slate.chosen[k], golden->chosen[k]);
 			bandit_assert_near(slate.propensity[k], golden->propensity[k], 0);
-			for (int b = 0; b < POOL; b++)
+			for (int b = 0; slate.votes != NULL && b < POOL; b++)
 				assert_int_equal(slate.votes[k * POOL + b], golden->votes[k][b]);
 		}
 		br_bandit_slate_free(&fixture.context, &slate);
@@ -112,7 +113,7 @@ expected_is_the_mean_score(void **state)
 
 	(void) state;
 	bandit_set_up(&fixture);
-	assert_int_equal(br_bandit_slate(&fixture.context, &fixture.request, &slate), BR_OK);
+	assert_int_equal(bandit_slate(&fixture, &slate), BR_OK);
 	for (int b = 0; b < POOL; b++)
 	{
 		double expected = 0;
@@ -124,22 +125,44 @@ expected_is_the_mean_score(void **state)
 	br_bandit_slate_free(&fixture.context, &slate);
 }
 
-/* The propensity of every member of the pool at slot k of a slate. */
+/* The propensity of every member at slot k: from the votes, else all on the largest mean left. */
 static void
-slot_propensities(const BrSlateRequest *request, const BrSlate *slate, int k,
+slot_propensities(const BanditFixture *fixture, const BrSlate *slate, int k,
 				  double *propensity /* (POOL) */)
 {
+	double epsilon = fixture->spec.parameters.epsilon;
+	double best_net = -INFINITY;
+	int best = -1;
+	bool taken[POOL] = {false};
+	double similar[POOL] = {0};
+
+	for (int earlier = 0; earlier < k; earlier++)
+	{
+		double similarity[POOL];
+
+		taken[slate->chosen[earlier]] = true;
+		bandit_similar_by_place(NULL, slate->chosen[earlier], similarity);
+		for (int b = 0; b < POOL; b++)
+			similar[b] = fmax(similar[b], similarity[b]);
+	}
 	for (int b = 0; b < POOL; b++)
 	{
-		bool taken = false;
+		double net = slate->expected[b] - fixture->request.diversity * similar[b];
 
-		for (int earlier = 0; earlier < k; earlier++)
-			taken = taken || slate->chosen[earlier] == b;
-		propensity[b] = taken
-			? 0
-			: (1 - request->epsilon) * slate->votes[k * POOL + b] / request->draws +
-				request->epsilon / (POOL - k);
-		assert_true(!taken || slate->votes[k * POOL + b] == 0);
+		if (!taken[b] && net > best_net)
+		{
+			best_net = net;
+			best = b;
+		}
+	}
+	for (int b = 0; b < POOL; b++)
+	{
+		double q = slate->votes != NULL
+			? slate->votes[k * POOL + b] / fixture->spec.parameters.draws
+			: b == best;
+
+		propensity[b] = taken[b] ? 0 : (1 - epsilon) * q + epsilon / (POOL - k);
+		assert_true(!taken[b] || q == 0);
 	}
 }
 
@@ -151,7 +174,7 @@ propensities_sum_to_one(void **state)
 	(void) state;
 	bandit_set_up(&fixture);
 	fixture.request.slots = POOL;
-	fixture.request.draws = 50;
+	fixture.spec.parameters.draws = 50;
 	fixture.request.similarity = bandit_similar_by_place;
 	for (uint64_t key = 0; key < 200; key++)
 	{
@@ -159,14 +182,14 @@ propensities_sum_to_one(void **state)
 
 		fixture.request.key = key;
 		fixture.request.diversity = key % 2 == 0 ? 0 : 0.3;
-		fixture.request.epsilon = key % 3 == 0 ? 0 : 0.1;
-		assert_int_equal(br_bandit_slate(&fixture.context, &fixture.request, &slate), BR_OK);
+		fixture.spec.parameters.epsilon = key % 3 == 0 ? 0 : 0.1;
+		assert_int_equal(bandit_slate(&fixture, &slate), BR_OK);
 		for (int k = 0; k < slate.slots; k++)
 		{
 			double propensity[POOL];
 			double sum = 0;
 
-			slot_propensities(&fixture.request, &slate, k, propensity);
+			slot_propensities(&fixture, &slate, k, propensity);
 			for (int b = 0; b < POOL; b++)
 				sum += propensity[b];
 			bandit_assert_near(sum, 1, 1e-14);
@@ -213,12 +236,12 @@ assert_frequencies(BanditFixture *fixture, const char *label)
 		BrSlate slate;
 
 		fixture->request.key = key * UINT64_C(0x9e3779b97f4a7c15);
-		assert_int_equal(br_bandit_slate(&fixture->context, &fixture->request, &slate), BR_OK);
+		assert_int_equal(bandit_slate(fixture, &slate), BR_OK);
 		for (int k = 0; k < SLOTS; k++)
 		{
 			double p[POOL];
 
-			slot_propensities(&fixture->request, &slate, k, p);
+			slot_propensities(fixture, &slate, k, p);
 			for (int i = 0; i < POOL; i++)
 			{
 				difference[k][i] += (slate.chosen[k] == i) - p[i];
@@ -244,13 +267,13 @@ frequencies_agree_with_propensities(void **state)
 
 	(void) state;
 	bandit_set_up(&fixture);
-	fixture.request.draws = 32;
-	fixture.request.epsilon = 0.1;
+	fixture.spec.parameters.draws = 32;
+	fixture.spec.parameters.epsilon = 0.1;
 	fixture.request.diversity = 0.2;
 	fixture.request.similarity = bandit_similar_by_place;
 	assert_frequencies(&fixture, "Thompson");
-	fixture.request.algorithm = BR_ALGORITHM_EPSILON_GREEDY;
-	fixture.request.epsilon = 0.5;
+	fixture.spec.algorithm = br_bandit_algorithm("epsilon_greedy");
+	fixture.spec.parameters.epsilon = 0.5;
 	assert_frequencies(&fixture, "epsilon-greedy");
 }
 
@@ -300,8 +323,8 @@ importance_weights_average_to_one(void **state)
 
 	(void) state;
 	bandit_set_up(&fixture);
-	fixture.request.draws = 64;
-	fixture.request.epsilon = 0.2;
+	fixture.spec.parameters.draws = 64;
+	fixture.spec.parameters.epsilon = 0.2;
 	for (uint64_t key = 1; key <= KEYS; key++)
 	{
 		BrSlate slate;
@@ -309,7 +332,7 @@ importance_weights_average_to_one(void **state)
 		double weight[2];
 
 		fixture.request.key = key;
-		assert_int_equal(br_bandit_slate(&fixture.context, &fixture.request, &slate), BR_OK);
+		assert_int_equal(bandit_slate(&fixture, &slate), BR_OK);
 		for (int k = 0; k < slate.slots; k++)
 			logged *= slate.propensity[k];
 		weight[0] = 1.0 / (8 * 7 * 6) / logged;
@@ -338,14 +361,14 @@ epsilon_one_is_uniform(void **state)
 
 	(void) state;
 	bandit_set_up(&fixture);
-	fixture.request.epsilon = 1;
-	fixture.request.draws = 3;
+	fixture.spec.parameters.epsilon = 1;
+	fixture.spec.parameters.draws = 3;
 	for (uint64_t key = 0; key < KEYS; key++)
 	{
 		BrSlate slate;
 
 		fixture.request.key = key;
-		assert_int_equal(br_bandit_slate(&fixture.context, &fixture.request, &slate), BR_OK);
+		assert_int_equal(bandit_slate(&fixture, &slate), BR_OK);
 		for (int k = 0; k < slate.slots; k++)
 			bandit_assert_near(slate.propensity[k], 1.0 / (POOL - k), 0);
 		count[slate.chosen[1]]++;
@@ -363,8 +386,8 @@ one_draw_decides_alone(void **state)
 
 	(void) state;
 	bandit_set_up(&fixture);
-	fixture.request.draws = 1;
-	fixture.request.epsilon = 0;
+	fixture.spec.parameters.draws = 1;
+	fixture.spec.parameters.epsilon = 0;
 	for (uint64_t key = 0; key < 50; key++)
 	{
 		double theta[DIMS];
@@ -373,7 +396,7 @@ one_draw_decides_alone(void **state)
 
 		fixture.request.key = key;
 		fixture.request.slots = POOL;
-		assert_int_equal(br_bandit_slate(&fixture.context, &fixture.request, &slate), BR_OK);
+		assert_int_equal(bandit_slate(&fixture, &slate), BR_OK);
 		br_bandit_draw(&fixture.posterior, key, UINT64_C(4294967296), theta);
 		/* the whole pool in the order of that draw's scores */
 		for (int k = 0; k < POOL; k++)
@@ -402,7 +425,7 @@ small_pools_give_short_slates(void **state)
 		bandit_set_up(&fixture);
 		fixture.request.pool = pool;
 		fixture.request.slots = 5;
-		assert_int_equal(br_bandit_slate(&fixture.context, &fixture.request, &slate), BR_OK);
+		assert_int_equal(bandit_slate(&fixture, &slate), BR_OK);
 		assert_int_equal(slate.slots, pool);
 		if (pool == 2)
 			assert_int_equal(slate.chosen[0] + slate.chosen[1], 1);
@@ -425,8 +448,8 @@ ties_go_to_the_earlier_member(void **state)
 	fixture.request.pool = 11;
 	fixture.request.features = &equal[0][0];
 	fixture.request.slots = 11;
-	fixture.request.epsilon = 0;
-	assert_int_equal(br_bandit_slate(&fixture.context, &fixture.request, &slate), BR_OK);
+	fixture.spec.parameters.epsilon = 0;
+	assert_int_equal(bandit_slate(&fixture, &slate), BR_OK);
 	for (int k = 0; k < 11; k++)
 	{
 		assert_int_equal(slate.chosen[k], k);
@@ -462,12 +485,12 @@ diversity_steers_away(void **state)
 		BrSlate slate;
 
 		bandit_set_up(&fixture);
-		fixture.request.algorithm = BR_ALGORITHM_EPSILON_GREEDY;
+		fixture.spec.algorithm = br_bandit_algorithm("epsilon_greedy");
 		fixture.request.features = &features[0][0];
-		fixture.request.epsilon = 0;
+		fixture.spec.parameters.epsilon = 0;
 		fixture.request.diversity = diversity[i];
 		fixture.request.similarity = similar_within_halves;
-		assert_int_equal(br_bandit_slate(&fixture.context, &fixture.request, &slate), BR_OK);
+		assert_int_equal(bandit_slate(&fixture, &slate), BR_OK);
 		assert_int_equal(slate.chosen[0], 0);
 		assert_int_equal(slate.chosen[1], second[i]);
 		/* with both halves bandit_shown, both are penalised alike and the better half is back */

@@ -1,257 +1,229 @@
 /*
  * slate.c
- *	  An ordered slate by votes, with the propensity of every slot.
+ *	  An ordered slate, with the propensity of every slot.
  *
- * Replaying whole slates cannot tell how likely a slate was: almost every one
- * occurs once. So chance enters slot by slot. Each posterior draw votes for
- * its best remaining member, and the member is sampled from the votes; given
- * the earlier slots its propensity is then known exactly.
+ * Chance enters slot by slot. For each slot the algorithm distributes
+ * probability over the members that still compete, a uniform share is mixed in,
+ * and one uniform of a stream of its own picks the member. Given the earlier
+ * slots the propensity is then known exactly, whatever the algorithm.
  *
- * The scores of all draws are computed once. A member that is taken has an
- * infinite penalty, so taking members out and keeping a slate diverse are one
- * subtraction. Loops run over blocks of LANES members: compilers turn them
- * into vector instructions of any width without changing the order of a
- * member's sum (unrolled, so that a block's sums stay in registers).
+ * A member that is taken has an infinite penalty, so taking members out and
+ * keeping a slate diverse are one subtraction.
  */
-#include <float.h>
-#include <math.h>
 #include <string.h>
 
-#include "core/bandit/br_bandit.h"
+#include "core/bandit/bandit_int.h"
 
-#define LANES 8
+/* beyond any reward, and far enough below infinity for products */
+#define MAX_DIVERSITY 1e100
+
 #define ARENA_BLOCK ((size_t) 64 * 1024)
 
-typedef struct Voting
+static BrStatus
+check_request(BrContext *context, const BrBelief *belief, const BrSlateRequest *request)
 {
-	const BrSlateRequest *request;
-	int dims;
-	int voters;			/* rows of scores: the draws, or the posterior mean alone */
-	int ballots;		/* votes of each voter: voters * ballots = draws */
-	size_t padded;		/* pool, rounded up to whole blocks */
-	double *features;	/* (padded / LANES, dims, LANES) */
-	double *largest;	/* (dims): largest magnitude of each feature */
-	double *theta;		/* (dims): of the voter at hand */
-	double *scores;		/* (voters, padded) */
-	double *penalty;	/* (padded): infinite for members taken, and for padding */
-	double *similarity; /* (pool) */
-	int *favourite;		/* (voters): where each voter's votes go */
-} Voting;
+	bool listed = belief->spec->model != BR_MODEL_SHARED;
 
-double
-br_bandit_propensity(int votes, int draws, double epsilon, int remaining)
+	if (request->pool < 0)
+		return br_base_fail(context, BR_ERR_ARGUMENT, "A pool of %d members.", request->pool);
+	if (!(request->diversity >= 0 && request->diversity <= MAX_DIVERSITY))
+		return br_base_fail(context, BR_ERR_ARGUMENT,
+							"The diversity penalty is %g; it must be between 0 and %g.",
+							request->diversity, MAX_DIVERSITY);
+	if (listed && request->arms == NULL && request->pool > belief->n_arms)
+		return br_base_fail(context, BR_ERR_ARGUMENT, "A pool of %d members, of %d arms.",
+							request->pool, belief->n_arms);
+	return BR_OK;
+}
+
+/* Every arm exists and stands in the pool at most once. */
+static BrStatus
+check_arms(const BrChooser *chooser)
 {
-	return (1 - epsilon) * ((double) votes / (double) draws) + epsilon / (double) remaining;
+	const BrSlateRequest *request = chooser->request;
+	int n_arms = chooser->belief->n_arms;
+	int *member_of;
+
+	if (chooser->belief->spec->model == BR_MODEL_SHARED || request->arms == NULL)
+		return BR_OK;
+	member_of = br_base_arena_alloc_array(chooser->arena, (size_t) n_arms, sizeof(int));
+	if (member_of == NULL)
+		return BR_ERR_MEMORY;
+	for (int b = 0; b < request->pool; b++)
+	{
+		int arm = request->arms[b];
+
+		if (arm < -1 || arm >= n_arms)
+			return br_base_fail(chooser->context, BR_ERR_ARGUMENT,
+								"Pool member %d is arm %d, of %d arms.", b + 1, arm + 1, n_arms);
+		if (arm >= 0 && member_of[arm] != 0)
+			return br_base_fail(chooser->context, BR_ERR_ARGUMENT,
+								"Pool members %d and %d are both arm %d.", member_of[arm], b + 1,
+								arm + 1);
+		if (arm >= 0)
+			member_of[arm] = b + 1;
+	}
+	return BR_OK;
 }
 
 static BrStatus
-check_request(BrContext *context, const BrSlateRequest *request)
+fail_features(const BrChooser *chooser, int member)
 {
-	int dims = request->posterior->dims;
+	int dims = chooser->belief->spec->dims;
+	const float *row = chooser->request->features + (size_t) member * (size_t) dims;
+	int i = 0;
 
-	if (request->algorithm != BR_ALGORITHM_LINEAR_THOMPSON &&
-		request->algorithm != BR_ALGORITHM_EPSILON_GREEDY)
-		return br_base_fail(context, BR_ERR_ARGUMENT, "There is no algorithm number %d.",
-							(int) request->algorithm);
-	if (dims < 1 || dims > BR_BANDIT_MAX_DIMS)
-		return br_base_fail(context, BR_ERR_ARGUMENT,
-							"A policy of %d features; 1 to %d are allowed.", dims,
-							BR_BANDIT_MAX_DIMS);
-	if (request->pool < 0)
-		return br_base_fail(context, BR_ERR_ARGUMENT, "A pool of %d members.", request->pool);
-	if (request->slots < 1)
-		return br_base_fail(context, BR_ERR_ARGUMENT, "A slate of %d slots; at least 1 is needed.",
-							request->slots);
-	if (request->draws < 1 || request->draws > BR_BANDIT_MAX_DRAWS)
-		return br_base_fail(context, BR_ERR_ARGUMENT, "%d posterior draws; 1 to %d are allowed.",
-							request->draws, BR_BANDIT_MAX_DRAWS);
-	if (!(request->epsilon >= 0 && request->epsilon <= 1))
-		return br_base_fail(context, BR_ERR_ARGUMENT, "Epsilon is %g; it must be from 0 to 1.",
-							request->epsilon);
-	if (!isfinite(request->diversity) || request->diversity < 0)
-		return br_base_fail(context, BR_ERR_ARGUMENT,
-							"The diversity penalty is %g; it must be finite and at least 0.",
-							request->diversity);
-	return BR_OK;
+	while (isfinite(row[i]))
+		i++;
+	return br_base_fail(chooser->context, BR_ERR_ARGUMENT,
+						"Feature %d of pool member %d is %g; it must be finite.", i + 1, member + 1,
+						(double) row[i]);
 }
 
 /* Blocks of members from rows of members; the last block is filled up with zeros. */
 static BrStatus
-arrange_features(BrContext *context, Voting *voting)
+arrange_features(BrChooser *chooser)
 {
-	const float *feature = voting->request->features;
+	const float *row = chooser->request->features;
+	int dims = chooser->belief->spec->dims;
 
-	for (int member = 0; member < voting->request->pool; member++)
+	for (int member = 0; member < chooser->request->pool; member++, row += dims)
 	{
-		double *lane =
-			voting->features + (size_t) (member / LANES) * voting->dims * LANES + member % LANES;
+		double *lane = br_bandit_features_of(chooser, member);
+		bool finite = true;
 
-		for (int i = 0; i < voting->dims; i++, feature++, lane += LANES)
+		for (int i = 0; i < dims; i++)
 		{
-			if (!isfinite(*feature))
-				return br_base_fail(context, BR_ERR_ARGUMENT,
-									"Feature %d of pool member %d is %g; it must be finite.", i + 1,
-									member + 1, (double) *feature);
-			*lane = *feature;
-			voting->largest[i] = fmax(voting->largest[i], fabs(*lane));
+			double value = (double) row[i];
+			double magnitude = fabs(value);
+
+			lane[i * BR_BANDIT_LANES] = value;
+			finite = finite && magnitude <= FLT_MAX;
+			if (magnitude > chooser->largest[i])
+				chooser->largest[i] = magnitude;
 		}
+		if (!finite)
+			return fail_features(chooser, member);
 	}
 	return BR_OK;
 }
 
 static BrStatus
-prepare_voting(BrContext *context, BrArena *arena, const BrSlateRequest *request, Voting *voting)
+allocate_chooser(BrChooser *chooser)
 {
-	size_t padded = ((size_t) request->pool + LANES - 1) / LANES * LANES;
-	bool thompson = request->algorithm == BR_ALGORITHM_LINEAR_THOMPSON;
+	const BrPolicySpec *spec = chooser->belief->spec;
+	bool linear = spec->model != BR_MODEL_ARM;
+	size_t padded = chooser->padded;
 
-	voting->request = request;
-	voting->dims = request->posterior->dims;
-	voting->voters = thompson ? request->draws : 1;
-	voting->ballots = thompson ? 1 : request->draws;
-	voting->padded = padded;
-	voting->features =
-		br_base_arena_alloc_array(arena, padded, (size_t) voting->dims * sizeof(double));
-	voting->largest = br_base_arena_alloc_array(arena, (size_t) voting->dims, sizeof(double));
-	voting->theta = br_base_arena_alloc_array(arena, (size_t) voting->dims, sizeof(double));
-	voting->scores =
-		br_base_arena_alloc_array(arena, padded, (size_t) voting->voters * sizeof(double));
-	voting->penalty = br_base_arena_alloc_array(arena, padded, sizeof(double));
-	voting->similarity = br_base_arena_alloc_array(arena, padded, sizeof(double));
-	voting->favourite = br_base_arena_alloc_array(arena, (size_t) voting->voters, sizeof(int));
-	if (voting->features == NULL || voting->largest == NULL || voting->theta == NULL ||
-		voting->scores == NULL || voting->penalty == NULL || voting->similarity == NULL ||
-		voting->favourite == NULL)
+	if (linear)
+	{
+		chooser->features =
+			br_base_arena_alloc_array(chooser->arena, padded, (size_t) spec->dims * sizeof(double));
+		chooser->largest =
+			br_base_arena_alloc_array(chooser->arena, (size_t) spec->dims, sizeof(double));
+		if (chooser->features == NULL || chooser->largest == NULL)
+			return BR_ERR_MEMORY;
+	}
+	if ((spec->algorithm->deviations & BR_MODEL_BIT(spec->model)) != 0)
+	{
+		chooser->deviation = br_base_arena_alloc_array(chooser->arena, padded, sizeof(double));
+		if (chooser->deviation == NULL)
+			return BR_ERR_MEMORY;
+	}
+	chooser->mean = br_base_arena_alloc_array(chooser->arena, padded, sizeof(double));
+	chooser->penalty = br_base_arena_alloc_array(chooser->arena, padded, sizeof(double));
+	if (chooser->mean == NULL || chooser->penalty == NULL)
 		return BR_ERR_MEMORY;
-
-	for (size_t b = (size_t) request->pool; b < padded; b++)
-		voting->penalty[b] = INFINITY;
-	return arrange_features(context, voting);
-}
-
-/* scores: (padded), features . theta. */
-static BrStatus
-score_members(BrContext *context, const Voting *voting, const double *theta, double *scores)
-{
-	const double *block = voting->features;
-	double bound = voting->request->diversity;
-
-	for (int i = 0; i < voting->dims; i++)
-		bound += fabs(theta[i]) * voting->largest[i];
-	/* beyond it a score less its penalty could be infinite: a member as good as taken */
-	if (!(bound < DBL_MAX / 2))
-		return br_base_fail(context, BR_ERR_NUMERIC,
-							"The posterior is not finite, or scores reach %g.", bound);
-
-	for (size_t first = 0; first < voting->padded; first += LANES)
-	{
-		double sum[LANES] = {0};
-
-		for (int i = 0; i < voting->dims; i++, block += LANES)
-		{
-#pragma GCC unroll 8
-			for (int lane = 0; lane < LANES; lane++)
-				sum[lane] += theta[i] * block[lane];
-		}
-		memcpy(scores + first, sum, sizeof(sum));
-	}
+	for (size_t b = (size_t) chooser->request->pool; b < padded; b++)
+		chooser->penalty[b] = INFINITY;
 	return BR_OK;
 }
 
+/* Everything about a decision but its slots. slots: that will be distributed. */
 static BrStatus
-score_voters(BrContext *context, const Voting *voting)
+prepare_chooser(BrChooser *chooser, int slots)
 {
-	const BrSlateRequest *request = voting->request;
+	const BrAlgorithm *algorithm = chooser->belief->spec->algorithm;
+	const BrSlateRequest *request = chooser->request;
+	BrStatus status;
 
-	if (request->algorithm == BR_ALGORITHM_EPSILON_GREEDY)
-		return score_members(context, voting, request->posterior->mean, voting->scores);
+	chooser->slots = slots;
+	chooser->padded =
+		((size_t) request->pool + BR_BANDIT_LANES - 1) / BR_BANDIT_LANES * BR_BANDIT_LANES;
+	chooser->diverse = request->similarity != NULL && request->diversity > 0;
+	chooser->remaining = request->pool;
+	chooser->taken = -1;
+	status = check_arms(chooser);
+	if (status == BR_OK)
+		status = allocate_chooser(chooser);
+	if (status == BR_OK && chooser->features != NULL)
+		status = arrange_features(chooser);
+	if (status == BR_OK)
+		status = br_bandit_estimate(chooser);
+	if (status == BR_OK && algorithm->prepare != NULL)
+		status = algorithm->prepare(chooser);
+	return status;
+}
 
-	for (int m = 0; m < voting->voters; m++)
+/* Puts the penalties of the members like `chosen` where they exceed earlier ones. */
+static BrStatus
+penalise_similar(BrChooser *chooser, int chosen, double *similarity /* (pool) */)
+{
+	const BrSlateRequest *request = chooser->request;
+
+	request->similarity(request->similarity_arg, chosen, similarity);
+	for (int b = 0; b < request->pool; b++)
 	{
-		BrStatus status;
-
-		if (br_base_cancelled(context))
-			return br_base_fail(context, BR_ERR_CANCELLED, "Cancelled after %d of %d draws.", m,
-								voting->voters);
-		br_bandit_draw(request->posterior, request->key, BR_BANDIT_STREAM_DRAW + (uint64_t) m,
-					   voting->theta);
-		status = score_members(context, voting, voting->theta,
-							   voting->scores + (size_t) m * voting->padded);
-		if (status != BR_OK)
-			return status;
+		if (!(similarity[b] >= 0 && similarity[b] <= 1))
+			return br_base_fail(chooser->context, BR_ERR_ARGUMENT,
+								"The similarity of pool members %d and %d is %g; "
+								"it must be from 0 to 1.",
+								chosen + 1, b + 1, similarity[b]);
+		chooser->penalty[b] = fmax(chooser->penalty[b], request->diversity * similarity[b]);
 	}
+	chooser->penalties_changed = true;
 	return BR_OK;
 }
 
-/* The first member with the largest score less penalty. */
-static int
-favourite(const double *scores, const double *penalty, size_t padded)
+/* more: whether another slot will be distributed. */
+static BrStatus
+take_member(BrChooser *chooser, int chosen, bool more, double *similarity /* (pool) */)
 {
-	double best[LANES];
-	size_t member = 0;
+	BrStatus status = BR_OK;
 
-	for (int lane = 0; lane < LANES; lane++)
-		best[lane] = -INFINITY;
-	for (size_t first = 0; first < padded; first += LANES)
-	{
-#pragma GCC unroll 8
-		for (int lane = 0; lane < LANES; lane++)
-		{
-			double value = scores[first + lane] - penalty[first + lane];
-
-			best[lane] = value > best[lane] ? value : best[lane];
-		}
-	}
-	for (int lane = 1; lane < LANES; lane++)
-		best[0] = best[lane] > best[0] ? best[lane] : best[0];
-
-	while (scores[member] - penalty[member] != best[0])
-		member++;
-	return (int) member;
+	if (more && chooser->diverse)
+		status = penalise_similar(chooser, chosen, similarity);
+	chooser->penalty[chosen] = INFINITY;
+	chooser->remaining--;
+	return status;
 }
 
-/*
- * Votes of one slot. taken: the member of the slot before, -1 at the first.
- * While nothing but that member has changed, only its voters look again.
- */
-static BrStatus
-collect_votes(BrContext *context, const Voting *voting, int taken, bool penalties_changed,
-			  uint16_t *votes /* (pool), zero */)
+static double
+mix_uniform(const BrChooser *chooser, double q)
 {
-	for (int m = 0; m < voting->voters; m++)
-	{
-		if (taken < 0 || penalties_changed || voting->favourite[m] == taken)
-		{
-			if (br_base_cancelled(context))
-				return br_base_fail(context, BR_ERR_CANCELLED,
-									"Cancelled while %d draws were voting.", voting->voters);
-			voting->favourite[m] = favourite(voting->scores + (size_t) m * voting->padded,
-											 voting->penalty, voting->padded);
-		}
-		votes[voting->favourite[m]] += (uint16_t) voting->ballots;
-	}
-	return BR_OK;
+	double epsilon = chooser->belief->epsilon;
+
+	return (1 - epsilon) * q + epsilon / (double) chooser->remaining;
 }
 
 /* The member that one uniform falls on, and its propensity. */
 static int
-sample_member(const Voting *voting, int slot, const uint16_t *votes, double *propensity)
+sample_member(const BrChooser *chooser, int slot, const double *q, double *propensity)
 {
-	const BrSlateRequest *request = voting->request;
 	BrRandom random;
 	double uniform;
 	double cumulated = 0;
 	int sampled = -1;
 
-	br_base_random_init(&random, request->key, BR_BANDIT_STREAM_SLOT + (uint64_t) slot);
+	br_base_random_init(&random, chooser->request->key, BR_BANDIT_STREAM_SLOT + (uint64_t) slot);
 	uniform = br_base_random_uniform(&random);
-	for (int b = 0; b < request->pool && uniform >= cumulated; b++)
+	for (int b = 0; b < chooser->request->pool && uniform >= cumulated; b++)
 	{
 		double p;
 
-		if (isinf(voting->penalty[b]))
+		if (!br_bandit_competes(chooser, b))
 			continue;
-		p = br_bandit_propensity(votes[b], request->draws, request->epsilon, request->pool - slot);
+		p = mix_uniform(chooser, q[b]);
 		/* rounding may leave the total below the uniform: then the last possible member has it */
 		if (p > 0)
 		{
@@ -263,104 +235,79 @@ sample_member(const Voting *voting, int slot, const uint16_t *votes, double *pro
 	return sampled;
 }
 
-/* Puts the penalties of the members like `chosen` where they exceed earlier ones. */
 static BrStatus
-penalise_similar(BrContext *context, Voting *voting, int chosen)
+fill_slots(BrChooser *chooser, BrSlate *slate)
 {
-	const BrSlateRequest *request = voting->request;
+	size_t pool = (size_t) chooser->request->pool;
+	double *q = br_base_arena_alloc_array(chooser->arena, pool, sizeof(double));
+	double *similarity = br_base_arena_alloc_array(chooser->arena, pool, sizeof(double));
 
-	request->similarity(request->similarity_arg, chosen, voting->similarity);
-	for (int b = 0; b < request->pool; b++)
-	{
-		double similarity = voting->similarity[b];
-
-		if (!(similarity >= 0 && similarity <= 1))
-			return br_base_fail(context, BR_ERR_ARGUMENT,
-								"The similarity of pool members %d and %d is %g; "
-								"it must be from 0 to 1.",
-								chosen + 1, b + 1, similarity);
-		voting->penalty[b] = fmax(voting->penalty[b], request->diversity * similarity);
-	}
-	return BR_OK;
-}
-
-static BrStatus
-fill_slots(BrContext *context, Voting *voting, BrSlate *slate)
-{
-	const BrSlateRequest *request = voting->request;
-	bool diverse = request->similarity != NULL && request->diversity > 0;
-	int chosen = -1;
-
+	if (q == NULL || similarity == NULL)
+		return BR_ERR_MEMORY;
 	for (int slot = 0; slot < slate->slots; slot++)
 	{
-		uint16_t *votes = slate->votes + (size_t) slot * (size_t) request->pool;
-		BrStatus status = collect_votes(context, voting, chosen, diverse, votes);
+		BrStatus status;
 
+		memset(q, 0, pool * sizeof(double));
+		chooser->votes = slate->votes == NULL ? NULL : slate->votes + (size_t) slot * pool;
+		status = chooser->belief->spec->algorithm->distribute(chooser, q);
 		if (status != BR_OK)
 			return status;
-		chosen = sample_member(voting, slot, votes, &slate->propensity[slot]);
-		slate->chosen[slot] = chosen;
-
-		if (diverse && slot + 1 < slate->slots)
-		{
-			status = penalise_similar(context, voting, chosen);
-			if (status != BR_OK)
-				return status;
-		}
-		voting->penalty[chosen] = INFINITY;
+		chooser->taken = sample_member(chooser, slot, q, &slate->propensity[slot]);
+		slate->chosen[slot] = chooser->taken;
+		status = take_member(chooser, chooser->taken, slot + 1 < slate->slots, similarity);
+		if (status != BR_OK)
+			return status;
 	}
 	return BR_OK;
 }
 
 static BrStatus
-allocate_slate(BrContext *context, const BrSlateRequest *request, BrSlate *slate)
+fill_slate(BrChooser *chooser, BrSlate *slate)
 {
-	size_t pool = (size_t) request->pool;
-	/* scores are written by whole blocks */
-	size_t padded = (pool + LANES - 1) / LANES * LANES;
+	BrContext *context = chooser->context;
+	const BrAlgorithm *algorithm = chooser->belief->spec->algorithm;
+	size_t pool = (size_t) chooser->request->pool;
+	BrStatus status = prepare_chooser(chooser, slate->slots);
 
-	slate->slots = request->slots < request->pool ? request->slots : request->pool;
+	if (status != BR_OK)
+		return status;
 	slate->chosen = br_base_alloc_array(context, (size_t) slate->slots, sizeof(int));
 	slate->propensity = br_base_alloc_array(context, (size_t) slate->slots, sizeof(double));
-	slate->votes = br_base_alloc_array(context, pool, (size_t) slate->slots * sizeof(uint16_t));
-	slate->expected = br_base_alloc_array(context, padded, sizeof(double));
-	if (slate->chosen == NULL || slate->propensity == NULL || slate->votes == NULL ||
-		slate->expected == NULL)
+	slate->expected = br_base_alloc_array(context, pool, sizeof(double));
+	if (slate->chosen == NULL || slate->propensity == NULL || slate->expected == NULL)
 		return BR_ERR_MEMORY;
-	return BR_OK;
-}
-
-static BrStatus
-run_vote(BrContext *context, BrArena *arena, const BrSlateRequest *request, BrSlate *slate)
-{
-	Voting voting;
-	BrStatus status = prepare_voting(context, arena, request, &voting);
-
-	if (status == BR_OK)
-		status = score_members(context, &voting, request->posterior->mean, slate->expected);
-	if (status == BR_OK)
-		status = score_voters(context, &voting);
-	if (status == BR_OK)
-		status = fill_slots(context, &voting, slate);
-	return status;
+	if (chooser->voting)
+	{
+		slate->votes = br_base_alloc_array(context, pool, (size_t) slate->slots * sizeof(uint16_t));
+		if (slate->votes == NULL)
+			return BR_ERR_MEMORY;
+	}
+	for (int b = 0; b < chooser->request->pool; b++)
+		slate->expected[b] =
+			algorithm->expected != NULL ? algorithm->expected(chooser, b) : chooser->mean[b];
+	return fill_slots(chooser, slate);
 }
 
 BrStatus
-br_bandit_slate(BrContext *context, const BrSlateRequest *request, BrSlate *slate)
+br_bandit_slate(BrContext *context, const BrBelief *belief, const BrSlateRequest *request,
+				BrSlate *slate)
 {
-	BrArena *arena = NULL;
-	BrStatus status;
+	BrChooser chooser = {.context = context, .belief = belief, .request = request};
+	BrStatus status = check_request(context, belief, request);
 
 	memset(slate, 0, sizeof(*slate));
-	status = check_request(context, request);
-	if (status == BR_OK)
-		status = allocate_slate(context, request, slate);
-	if (status == BR_OK)
-	{
-		arena = br_base_arena_create(context, ARENA_BLOCK);
-		status = arena == NULL ? BR_ERR_MEMORY : run_vote(context, arena, request, slate);
-	}
-	br_base_arena_destroy(arena);
+	if (status == BR_OK && request->slots < 1)
+		status = br_base_fail(context, BR_ERR_ARGUMENT,
+							  "A slate of %d slots; at least 1 is needed.", request->slots);
+	if (status != BR_OK)
+		return status;
+	chooser.arena = br_base_arena_create(context, ARENA_BLOCK);
+	if (chooser.arena == NULL)
+		return BR_ERR_MEMORY;
+	slate->slots = request->slots < request->pool ? request->slots : request->pool;
+	status = fill_slate(&chooser, slate);
+	br_base_arena_destroy(chooser.arena);
 	if (status != BR_OK)
 		br_bandit_slate_free(context, slate);
 	return status;
@@ -374,4 +321,74 @@ br_bandit_slate_free(BrContext *context, BrSlate *slate)
 	br_base_free(context, slate->votes);
 	br_base_free(context, slate->expected);
 	memset(slate, 0, sizeof(*slate));
+}
+
+/* ---- for evaluation ---- */
+
+static BrStatus
+take_earlier(BrChooser *chooser, const int *earlier, int n_earlier)
+{
+	size_t pool = (size_t) chooser->request->pool;
+	double *similarity = br_base_arena_alloc_array(chooser->arena, pool, sizeof(double));
+
+	if (similarity == NULL)
+		return BR_ERR_MEMORY;
+	for (int k = 0; k < n_earlier; k++)
+	{
+		BrStatus status;
+
+		if (earlier[k] < 0 || earlier[k] >= chooser->request->pool ||
+			!br_bandit_competes(chooser, earlier[k]))
+			return br_base_fail(chooser->context, BR_ERR_ARGUMENT,
+								"Slot %d holds pool member %d, which is not one of %d members or "
+								"stands in an earlier slot.",
+								k + 1, earlier[k] + 1, chooser->request->pool);
+		status = take_member(chooser, earlier[k], true, similarity);
+		if (status != BR_OK)
+			return status;
+	}
+	return BR_OK;
+}
+
+static BrStatus
+fill_probabilities(BrChooser *chooser, const int *earlier, int n_earlier, double *probability)
+{
+	size_t pool = (size_t) chooser->request->pool;
+	BrStatus status = prepare_chooser(chooser, 1);
+
+	memset(probability, 0, pool * sizeof(double));
+	if (status == BR_OK)
+		status = take_earlier(chooser, earlier, n_earlier);
+	if (status != BR_OK || chooser->remaining == 0)
+		return status;
+	chooser->votes = br_base_arena_alloc_array(chooser->arena, pool, sizeof(uint16_t));
+	if (chooser->votes == NULL)
+		return BR_ERR_MEMORY;
+	status = chooser->belief->spec->algorithm->distribute(chooser, probability);
+	for (int b = 0; b < chooser->request->pool; b++)
+	{
+		if (br_bandit_competes(chooser, b))
+			probability[b] = mix_uniform(chooser, probability[b]);
+	}
+	return status;
+}
+
+BrStatus
+br_bandit_probabilities(BrContext *context, const BrBelief *belief, const BrSlateRequest *request,
+						const int *earlier, int n_earlier, double *probability)
+{
+	BrChooser chooser = {.context = context, .belief = belief, .request = request};
+	BrStatus status = check_request(context, belief, request);
+
+	if (status == BR_OK && (n_earlier < 0 || n_earlier > request->pool))
+		status = br_base_fail(context, BR_ERR_ARGUMENT, "%d earlier slots of a pool of %d.",
+							  n_earlier, request->pool);
+	if (status != BR_OK)
+		return status;
+	chooser.arena = br_base_arena_create(context, ARENA_BLOCK);
+	if (chooser.arena == NULL)
+		return BR_ERR_MEMORY;
+	status = fill_probabilities(&chooser, earlier, n_earlier, probability);
+	br_base_arena_destroy(chooser.arena);
+	return status;
 }
