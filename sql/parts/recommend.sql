@@ -38,6 +38,9 @@ CREATE TABLE decision (
     slot_sizes smallint[] NOT NULL,
     slot_items int[] NOT NULL,
     slot_features real[] NOT NULL,
+    -- of each of slot_items: its share of the slot's value, and what one earns; NaN: unknown
+    slot_item_share double precision[],
+    slot_item_margin double precision[],
     propensity double precision[] NOT NULL,
     score double precision[] NOT NULL,
     list_price double precision[] NOT NULL,
@@ -61,9 +64,10 @@ CREATE TABLE feedback (
     rank int NOT NULL,
     kind text NOT NULL,
     value double precision NOT NULL,
-    received_at timestamptz NOT NULL
+    received_at timestamptz NOT NULL,
+    attributed boolean NOT NULL DEFAULT false
 );
-COMMENT ON TABLE feedback IS 'Feedback on slots of decisions; an event id stands once per decision';
+COMMENT ON TABLE feedback IS 'Feedback on slots of decisions; an event id stands once per decision. attributed: fold drew it from events of the catalog''s sources';
 
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.decision_number', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.decision', '');
@@ -99,12 +103,21 @@ COMMENT ON FUNCTION recommend_items(text, text, text[], text, int, double precis
 'Ranked single items, decided and logged as recommend does for bundles; budget and min_margin bound each item. NULL leaves a limit out; a NULL catalog or k is an error; price is NULL where the catalog has none';
 
 CREATE FUNCTION feedback(decision_id bigint, rank int, kind text DEFAULT 'click', value double precision DEFAULT 1,
-                         event_id text DEFAULT NULL)
+                         event_id text DEFAULT NULL, user_id text DEFAULT NULL)
 RETURNS boolean
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'br_feedback';
-COMMENT ON FUNCTION feedback(bigint, int, text, double precision, text) IS
-'Records what became of the slot at a rank of a decision: true if it is new, false if the same event was recorded before; the same event_id with other content is an error. A NULL event_id means one event per slot and kind; any other NULL is an error';
+COMMENT ON FUNCTION feedback(bigint, int, text, double precision, text, text) IS
+'Records what became of the slot at a rank of a decision: true if it is new, false if the same event was recorded before; the same event_id with other content is an error. A NULL event_id means one event per slot and kind. user_id: refused unless the decision was taken for that user; NULL: whoever it was for. Any other NULL is an error';
+
+CREATE FUNCTION feedback_batch(decision_ids bigint[], ranks int[], kinds text[] DEFAULT NULL,
+                               amounts double precision[] DEFAULT NULL, event_ids text[] DEFAULT NULL,
+                               user_ids text[] DEFAULT NULL)
+RETURNS bigint
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'br_feedback_batch';
+COMMENT ON FUNCTION feedback_batch(bigint[], int[], text[], double precision[], text[], text[]) IS
+'Records as many events of feedback as the arrays have elements, each as feedback does, all or none, and returns how many were new; an error says in its context which element it met. NULL instead of an array: click for kinds, 1 for amounts, NULL for event_ids and user_ids. An error where decision_ids or ranks is NULL or lengths differ';
 
 CREATE FUNCTION explain_decision(decision_id bigint)
 RETURNS TABLE (rank int, items text[], score double precision, propensity double precision,
@@ -116,3 +129,10 @@ LANGUAGE C STABLE STRICT PARALLEL UNSAFE COST 1000 ROWS 5
 AS 'MODULE_PATHNAME', 'br_explain_decision';
 COMMENT ON FUNCTION explain_decision(bigint) IS
 'The slots of a logged decision as they were offered, with reasons, the feedback each received, and what was asked and which posterior version decided; bundle_id is NULL but for decisions of rank_bundles. Needs SELECT on the source, and at least on the column decision_id of the catalog''s decision table: with that alone, users, queries and ids of feedback are masked as in decision_log. Names nothing that the caller cannot see in the source. No rows for NULL; columns are NULL where the request left them out';
+
+CREATE FUNCTION replay_decision(decision_id bigint)
+RETURNS TABLE (rank int, score double precision, propensity double precision, as_logged boolean)
+LANGUAGE C STABLE STRICT PARALLEL UNSAFE COST 1000 ROWS 5
+AS 'MODULE_PATHNAME', 'br_replay_decision';
+COMMENT ON FUNCTION replay_decision(bigint) IS
+'Takes a logged decision again, from the pool, the key and the versions that the log holds; as_logged: whether the slot came out as it was logged, to the last bit of its propensity. An error where the pool was not logged, or keep_versions has let the version go. Needs what explain_decision needs. No rows for NULL';

@@ -127,6 +127,10 @@ extern uint64 br_pg_execute_now(const char *sql, int n_arguments, const Oid *typ
 extern uint64 br_pg_execute_once_now(const char *sql, int n_arguments, const Oid *types,
 									 const Datum *values);
 
+/* The same as br_pg_execute_once over what a snapshot saw, and what the transaction did since. */
+extern uint64 br_pg_execute_once_at(const char *sql, int n_arguments, const Oid *types,
+									const Datum *values, Snapshot snapshot);
+
 /*
  * A cursor over the extension's own tables as they are now, whatever the
  * isolation level of the transaction, and its next rows in the SPI result; false

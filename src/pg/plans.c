@@ -176,7 +176,8 @@ br_pg_execute_once(const char *sql, int n_arguments, const Oid *types, const Dat
 }
 
 uint64
-br_pg_execute_once_now(const char *sql, int n_arguments, const Oid *types, const Datum *values)
+br_pg_execute_once_at(const char *sql, int n_arguments, const Oid *types, const Datum *values,
+					  Snapshot snapshot)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	SPIPlanPtr plan =
@@ -185,9 +186,16 @@ br_pg_execute_once_now(const char *sql, int n_arguments, const Oid *types, const
 
 	if (plan == NULL)
 		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
-	result = execute_now(plan, values);
+	result = SPI_execute_snapshot(plan, unconstify(Datum *, values), NULL, snapshot,
+								  InvalidSnapshot, false, true, 0);
 	SPI_freeplan(plan);
 	return finish(sql, result, caller);
+}
+
+uint64
+br_pg_execute_once_now(const char *sql, int n_arguments, const Oid *types, const Datum *values)
+{
+	return br_pg_execute_once_at(sql, n_arguments, types, values, GetLatestSnapshot());
 }
 
 Portal

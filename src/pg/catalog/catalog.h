@@ -132,6 +132,19 @@ extern uint64 br_pg_catalog_select_visible(const BrPgCatalog *catalog, Oid sourc
 extern char **br_pg_catalog_list_visible(const BrPgCatalog *catalog, int limit, int *n);
 
 /*
+ * In an owner section: the tables choice_<n> and feedback_<n> of a policy that
+ * has a number in place of a catalog, and their end.
+ */
+extern void br_pg_catalog_create_choices(int32 number, Oid owner);
+extern void br_pg_catalog_drop_choices(int32 number);
+
+/*
+ * In an owner section: the table arm_<n> of such a policy, whose arms have so
+ * many features, with an index that finds the largest inner product with them.
+ */
+extern void br_pg_catalog_create_arms(int32 number, int32 policy, int arm_features);
+
+/*
  * A statement over the tables of one catalog: every @ in pattern becomes its
  * number, so that "item_@" names item_<n>. palloc'd.
  */

@@ -25,14 +25,16 @@
 #define WITHOUT_KEY(child) "ALTER TABLE bundle_rec." child "_@ REPLICA IDENTITY FULL"
 
 /* What is put into a child besides what it inherits; @ is the catalog's number. */
-static const struct
+typedef struct Child
 {
 	const char *parent;
 	const char *keys; /* beside the check of the number; "" where there are none */
 	const char *fill;
 	const char *grant; /* to the source's owner, who may grant it further */
 	const char *more;  /* statements, or NULL */
-} children[] = {
+} Child;
+
+static const Child children[] = {
 	{"item", ", PRIMARY KEY (item), UNIQUE (item_id)", "100", "SELECT",
 	 "CREATE SEQUENCE bundle_rec.item_@_number AS int OWNED BY bundle_rec.item_@.item;"
 	 " ALTER TABLE bundle_rec.item_@ ALTER item"
@@ -54,6 +56,12 @@ static const struct
 	/* the column too: what he grants of it goes when he goes */
 	{"decision", ", PRIMARY KEY (decision_id)", "100", "SELECT, SELECT (decision_id), INSERT",
 	 NULL},
+	{"feedback", ", PRIMARY KEY (decision_id, event_id)", "100", "SELECT, INSERT", NULL},
+};
+
+/* The same for a policy that has a number in place of a catalog. */
+static const Child choice_children[] = {
+	{"choice", ", PRIMARY KEY (decision_id)", "100", "SELECT, SELECT (decision_id), INSERT", NULL},
 	{"feedback", ", PRIMARY KEY (decision_id, event_id)", "100", "SELECT, INSERT", NULL},
 };
 
@@ -79,7 +87,7 @@ static const struct
 	{"event_queue", "user", "(user_id, occurred_at DESC) WHERE user_id IS NOT NULL"},
 	{"bundle_item", "item", "(item_id, bundle DESC)"},
 	{"bundle_count", "most", "(purchases DESC, bundle)"},
-	{"decision", "user", "(user_id) WHERE user_id IS NOT NULL"},
+	{"decision", "user", "(user_id, decided_at) WHERE user_id IS NOT NULL"},
 	{"decision", "age", "USING brin (decided_at)"},
 };
 
@@ -192,27 +200,64 @@ quoted_role(Oid role)
 	return pstrdup(quote_identifier(GetUserNameFromId(role, false)));
 }
 
+static void
+create_child(const Child *kind, int32 number, const char *reader)
+{
+	const char *child = psprintf("bundle_rec.%s_%d", kind->parent, number);
+
+	br_pg_run(psprintf("CREATE TABLE %s (CHECK (catalog = %d)%s) INHERITS (bundle_rec.%s)"
+					   " WITH (fillfactor = %s);"
+					   " ALTER TABLE %s ALTER catalog SET DEFAULT %d;"
+					   " GRANT %s ON %s TO %s WITH GRANT OPTION",
+					   child, number, kind->keys, kind->parent, kind->fill, child, number,
+					   kind->grant, child, reader));
+	if (kind->more != NULL)
+		br_pg_run(br_pg_catalog_sql(kind->more, number));
+}
+
 void
 br_pg_children_create(int32 number, Oid owner)
 {
-	const char *reader = quoted_role(owner);
-
 	ignore_defaults();
-
 	for (int i = 0; i < lengthof(children); i++)
-	{
-		const char *child = psprintf("bundle_rec.%s_%d", children[i].parent, number);
-
-		br_pg_run(psprintf("CREATE TABLE %s (CHECK (catalog = %d)%s) INHERITS (bundle_rec.%s)"
-						   " WITH (fillfactor = %s);"
-						   " ALTER TABLE %s ALTER catalog SET DEFAULT %d;"
-						   " GRANT %s ON %s TO %s WITH GRANT OPTION",
-						   child, number, children[i].keys, children[i].parent, children[i].fill,
-						   child, number, children[i].grant, child, reader));
-		if (children[i].more != NULL)
-			br_pg_run(br_pg_catalog_sql(children[i].more, number));
-	}
+		create_child(&children[i], number, quoted_role(owner));
 	br_pg_children_create_indexes(number, NULL);
+}
+
+void
+br_pg_catalog_create_choices(int32 number, Oid owner)
+{
+	ignore_defaults();
+	for (int i = 0; i < lengthof(choice_children); i++)
+		create_child(&choice_children[i], number, quoted_role(owner));
+	br_pg_run(
+		psprintf("CREATE INDEX choice_%d_user ON bundle_rec.choice_%d (user_id)"
+				 " WHERE user_id IS NOT NULL;"
+				 " CREATE INDEX choice_%d_age ON bundle_rec.choice_%d USING brin (decided_at)",
+				 number, number, number, number));
+}
+
+void
+br_pg_catalog_create_arms(int32 number, int32 policy, int arm_features)
+{
+	ignore_defaults();
+	br_pg_run(psprintf("CREATE TABLE bundle_rec.arm_%d (vector bundle_rec.embedding(%d) NOT NULL,"
+					   " CHECK (policy = %d), PRIMARY KEY (arm, added))"
+					   " INHERITS (bundle_rec.arm);"
+					   " CREATE UNIQUE INDEX arm_%d_name ON bundle_rec.arm_%d (name)"
+					   " WHERE retired IS NULL;"
+					   " CREATE INDEX arm_%d_vector ON bundle_rec.arm_%d USING bundle_ann"
+					   " (vector bundle_rec.embedding_ip_ops) WHERE retired IS NULL",
+					   number, arm_features, policy, number, number, number, number));
+}
+
+void
+br_pg_catalog_drop_choices(int32 number)
+{
+	br_pg_run(psprintf("DROP TABLE IF EXISTS bundle_rec.arm_%d", number));
+	for (int i = 0; i < lengthof(choice_children); i++)
+		br_pg_run(
+			psprintf("DROP TABLE IF EXISTS bundle_rec.%s_%d", choice_children[i].parent, number));
 }
 
 /* ---- another owner ---- */

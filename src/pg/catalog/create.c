@@ -277,7 +277,9 @@ static const char *const wait_for_writers[] = {
 static const char *const delete_rows[] = {
 	"DELETE FROM bundle_rec.unfolded_decision" OF_ITS_POLICIES,
 	"DELETE FROM bundle_rec.unfolded_feedback" OF_ITS_POLICIES,
+	"DELETE FROM bundle_rec.unattributed_event WHERE catalog = $1",
 	"DELETE FROM bundle_rec.posterior" OF_ITS_POLICIES,
+	"DELETE FROM bundle_rec.posterior_arm" OF_ITS_POLICIES,
 	"DELETE FROM bundle_rec.policy WHERE catalog = $1",
 	"DELETE FROM bundle_rec.rejected WHERE catalog = $1",
 	"DELETE FROM bundle_rec.refused_text WHERE catalog = $1",

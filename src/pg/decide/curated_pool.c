@@ -235,8 +235,12 @@ fill_bundle(BrPgDecision *decision, const BrPgOffer *offer, int b, int64 most_pu
 	int *members = palloc(sizeof(int) * draft->size);
 	int pairs = draft->size * draft->size;
 
+	curated->quantity = palloc(sizeof(double) * draft->size);
 	for (int i = 0; i < draft->size; i++)
+	{
 		members[i] = index_of(decision, draft->members[i].item);
+		curated->quantity[i] = draft->members[i].quantity;
+	}
 	bundle->size = draft->size;
 	bundle->members = members;
 	bundle->list_price = offer->list_price;

@@ -2,8 +2,8 @@
  * decide.c
  *	  One decision from end to end.
  *
- * The posterior is derived from the newest stored evidence, the slate is drawn
- * under a random key of its own, and what was drawn is logged in the caller's
+ * The slate is drawn from what the newest version of the policy believes, under
+ * a random key of its own, and what was drawn is logged in the caller's
  * transaction: the decision, its propensities and the state it saw commit
  * together or not at all.
  */
@@ -54,24 +54,10 @@ static void
 draw_slate(BrPgDecision *decision)
 {
 	const BrPgPolicy *policy = decision->request->policy;
-	BrLinearPrior prior = {
-		.mean = policy->prior_mean,
-		.precision = policy->prior_precision,
-		.noise = policy->noise,
-	};
-	BrLinearPosterior posterior = {
-		.dims = policy->dims,
-		.mean = palloc(sizeof(double) * policy->dims),
-		.factor = palloc(sizeof(double) * policy->dims * (policy->dims + 1) / 2),
-	};
 	BrSlateRequest request = {
-		.algorithm = policy->algorithm,
-		.posterior = &posterior,
 		.pool = decision->pool.n,
 		.features = decision->pool.features,
 		.slots = decision->request->wanted,
-		.draws = policy->draws,
-		.epsilon = policy->epsilon,
 		.diversity = diversity_penalty(decision),
 		.similarity = overlap_with,
 		.similarity_arg = &decision->pool,
@@ -80,11 +66,9 @@ draw_slate(BrPgDecision *decision)
 	BrContext context;
 
 	br_pg_context(&context, CurrentMemoryContext);
-	br_pg_check(br_bandit_posterior(&context, policy->evidence, &prior, &posterior), &context,
-				psprintf("the posterior of policy \"%s\" cannot be computed", policy->name),
-				"Check the values that feedback was given with, and raise prior_precision.");
-	br_pg_check(br_bandit_slate(&context, &request, &decision->slate), &context,
-				"could not choose among the bundles", NULL);
+	br_pg_check(br_bandit_slate(&context, br_pg_policy_state(policy)->belief, &request,
+								&decision->slate),
+				&context, "could not choose among the bundles", NULL);
 }
 
 /* tells why there are fewer rows than asked for */

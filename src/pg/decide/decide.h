@@ -98,6 +98,7 @@ typedef struct BrPgCurated
 	int32 bundle; /* dense number */
 	char *bundle_id;
 	int64 purchases;	/* of the bundle as a whole */
+	double *quantity;	/* (size): of each item */
 	double *content;	/* (size, size), as below */
 	double *copurchase; /* (size, size) */
 	int64 *together;	/* (size, size) */

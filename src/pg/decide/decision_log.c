@@ -44,12 +44,13 @@ br_pg_decision_catalog(int64 decision_id)
  * SELECT on the column decision_id will do: it lets a role ask for what it may
  * see of a decision, and not read the log, which hides nothing from it.
  */
-static void
-require_explained(const BrPgCatalog *catalog)
+void
+br_pg_require_explained(const BrPgCatalog *catalog)
 {
 	Oid log = br_pg_child("decision", catalog->number);
 	AttrNumber id = get_attnum(log, "decision_id");
 
+	br_pg_catalog_require_reader(catalog);
 	if (has_privs_of_role(GetUserId(), catalog->owner) ||
 		pg_class_aclcheck(log, GetUserId(), ACL_SELECT) == ACLCHECK_OK ||
 		pg_attribute_aclcheck(log, id, GetUserId(), ACL_SELECT) == ACLCHECK_OK)
@@ -198,8 +199,7 @@ br_pg_explain_decision(int64 decision_id, ReturnSetInfo *result)
 	uint64 n;
 	BrPgRights rights;
 
-	br_pg_catalog_require_reader(catalog);
-	require_explained(catalog);
+	br_pg_require_explained(catalog);
 	values[1] = BoolGetDatum(br_pg_sees_users(br_pg_child("decision", catalog->number)));
 	br_pg_enter_owner(&rights);
 	n = br_pg_execute(br_pg_catalog_sql(explain, catalog->number), 2, types, values, NULL, true, 0);

@@ -23,6 +23,16 @@ extern BrPgCatalog *br_pg_decision_catalog(int64 decision_id);
 /* Raises 42704: the log has no such decision. */
 extern void br_pg_decision_unknown(int64 decision_id) pg_attribute_noreturn();
 
+/* Raises 42501 unless the caller may SELECT from the source and ask for decisions of it. */
+extern void br_pg_require_explained(const BrPgCatalog *catalog);
+
+/*
+ * Puts the rows of replay_decision into the result; SPI must be connected.
+ * Raises 55000 where the pool was not logged, 42704 for an unknown decision and
+ * where its policy or its version is gone.
+ */
+extern void br_pg_replay_decision(int64 decision_id, ReturnSetInfo *result);
+
 /* Puts the rows of explain_decision into the result; SPI must be connected. */
 extern void br_pg_explain_decision(int64 decision_id, ReturnSetInfo *result);
 
@@ -34,13 +44,21 @@ typedef struct BrPgFeedback
 	const char *kind;
 	double value;
 	const char *event_id; /* NULL: one event per slot and kind */
+	const char *user_id;  /* whose decision it must be; NULL: anybody's */
 } BrPgFeedback;
 
 /*
  * Records it once: true if it is new, false if the same event is there
  * already. Raises 42704 for an unknown decision, 22023 for a rank that was not
- * offered, 23505 where the event id stands with other content.
+ * offered, 23505 where the event id stands with other content, 42501 where the
+ * decision was for another user.
  */
 extern bool br_pg_add_feedback(const BrPgFeedback *feedback);
+
+/*
+ * The same for n events, in an order of its own; returns how many were new. The
+ * context of an error names the element, counted from 1.
+ */
+extern int64 br_pg_add_feedback_batch(const BrPgFeedback *feedback, int n);
 
 #endif /* BR_DECISION_LOG_H */

@@ -8,6 +8,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/namespace.h"
@@ -177,6 +179,57 @@ slot_array(const BrPgDecision *decision, SlotNumber which)
 	return br_pg_float8_array(values, n);
 }
 
+/* what attribution needs to know of each item of each slot, as it was when it was offered */
+typedef struct SlotItems
+{
+	Datum share;  /* float8[]: of the slot's value, in [0, 1] */
+	Datum margin; /* float8[]: in currency, of one piece at the slot's discount; NaN: unknown */
+} SlotItems;
+
+static void
+slot_item_numbers(const BrPgDecision *decision, int chosen, double *share, double *margin)
+{
+	const BrBundle *bundle = &decision->pool.bundles[chosen];
+	const double *quantity = decision->curated != NULL ? decision->curated[chosen].quantity : NULL;
+	double charged = bundle->list_price > 0 ? bundle->price / bundle->list_price : 1;
+	double value = 0;
+
+	for (int i = 0; i < bundle->size; i++)
+	{
+		const BrCandidate *item = &decision->items[bundle->members[i]].candidate;
+
+		share[i] = item->price * (quantity != NULL ? quantity[i] : 1);
+		margin[i] = (item->price * charged - item->cost) / BR_PG_MILLIONTHS;
+		value += share[i];
+	}
+	/* where prices are unknown, or all nothing, an item is as good as another */
+	for (int i = 0; i < bundle->size; i++)
+		share[i] = value > 0 && isfinite(value) ? share[i] / value : 1.0 / bundle->size;
+}
+
+static SlotItems
+slot_items(const BrPgDecision *decision)
+{
+	const BrSlate *slate = &decision->slate;
+	int n = 0;
+	double *share, *margin;
+	SlotItems items;
+
+	for (int slot = 0; slot < slate->slots; slot++)
+		n += decision->pool.bundles[slate->chosen[slot]].size;
+	share = palloc(sizeof(double) * Max(n, 1));
+	margin = palloc(sizeof(double) * Max(n, 1));
+	n = 0;
+	for (int slot = 0; slot < slate->slots; slot++)
+	{
+		slot_item_numbers(decision, slate->chosen[slot], share + n, margin + n);
+		n += decision->pool.bundles[slate->chosen[slot]].size;
+	}
+	items.share = br_pg_float8_array(share, n);
+	items.margin = br_pg_float8_array(margin, n);
+	return items;
+}
+
 static Datum
 all_reasons(const BrPgDecision *decision)
 {
@@ -197,14 +250,14 @@ all_reasons(const BrPgDecision *decision)
 /* ---- the row ---- */
 
 /* The columns of the log in the order of the table, with their types. */
-#define LOG_COLUMNS                                                                                             \
-	"decision_id, kind, decided_at, user_id, anonymised_at, basket, query, wanted, filters, policy, posterior," \
-	" feature_schema, algorithm, epsilon, draws, diversity, random_key, deterministic,"                         \
-	" candidates, pool_size, pool_sizes, pool_items, pool_features, votes, slot_sizes,"                         \
-	" slot_items, slot_features, propensity, score, list_price, price, margin, reasons,"                        \
+#define LOG_COLUMNS                                                                                                         \
+	"decision_id, kind, decided_at, user_id, anonymised_at, basket, query, wanted, filters, policy, posterior,"             \
+	" feature_schema, algorithm, epsilon, draws, diversity, random_key, deterministic,"                                     \
+	" candidates, pool_size, pool_sizes, pool_items, pool_features, votes, slot_sizes,"                                     \
+	" slot_items, slot_features, slot_item_share, slot_item_margin, propensity, score, list_price, price, margin, reasons," \
 	" pool_bundles, slot_bundles"
 
-#define LOG_ARGUMENTS 35
+#define LOG_ARGUMENTS 37
 
 typedef struct LogRow
 {
@@ -259,8 +312,8 @@ put_policy(LogRow *row, const BrPgDecision *decision)
 	put(row, INT4OID, Int32GetDatum(policy->version), false);
 	put(row, INT4OID, Int32GetDatum(policy->feature_schema), false);
 	put_text(row, policy->algorithm_name);
-	put(row, FLOAT8OID, Float8GetDatum(policy->epsilon), false);
-	put(row, INT4OID, Int32GetDatum(policy->draws), false);
+	put(row, FLOAT8OID, Float8GetDatum(policy->spec.parameters.epsilon), false);
+	put(row, INT4OID, Int32GetDatum((int32) policy->spec.parameters.draws), false);
 	put(row, FLOAT8OID, Float8GetDatum(decision->request->diversity), false);
 	put(row, INT8OID, Int64GetDatum((int64) decision->key), false);
 	put(row, BOOLOID, BoolGetDatum(decision->request->seeded), false);
@@ -272,7 +325,7 @@ put_pool(LogRow *row, const BrPgDecision *decision)
 {
 	BrRandom random;
 	FlatBundles pool = {(Datum) 0, (Datum) 0};
-	bool logged;
+	bool logged, logged_votes;
 
 	br_base_random_init(&random, decision->key, LOG_STREAM);
 	logged = br_base_random_uniform(&random) < br_pg_log_pool;
@@ -285,7 +338,8 @@ put_pool(LogRow *row, const BrPgDecision *decision)
 	put(row, INT4ARRAYOID, pool.items, !logged);
 	put(row, FLOAT4ARRAYOID,
 		logged ? feature_array(&decision->pool, NULL, decision->pool.n) : (Datum) 0, !logged);
-	put(row, INT4ARRAYOID, logged ? vote_array(decision) : (Datum) 0, !logged);
+	logged_votes = logged && decision->slate.votes != NULL;
+	put(row, INT4ARRAYOID, logged_votes ? vote_array(decision) : (Datum) 0, !logged_votes);
 	return logged;
 }
 
@@ -294,10 +348,13 @@ put_slots(LogRow *row, const BrPgDecision *decision)
 {
 	const BrSlate *slate = &decision->slate;
 	FlatBundles slots = flat_bundles(decision, slate->chosen, slate->slots);
+	SlotItems items = slot_items(decision);
 
 	put(row, INT2ARRAYOID, slots.sizes, false);
 	put(row, INT4ARRAYOID, slots.items, false);
 	put(row, FLOAT4ARRAYOID, feature_array(&decision->pool, slate->chosen, slate->slots), false);
+	put(row, FLOAT8ARRAYOID, items.share, false);
+	put(row, FLOAT8ARRAYOID, items.margin, false);
 	put(row, FLOAT8ARRAYOID, br_pg_float8_array(slate->propensity, slate->slots), false);
 	put(row, FLOAT8ARRAYOID, slot_array(decision, SLOT_SCORE), false);
 	put(row, FLOAT8ARRAYOID, slot_array(decision, SLOT_LIST_PRICE), false);

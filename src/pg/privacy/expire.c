@@ -151,16 +151,24 @@ br_pg_compact_events(int32 catalog)
 
 /* ---- decisions ---- */
 
-/* $1 the catalog, $2 decisions at most; what fold still waits for stays */
+/*
+ * Of a log whose decisions are kept for `keep`, $2 decisions at most; $1 is for
+ * keep. What fold still waits for stays.
+ */
+#define DROP_DECISIONS(log, keep)                                              \
+	"WITH gone AS (DELETE FROM bundle_rec." log "_@ WHERE decision_id IN ("    \
+	"  SELECT d.decision_id FROM bundle_rec." log "_@ d"                       \
+	"  WHERE d.decided_at < (SELECT pg_catalog.now() - " keep ")"              \
+	"  AND NOT EXISTS (SELECT FROM bundle_rec.unfolded_decision u"             \
+	"   WHERE u.decision_id = d.decision_id)"                                  \
+	"  AND NOT EXISTS (SELECT FROM bundle_rec.unfolded_feedback u"             \
+	"   WHERE u.decision_id = d.decision_id) LIMIT $2) RETURNING decision_id)" \
+	" DELETE FROM bundle_rec.feedback_@ f USING gone WHERE f.decision_id = gone.decision_id"
+
 static const char drop_decisions[] =
-	"WITH gone AS (DELETE FROM bundle_rec.decision_@ WHERE decision_id IN ("
-	"  SELECT d.decision_id FROM bundle_rec.decision_@ d WHERE d.decided_at < "
-	"  (SELECT pg_catalog.now() - keep_decisions FROM bundle_rec.catalog WHERE catalog = $1)"
-	"  AND NOT EXISTS (SELECT FROM bundle_rec.unfolded_decision u"
-	"   WHERE u.decision_id = d.decision_id)"
-	"  AND NOT EXISTS (SELECT FROM bundle_rec.unfolded_feedback u"
-	"   WHERE u.decision_id = d.decision_id) LIMIT $2) RETURNING decision_id)"
-	" DELETE FROM bundle_rec.feedback_@ f USING gone WHERE f.decision_id = gone.decision_id";
+	DROP_DECISIONS("decision", "keep_decisions FROM bundle_rec.catalog WHERE catalog = $1");
+static const char drop_choices[] =
+	DROP_DECISIONS("choice", "keep_decisions FROM bundle_rec.policy WHERE policy = $1");
 
 /* feedback that came while its decision went; decisions are numbered in the order they came */
 static const char drop_orphans[] =
@@ -179,4 +187,17 @@ br_pg_expire_decisions(int32 catalog)
 		return;
 	br_pg_execute_once(br_pg_catalog_sql(drop_decisions, catalog), 2, types, values);
 	br_pg_execute(br_pg_catalog_sql(drop_orphans, catalog), 0, NULL, NULL, NULL, false, 0);
+}
+
+void
+br_pg_expire_choices(const BrPgPolicy *policy)
+{
+	static const Oid types[] = {INT4OID, INT4OID};
+	Datum values[] = {Int32GetDatum(policy->number), Int32GetDatum(EXPIRE_AT_ONCE)};
+
+	if (policy->owner != NULL &&
+		br_pg_execute("SELECT 1 FROM bundle_rec.policy WHERE policy = $1"
+					  " AND keep_decisions IS NOT NULL",
+					  1, types, values, NULL, false, 1) > 0)
+		br_pg_execute_once(br_pg_catalog_sql(drop_choices, policy->catalog), 2, types, values);
 }

@@ -24,6 +24,7 @@
 
 /* tables that names are written to, and feedback on their decisions */
 static const char *const written[] = {"event_queue", "decision", "feedback"};
+static const char *const written_choices[] = {"choice", "feedback"};
 
 /* ---- order among others ---- */
 
@@ -43,11 +44,11 @@ lock_out_refresh_and_fold(int32 catalog)
 
 /* until all who may not have seen the new hash have ended; nobody waits behind this */
 static void
-wait_for_writers(int32 catalog)
+wait_for_writers(int32 catalog, const char *const *tables, int n)
 {
-	for (int i = 0; i < lengthof(written); i++)
+	for (int i = 0; i < n; i++)
 	{
-		Oid table = get_relname_relid(psprintf("%s_%d", written[i], catalog),
+		Oid table = get_relname_relid(psprintf("%s_%d", tables[i], catalog),
 									  get_namespace_oid("bundle_rec", false));
 		LOCKTAG tag;
 
@@ -57,9 +58,8 @@ wait_for_writers(int32 catalog)
 }
 
 static void
-check_call(const BrPgCatalog *catalog, const char *user_id, const char *function)
+check_call(const char *user_id, const char *function)
 {
-	br_pg_catalog_require_owner(catalog);
 	br_pg_require_writes(function);
 	if (user_id[0] == '\0')
 		ereport(ERROR,
@@ -96,41 +96,52 @@ static const char source_rows[] =
 /* ids that feedback makes up itself name nobody */
 #define GIVEN_ID "f.event_id <> f.rank || ':' || f.kind"
 
+/* after a CTE of the decisions that lost their name */
+#define RENAME_EVENTS                                                                            \
+	" given AS (SELECT f.decision_id, f.event_id,"                                               \
+	"  bundle_rec.pseudonym(s.secret, 'event', f.event_id) AS mask FROM bundle_rec.feedback_@ f" \
+	"  JOIN gone USING (decision_id), bundle_rec.catalog_secret s"                               \
+	"  WHERE s.catalog = $2 AND " GIVEN_ID "),"                                                  \
+	" renamed AS (UPDATE bundle_rec.feedback_@ f SET event_id = g.mask FROM given g"             \
+	"  WHERE f.decision_id = g.decision_id AND f.event_id = g.event_id RETURNING 1),"            \
+	" waiting AS (UPDATE bundle_rec.unfolded_feedback u SET event_id = g.mask FROM given g"      \
+	"  WHERE u.decision_id = g.decision_id AND u.event_id = g.event_id)"                         \
+	" SELECT (SELECT pg_catalog.count(*) FROM gone), (SELECT pg_catalog.count(*) FROM renamed)"
+
 static const char anonymise_decisions[] =
 	"WITH gone AS (UPDATE bundle_rec.decision_@ d SET user_id = NULL, query = NULL, basket = '{}',"
 	"  filters = d.filters - 'exclude', anonymised_at = pg_catalog.now(),"
 	"  reasons = COALESCE((SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_set(r.slot, '{context}', '[]')"
 	"   ORDER BY r.n) FROM pg_catalog.jsonb_array_elements(d.reasons) WITH ORDINALITY r (slot, n)),"
-	"   '[]') WHERE d.user_id = $1 RETURNING decision_id),"
-	" given AS (SELECT f.decision_id, f.event_id,"
-	"  bundle_rec.pseudonym(s.secret, 'event', f.event_id) AS mask FROM bundle_rec.feedback_@ f"
-	"  JOIN gone USING (decision_id), bundle_rec.catalog_secret s"
-	"  WHERE s.catalog = $2 AND " GIVEN_ID "),"
-	" renamed AS (UPDATE bundle_rec.feedback_@ f SET event_id = g.mask FROM given g"
-	"  WHERE f.decision_id = g.decision_id AND f.event_id = g.event_id RETURNING 1),"
-	" waiting AS (UPDATE bundle_rec.unfolded_feedback u SET event_id = g.mask FROM given g"
-	"  WHERE u.decision_id = g.decision_id AND u.event_id = g.event_id)"
-	" SELECT (SELECT pg_catalog.count(*) FROM gone), (SELECT pg_catalog.count(*) FROM renamed)";
+	"   '[]') WHERE d.user_id = $1 RETURNING decision_id)," RENAME_EVENTS;
+
+static const char anonymise_choices[] =
+	"WITH gone AS (UPDATE bundle_rec.choice_@ SET user_id = NULL, anonymised_at = pg_catalog.now()"
+	"  WHERE user_id = $1 RETURNING decision_id)," RENAME_EVENTS;
 
 /* runs a statement of one catalog with $1 the user, $2 the number; returns its rows */
 static uint64
-run(const BrPgCatalog *catalog, const char *pattern, const char *user_id)
+run(int32 number, const char *pattern, const char *user_id)
 {
 	static const Oid types[] = {TEXTOID, INT4OID};
-	Datum values[] = {CStringGetTextDatum(user_id), Int32GetDatum(catalog->number)};
+	Datum values[] = {CStringGetTextDatum(user_id), Int32GetDatum(number)};
 
-	return br_pg_execute_once(br_pg_catalog_sql(pattern, catalog->number), 2, types, values);
+	return br_pg_execute_once(br_pg_catalog_sql(pattern, number), 2, types, values);
 }
 
 /* a statement over forgotten_user with $1 the number, $2 the user's hash; returns its rows */
 static uint64
-run_on_list(const BrPgCatalog *catalog, const char *sql, const char *user_id)
+run_on_list(int32 number, const char *sql, const char *user_id)
 {
 	static const Oid types[] = {INT4OID, BYTEAOID};
-	Datum values[] = {Int32GetDatum(catalog->number), br_pg_user_hash(catalog->number, user_id)};
+	Datum values[] = {Int32GetDatum(number), br_pg_user_hash(number, user_id)};
 
 	return br_pg_execute(sql, 2, types, values, NULL, false, 0);
 }
+
+static const char remember_forgotten[] =
+	"INSERT INTO bundle_rec.forgotten_user (catalog, user_hash) VALUES ($1, $2)"
+	" ON CONFLICT DO NOTHING";
 
 /* the log holds what the sources hold, but for rows that were set aside */
 static Datum
@@ -139,7 +150,7 @@ rows_in_sources(const BrPgCatalog *catalog, const char *user_id)
 	bool is_null;
 	Datum in_sources;
 
-	run(catalog, source_rows, user_id);
+	run(catalog->number, source_rows, user_id);
 	in_sources = br_pg_column(0, 1, &is_null);
 	if (is_null)
 		return DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
@@ -158,19 +169,20 @@ br_pg_forget_user(const BrPgCatalog *catalog, const char *user_id)
 	BrPgRights rights;
 	bool is_null;
 
-	check_call(catalog, user_id, "forget_user()");
+	br_pg_catalog_require_owner(catalog);
+	check_call(user_id, "forget_user()");
 	br_pg_enter_owner(&rights);
 	lock_out_refresh_and_fold(catalog->number);
-	run_on_list(catalog,
-				"INSERT INTO bundle_rec.forgotten_user (catalog, user_hash) VALUES ($1, $2)"
-				" ON CONFLICT DO NOTHING",
-				user_id);
-	wait_for_writers(catalog->number);
+	run_on_list(catalog->number, remember_forgotten, user_id);
+	wait_for_writers(catalog->number, written, lengthof(written));
 
 	result.in_sources = rows_in_sources(catalog, user_id);
-	result.events = run(catalog, WITHOUT_NAME("event"), user_id);
-	result.events += run(catalog, WITHOUT_NAME("event_queue"), user_id);
-	run(catalog, anonymise_decisions, user_id);
+	result.events = run(catalog->number, WITHOUT_NAME("event"), user_id);
+	result.events += run(catalog->number, WITHOUT_NAME("event_queue"), user_id);
+	/* what he bought is no longer traced back to what he was shown */
+	run(catalog->number,
+		"DELETE FROM bundle_rec.unattributed_event WHERE catalog = $2 AND user_id = $1", user_id);
+	run(catalog->number, anonymise_decisions, user_id);
 	result.decisions = DatumGetInt64(br_pg_column(0, 1, &is_null));
 	result.feedback = DatumGetInt64(br_pg_column(0, 2, &is_null));
 	br_pg_leave(&rights);
@@ -183,12 +195,32 @@ br_pg_unforget_user(const BrPgCatalog *catalog, const char *user_id)
 	BrPgRights rights;
 	uint64 found;
 
-	check_call(catalog, user_id, "unforget_user()");
+	br_pg_catalog_require_owner(catalog);
+	check_call(user_id, "unforget_user()");
 	br_pg_enter_owner(&rights);
-	found = run_on_list(catalog,
+	found = run_on_list(catalog->number,
 						"DELETE FROM bundle_rec.forgotten_user WHERE catalog = $1"
 						" AND user_hash = $2",
 						user_id);
 	br_pg_leave(&rights);
 	return found > 0;
+}
+
+void
+br_pg_forget_chooser(const BrPgPolicy *policy, const char *user_id, int64 *choices, int64 *feedback)
+{
+	BrPgRights rights;
+	bool is_null;
+
+	br_pg_policy_require_owner(policy);
+	br_pg_policy_require_arms(policy, "forget_user_choices");
+	check_call(user_id, "forget_user_choices()");
+	br_pg_enter_owner(&rights);
+	(void) br_pg_policy_lock(policy->name);
+	run_on_list(policy->catalog, remember_forgotten, user_id);
+	wait_for_writers(policy->catalog, written_choices, lengthof(written_choices));
+	run(policy->catalog, anonymise_choices, user_id);
+	*choices = DatumGetInt64(br_pg_column(0, 1, &is_null));
+	*feedback = DatumGetInt64(br_pg_column(0, 2, &is_null));
+	br_pg_leave(&rights);
 }

@@ -14,6 +14,7 @@
 #include "utils/hsearch.h"
 
 #include "pg/catalog/catalog.h"
+#include "pg/policy/policy.h"
 
 /* privacy.c */
 
@@ -73,6 +74,13 @@ typedef struct BrPgForgetting
 /* Raises 42501 for others than the owner, 25001 above READ COMMITTED, 22023 for "". */
 extern BrPgForgetting br_pg_forget_user(const BrPgCatalog *catalog, const char *user_id);
 
+/*
+ * The same for what a policy chose for a user; sets how many choices lost the
+ * name, and how many of their events their ids.
+ */
+extern void br_pg_forget_chooser(const BrPgPolicy *policy, const char *user_id, int64 *choices,
+								 int64 *feedback);
+
 /* Whether the user was forgotten. */
 extern bool br_pg_unforget_user(const BrPgCatalog *catalog, const char *user_id);
 
@@ -91,5 +99,8 @@ extern void br_pg_set_retention(const BrPgCatalog *catalog, const Interval *even
 extern void br_pg_expire_events(int32 catalog);
 extern void br_pg_compact_events(int32 catalog);
 extern void br_pg_expire_decisions(int32 catalog);
+
+/* In an owner section, which holds the policy: its choices that are older than it keeps them. */
+extern void br_pg_expire_choices(const BrPgPolicy *policy);
 
 #endif /* BR_PRIVACY_H */

@@ -13,6 +13,7 @@
 #include "catalog/pg_type.h"
 #include "utils/guc.h"
 
+#include "pg/policy/reward.h"
 #include "pg/privacy/privacy.h"
 #include "pg/refresh/refresh.h"
 #include "pg/refresh/refresh_int.h"
@@ -66,6 +67,22 @@ lock_state(int32 catalog)
 /* quantities are sums of doubles: less than this is nothing */
 #define SOMETHING "1e-9"
 
+/*
+ * Purchases and returns that a policy may learn from wait for fold, which finds
+ * the slots they came from. What happened before there was such a policy came
+ * from none of its slots; and an event that is only too old to keep was not
+ * taken back.
+ */
+#define ATTRIBUTABLE                                                                      \
+	"  INSERT INTO bundle_rec.unattributed_event (catalog, source, user_id, item_id,"     \
+	"  bundle_id, basket_id, kind, quantity, occurred_at) SELECT @, source, user_id,"     \
+	"  item_id, bundle_id, basket_id, kind, quantity, occurred_at FROM folding"           \
+	"  WHERE kind IN ('purchase', 'return') AND (user_id IS NOT NULL OR kind = 'return')" \
+	"  AND occurred_at >= (SELECT pg_catalog.min(p.created_at) FROM bundle_rec.policy p"  \
+	"   WHERE p.catalog = @ AND p.reward ?| " BR_PG_ATTRIBUTED_KINDS ")"                  \
+	"  AND occurred_at >= (SELECT COALESCE(events_since, '-infinity')"                    \
+	"   FROM bundle_rec.catalog_state WHERE catalog = @)"
+
 static const char fold_statement[] =
 	"WITH folding AS ("
 	"  DELETE FROM bundle_rec.event_queue_@ e USING bundle_rec.item_@ i"
@@ -75,6 +92,7 @@ static const char fold_statement[] =
 	"  INSERT INTO bundle_rec.event_@ (source, user_id, item_id, basket_id, kind, quantity, price,"
 	"  occurred_at, weight) SELECT source, user_id, item_id, basket_id, kind, quantity, price,"
 	"  occurred_at, weight FROM folding),"
+	" waiting AS (" ATTRIBUTABLE "),"
 	" fresh AS ("
 	"  SELECT source, basket_id, item, " NET_QUANTITY " AS quantity FROM folding"
 	"  WHERE " IN_BASKET " GROUP BY 1, 2, 3),"
@@ -137,7 +155,8 @@ static const char fold_bundles_statement[] =
 	" logged AS ("
 	"  INSERT INTO bundle_rec.event_@ (source, user_id, bundle_id, basket_id, kind, quantity, price,"
 	"  occurred_at, weight) SELECT source, user_id, bundle_id, basket_id, kind, quantity, price,"
-	"  occurred_at, weight FROM folding)"
+	"  occurred_at, weight FROM folding),"
+	" waiting AS (" ATTRIBUTABLE ")"
 	" INSERT INTO bundle_rec.bundle_count_@ AS c (bundle, purchases)"
 	" SELECT bundle, pg_catalog.sum(CASE kind WHEN 'purchase' THEN weight ELSE -weight END)"
 	" FROM folding WHERE kind IN ('purchase', 'return') GROUP BY 1 ORDER BY 1"

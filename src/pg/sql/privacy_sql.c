@@ -13,6 +13,7 @@
 #include "pg/sql/arguments.h"
 
 PG_FUNCTION_INFO_V1(br_forget_user);
+PG_FUNCTION_INFO_V1(br_forget_user_choices);
 PG_FUNCTION_INFO_V1(br_unforget_user);
 PG_FUNCTION_INFO_V1(br_set_retention);
 PG_FUNCTION_INFO_V1(br_pseudonym);
@@ -35,6 +36,26 @@ br_forget_user(PG_FUNCTION_ARGS)
 	values[1] = Int64GetDatum(done.decisions);
 	values[2] = Int64GetDatum(done.feedback);
 	values[3] = done.in_sources;
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	SPI_finish();
+	return (Datum) 0;
+}
+
+PGDLLEXPORT Datum
+br_forget_user_choices(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	char *name = br_pg_text_argument(fcinfo, 0, "policy");
+	char *user_id = br_pg_text_argument(fcinfo, 1, "user_id");
+	int64 choices, feedback;
+	Datum values[2];
+	bool nulls[2] = {false};
+
+	InitMaterializedSRF(fcinfo, 0);
+	SPI_connect();
+	br_pg_forget_chooser(br_pg_policy_open(0, name), user_id, &choices, &feedback);
+	values[0] = Int64GetDatum(choices);
+	values[1] = Int64GetDatum(feedback);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	SPI_finish();
 	return (Datum) 0;

@@ -1,7 +1,7 @@
 /*
  * recommend_sql.c
  *	  SQL doors of decisions (sql/parts/recommend.sql): recommend,
- *	  recommend_items, explain_decision, feedback.
+ *	  recommend_items, explain_decision, feedback, feedback_batch.
  */
 #include "postgres.h"
 
@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
 #include "utils/rangetypes.h"
 #include "utils/typcache.h"
 
@@ -26,7 +27,9 @@
 PG_FUNCTION_INFO_V1(br_recommend);
 PG_FUNCTION_INFO_V1(br_recommend_items);
 PG_FUNCTION_INFO_V1(br_explain_decision);
+PG_FUNCTION_INFO_V1(br_replay_decision);
 PG_FUNCTION_INFO_V1(br_feedback);
+PG_FUNCTION_INFO_V1(br_feedback_batch);
 
 #define MAX_WANTED BR_BUNDLE_MAX_POOL
 
@@ -173,7 +176,7 @@ category_argument(FunctionCallInfo fcinfo, int i, BrPgRequest *request)
 static void
 diversity_argument(FunctionCallInfo fcinfo, int i, BrPgRequest *request)
 {
-	request->diversity = request->policy->diversity;
+	request->diversity = request->policy->spec.parameters.diversity;
 	if (!PG_ARGISNULL(i))
 		request->diversity = number_argument(fcinfo, i, "diversity", 0);
 }
@@ -409,7 +412,18 @@ br_explain_decision(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* feedback(decision_id, rank, kind, value, event_id); only event_id may be NULL */
+/* replay_decision(decision_id) */
+PGDLLEXPORT Datum
+br_replay_decision(PG_FUNCTION_ARGS)
+{
+	InitMaterializedSRF(fcinfo, 0);
+	SPI_connect();
+	br_pg_replay_decision(PG_GETARG_INT64(0), (ReturnSetInfo *) fcinfo->resultinfo);
+	SPI_finish();
+	PG_RETURN_NULL();
+}
+
+/* feedback(decision_id, rank, kind, value, event_id, user_id); the last two may be NULL */
 PGDLLEXPORT Datum
 br_feedback(PG_FUNCTION_ARGS)
 {
@@ -428,9 +442,109 @@ br_feedback(PG_FUNCTION_ARGS)
 	feedback.kind = text_argument(fcinfo, 2);
 	feedback.value = PG_GETARG_FLOAT8(3);
 	feedback.event_id = text_argument(fcinfo, 4);
+	feedback.user_id = text_argument(fcinfo, 5);
 
 	SPI_connect();
 	is_new = br_pg_add_feedback(&feedback);
 	SPI_finish();
 	PG_RETURN_BOOL(is_new);
+}
+
+/* ---- a batch of feedback ---- */
+
+/* An array argument of a batch, taken apart. */
+typedef struct BatchColumn
+{
+	const char *name;
+	bool given;
+	int n;
+	Datum *values;
+	bool *nulls;
+} BatchColumn;
+
+static BatchColumn
+batch_column(FunctionCallInfo fcinfo, int i, const char *name, Oid type)
+{
+	BatchColumn column = {.name = name, .given = !PG_ARGISNULL(i)};
+	int16 length;
+	bool by_value;
+	char alignment;
+
+	if (!column.given)
+		return column;
+	get_typlenbyvalalign(type, &length, &by_value, &alignment);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(i), type, length, by_value, alignment, &column.values,
+					  &column.nulls, &column.n);
+	return column;
+}
+
+/* element i, which must not be NULL; if_absent where the array was not given */
+static Datum
+batch_value(const BatchColumn *column, int i, Datum if_absent)
+{
+	if (!column->given)
+		return if_absent;
+	if (column->nulls[i])
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("element %d of \"%s\" is NULL", i + 1, column->name)));
+	return column->values[i];
+}
+
+static char *
+batch_text(const BatchColumn *column, int i)
+{
+	return column->given && !column->nulls[i] ? TextDatumGetCString(column->values[i]) : NULL;
+}
+
+static void
+check_lengths(const BatchColumn *columns, int n_columns)
+{
+	for (int i = 0; i < n_columns; i++)
+	{
+		if (i < 2 && !columns[i].given)
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("\"%s\" of feedback_batch is NULL", columns[i].name)));
+		if (columns[i].given && columns[i].n != columns[0].n)
+			ereport(ERROR,
+					(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+					 errmsg("the arrays of feedback_batch differ in length"),
+					 errdetail("\"%s\" has %d elements, \"%s\" %d.", columns[0].name, columns[0].n,
+							   columns[i].name, columns[i].n)));
+	}
+}
+
+/* feedback_batch(decision_ids, ranks, kinds, amounts, event_ids, user_ids) */
+PGDLLEXPORT Datum
+br_feedback_batch(PG_FUNCTION_ARGS)
+{
+	BatchColumn columns[] = {
+		batch_column(fcinfo, 0, "decision_ids", INT8OID),
+		batch_column(fcinfo, 1, "ranks", INT4OID),
+		batch_column(fcinfo, 2, "kinds", TEXTOID),
+		batch_column(fcinfo, 3, "amounts", FLOAT8OID),
+		batch_column(fcinfo, 4, "event_ids", TEXTOID),
+		batch_column(fcinfo, 5, "user_ids", TEXTOID),
+	};
+	Datum click = CStringGetTextDatum("click");
+	BrPgFeedback *feedback;
+	int64 n_new;
+
+	br_pg_require_writes("feedback_batch()");
+	check_lengths(columns, lengthof(columns));
+	feedback = palloc(sizeof(BrPgFeedback) * Max(columns[0].n, 1));
+	for (int i = 0; i < columns[0].n; i++)
+		feedback[i] = (BrPgFeedback){
+			.decision_id = DatumGetInt64(batch_value(&columns[0], i, (Datum) 0)),
+			.rank = DatumGetInt32(batch_value(&columns[1], i, (Datum) 0)),
+			.kind = TextDatumGetCString(batch_value(&columns[2], i, click)),
+			.value = DatumGetFloat8(batch_value(&columns[3], i, Float8GetDatum(1))),
+			.event_id = batch_text(&columns[4], i),
+			.user_id = batch_text(&columns[5], i),
+		};
+	SPI_connect();
+	n_new = br_pg_add_feedback_batch(feedback, columns[0].n);
+	SPI_finish();
+	PG_RETURN_INT64(n_new);
 }
