@@ -191,9 +191,12 @@ RESET ROLE;
 CREATE TABLE public.deed (place int GENERATED ALWAYS AS IDENTITY, statement text);
 INSERT INTO public.deed (statement)
 SELECT 'SELECT bundle_rec.' || call FROM unnest(ARRAY[
-    $$feedback(decision_id, rank) FROM bundle_rec.recommend('shop')$$, $$fold('shop')$$, $$create_policy('another', 'epsilon_greedy', 'shop', '{"draws": 10}')$$,
+    $$feedback(decision_id, rank) FROM bundle_rec.recommend('shop')$$, $$fold('shop')$$, $$create_policy('another', 'epsilon_greedy', 'shop', '{"noise": 0.1}')$$,
     $$create_policy('quick', 'epsilon_greedy', 'shop', attribution_window => '0')$$, $$feedback(decision_id, rank) FROM bundle_rec.recommend('shop', policy => 'quick')$$,
-    $$fold('quick')$$, $$log_event('shop', 'u1', 'p03')$$, $$sync('shop')$$, $$refresh('shop')$$, $$alter_catalog('shop', price => '')$$,
+    $$fold('quick')$$, $$create_policy('arms', 'linear_thompson', params => '{"arm_features": 2, "index": true}', attribution_window => '0')$$, $$add_arms('arms', '{a,b,c}', '{1,0,0,1,1,1}')$$,
+    $$feedback(decision_id, rank) FROM bundle_rec.choose('arms', k => 2)$$, $$fold('arms')$$, $$warm_start('arms', 'SELECT ''a'' AS arm, 1::pg_catalog.float8 AS reward')$$,
+    $$replay_choice(decision_id) FROM bundle_rec.choice_log$$, $$retire_arm('arms', 'b')$$, $$choose('arms', '{a,c}')$$, $$alter_policy('arms', '{"evidence_window": "1 day"}')$$, $$fold_due()$$,
+    $$choice_probabilities('arms')$$, $$forget_user_choices('arms', 'u1')$$, $$drop_policy('arms')$$, $$log_event('shop', 'u1', 'p03')$$, $$sync('shop')$$, $$refresh('shop')$$, $$alter_catalog('shop', price => '')$$,
     $$alter_catalog('shop', price => 'price')$$, $$alter_catalog('shop', model => 'other')$$, $$refresh('shop')$$, $$drop_event_source('shop', 'shop.purchase')$$,
     $$refresh('shop')$$, $$add_event_source('shop', 'shop.purchase', 'shopper', 'sku', basket_id => 'receipt', occurred_at => 'at')$$, $$refresh('shop')$$,
     $$create_catalog('window', 'shop.window', 'sku', '{title}', model => 'other')$$, $$sync('window')$$, $$refresh('window')$$,
@@ -204,6 +207,7 @@ UNION ALL VALUES ('INSERT INTO shop.product SELECT ''p25'', ''product 25'', ''ki
     ('SELECT * FROM bundle_rec.catalog_coverage'), ('SELECT * FROM bundle_rec.rejected_row'), ('SELECT * FROM bundle_rec.policy_state'), ('SELECT * FROM bundle_rec.model'),
     ('SELECT bundle_rec.embed(''a product'', ''tiny''), bundle_rec.tokenize(''a product'', ''tiny''), bundle_rec.backends()');
 GRANT SELECT ON public.deed TO PUBLIC;
+GRANT CREATE ON DATABASE :"DBNAME" TO br_test_keeper;
 SELECT load_model('other', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
 CREATE TABLE shop.shelf AS TABLE shop.product;
 CREATE VIEW shop.window AS SELECT sku, title FROM shop.shelf;

@@ -6,7 +6,7 @@
 -- bandit.sql
 --    Policies, feedback and fold: exactly once, and what it changes.
 --
-SELECT plan(45);
+SELECT plan(61);
 SET client_min_messages = warning;
 
 SELECT format('decision_%s', catalog) AS decision, format('feedback_%s', catalog) AS feedback
@@ -16,9 +16,9 @@ FROM catalog WHERE name = 'small' \gset
 
 SELECT results_eq($$SELECT policy, algorithm, is_default, version, decisions, events FROM policy_state$$,
                   $$VALUES ('small', 'linear_thompson', true, 0, 0::bigint, 0::bigint)$$, 'a catalog begins with linear Thompson');
-SELECT lives_ok($$SELECT create_policy('greedy', 'epsilon_greedy', 'small', '{"epsilon": 0.25, "draws": 16}')$$, 'epsilon-greedy');
-SELECT results_eq($$SELECT epsilon, draws, is_default FROM policy_state WHERE policy = 'greedy'$$,
-                  $$VALUES (.25::float8, 16, false)$$, 'with its own parameters');
+SELECT lives_ok($$SELECT create_policy('greedy', 'epsilon_greedy', 'small', '{"epsilon": 0.25, "noise": 0.5}')$$, 'epsilon-greedy');
+SELECT results_eq($$SELECT epsilon, noise, is_default FROM policy_state WHERE policy = 'greedy'$$,
+                  $$VALUES (.25::float8, .5::float8, false)$$, 'with its own parameters');
 SELECT throws_ok($$SELECT create_policy('greedy', 'epsilon_greedy', 'small')$$, '42710', NULL, 'a name once');
 SELECT throws_ok($$SELECT create_policy('x', 'oracle', 'small')$$, '22023', NULL, 'unknown algorithm');
 SELECT throws_ok($$SELECT create_policy('x', 'epsilon_greedy', 'nowhere')$$, '42704', NULL, 'unknown catalog');
@@ -104,6 +104,46 @@ SELECT is(fold('small'), 0, 'a slot enters when its window closes, and its rewar
 SELECT results_eq($$SELECT unfolded_decisions, unfolded_feedback FROM policy_state WHERE policy = 'small'$$,
                   $$VALUES (1::bigint, 1::bigint)$$, 'until then both wait');
 SELECT throws_ok($$SELECT fold('nobody')$$, '42704', NULL, 'fold of an unknown policy');
+
+---- other algorithms ----
+
+SELECT lives_ok(format('SELECT create_policy(%L, %L, %L, params => %L, attribution_window => %L)', a, a, 'small', p, '0'), a || ' decides about bundles')
+FROM (VALUES ('softmax', '{"temperature": 0.02}'), ('square_cb', '{}'), ('linear_ucb', '{}'), ('logistic_thompson', '{"draws": 64}')) v (a, p);
+SELECT throws_ok($$SELECT create_policy('x', 'thompson_beta', 'small')$$, '22023', 'algorithm "thompson_beta" cannot decide about bundles', 'one that needs named arms does not');
+SELECT throws_ok($$SELECT create_policy('x', 'linear_ucb', 'small', '{"arm_features": 3}')$$, '22023', 'a catalog''s policy has its features from the catalog', 'nor may a catalog''s have other features');
+SELECT is_empty($$SELECT a FROM unnest('{softmax,square_cb,linear_ucb,logistic_thompson}'::text[]) a, generate_series(1, 5) s,
+                  LATERAL (SELECT count(*) AS n, count(*) FILTER (WHERE propensity > 0 AND propensity <= 1) AS proper FROM recommend('small', policy => a, bundles => 4, seed => s)) r
+                  WHERE (n, proper) <> (4, 4)$$, 'four bundles each, with their propensities');
+-- untaught, the expected reward is the calibrated score: softmax of it over the logged pool, slot by slot
+SELECT decision_id AS soft FROM recommend('small', policy => 'softmax', bundles => 1, diversity => 0) LIMIT 1 \gset
+SELECT cmp_ok((SELECT abs(d.propensity[1] - exp(d.score[1] / .02) / (SELECT sum(exp(d.pool_features[(b - 1) * 10 + 2] / .02)) FROM generate_series(1, d.pool_size) b))
+               FROM decision d WHERE decision_id = :soft), '<', 1e-9::float8, 'softmax of the scores');
+SELECT is((SELECT votes FROM decision WHERE decision_id = :soft), NULL, 'which needs no votes');
+SELECT count(feedback(decision_id, 1, 'click', .5)) FROM unnest('{softmax,square_cb,linear_ucb,logistic_thompson}'::text[]) a, generate_series(1, 6) g,
+    recommend('small', policy => a, bundles => 1 + g % 2) \g /dev/null
+SELECT is(fold('linear_ucb'), 1, 'it learns');
+SELECT cmp_ok(pg_temp.largest_difference('linear_ucb'), '<', 1e-6::float8, 'what the log says');
+SELECT is(fold('logistic_thompson'), 1, 'and so does a logistic regression');
+-- flat at its mode: sum (r - p) x = precision (mean - prior)
+SELECT cmp_ok((SELECT max(abs(total)) FROM (
+    SELECT i, sum((r.reward - 1 / (1 + exp(-r.score))) * r.x[i]) - 1000 * (max(o.evidence[2 + i]) - CASE i WHEN 1 THEN -4.6 WHEN 2 THEN 4.6 ELSE 0 END) AS total
+    FROM (SELECT evidence FROM posterior JOIN policy p USING (policy) WHERE p.name = 'logistic_thompson' ORDER BY version DESC LIMIT 1) o,
+         LATERAL (SELECT s.x, s.reward, (SELECT sum(s.x[j] * o.evidence[2 + j]) FROM generate_series(1, 10) j) AS score
+                  FROM (SELECT d.slot_features[(k - 1) * 10 + 1 : k * 10]::float8[] AS x,
+                               coalesce((SELECT sum(value) FROM feedback f WHERE f.decision_id = d.decision_id AND f.rank = k), 0) AS reward
+                        FROM decision d JOIN policy p USING (policy), generate_series(1, cardinality(d.slot_sizes)) k
+                        WHERE p.name = 'logistic_thompson' AND NOT d.deterministic) s) r, generate_series(1, 10) i GROUP BY i) g), '<', 1e-6::float8, 'at its mode');
+
+-- every decision of every policy comes out the same when it is taken again
+SELECT recommend('small', policy => 'softmax', bundles => 6, diversity => 1), recommend_items('small', policy => 'square_cb', k => 4),
+       recommend('small', policy => 'prompt', bundles => 3, size => '[3,3]') \g /dev/null
+SELECT alter_policy('softmax', '{"temperature": 1}') \g /dev/null
+SELECT results_eq($$SELECT count(*) > 30, count(*) FILTER (WHERE NOT r.as_logged) FROM decision d, replay_decision(d.decision_id) r$$, 'VALUES (true, 0::bigint)', 'every slot of every decision can be replayed');
+SET bundle_rec.log_pool = 0;
+SELECT decision_id AS poolless FROM recommend('small', bundles => 1) LIMIT 1 \gset
+RESET bundle_rec.log_pool;
+SELECT throws_ok(format('SELECT replay_decision(%s)', :poolless), '55000', format('the pool of decision %s was not logged', :poolless), 'but where the pool was not logged');
+SELECT throws_ok('SELECT replay_decision(77)', '42704', NULL, 'or there was none');
 
 ---- learning ----
 

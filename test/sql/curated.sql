@@ -7,7 +7,7 @@
 --    Curated bundles: from their table into the catalog, which of them are
 --    offered, what is logged, who sees what; and what completes a set.
 --
-SELECT plan(118);
+SELECT plan(119);
 SET client_min_messages = error;
 SELECT catalog AS n FROM catalog WHERE name = 'small' \gset
 
@@ -376,5 +376,7 @@ SELECT is((SELECT count(*) FROM bundle_source s JOIN catalog c USING (catalog) W
 SELECT lives_ok($$INSERT INTO small.kit VALUES ('k20', 'p01', 1, 5)$$, 'the table lives on');
 DROP OWNED BY br_test_reader;
 DROP ROLE br_test_reader;
+
+SELECT is_empty($$SELECT d.decision_id, r.rank FROM decision d, replay_decision(d.decision_id) r WHERE d.kind = 'curated' AND d.pool_sizes IS NOT NULL AND NOT r.as_logged$$, 'decisions about curated bundles can be replayed');
 
 SELECT * FROM finish();

@@ -187,7 +187,7 @@ ROLLBACK;
 CREATE FUNCTION public.everything() RETURNS text LANGUAGE sql AS $$
     SELECT md5(string_agg(t, ',' ORDER BY t)) FROM (
         SELECT e::text FROM bundle_rec.event e UNION ALL SELECT e::text FROM bundle_rec.event_queue e UNION ALL SELECT d::text FROM bundle_rec.decision d
-        UNION ALL SELECT f::text FROM bundle_rec.feedback f UNION ALL SELECT u::text FROM bundle_rec.unfolded_feedback u
+        UNION ALL SELECT f::text FROM bundle_rec.feedback f UNION ALL SELECT u::text FROM bundle_rec.unfolded_feedback u UNION ALL SELECT q::text FROM bundle_rec.unattributed_event q
         UNION ALL SELECT f::text FROM bundle_rec.forgotten_user f UNION ALL SELECT c::text FROM bundle_rec.item_count c
         UNION ALL SELECT p::text FROM bundle_rec.item_pair p) x (t) $$;
 SELECT public.everything() AS everything \gset

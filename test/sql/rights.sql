@@ -7,7 +7,7 @@
 --    rules and not from what the code does; what is granted to whom; and roles
 --    that come and go, with catalogs and grants behind them.
 --
-SELECT plan(109);
+SELECT plan(147);
 SET client_min_messages = error;
 SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls'), load_model('spare', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
 
@@ -47,11 +47,27 @@ SELECT add_event_source('shop', 'shop.purchase', item_id => 'sku', basket_id => 
 SELECT add_bundle_source('shop', 'shop.kit', bundle_id => 'kit', item_id => 'sku') \g /dev/null
 SELECT refresh('shop') \g /dev/null
 SELECT decision_id AS id FROM recommend('shop', seed => 1) LIMIT 1 \gset
+-- of a number that no catalog has
+RESET ROLE;
+SELECT setval('experiment_number', 1000) \g /dev/null
+GRANT EXECUTE ON FUNCTION create_experiment TO br_test_keeper, br_test_librarian;
+GRANT CREATE ON DATABASE :"DBNAME" TO br_test_keeper;
+SET ROLE br_test_keeper;
+SELECT create_experiment('banner', layer => 'page', traffic => 0.9) \g /dev/null
+SELECT create_policy('offer', 'epsilon_greedy') \g /dev/null
+SELECT add_arms('offer', '{a,b}') \g /dev/null
+SELECT decision_id AS choice FROM choose('offer') \gset
+SELECT number AS offer FROM policy_state WHERE policy = 'offer' \gset
 GRANT SELECT ON shop.product, shop.kit, shop.place TO br_test_logger, br_test_auditor, br_test_reader;
 RESET ROLE;
 SELECT catalog AS n FROM catalog WHERE name = 'shop' \gset
 -- by who owns the extension, and by who owns the catalog
 GRANT INSERT ON bundle_rec.decision_:n, bundle_rec.feedback_:n, bundle_rec.event_:n TO br_test_logger;
+SELECT exposures AS exposures FROM experiment_state \gset
+GRANT INSERT ON :exposures TO br_test_logger, br_test_recorder;
+GRANT INSERT ON bundle_rec.choice_:offer, bundle_rec.feedback_:offer TO br_test_logger, br_test_recorder;
+GRANT SELECT ON bundle_rec.choice_:offer TO br_test_auditor;
+GRANT SELECT ON :exposures TO br_test_auditor;
 SET ROLE br_test_keeper;
 GRANT INSERT ON bundle_rec.decision_:n, bundle_rec.feedback_:n, bundle_rec.event_:n TO br_test_recorder;
 GRANT SELECT (decision_id) ON bundle_rec.decision_:n TO br_test_auditor;
@@ -76,6 +92,13 @@ WHEN insufficient_privilege THEN
     GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
     RETURN CASE WHEN message ~ 'must be owner of the catalog of job 1000, or have queued it' THEN 'owner'
                 WHEN message ~ 'must be owner of catalog' AND hint ~ 'owner of its source table' THEN 'owner'
+                WHEN message ~ 'must be owner of policy "offer"' THEN 'policy'
+                WHEN message ~ 'to create a policy without a catalog' AND hint ~ '^GRANT CREATE ON DATABASE' THEN 'create'
+                WHEN message ~ '(log choices of|choose by|read choices of) policy' AND hint ~ '^GRANT (SELECT|INSERT|SELECT or INSERT) ON bundle_rec.choice_\d+ TO' THEN 'choice'
+                WHEN message ~ 'must be owner of experiment "banner"' AND hint ~ 'exposure_\d+' THEN 'experiment'
+                WHEN message ~ 'must be owner of an experiment of layer' THEN 'layer'
+                WHEN message ~ 'to (assign variants|see assignments) of' AND hint ~ '^GRANT INSERT ON bundle_rec.exposure_\d+ TO' THEN 'assign'
+                WHEN message ~ 'to analyse' AND hint ~ '^GRANT SELECT ON bundle_rec.exposure_\d+ TO' THEN 'analyse'
                 WHEN message ~ 'must be owner of table' THEN 'table'
                 WHEN message ~ 'must be owner of index place_index' THEN 'index'
                 WHEN message ~ 'permission denied for table place' THEN 'place'
@@ -84,8 +107,9 @@ WHEN insufficient_privilege THEN
                 WHEN message ~ 'to give feedback' AND hint ~ '^GRANT INSERT ON bundle_rec.feedback_\d+ TO' THEN 'feedback'
                 WHEN message ~ 'to log events' AND hint ~ '^GRANT INSERT ON bundle_rec.event_\d+ TO' THEN 'event'
                 WHEN message ~ 'to read decisions' AND hint ~ '^GRANT SELECT \(decision_id\) ON bundle_rec.decision_\d+ TO' THEN 'explain'
+                WHEN message ~ 'to read decisions' AND hint ~ '^GRANT SELECT ON bundle_rec.decision_\d+ TO' THEN 'log'
                 WHEN message ~ 'load models|drop model' AND hint ~ 'pg_read_server_files' THEN 'files'
-                WHEN message ~ 'for (function|aggregate) load_model' THEN 'function'
+                WHEN message ~ 'for (function|aggregate) (load_model|create_experiment)' THEN 'function'
                 ELSE message END;
 WHEN OTHERS THEN
     RETURN SQLSTATE || ': ' || SQLERRM;
@@ -115,10 +139,46 @@ INSERT INTO public.call VALUES
     ('job', $$SELECT FROM job$$,                                                 '1 1 0 0 0 0 0 0 0 1'),
     ('drop_catalog', $$SELECT drop_catalog('shop')$$,                            :'only_owner'),
     ('create_policy', $$SELECT create_policy('new', 'epsilon_greedy', 'shop')$$, :'only_owner'),
+    ('create_policy, of no catalog', $$SELECT create_policy('new', 'epsilon_greedy')$$, '1 1 create create create create create create create 1'),
+    ('alter_policy', $$SELECT alter_policy('shop')$$,                            :'only_owner'),
+    ('drop_policy', $$SELECT drop_policy('offer')$$,                             '1 1 policy policy policy policy policy policy policy 1'),
+    ('add_arms', $$SELECT add_arms('offer', '{c}')$$,                            '1 1 policy policy policy policy policy policy policy 1'),
+    ('retire_arm', $$SELECT retire_arm('offer', 'a')$$,                          '1 1 policy policy policy policy policy policy policy 1'),
+    ('warm_start', $$SELECT warm_start('offer', 'SELECT ''a'' AS arm, 1::float8 AS reward')$$, '1 1 policy policy policy policy policy policy policy 1'),
+    ('fold, of no catalog', $$SELECT fold('offer')$$,                            '1 1 policy policy policy policy policy policy policy 1'),
+    ('forget_user_choices', $$SELECT forget_user_choices('offer', 'u1')$$,        '1 1 policy policy policy policy policy policy policy 1'),
+    ('fold_due', $$SELECT FROM fold_due()$$,                                     '0 0 0 0 0 0 0 0 0 0'),
+    ('choose', $$SELECT choose('offer')$$,                                       '1 1 choice 1 choice choice 1 choice choice 1'),
+    ('choose, log false', $$SELECT choose('offer', log => false)$$,              '1 1 choice 1 1 choice 1 choice choice 1'),
+    ('arrange', $$SELECT arrange('offer', NULL, '{top}')$$,                      '1 1 choice 1 choice choice 1 choice choice 1'),
+    ('choice_probabilities', $$SELECT choice_probabilities('offer')$$,           '2 2 choice 2 2 choice 2 choice choice 2'),
+    ('marginal_propensity', $$SELECT marginal_propensity('offer', 1)$$,          '2 2 choice 2 2 choice 2 choice choice 2'),
+    ('replay_choice', $$SELECT replay_choice(@choice)$$,                         '1 1 choice choice 1 choice choice choice choice 1'),
+    ('feedback, on a choice', $$SELECT feedback(@choice, 1)$$,                   '1 1 feedback 1 feedback feedback 1 feedback feedback 1'),
+    ('arm_state', $$SELECT FROM arm_state$$,                                     '2 2 0 0 2 0 0 0 0 2'),
+    ('choice_log', $$SELECT FROM choice_log$$,                                   '1 1 0 0 1 0 0 0 0 1'),
+    ('evaluate_policy, its own log', $$SELECT * FROM evaluate_policy('offer', estimators => '{ips}')$$, '22023 22023 choice choice 22023 choice choice choice choice 22023'),
+    ('evaluate_policy, a given log', $$SELECT * FROM evaluate_policy('offer', 'SELECT ''a'' AS arm, 1::float8 AS reward, .5::float8 AS propensity', '{ips}')$$, '1 1 choice 1 1 choice 1 choice choice 1'),
+    ('evaluate_policy, of a catalog', $$SELECT * FROM evaluate_policy('shop', estimators => '{ips}')$$, '22023 22023 log log log log log log log 22023'),
+    ('policy_reward', $$SELECT FROM policy_reward('offer')$$,                    '1 1 0 0 1 0 0 0 0 1'),
+    ('regret_estimate', $$SELECT FROM regret_estimate('offer')$$,                '0 0 0 0 0 0 0 0 0 0'),
+    ('propensity_histogram', $$SELECT FROM propensity_histogram('offer') WHERE slots > 0$$, '1 1 0 0 1 0 0 0 0 1'),
+    ('fold_lag', $$SELECT FROM fold_lag WHERE policy = 'offer'$$,                '1 1 0 1 1 0 1 0 0 1'),
     ('fold', $$SELECT fold('shop')$$,                                            :'only_owner'),
+    ('create_experiment', $$SELECT create_experiment('new')$$,                   '1 1 function function function function function 1 function 1'),
+    ('create_experiment, layer', $$SELECT create_experiment('new', layer => 'page', traffic => 0.1)$$, '1 1 function function function function function layer function 1'),
+    ('alter_experiment', $$SELECT alter_experiment('banner', traffic => 0.95)$$, '1 1 experiment experiment experiment experiment experiment experiment experiment 1'),
+    ('stop_experiment', $$SELECT stop_experiment('banner')$$,                    '1 1 experiment experiment experiment experiment experiment experiment experiment 1'),
+    ('drop_experiment', $$SELECT drop_experiment('banner')$$,                    '1 1 experiment experiment experiment experiment experiment experiment experiment 1'),
+    ('assign', $$SELECT assign('banner', 'u1')$$,                                '1 1 assign 1 assign assign 1 assign assign 1'),
+    ('assignment', $$SELECT FROM (SELECT assignment('banner', 'u1') AS x OFFSET 0) y WHERE x IS NULL OR x <> ''$$, '1 1 assign 1 1 assign 1 assign assign 1'),
+    ('ab_test', $$SELECT * FROM ab_test('SELECT ''u1'' AS unit_id, 1 AS value', 'banner')$$, '2 2 analyse analyse 2 analyse analyse analyse analyse 2'),
+    ('ab_test, variants in the query', $$SELECT * FROM ab_test('SELECT ''control'' AS variant, 1 AS value')$$, '1 1 1 1 1 1 1 1 1 1'),
+    ('experiment_state', $$SELECT FROM experiment_state$$,                       '1 1 0 1 1 0 1 0 0 1'),
     ('sync', $$SELECT * FROM sync('shop')$$,                                     '3 3 owner owner owner owner owner owner owner 3'),
     ('log_event', $$SELECT log_event('shop', item_id => 'p01')$$,                '1 1 event 1 event event 1 event event 1'),
     ('feedback', $$SELECT feedback(@id, 1)$$,                                    '1 1 feedback 1 feedback feedback 1 feedback feedback 1'),
+    ('feedback_batch', $$SELECT feedback_batch(ARRAY[@id], ARRAY[1])$$,          '1 1 feedback 1 feedback feedback 1 feedback feedback 1'),
     ('recommend', $$SELECT * FROM recommend('shop')$$,                           '5 5 select 5 decision decision select select select 5'),
     ('recommend, log true', $$SELECT * FROM recommend('shop', log => true)$$,    '5 5 select 5 decision decision select select select 5'),
     ('recommend, log false', $$SELECT * FROM recommend('shop', log => false)$$,  '5 5 select 5 5 5 select select select 5'),
@@ -132,6 +192,7 @@ INSERT INTO public.call VALUES
     ('similar_items', $$SELECT * FROM similar_items('shop', 'p02', k => 4)$$,                 '4 4 select 4 4 4 select select select 4'),
     ('similar_items by query', $$SELECT * FROM similar_items('shop', query => 'a product', k => 4)$$, '4 4 select 4 4 4 select select select 4'),
     ('explain_decision', $$SELECT * FROM explain_decision(@id)$$,                '5 5 select explain 5 explain select select select 5'),
+    ('replay_decision', $$SELECT replay_decision(@id)$$,                         '5 5 select explain 5 explain select select select 5'),
     ('embed', $$SELECT embed('a product', 'tiny')$$,                             '1 1 1 1 1 1 1 1 1 1'),
     ('embed of an array', $$SELECT embed('{a,b}'::text[], 'tiny')$$,             '1 1 1 1 1 1 1 1 1 1'),
     ('tokenize', $$SELECT tokenize('a product', 'tiny')$$,                       '1 1 1 1 1 1 1 1 1 1'),
@@ -151,17 +212,19 @@ INSERT INTO public.call VALUES
     ('bundle_coverage', $$SELECT FROM bundle_coverage$$,                         '2 2 0 2 2 2 0 0 0 2'),
     ('decision_log', $$SELECT FROM decision_log$$,                               '5 5 0 0 5 0 0 0 0 5'),
     ('privacy_state', $$SELECT FROM privacy_state$$,                             '1 1 0 1 1 1 0 0 0 1'),
-    ('policy_state', $$SELECT FROM policy_state$$,                               '1 1 0 1 1 1 0 0 0 1'),
+    ('policy_state', $$SELECT FROM policy_state$$,                               '2 2 0 2 2 1 1 0 0 2'),
     ('model', $$SELECT FROM model$$,                                             '2 2 2 2 2 2 2 2 2 2'),
     ('model, the catalogs that use it', $$SELECT FROM model WHERE used_by = '{shop}'$$,       '1 1 0 1 1 1 0 0 0 1'),
+    ('plot_series', $$SELECT plot_series('SELECT 1 AS x, 2 AS y')$$,             '1 1 1 1 1 1 1 1 1 1'),
     ('model_used_by', $$SELECT FROM unnest(model_used_by(1)) u$$,                '1 1 0 1 1 1 0 0 0 1');
+UPDATE public.call SET statement = replace(statement, '@choice', :'choice');
 UPDATE public.call SET statement = replace(statement, '@place', format('%s::regclass', 'shop.place_index'::regclass::oid));
 UPDATE public.call SET statement = replace(replace(statement, '@kit', format('%s::regclass', 'shop.kit'::regclass::oid)), '@season', format('%s::regclass', 'shop.season'::regclass::oid));
 UPDATE public.call SET statement = replace(replace(replace(replace(replace(statement, '@id', :'id'),
     '@items', format('%s::regclass', 'shop.product'::regclass::oid)), '@visit', format('%s::regclass', 'shop.visit'::regclass::oid)),
     '@purchase', format('%s::regclass', 'shop.purchase'::regclass::oid)), '@model', quote_literal(:'golden_dir' || '/models/tiny-bert-cls'));
 
-SELECT is((SELECT array_agg(regexp_replace(public.attempt(role, statement), '^(58P01).*', '\1') ORDER BY place)
+SELECT is((SELECT array_agg(regexp_replace(public.attempt(role, statement), '^(58P01|22023).*', '\1') ORDER BY place)
            FROM unnest(:roles) WITH ORDINALITY r(role, place)), string_to_array(expected, ' '), call)
 FROM public.call ORDER BY call COLLATE "C";
 SELECT is_empty($$SELECT proname FROM pg_catalog.pg_proc WHERE pronamespace = 'bundle_rec'::regnamespace
@@ -182,10 +245,12 @@ SELECT set_eq(
               WHERE pronamespace = 'bundle_rec'::regnamespace
           UNION ALL SELECT 'type ' || typname, x.*, typowner FROM pg_type t, aclexplode(typacl) x WHERE typnamespace = 'bundle_rec'::regnamespace
       ) a LEFT JOIN pg_roles r ON r.oid = a.grantee WHERE a.grantee <> a.owner$$,
-    $$VALUES ('function load_model(text,model_file[])', 'pg_read_server_files', 'EXECUTE'), ('function load_model(text,text,bytea)', 'pg_read_server_files', 'EXECUTE'),
+    $$VALUES ('function create_experiment(text,jsonb,text,double precision,double precision,text)', 'br_test_keeper', 'EXECUTE'),
+             ('function create_experiment(text,jsonb,text,double precision,double precision,text)', 'br_test_librarian', 'EXECUTE'),
+             ('function load_model(text,model_file[])', 'pg_read_server_files', 'EXECUTE'), ('function load_model(text,text,bytea)', 'pg_read_server_files', 'EXECUTE'),
              ('v bundle_coverage', 'PUBLIC', 'SELECT'), ('v decision_log', 'PUBLIC', 'SELECT'), ('v privacy_state', 'PUBLIC', 'SELECT'), ('schema bundle_rec', 'PUBLIC', 'USAGE'),
              ('v catalog_coverage', 'PUBLIC', 'SELECT'), ('v job', 'PUBLIC', 'SELECT'), ('v model', 'PUBLIC', 'SELECT'), ('v policy_state', 'PUBLIC', 'SELECT'),
-             ('v rejected_row', 'PUBLIC', 'SELECT')$$, 'to others is granted just this');
+             ('v experiment_state', 'PUBLIC', 'SELECT'), ('v rejected_row', 'PUBLIC', 'SELECT'), ('v choice_log', 'PUBLIC', 'SELECT'), ('v arm_state', 'PUBLIC', 'SELECT'), ('v fold_lag', 'PUBLIC', 'SELECT')$$, 'to others is granted just this');
 -- the child tables: their catalog's owner, and whom he chose
 SELECT set_eq(
     format($$SELECT DISTINCT r.rolname::text, x.privilege_type, x.is_grantable FROM pg_class c, aclexplode(relacl) x JOIN pg_roles r ON r.oid = x.grantee

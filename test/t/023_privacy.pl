@@ -44,7 +44,7 @@ sub holding
 	return sql(qq{
 		SELECT count(*) FROM (
 			SELECT e::text FROM bundle_rec.event e UNION ALL SELECT e::text FROM bundle_rec.event_queue e UNION ALL SELECT d::text FROM bundle_rec.decision d
-			UNION ALL SELECT f::text FROM bundle_rec.feedback f UNION ALL SELECT u::text FROM bundle_rec.unfolded_feedback u) x (t)
+			UNION ALL SELECT f::text FROM bundle_rec.feedback f UNION ALL SELECT u::text FROM bundle_rec.unfolded_feedback u UNION ALL SELECT q::text FROM bundle_rec.unattributed_event q) x (t)
 		WHERE t LIKE '%$text%'}, $database);
 }
 

@@ -59,11 +59,11 @@ sub is_whole
 	is(sql($database, 'SELECT row_id FROM bundle_rec.rejected_row'), 'bad', "$what: what was set aside is known");
 	shop_goes_on($node, $database, $what);
 	sql($database, q{SET ROLE keeper; SELECT bundle_rec.create_catalog('second', 'shop.product', 'sku')});
-	is(sql($database, q{SELECT number FROM bundle_rec.catalog_coverage WHERE catalog = 'second'}), '2', "$what: catalogs are numbered on");
+	is(sql($database, q{SELECT number FROM bundle_rec.catalog_coverage WHERE catalog = 'second'}), '4', "$what: catalogs are numbered on");
 	is(sql($database, q{SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'bundle_rec%'}), '12', "$what: beside those there are");
-	sql($database, q{SET ROLE keeper; SELECT bundle_rec.drop_catalog('shop'), bundle_rec.drop_catalog('second')});
+	sql($database, q{SET ROLE keeper; SELECT bundle_rec.drop_catalog('shop'), bundle_rec.drop_catalog('second'), bundle_rec.drop_policy('banner'), bundle_rec.drop_policy('indexed')});
 	is(sql($database, all_rows($database)), '', "$what: without catalogs there are no rows");
-	is(sql($database, q{SELECT count(*) FROM pg_class WHERE relname ~ '_[12]($|_)' AND relnamespace = 'bundle_rec'::regnamespace}), '0',
+	is(sql($database, q{SELECT count(*) FROM pg_class WHERE relname ~ '_[1-4]($|_)' AND relnamespace = 'bundle_rec'::regnamespace}), '0',
 		"$what: and can be dropped");
 	is(sql($database, q{SELECT count(*) FROM pg_trigger WHERE tgrelid::regclass::text LIKE 'shop.%' AND NOT tgisinternal}), '0',
 		"$what: without a trace in the shop");

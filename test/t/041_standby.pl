@@ -20,6 +20,7 @@ $primary->start;
 make_shop($primary, 'postgres');
 my $decision = values_of($primary, 'postgres', q{SET ROLE web; SELECT decision_id FROM bundle_rec.recommend('shop', basket => '{p9}') LIMIT 1});
 values_of($primary, 'postgres', "SET ROLE web; SELECT bundle_rec.feedback($decision, 2, 'click', 1, 'seen')");
+values_of($primary, 'postgres', q{SELECT bundle_rec.create_experiment('button'); SELECT bundle_rec.assign('button', 'u1')});
 
 sub packed_files
 {
@@ -48,13 +49,16 @@ is(answers($standby, 'postgres'), answers($primary, 'postgres'), 'a standby answ
 is(sql(q{SET ROLE web; SELECT count(*), count(decision_id) FROM bundle_rec.recommend('shop', basket => '{p1}')}), '5|0',
 	'it recommends without being told not to log');
 is(sql(q{SET ROLE web; SELECT count(*), count(decision_id) FROM bundle_rec.recommend_items('shop', basket => '{p1}')}), '10|0', 'items too');
+is(sql(q{SET ROLE web; SELECT count(*), count(decision_id) FROM bundle_rec.choose('banner')}), '1|0', 'it chooses among arms');
+my $assigned = q{SELECT string_agg(bundle_rec.assign('button', 'u' || u) || bundle_rec.assignment('button', 'u' || u), ' ') FROM generate_series(1, 20) u};
+is(sql($assigned), values_of($primary, 'postgres', $assigned), 'it assigns variants without logging');
 my $embed = q{SELECT bundle_rec.embed('a red lamp')::text || bundle_rec.tokenize('a red lamp')::text};
 is(sql($embed), values_of($primary, 'postgres', $embed), 'it embeds');
 is(packed_files($standby->data_dir), packed_files($primary->data_dir), 'and made its packed files, all of them, of replicated rows');
 my $explain = "SET ROLE web; SELECT * FROM bundle_rec.explain_decision($decision)";
 like(sql($explain), qr/"event_id": "seen"/, 'it explains decisions of the primary with their feedback');
 is(sql($explain), values_of($primary, 'postgres', $explain), 'as the primary does');
-foreach my $view (qw(catalog_coverage rejected_row policy_state model))
+foreach my $view (qw(catalog_coverage rejected_row policy_state choice_log arm_state model))
 {
 	my $query = "SELECT * FROM bundle_rec.$view v";
 	is(sql($query), values_of($primary, 'postgres', $query), "the view $view is that of the primary");
@@ -74,6 +78,7 @@ my %refused = (
 	"recommend('shop', log => true)" => 'cannot log a decision on a standby',
 	"recommend_items('shop', log => true)" => 'cannot log a decision on a standby',
 	"feedback($decision, 1)" => 'cannot execute feedback() during recovery',
+	"feedback_batch(ARRAY[$decision], ARRAY[1])" => 'cannot execute feedback_batch() during recovery',
 	"create_catalog('more', 'shop.product', 'sku')" => 'cannot execute create_catalog() during recovery',
 	"add_event_source('shop', 'shop.purchase', item_id => 'sku')" => 'cannot execute add_event_source() during recovery',
 	"rank_bundles('shop', log => true)" => 'cannot log a decision on a standby',
@@ -94,6 +99,22 @@ my %refused = (
 	"bundle_ann_flush('pg_class_oid_index')" => 'cannot execute bundle_ann_flush() during recovery',
 	"drop_catalog('shop')" => 'cannot execute drop_catalog() during recovery',
 	"create_policy('more', 'linear_thompson', 'shop')" => 'cannot execute create_policy() during recovery',
+	"create_experiment('more')" => 'cannot execute create_experiment() during recovery',
+	"alter_experiment('button', traffic => 0.5)" => 'cannot execute alter_experiment() during recovery',
+	"stop_experiment('button')" => 'cannot execute stop_experiment() during recovery',
+	"drop_experiment('button')" => 'cannot execute drop_experiment() during recovery',
+	"assign('button', 'u1', true)" => 'cannot log an exposure on a standby',
+	"alter_policy('at once')" => 'cannot execute alter_policy() during recovery',
+	"drop_policy('banner')" => 'cannot execute drop_policy() during recovery',
+	"add_arms('banner', '{x}')" => 'cannot execute add_arms() during recovery',
+	"retire_arm('banner', 'a')" => 'cannot execute retire_arm() during recovery',
+	"choose('banner', log => true)" => 'cannot log a choice on a standby',
+	"choose('banner', NULL, NULL::jsonb, log => true)" => 'cannot log a choice on a standby',
+	"choose('banner', NULL, NULL::bundle_rec.embedding, log => true)" => 'cannot log a choice on a standby',
+	"arrange('banner', NULL, '{top}', log => true)" => 'cannot log a choice on a standby',
+	"warm_start('banner', 'SELECT 1')" => 'cannot execute warm_start() during recovery',
+	"forget_user_choices('banner', 'u1')" => 'cannot execute forget_user_choices() during recovery',
+	"fold_due()" => 'cannot execute fold_due() during recovery',
 	"fold('at once')" => 'cannot execute fold() during recovery',
 	"load_model('more', '$ENV{BR_GOLDEN_DIR}/models/tiny-bert-cls')" => 'cannot execute load_model() during recovery',
 	"load_model('more', ARRAY[('config.json', '{}')::bundle_rec.model_file])" => 'cannot execute load_model() during recovery',

@@ -24,7 +24,7 @@ use Time::HiRes qw(time sleep usleep);
 
 use Restart;
 
-our @EXPORT = qw(make_shop run_pgbench start_folding stop_folding run_clients start_clients wait_for_clients
+our @EXPORT = qw(make_shop in_background run_pgbench start_folding stop_folding run_clients start_clients wait_for_clients
   compare_with_log compare_with_posterior unexpected_messages hard_restart);
 
 my $products = 300;

@@ -77,6 +77,31 @@ RESET ROLE;
 SET ROLE keeper;
 SELECT bundle_rec.fold('at once');
 SQL
+	make_choices($node, $database);
+	return;
+}
+
+# Two policies of arms that have learned: means of banners, and products found by an index.
+sub make_choices
+{
+	my ($node, $database) = @_;
+	$node->safe_psql($database, qq{GRANT CREATE ON DATABASE "$database" TO keeper});
+	$node->safe_psql($database, <<'SQL');
+SET ROLE keeper;
+SELECT bundle_rec.create_policy('banner', 'thompson_beta', attribution_window => '0');
+SELECT bundle_rec.add_arms('banner', '{a,b,c}');
+SELECT bundle_rec.create_policy('indexed', 'linear_thompson', params => '{"arm_features": 3, "index": true, "draws": 16}', attribution_window => '0');
+SELECT bundle_rec.add_arms('indexed', array_agg('arm ' || i), (SELECT array_agg(cos(j)) FROM generate_series(1, 900) j)) FROM generate_series(1, 300) i;
+SELECT format('GRANT INSERT ON bundle_rec.choice_%s, bundle_rec.feedback_%s TO web', number, number) FROM bundle_rec.policy_state WHERE number IS NOT NULL \gexec
+SET ROLE web;
+SELECT count(bundle_rec.feedback(decision_id, 1)) FROM generate_series(1, 20) i, bundle_rec.choose('banner', log => i > 0);
+SELECT count(bundle_rec.feedback(decision_id, 1)) FROM generate_series(1, 5) i, bundle_rec.choose('indexed', log => i > 0);
+RESET ROLE;
+SET ROLE keeper;
+SELECT bundle_rec.fold('banner');
+SELECT bundle_rec.fold('indexed');
+SELECT bundle_rec.retire_arm('banner', 'c');
+SQL
 	return;
 }
 
@@ -91,6 +116,10 @@ SELECT rank, items, score, propensity FROM bundle_rec.recommend('shop', query =>
 SELECT rank, item_id, score, propensity FROM bundle_rec.recommend_items('shop', user_id => 'u7', seed => 9, log => false);
 SELECT * FROM bundle_rec.similar_items('shop', 'p3', k => 5);
 SELECT * FROM bundle_rec.bought_together('shop', '{p1}', k => 5);
+SELECT p.policy, c.rank, c.arm, c.score, c.propensity FROM bundle_rec.policy_state p, bundle_rec.choose(p.policy, k => 2, seed => 9, log => false) c
+WHERE p.number IS NOT NULL ORDER BY 1, 2;
+SELECT c.policy, c.decision_id, r.arm, r.propensity = c.propensity, c.reward FROM bundle_rec.choice_log c JOIN LATERAL bundle_rec.replay_choice(c.decision_id) r USING (rank)
+ORDER BY 2, c.rank;
 SQL
 }
 
@@ -144,6 +173,8 @@ sub shop_goes_on
 	is(values_of($node, $database, "SET ROLE web; SELECT bundle_rec.feedback($decision, 1)"), 't', "$what: web may give feedback");
 	is(values_of($node, $database, q{SET ROLE keeper; SELECT bundle_rec.fold('at once')}), $version + 1, "$what: the policy learns on");
 	is($node->safe_psql($database, $learned), ($version + 1) . '|' . ($decisions + 1), "$what: and counts the new decision once");
+	is(values_of($node, $database, q{SET ROLE web; SELECT count(bundle_rec.feedback(decision_id, 1)) FROM bundle_rec.policy_state p, bundle_rec.choose(p.policy, log => true) WHERE p.number IS NOT NULL}),
+		$node->safe_psql($database, 'SELECT count(*) FROM bundle_rec.policy WHERE owner IS NOT NULL'), "$what: web may log choices, and say what came of them");
 	return;
 }
 

@@ -1,0 +1,10 @@
+# slow_choose_kill.pl
+#    The crashes of 071_choose.pl at length: 20 ends of the server under load.
+
+use strict;
+use warnings;
+
+use FindBin;
+
+$ENV{BR_KILLS} //= 20;
+do "$FindBin::RealBin/071_choose.pl" or die $@ || $!;

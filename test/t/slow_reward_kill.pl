@@ -1,0 +1,10 @@
+# slow_reward_kill.pl
+#    The crashes of 070_reward.pl at length: 20 ends of the server under load.
+
+use strict;
+use warnings;
+
+use FindBin;
+
+$ENV{BR_KILLS} //= 20;
+do "$FindBin::RealBin/070_reward.pl" or die $@ || $!;
