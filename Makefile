@@ -31,7 +31,7 @@ STRICT_BUILD = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,
 PGXS_READY := $(shell dir=$$($(PG_CONFIG) --includedir-server 2>/dev/null) && test -f "$$dir/postgres.h" && echo yes)
 
 .PHONY: all help install uninstall installcheck clean setup demo check psql stop lint format results \
-	check-core check-sanitize check-slow fuzz fuzz-tokenizer sqlsmith bench-ann bench-encoder bench-recommend bench-sync \
+	check-core check-sanitize check-slow fuzz fuzz-tokenizer sqlsmith bench-ann bench-bandit bench-encoder bench-recommend bench-sync \
 	need-pgxs
 
 all: need-pgxs					## build the extension, its backends and its install script
@@ -121,6 +121,11 @@ bench-ann:						## search by bundle_ann beside pgvector, whose source PGVECTOR=d
 	@tools/setup
 	+@$(STRICT_BUILD)
 	@test/bench/ann.sh
+
+bench-bandit:					## off-policy estimators over 10,000,000 rows beside avg()
+	@tools/setup
+	+@$(STRICT_BUILD)
+	@test/bench/bandit.sh
 
 bench-encoder:					## texts per second beside sentence-transformers, ONNX Runtime and OpenVINO
 	@tools/setup
