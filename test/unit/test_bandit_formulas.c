@@ -182,6 +182,7 @@ softmax_matches_numpy(void **state)
 	(void) state;
 	open_arms(&policy, "softmax");
 	policy.spec.parameters.temperature = 0.05;
+	policy.spec.parameters.prior_strength = 2;
 	assert_probabilities(&policy, &all_arms, expected, 1e-14);
 }
 
