@@ -15,6 +15,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "utils/array.h"
+#include "utils/hsearch.h"
 
 #include "core/base/br_base.h"
 #include "core/math/br_backend.h"
@@ -90,6 +91,9 @@ extern void br_pg_enter_role(BrPgRights *saved, Oid role);
 extern void br_pg_enter_caller(BrPgRights *saved, Oid role);
 extern void br_pg_leave(const BrPgRights *saved);
 
+/* Changes a setting until br_pg_leave. */
+extern void br_pg_set_for_section(const char *name, const char *value);
+
 /* writes.c */
 
 /*
@@ -148,13 +152,37 @@ extern char *br_pg_column_text(uint64 row, int column);
 /* The same as a float8, if_null for NULL. */
 extern double br_pg_column_number(uint64 row, int column, double if_null);
 
+/* values.c: between C and Datums */
+
 /* text[] without NULL elements to C strings; raises 22004 naming the argument otherwise. */
 extern char **br_pg_text_array(ArrayType *array, const char *argument, int *n);
 
 /* Arrays without NULLs to pass to a statement; n may be 0. */
 extern Datum br_pg_int4_array(const int32 *values, int n);
+extern Datum br_pg_float4_array(const float *values, int n);
 extern Datum br_pg_float8_array(const double *values, int n);
 extern Datum br_pg_text_array_datum(char **values, int n);
+
+/*
+ * The n elements of an array of int4, float4 or float8, within it or a copy in
+ * the current memory context; NULL and n = 0 where an element is NULL.
+ */
+extern const void *br_pg_array_elements(Datum datum, int *n);
+
+/* The same of a column of the current SPI result; NULL for NULL, too. */
+extern const void *br_pg_column_elements(uint64 row, int column, int *n);
+
+/* Whether values of the type are numbers: int2, int4, int8, float4, float8, numeric. */
+extern bool br_pg_is_number(Oid type);
+
+/* A number of such a type: of float4 what its shortest decimal says; infinite out of range. */
+extern double br_pg_number(Datum value, Oid type);
+
+/*
+ * A hash table whose key, the first member of its entries, is a const char *
+ * that the caller keeps; entry: size of one in bytes. Freed with memory.
+ */
+extern HTAB *br_pg_text_table(const char *name, long expected, Size entry, MemoryContext memory);
 
 /* backends.c: the table of tensor operations of this session */
 

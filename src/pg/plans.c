@@ -9,10 +9,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -34,20 +31,6 @@ static HTAB *kept_plans = NULL;
 /* Kept plans that are being executed: a row-level policy's function may call us from within one. */
 static int executing = 0;
 
-static uint32
-hash_text(const void *key, Size size)
-{
-	const char *sql = *(const char *const *) key;
-
-	return hash_bytes((const unsigned char *) sql, (int) strlen(sql));
-}
-
-static int
-compare_text(const void *left, const void *right, Size size)
-{
-	return strcmp(*(const char *const *) left, *(const char *const *) right);
-}
-
 /* an error leaves executions without their end */
 static void
 at_transaction_end(XactEvent event, void *argument)
@@ -58,16 +41,7 @@ at_transaction_end(XactEvent event, void *argument)
 static void
 create_plan_table(void)
 {
-	HASHCTL control = {
-		.keysize = sizeof(const char *),
-		.entrysize = sizeof(KeptPlan),
-		.hash = hash_text,
-		.match = compare_text,
-		.hcxt = TopMemoryContext,
-	};
-
-	kept_plans = hash_create("bundle_rec plans", 64, &control,
-							 HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+	kept_plans = br_pg_text_table("bundle_rec plans", 64, sizeof(KeptPlan), TopMemoryContext);
 	RegisterXactCallback(at_transaction_end, NULL);
 }
 
@@ -251,55 +225,4 @@ br_pg_column_number(uint64 row, int column, double if_null)
 	Datum value = br_pg_column(row, column, &is_null);
 
 	return is_null ? if_null : DatumGetFloat8(value);
-}
-
-char **
-br_pg_text_array(ArrayType *array, const char *argument, int *n)
-{
-	Datum *elements;
-	bool *nulls;
-	char **texts;
-
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, n);
-	texts = palloc(sizeof(char *) * Max(*n, 1));
-	for (int i = 0; i < *n; i++)
-	{
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("element %d of \"%s\" is NULL", i + 1, argument)));
-		texts[i] = TextDatumGetCString(elements[i]);
-	}
-	return texts;
-}
-
-Datum
-br_pg_int4_array(const int32 *values, int n)
-{
-	Datum *elements = palloc(sizeof(Datum) * Max(n, 1));
-
-	for (int i = 0; i < n; i++)
-		elements[i] = Int32GetDatum(values[i]);
-	return PointerGetDatum(construct_array(elements, n, INT4OID, 4, true, TYPALIGN_INT));
-}
-
-Datum
-br_pg_float8_array(const double *values, int n)
-{
-	Datum *elements = palloc(sizeof(Datum) * Max(n, 1));
-
-	for (int i = 0; i < n; i++)
-		elements[i] = Float8GetDatum(values[i]);
-	return PointerGetDatum(
-		construct_array(elements, n, FLOAT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-}
-
-Datum
-br_pg_text_array_datum(char **values, int n)
-{
-	Datum *elements = palloc(sizeof(Datum) * Max(n, 1));
-
-	for (int i = 0; i < n; i++)
-		elements[i] = CStringGetTextDatum(values[i]);
-	return PointerGetDatum(construct_array(elements, n, TEXTOID, -1, false, TYPALIGN_INT));
 }

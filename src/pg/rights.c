@@ -54,12 +54,18 @@ enter(BrPgRights *saved, Oid role, int context)
 	saved->guc_level = NewGUCNestLevel();
 }
 
+void
+br_pg_set_for_section(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+							 false);
+}
+
 static void
 enter_restricted(BrPgRights *saved, Oid role)
 {
 	enter(saved, role, SECURITY_RESTRICTED_OPERATION);
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	br_pg_set_for_section("search_path", "pg_catalog, pg_temp");
 }
 
 void

@@ -7,7 +7,7 @@
 --    logged, learned and replayed. Evidence is compared with plain SQL over the
 --    log, probabilities with closed forms worked out here.
 --
-SELECT plan(175);
+SELECT plan(184);
 SET client_min_messages = warning;
 SET jit = off;
 
@@ -240,6 +240,24 @@ SELECT add_arms('arm softmax', '{f}') \g /dev/null
 SELECT retire_arm('arm kl_ucb', 'd') \g /dev/null
 SELECT results_eq($$SELECT count(*), count(*) FILTER (WHERE (r.arm, r.score, r.propensity) = (c.arm, c.score, c.propensity)) FROM choice_log c JOIN LATERAL replay_choice(c.decision_id) r USING (rank)$$,
                   $$SELECT count(*), count(*) FROM choice_log$$, 'every choice of every policy is the same when it is taken again');
+-- as whoever may INSERT there might have written it
+CREATE FUNCTION pg_temp.forged(policy_name text, change text, ask text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE id bigint; state text; message text;
+BEGIN
+    SELECT max(decision_id) INTO id FROM choice_log WHERE policy = policy_name AND NOT deterministic;
+    EXECUTE format('UPDATE choice SET %s WHERE decision_id = %s', change, id);
+    EXECUTE format(ask, id);
+    RAISE EXCEPTION 'answered';
+EXCEPTION WHEN others THEN
+    GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT;
+    RETURN state || ' ' || message;
+END $$;
+SELECT is(pg_temp.forged(policy, change, ask), '22023 a logged choice of policy "' || policy || '" has ' || says, format('%s: %s', split_part(ask, '(', 1), change))
+FROM (VALUES ('disjoint linear_ucb', 'context = NULL', '0 numbers in its context instead of 2'),
+             ('disjoint linear_ucb', $$context = '{1}'$$, '1 numbers in its context instead of 2'),
+             ('disjoint linear_ucb', $$context = '{1,NaN}'$$, 'the number NaN in its context'),
+             ('shared linear_thompson', $$pool_features = '{1}'$$, '1 numbers in its features instead of 6')) v (policy, change, says),
+     LATERAL (VALUES ('SELECT replay_choice(%s)'), (format($$SELECT evaluate_policy(%L, estimators => '{ips}')$$, policy))) a (ask);
 
 -- what the newest version knows of each arm
 SELECT is_empty($$SELECT a.policy, a.arm FROM arm_state a LEFT JOIN (SELECT policy, arm, count(*) AS slots, avg(reward) AS mean FROM public.slot WHERE model = 'arm' GROUP BY 1, 2) s
@@ -346,10 +364,14 @@ SELECT warm_start('warm shared', $$SELECT arm, reward, features[array_position(e
 SELECT results_eq($$SELECT arm, round(probability::numeric, 9) FROM choice_probabilities('warm arm')$$, $$SELECT arm, round(probability::numeric, 9) FROM choice_probabilities('arm thompson_gaussian')$$, 'a policy taught from a log believes what the one believes that logged');
 SELECT results_eq($$SELECT round(score::numeric, 9) FROM choice_probabilities('warm disjoint', context => '[0.2, 0.4]')$$, $$SELECT round(score::numeric, 9) FROM choice_probabilities('disjoint linear_ucb', context => '[0.2, 0.4]')$$, 'with contexts');
 SELECT results_eq($$SELECT round(score::numeric, 9) FROM choice_probabilities('warm shared')$$, $$SELECT round(score::numeric, 9) FROM choice_probabilities('shared linear_thompson')$$, 'with features of arms');
+SELECT create_policy('warm numeric', 'thompson_gaussian') \g /dev/null
+SELECT add_arms('warm numeric', '{a,b,c,d}') \g /dev/null
+SELECT warm_start('warm numeric', $$SELECT arm::varchar, reward::numeric, propensity::numeric FROM choice_log WHERE policy = 'arm thompson_gaussian'$$) \g /dev/null
+SELECT results_eq($$SELECT arm, probability FROM choice_probabilities('warm numeric')$$, $$SELECT arm, probability FROM choice_probabilities('warm arm')$$, 'and with numbers of any type');
 SELECT throws_ok(format('SELECT warm_start(%L, %L)', policy, query), state, message, what)
 FROM (VALUES
     ('warm arm', $$SELECT 'a' AS arm$$, '42703', 'the query has no column "reward"', 'no rewards'),
-    ('warm arm', $$SELECT 'a' AS arm, 1 AS reward$$, '42804', 'column "reward" of the query has type integer instead of double precision', 'rewards of another type'),
+    ('warm arm', $$SELECT 'a' AS arm, true AS reward$$, '42804', 'column "reward" of the query is no number', 'rewards of another type'),
     ('warm arm', $$SELECT 'z' AS arm, 1::float8 AS reward$$, '42704', 'policy "warm arm" has no arm "z"', 'an unknown arm'),
     ('warm arm', $$SELECT 'a' AS arm, 'NaN'::float8 AS reward$$, '22023', 'row 1 of the query is wrong: its reward is NaN', 'a reward that is no number'),
     ('warm arm', $$SELECT 'a' AS arm, 1::float8 AS reward, 0::float8 AS propensity$$, '22023', 'row 1 of the query is wrong: its propensity is 0, not above 0 and at most 1', 'a propensity of 0'),

@@ -65,7 +65,7 @@ SELECT is(count_of(plot_histogram('SELECT 5 AS value'), '//s:path[@fill-opacity]
 ---- what is refused ----
 
 SELECT throws_ok($$SELECT plot_series(NULL)$$, '22004', NULL, 'no query');
-SELECT throws_ok($$SELECT plot_series('SELECT 1 AS x; SELECT 2 AS y')$$, '22023', 'the query returns no rows to plot', 'two queries');
+SELECT throws_ok($$SELECT plot_series('SELECT 1 AS x; SELECT 2 AS y')$$, '22023', '"query" returns no rows', 'two queries');
 SELECT throws_ok($$SELECT plot_series('DELETE FROM daily RETURNING reward AS x, reward AS y')$$, '0A000', NULL, 'a query that writes');
 SELECT throws_ok($$SELECT plot_series('SELECT 1 AS x')$$, '42703', 'the query has no column "y"', 'a column that is missing');
 SELECT throws_ok($$SELECT plot_series('SELECT 1 AS x, 2 AS y, 3 AS uper')$$, '42703', 'cannot plot the column "uper"', 'a column that is misspelt');

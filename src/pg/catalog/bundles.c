@@ -14,7 +14,6 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -373,12 +372,9 @@ flush_bundles(BrPgFeed *feed)
 	br_pg_enter_owner(&rights);
 	br_pg_prefer_generic_plans();
 	/* a plan made while the tables are empty would read through them when they have grown */
-	(void) set_config_option("enable_hashjoin", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
-							 true, 0, false);
-	(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
-							 true, 0, false);
-	(void) set_config_option("enable_mergejoin", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
-							 true, 0, false);
+	br_pg_set_for_section("enable_hashjoin", "off");
+	br_pg_set_for_section("enable_seqscan", "off");
+	br_pg_set_for_section("enable_mergejoin", "off");
 	if (bundles->n_removed > 0)
 	{
 		forget_rejections(bundles, bundles->removed, bundles->n_removed);

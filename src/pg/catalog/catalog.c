@@ -17,7 +17,6 @@
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "catalog/pg_user_mapping.h"
-#include "common/hashfn.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -63,8 +62,7 @@ br_pg_prefer_generic_plans(void)
 											  {"enable_mergejoin", "off"}};
 
 	for (int i = 0; i < lengthof(settings); i++)
-		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
+		br_pg_set_for_section(settings[i][0], settings[i][1]);
 }
 
 static Datum
@@ -414,30 +412,10 @@ typedef struct VisibleId
 	int first; /* index of its first mention, the next ones follow in `next` */
 } VisibleId;
 
-static uint32
-hash_id(const void *key, Size size)
-{
-	const char *id = *(const char *const *) key;
-
-	return hash_bytes((const unsigned char *) id, (int) strlen(id));
-}
-
-static int
-compare_id(const void *left, const void *right, Size size)
-{
-	return strcmp(*(const char *const *) left, *(const char *const *) right);
-}
-
 static HTAB *
 index_ids(char **item_ids, int n, int *next)
 {
-	HASHCTL control = {.keysize = sizeof(char *),
-					   .entrysize = sizeof(VisibleId),
-					   .hash = hash_id,
-					   .match = compare_id,
-					   .hcxt = CurrentMemoryContext};
-	HTAB *table = hash_create("item ids", Max(n, 16), &control,
-							  HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+	HTAB *table = br_pg_text_table("item ids", Max(n, 16), sizeof(VisibleId), CurrentMemoryContext);
 
 	for (int i = 0; i < n; i++)
 	{

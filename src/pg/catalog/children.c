@@ -16,7 +16,6 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 
 #include "pg/catalog/catalog_int.h"
@@ -109,8 +108,7 @@ ignore_defaults(void)
 											   DEFAULT_TABLE_ACCESS_METHOD}};
 
 	for (int i = 0; i < lengthof(settings); i++)
-		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
+		br_pg_set_for_section(settings[i][0], settings[i][1]);
 }
 
 void

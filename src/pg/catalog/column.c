@@ -16,7 +16,6 @@
 #include "access/htup_details.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
-#include "common/shortest_dec.h"
 #include "mb/pg_wchar.h"
 #include "parser/parse_type.h"
 #include "utils/builtins.h"
@@ -38,8 +37,7 @@ type_fits(Oid type, BrPgColumnKind kind)
 	switch (kind)
 	{
 		case BR_PG_COLUMN_NUMBER:
-			return type == INT2OID || type == INT4OID || type == INT8OID || type == FLOAT4OID ||
-				type == FLOAT8OID || type == NUMERICOID;
+			return br_pg_is_number(type);
 		case BR_PG_COLUMN_BOOLEAN:
 			return type == BOOLOID;
 		case BR_PG_COLUMN_TIME:
@@ -142,18 +140,6 @@ br_pg_column_read_text(const BrPgColumn *column, TupleTableSlot *slot)
 	return text;
 }
 
-/* 9.99::real is meant as 9.99, not as the nearest real written as a double */
-static double
-widen_float4(float4 value)
-{
-	char digits[FLOAT_SHORTEST_DECIMAL_LEN];
-
-	if (isnan(value) || isinf(value))
-		return value;
-	float_to_shortest_decimal_buf(value, digits);
-	return strtod(digits, NULL);
-}
-
 double
 br_pg_column_read_number(const BrPgColumn *column, TupleTableSlot *slot, bool *known)
 {
@@ -165,22 +151,7 @@ br_pg_column_read_number(const BrPgColumn *column, TupleTableSlot *slot, bool *k
 	*known = !is_null;
 	if (is_null)
 		return 0;
-	switch (column->type)
-	{
-		case INT2OID:
-			return DatumGetInt16(value);
-		case INT4OID:
-			return DatumGetInt32(value);
-		case INT8OID:
-			return (double) DatumGetInt64(value);
-		case FLOAT4OID:
-			return widen_float4(DatumGetFloat4(value));
-		case FLOAT8OID:
-			return DatumGetFloat8(value);
-		case NUMERICOID:
-			return DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, value));
-	}
-	elog(ERROR, "type %u is not a number", column->type);
+	return br_pg_number(value, column->type);
 }
 
 TimestampTz

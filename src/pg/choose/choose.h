@@ -3,8 +3,8 @@
  *	  One choice among the arms of a policy, from the request to the logged
  *	  slate.
  *
- * The path: the eligible arms and their features in the context (request.c),
- * the slate under what the policy believes (choose.c), the log (log.c).
+ * The path: the eligible arms and their features in the context (options.c,
+ * search.c), the slate under what the policy believes (choose.c), the log (log.c).
  * Everything is palloc'd in the SPI context of the call. SPI must be connected.
  */
 #ifndef BR_CHOOSE_H
@@ -41,9 +41,9 @@ typedef struct BrPgOptions
 	char **names;	/* (n) of arms */
 	float *stored;	/* (n, policy->arm_features), where the policy is indexed */
 	int n_context;
-	float *context;	 /* (n_context); NULL: none */
-	float *given;	 /* (n, policy->arm_features): features of the call; NULL: the stored ones */
-	float *features; /* (n, dims) as the model sees them; NULL over BR_MODEL_ARM */
+	const float *context; /* (n_context); NULL: none */
+	const float *given; /* (n, policy->arm_features): features of the call; NULL: the stored ones */
+	float *features;	/* (n, dims) as the model sees them; NULL over BR_MODEL_ARM */
 } BrPgOptions;
 
 /*
@@ -55,9 +55,22 @@ typedef struct BrPgOptions
 extern BrPgOptions *br_pg_options(BrPgPolicy *policy, const BrPgGiven *given, int slots,
 								  uint64 key);
 
-/* The same as a logged choice saw them; numbers: (n) of arms, NULL: all. */
-extern BrPgOptions *br_pg_options_logged(BrPgPolicy *policy, const int32 *numbers, int n,
-										 float *context, float *given);
+/* What the log of a choice holds of its options; whoever may INSERT there may have written it. */
+typedef struct BrPgLoggedOptions
+{
+	const int32 *numbers; /* (n) of arms; NULL: all */
+	int n;
+	const float *context; /* (n_context); NULL: none */
+	int n_context;
+	const float *given; /* (n_given): features of the call, arm after arm; NULL: none */
+	int n_given;
+} BrPgLoggedOptions;
+
+/*
+ * The same as a logged choice saw them. Raises 22023 where the numbers are not
+ * as many as the policy takes.
+ */
+extern BrPgOptions *br_pg_options_logged(BrPgPolicy *policy, const BrPgLoggedOptions *logged);
 
 /*
  * search.c: of an indexed policy, the arms that are the best `slots` of one of

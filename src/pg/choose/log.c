@@ -10,13 +10,11 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "commands/sequence.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
 
 #include "pg/bulk.h"
 #include "pg/catalog/catalog.h"
@@ -75,24 +73,6 @@ br_pg_choice_will_log(const BrPgPolicy *policy, const bool *log)
 /* ---- writing ---- */
 
 static Datum
-float4_array(const float *values, size_t n)
-{
-	size_t bytes = ARR_OVERHEAD_NONULLS(1) + sizeof(float) * n;
-	ArrayType *array;
-
-	if (n == 0)
-		return PointerGetDatum(construct_empty_array(FLOAT4OID));
-	array = palloc0(bytes);
-	SET_VARSIZE(array, bytes);
-	array->ndim = 1;
-	array->elemtype = FLOAT4OID;
-	ARR_DIMS(array)[0] = (int) n;
-	ARR_LBOUND(array)[0] = 1;
-	memcpy(ARR_DATA_PTR(array), values, sizeof(float) * n);
-	return PointerGetDatum(array);
-}
-
-static Datum
 arm_numbers(const BrPgOptions *options, const int *members, int n)
 {
 	int32 *numbers = palloc(sizeof(int32) * Max(n, 1));
@@ -113,7 +93,7 @@ slot_features(const BrPgChoice *choice)
 	for (int i = 0; i < n && dims > 0; i++)
 		memcpy(features + (size_t) i * dims,
 			   options->features + (size_t) choice->slate.chosen[i] * dims, sizeof(float) * dims);
-	return float4_array(features, (size_t) n * dims);
+	return br_pg_float4_array(features, n * dims);
 }
 
 static Datum
@@ -124,14 +104,6 @@ scores(const BrPgChoice *choice)
 	for (int i = 0; i < choice->slate.slots; i++)
 		values[i] = choice->slate.expected[choice->slate.chosen[i]];
 	return br_pg_float8_array(values, choice->slate.slots);
-}
-
-static int64
-next_decision_id(int32 catalog)
-{
-	Oid sequence = get_relname_relid("decision_number", get_namespace_oid("bundle_rec", false));
-
-	return ((int64) catalog << BR_PG_DECISION_NUMBER_BITS) | nextval_internal(sequence, false);
 }
 
 #define LOG_COLUMNS                                                                     \
@@ -165,7 +137,7 @@ br_pg_choice_log(BrPgChoice *choice)
 	br_pg_forgotten_open(policy->catalog, "choice", &forgotten);
 	is_forgotten = br_pg_is_forgotten(&forgotten, choice->user_id);
 	memset(nulls, ' ', sizeof(nulls));
-	choice->decision_id = next_decision_id(policy->catalog);
+	choice->decision_id = br_pg_decision_next_id(policy->catalog);
 	values[0] = Int64GetDatum(choice->decision_id);
 	values[1] = values[3] = now;
 	nulls[2] = choice->user_id == NULL || is_forgotten ? 'n' : ' ';
@@ -178,13 +150,13 @@ br_pg_choice_log(BrPgChoice *choice)
 	values[8] = BoolGetDatum(choice->seeded);
 	values[9] = Int32GetDatum(choice->wanted);
 	nulls[10] = options->context == NULL ? 'n' : ' ';
-	values[10] = float4_array(options->context, options->context == NULL ? 0 : options->n_context);
+	values[10] =
+		br_pg_float4_array(options->context, options->context == NULL ? 0 : options->n_context);
 	nulls[11] = options->all ? 'n' : ' ';
 	values[11] = options->all ? (Datum) 0 : arm_numbers(options, NULL, options->n);
 	nulls[12] = options->given == NULL ? 'n' : ' ';
-	values[12] =
-		float4_array(options->given,
-					 options->given == NULL ? 0 : (size_t) options->n * policy->arm_features);
+	values[12] = br_pg_float4_array(options->given,
+									options->given == NULL ? 0 : options->n * policy->arm_features);
 	values[13] = arm_numbers(options, choice->slate.chosen, choice->slate.slots);
 	values[14] = slot_features(choice);
 	values[15] = br_pg_float8_array(choice->slate.propensity, choice->slate.slots);
@@ -202,51 +174,20 @@ br_pg_choice_log(BrPgChoice *choice)
 
 /* ---- taking one again ---- */
 
-/* the numbers of an array column, of 4 bytes each, copied; NULL for NULL */
-static void *
-words_column(int column, int *n)
-{
-	bool is_null;
-	Datum datum = br_pg_column(0, column, &is_null);
-	ArrayType *array;
-	Size size;
-
-	*n = 0;
-	if (is_null)
-		return NULL;
-	array = DatumGetArrayTypeP(datum);
-	*n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
-	size = 4 * (Size) *n;
-	return memcpy(palloc(Max(size, 1)), ARR_DATA_PTR(array), size);
-}
-
-static BrPgPolicy *
-policy_of_decision(int64 decision_id)
-{
-	int64 number = decision_id >> BR_PG_DECISION_NUMBER_BITS;
-	BrPgPolicy *policy = NULL;
-
-	if (number > 0 && number <= PG_INT32_MAX)
-		policy = br_pg_policy_of_choices((int32) number);
-	if (policy == NULL)
-		br_pg_decision_unknown(decision_id);
-	return policy;
-}
-
 BrPgChoice *
 br_pg_choice_replay(int64 decision_id)
 {
 	static const Oid types[] = {INT8OID};
 	Datum values[] = {Int64GetDatum(decision_id)};
-	BrPgPolicy *policy = policy_of_decision(decision_id);
+	BrPgPolicy *policy = br_pg_policy_of_choices(br_pg_decision_number(decision_id));
 	BrPgChoice *choice = palloc0(sizeof(BrPgChoice));
 	int32 version, arms_version;
-	int n_pool, n_context, n_given;
-	int32 *pool;
-	float *context, *given;
+	BrPgLoggedOptions logged;
 	bool is_null;
 	BrPgRights rights;
 
+	if (policy == NULL)
+		br_pg_decision_unknown(decision_id);
 	br_pg_choice_require_reader(policy);
 	br_pg_enter_owner(&rights);
 	if (br_pg_execute(br_pg_catalog_sql("SELECT posterior, arms_version, random_key, wanted, pool,"
@@ -259,13 +200,13 @@ br_pg_choice_replay(int64 decision_id)
 	arms_version = DatumGetInt32(br_pg_column(0, 2, &is_null));
 	choice->key = (uint64) DatumGetInt64(br_pg_column(0, 3, &is_null));
 	choice->wanted = DatumGetInt32(br_pg_column(0, 4, &is_null));
-	pool = words_column(5, &n_pool);
-	context = words_column(6, &n_context);
-	given = words_column(7, &n_given);
+	logged.numbers = br_pg_column_elements(0, 5, &logged.n);
+	logged.context = br_pg_column_elements(0, 6, &logged.n_context);
+	logged.given = br_pg_column_elements(0, 7, &logged.n_given);
 	br_pg_leave(&rights);
 
 	br_pg_policy_at(policy, version, arms_version);
-	choice->options = br_pg_options_logged(policy, pool, n_pool, context, given);
+	choice->options = br_pg_options_logged(policy, &logged);
 	br_pg_choose(choice);
 	return choice;
 }

@@ -10,6 +10,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "pg/choose/choose.h"
 #include "pg/policy/context.h"
 
@@ -231,19 +233,43 @@ br_pg_options(BrPgPolicy *policy, const BrPgGiven *given, int slots, uint64 key)
 	return options;
 }
 
+/* numbers that stand in a log as those of the model, or not at all */
+static void
+check_logged(const BrPgOptions *options, const char *what, const float *values, int n, int64 wanted)
+{
+	if (n != wanted)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a logged choice of policy \"%s\" has %d numbers in its %s instead of %lld",
+						options->policy->name, n, what, (long long) wanted),
+				 errhint("See who may INSERT into bundle_rec.choice_%d: choose and arrange write "
+						 "rows that fit.",
+						 options->policy->catalog)));
+	for (int i = 0; i < n; i++)
+		if (!(fabsf(values[i]) <= BR_PG_MAX_FEATURE))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("a logged choice of policy \"%s\" has the number %g in its %s",
+							options->policy->name, values[i], what)));
+}
+
 BrPgOptions *
-br_pg_options_logged(BrPgPolicy *policy, const int32 *numbers, int n, float *context, float *given)
+br_pg_options_logged(BrPgPolicy *policy, const BrPgLoggedOptions *logged)
 {
 	BrPgOptions *options = open_options(policy);
 
 	if (policy->indexed)
-		br_pg_options_find(options, NULL, numbers, n);
-	else if (numbers == NULL)
+		br_pg_options_find(options, NULL, logged->numbers, logged->n);
+	else if (logged->numbers == NULL)
 		all_arms(options);
 	else
-		numbered_arms(options, numbers, n);
-	options->context = context;
-	options->given = given;
+		numbered_arms(options, logged->numbers, logged->n);
+	check_logged(options, "context", logged->context, logged->n_context, options->n_context);
+	options->context = logged->context;
+	if (logged->given != NULL)
+		check_logged(options, "features", logged->given, logged->n_given,
+					 (int64) options->n * policy->arm_features);
+	options->given = logged->given;
 	fill_features(options);
 	return options;
 }

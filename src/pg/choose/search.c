@@ -13,9 +13,6 @@
 #include <math.h>
 
 #include "catalog/pg_type.h"
-#include "utils/builtins.h"
-#include "utils/guc.h"
-#include "utils/hsearch.h"
 
 #include "pg/choose/choose.h"
 
@@ -38,14 +35,15 @@ static void
 add_member(BrPgOptions *options, uint64 row)
 {
 	int n = options->policy->arm_features;
+	int n_features;
+	const float *features = br_pg_column_elements(row, 3, &n_features);
 	bool is_null;
-	ArrayType *features = DatumGetArrayTypeP(br_pg_column(row, 3, &is_null));
 
-	if (ArrayGetNItems(ARR_NDIM(features), ARR_DIMS(features)) != n || ARR_HASNULL(features))
+	if (n_features != n)
 		elog(ERROR, "arm with another number of features");
 	options->numbers[options->n] = DatumGetInt32(br_pg_column(row, 1, &is_null));
 	options->names[options->n] = br_pg_column_text(row, 2);
-	memcpy(options->stored + (size_t) options->n * n, ARR_DATA_PTR(features), sizeof(float) * n);
+	memcpy(options->stored + (size_t) options->n * n, features, sizeof(float) * n);
 	options->n++;
 }
 
@@ -58,7 +56,7 @@ direction(const BrPgOptions *options, const double *theta)
 	const BrPgPolicy *policy = options->policy;
 	int n = policy->arm_features;
 	double *sum = palloc(sizeof(double) * n);
-	Datum *elements = palloc(sizeof(Datum) * n);
+	float *scaled = palloc(sizeof(float) * n);
 	double norm = 0;
 
 	for (int a = 0; a < n; a++)
@@ -69,15 +67,8 @@ direction(const BrPgOptions *options, const double *theta)
 		norm = Max(norm, fabs(sum[a]));
 	}
 	for (int a = 0; a < n; a++)
-		elements[a] = Float4GetDatum(norm > 0 ? (float) (sum[a] / norm) : 0);
-	return PointerGetDatum(construct_array(elements, n, FLOAT4OID, 4, true, TYPALIGN_INT));
-}
-
-static void
-set_for_section(const char *name, const char *value)
-{
-	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
-							 false);
+		scaled[a] = norm > 0 ? (float) (sum[a] / norm) : 0;
+	return br_pg_float4_array(scaled, n);
 }
 
 void
@@ -100,9 +91,9 @@ br_pg_options_search(BrPgOptions *options, int slots, uint64 key)
 
 	make_room(options, draws * slots);
 	br_pg_enter_owner(&rights);
-	set_for_section("bundle_rec.recall", SEARCH_RECALL);
-	set_for_section("bundle_rec.probes", "0");
-	set_for_section("bundle_rec.scan_order", "strict");
+	br_pg_set_for_section("bundle_rec.recall", SEARCH_RECALL);
+	br_pg_set_for_section("bundle_rec.probes", "0");
+	br_pg_set_for_section("bundle_rec.scan_order", "strict");
 	for (int m = 0; m < draws; m++)
 	{
 		Datum values[1];

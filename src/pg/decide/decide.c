@@ -10,22 +10,9 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "utils/builtins.h"
 
 #include "pg/decide/decide.h"
-
-static uint64
-random_key(const BrPgRequest *request)
-{
-	uint64 key;
-
-	if (request->seeded)
-		return (uint64) request->seed;
-	if (!pg_strong_random(&key, sizeof(key)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate a random key")));
-	return key;
-}
+#include "pg/decide/decision_log.h"
 
 static void
 overlap_with(void *arg, int chosen, double *similarity)
@@ -123,7 +110,7 @@ br_pg_decide(const BrPgRequest *request)
 	bool will_log = br_pg_decide_will_log(request);
 
 	decision->request = request;
-	decision->key = random_key(request);
+	decision->key = request->seeded ? (uint64) request->seed : br_pg_decision_key();
 	br_pg_decide_context(decision);
 	if (request->curated)
 		br_pg_decide_curated(decision);

@@ -6,6 +6,7 @@
 
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "commands/sequence.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -27,14 +28,40 @@ br_pg_decision_unknown(int64 decision_id)
 			 errhint("Use the decision_id that recommend returned.")));
 }
 
+int64
+br_pg_decision_next_id(int32 number)
+{
+	Oid sequence = get_relname_relid("decision_number", get_namespace_oid("bundle_rec", false));
+
+	return ((int64) number << BR_PG_DECISION_NUMBER_BITS) | nextval_internal(sequence, false);
+}
+
+uint64
+br_pg_decision_key(void)
+{
+	uint64 key;
+
+	if (!pg_strong_random(&key, sizeof(key)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate a random key")));
+	return key;
+}
+
+int32
+br_pg_decision_number(int64 decision_id)
+{
+	int64 number = decision_id >> BR_PG_DECISION_NUMBER_BITS;
+
+	if (number <= 0 || number > PG_INT32_MAX)
+		br_pg_decision_unknown(decision_id);
+	return (int32) number;
+}
+
 BrPgCatalog *
 br_pg_decision_catalog(int64 decision_id)
 {
-	int64 number = decision_id >> BR_PG_DECISION_NUMBER_BITS;
-	BrPgCatalog *catalog = NULL;
+	BrPgCatalog *catalog = br_pg_catalog_find(br_pg_decision_number(decision_id));
 
-	if (number > 0 && number <= PG_INT32_MAX)
-		catalog = br_pg_catalog_find((int32) number);
 	if (catalog == NULL)
 		br_pg_decision_unknown(decision_id);
 	return catalog;

@@ -11,8 +11,20 @@
 
 #include "pg/catalog/catalog.h"
 
-/* The low bits of a decision id count decisions, the high ones name the catalog. */
+/*
+ * The low bits of a decision id count decisions, the high ones are the number
+ * of the catalog, or of the policy without one, whose log it stands in.
+ */
 #define BR_PG_DECISION_NUMBER_BITS 40
+
+/* The id of the next decision in the log of that number. */
+extern int64 br_pg_decision_next_id(int32 number);
+
+/* The number of the log that a decision id names. Raises 42704 where none has such a number. */
+extern int32 br_pg_decision_number(int64 decision_id);
+
+/* What the draws of an unseeded decision begin with. */
+extern uint64 br_pg_decision_key(void);
 
 /*
  * The catalog whose log a decision id belongs to. SPI must be connected.

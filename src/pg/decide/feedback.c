@@ -246,24 +246,27 @@ require_insert(const BrPgPolicy *policy)
 				 errhint("GRANT INSERT ON bundle_rec.feedback_%d TO this role.", policy->catalog)));
 }
 
+/* a catalog's log first: most feedback is on decisions of one, and a policy costs a statement */
 static void
 aim(Target *target, int64 decision_id)
 {
-	int64 number = decision_id >> BR_PG_DECISION_NUMBER_BITS;
-	BrPgPolicy *policy = NULL;
+	int32 number = br_pg_decision_number(decision_id);
+	BrPgCatalog *catalog;
+	BrPgPolicy *policy;
 
-	if (target->number != 0 && target->number == number)
+	if (target->number == number)
 		return;
-	if (number > 0 && number <= PG_INT32_MAX)
-		policy = br_pg_policy_of_choices((int32) number);
-	if (policy != NULL)
-		require_insert(policy);
+	catalog = br_pg_catalog_find(number);
+	policy = catalog == NULL ? br_pg_policy_of_choices(number) : NULL;
+	if (catalog == NULL && policy == NULL)
+		br_pg_decision_unknown(decision_id);
+	if (catalog != NULL)
+		br_pg_catalog_require_insert(catalog, "feedback", "give feedback on decisions");
 	else
-		br_pg_catalog_require_insert(br_pg_decision_catalog(decision_id), "feedback",
-									 "give feedback on decisions");
-	target->number = (int32) number;
-	target->table = policy != NULL ? "choice" : "decision";
-	br_pg_forgotten_open(target->number, "feedback", &target->forgotten);
+		require_insert(policy);
+	target->number = number;
+	target->table = catalog != NULL ? "decision" : "choice";
+	br_pg_forgotten_open(number, "feedback", &target->forgotten);
 }
 
 static bool

@@ -12,12 +12,9 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "commands/sequence.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
 
 #include "pg/decide/decide.h"
 #include "pg/decide/decision_log.h"
@@ -25,15 +22,6 @@
 
 /* of the decision's random key: whether the pool is logged (draws and choices have others) */
 #define LOG_STREAM (UINT64_C(3) << 32)
-
-static int64
-next_decision_id(const BrPgCatalog *catalog)
-{
-	Oid sequence = get_relname_relid("decision_number", get_namespace_oid("bundle_rec", false));
-
-	return ((int64) catalog->number << BR_PG_DECISION_NUMBER_BITS) |
-		nextval_internal(sequence, false);
-}
 
 bool
 br_pg_decide_will_log(const BrPgRequest *request)
@@ -70,17 +58,15 @@ array_of(Datum *elements, int n, Oid type, int length, bool by_value, char align
 static Datum
 feature_array(const BrPool *pool, const int *chosen, int n)
 {
-	Datum *elements = palloc(sizeof(Datum) * Max(n * BR_FEATURE_COUNT, 1));
+	float *features;
 
+	if (chosen == NULL)
+		return br_pg_float4_array(pool->features, n * BR_FEATURE_COUNT);
+	features = palloc(sizeof(float) * Max(n * BR_FEATURE_COUNT, 1));
 	for (int i = 0; i < n; i++)
-	{
-		int bundle = chosen != NULL ? chosen[i] : i;
-
-		for (int f = 0; f < BR_FEATURE_COUNT; f++)
-			elements[i * BR_FEATURE_COUNT + f] =
-				Float4GetDatum(pool->features[bundle * BR_FEATURE_COUNT + f]);
-	}
-	return array_of(elements, n * BR_FEATURE_COUNT, FLOAT4OID, 4, true, TYPALIGN_INT);
+		memcpy(features + i * BR_FEATURE_COUNT, pool->features + chosen[i] * BR_FEATURE_COUNT,
+			   sizeof(float) * BR_FEATURE_COUNT);
+	return br_pg_float4_array(features, n * BR_FEATURE_COUNT);
 }
 
 static FlatBundles
@@ -403,7 +389,7 @@ br_pg_decide_log(BrPgDecision *decision)
 	bool pool_logged;
 	BrPgRights rights;
 
-	decision->decision_id = next_decision_id(decision->request->catalog);
+	decision->decision_id = br_pg_decision_next_id(decision->request->catalog->number);
 	put_request(&row, decision);
 	put_policy(&row, decision);
 	pool_logged = put_pool(&row, decision);

@@ -8,7 +8,6 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 
 #include "core/encoder/br_encoder.h"
@@ -99,13 +98,6 @@ br_pg_item_ids(const BrPgCatalog *catalog, const int32 *items, int n)
 #define LEAST_LIMIT 32
 #define LEAST_SPARE 16
 
-static void
-set_for_section(const char *name, const char *value)
-{
-	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
-							 false);
-}
-
 /*
  * The model stands in the text, since only so the planner knows that the
  * model's index has all rows, and so does the number of rows, rounded up so
@@ -133,12 +125,11 @@ search_statement(const BrPgCatalog *catalog, int k)
 static Datum
 components_of(const BrEmbedding *embedding)
 {
-	Datum *components = palloc(sizeof(Datum) * embedding->dims);
+	float *components = palloc(sizeof(float) * embedding->dims);
 
 	for (int i = 0; i < embedding->dims; i++)
-		components[i] = Float4GetDatum(br_math_half_to_float(embedding->components[i]));
-	return PointerGetDatum(construct_array(components, embedding->dims, FLOAT4OID, sizeof(float4),
-										   true, TYPALIGN_INT));
+		components[i] = br_math_half_to_float(embedding->components[i]);
+	return br_pg_float4_array(components, embedding->dims);
 }
 
 BrNeighbour *
@@ -150,9 +141,9 @@ br_pg_nearest(const BrPgCatalog *catalog, const BrEmbedding *query, int k, int32
 	BrPgRights rights;
 
 	br_pg_enter_owner(&rights);
-	set_for_section("bundle_rec.recall", SEARCH_RECALL);
-	set_for_section("bundle_rec.probes", "0");
-	set_for_section("bundle_rec.scan_order", "strict");
+	br_pg_set_for_section("bundle_rec.recall", SEARCH_RECALL);
+	br_pg_set_for_section("bundle_rec.probes", "0");
+	br_pg_set_for_section("bundle_rec.scan_order", "strict");
 	*n = (int) br_pg_execute(search_statement(catalog, k), lengthof(types), types, values, NULL,
 							 true, k);
 	br_pg_leave(&rights);

@@ -50,24 +50,28 @@ typedef struct Replay
 	BrSlateRequest request;
 } Replay;
 
+static void
+refuse_log(int64 decision_id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("the log of decision %lld makes no sense", (long long) decision_id),
+			 errdetail("Its arrays do not fit each other."),
+			 errhint("See who may INSERT into its table: only the extension's functions write"
+					 " rows that fit.")));
+}
+
 /* elements of an array column without NULLs, of a known number where n >= 0 on entry */
 static const void *
 elements(int64 decision_id, int column, int *n)
 {
-	bool is_null;
-	Datum datum = br_pg_column(0, column, &is_null);
-	ArrayType *array = is_null ? NULL : DatumGetArrayTypeP(datum);
-	int found = is_null ? 0 : ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+	int found;
+	const void *values = br_pg_column_elements(0, column, &found);
 
-	if (is_null || ARR_HASNULL(array) || (*n >= 0 && *n != found))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("the log of decision %lld makes no sense", (long long) decision_id),
-				 errdetail("Its arrays do not fit each other."),
-				 errhint("See who may INSERT into its table: only the extension's functions write"
-						 " rows that fit.")));
+	if (values == NULL || (*n >= 0 && *n != found))
+		refuse_log(decision_id);
 	*n = found;
-	return ARR_DATA_PTR(array);
+	return values;
 }
 
 static Bundles
@@ -79,7 +83,11 @@ cut_bundles(int64 decision_id, int sizes_column, int items_column)
 	int n_items = 0;
 
 	for (int i = 0; i < bundles.n; i++)
+	{
+		if (sizes[i] < 0 || n_items > PG_INT32_MAX - sizes[i])
+			refuse_log(decision_id);
 		n_items += sizes[i];
+	}
 	items = elements(decision_id, items_column, &n_items);
 	bundles.bundles = palloc0(sizeof(BrBundle) * Max(bundles.n, 1));
 	for (int i = 0; i < bundles.n; i++)

@@ -11,6 +11,9 @@
 #include "datatype/timestamp.h"
 #include "lib/stringinfo.h"
 
+#include "pg/choose/choose.h"
+#include "pg/query.h"
+
 /* One slot of a logged decision, in memory that the next row takes. */
 typedef struct BrPgLoggedRow
 {
@@ -32,21 +35,16 @@ typedef struct BrPgLoggedRow
 	bool learned;		/* known to be among what the candidate has learned from */
 } BrPgLoggedRow;
 
+#define BR_PG_LOG_COLUMNS 10
+
 typedef struct BrPgLog BrPgLog;
 
 struct BrPgLog
 {
 	const BrPgEvaluation *evaluation;
 	BrPgPolicy policy; /* the candidate, as of the arms of the present row */
-	Portal portal;
-	bool own; /* read with the extension owner's rights */
-	SPITupleTable *table;
-	uint64 n_fetched;
-	uint64 next;
-	int64 number; /* of the present row, from 1 */
-	/* column numbers and types of a given query; in log_given.c */
-	int columns[10];
-	Oid types[10];
+	BrPgQuery query;
+	BrPgQueryColumn columns[BR_PG_LOG_COLUMNS]; /* of a given query; in log_given.c */
 	void (*read)(BrPgLog *log, BrPgLoggedRow *row);
 	/* the decision of the row before */
 	int64 decision;
@@ -65,14 +63,14 @@ extern bool br_pg_log_next(BrPgLog *log, BrPgLoggedRow *row);
 extern void br_pg_log_close(BrPgLog *log);
 extern void br_pg_log_refuse(const BrPgLog *log, const char *what) pg_attribute_noreturn();
 
-/* A column of the present row; false: it is not there, or NULL. */
+/* A column of the present row, by its number; false: it is not there, or NULL. */
 extern bool br_pg_log_value(const BrPgLog *log, int column, Datum *value);
 
-/* Fills state, request, numbers and member of a row over arms: numbers (n), NULL: all. */
-extern void br_pg_log_options(BrPgLog *log, const int32 *numbers, int n, float *context,
-							  float *features, int32 logged, BrPgLoggedRow *row);
+/* Fills state, request, numbers and member of a row over arms, of which `arm` was chosen. */
+extern void br_pg_log_options(BrPgLog *log, const BrPgLoggedOptions *logged, int32 arm,
+							  BrPgLoggedRow *row);
 
-/* log_given.c, log_own.c, log_catalog.c: open the cursor and set read */
+/* log_given.c, log_own.c: open the cursor and set read */
 extern void br_pg_log_open_given(BrPgLog *log);
 extern void br_pg_log_open_own(BrPgLog *log);
 extern void br_pg_log_open_catalog(BrPgLog *log);

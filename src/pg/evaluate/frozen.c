@@ -67,7 +67,7 @@ probabilities(Candidate *candidate, const BrPgLog *log, BrPgLoggedRow *row)
 	if (status != BR_OK)
 		br_pg_check(status, &candidate->context,
 					psprintf("policy \"%s\" cannot choose as in row %lld of the log",
-							 log->policy.name, (long long) log->number),
+							 log->policy.name, (long long) log->query.row),
 					NULL);
 	candidate->pool = 0;
 	if (row->n_earlier == 0 && row->request.arms != NULL)

@@ -11,20 +11,16 @@
 
 #include <math.h>
 
-#include "miscadmin.h"
 #include "utils/memutils.h"
 
-#include "pg/choose/choose.h"
 #include "pg/evaluate/evaluate_int.h"
-
-#define FETCH_ROWS 1000
 
 static void
 name_row(void *arg)
 {
 	const BrPgLog *log = arg;
 
-	errcontext("row %lld of the log", (long long) log->number);
+	errcontext("row %lld of the log", (long long) log->query.row);
 }
 
 void
@@ -32,19 +28,14 @@ br_pg_log_refuse(const BrPgLog *log, const char *what)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("row %lld of the log is wrong: %s", (long long) log->number, what)));
+			 errmsg("row %lld of the log is wrong: %s", (long long) log->query.row, what)));
 	pg_unreachable();
 }
 
 bool
 br_pg_log_value(const BrPgLog *log, int column, Datum *value)
 {
-	bool is_null = true;
-
-	if (column != 0)
-		*value =
-			SPI_getbinval(log->table->vals[log->next - 1], log->table->tupdesc, column, &is_null);
-	return !is_null;
+	return br_pg_query_value(&log->query, column, value);
 }
 
 BrPgLog *
@@ -66,32 +57,12 @@ br_pg_log_open(const BrPgEvaluation *evaluation)
 	return log;
 }
 
-/* the next rows of the cursor; false at its end */
-static bool
-fetch(BrPgLog *log)
-{
-	BrPgRights rights;
-
-	if (log->table != NULL)
-		SPI_freetuptable(log->table);
-	if (log->own)
-		br_pg_enter_owner(&rights);
-	SPI_cursor_fetch(log->portal, true, FETCH_ROWS);
-	if (log->own)
-		br_pg_leave(&rights);
-	log->table = SPI_tuptable;
-	log->n_fetched = SPI_processed;
-	log->next = 0;
-	return log->n_fetched > 0;
-}
-
 /* ---- what could be chosen ---- */
 
 void
-br_pg_log_options(BrPgLog *log, const int32 *numbers, int n, float *context, float *features,
-				  int32 logged, BrPgLoggedRow *row)
+br_pg_log_options(BrPgLog *log, const BrPgLoggedOptions *logged, int32 arm, BrPgLoggedRow *row)
 {
-	BrPgOptions *options = br_pg_options_logged(&log->policy, numbers, n, context, features);
+	BrPgOptions *options = br_pg_options_logged(&log->policy, logged);
 
 	row->state = options->state;
 	row->request = br_pg_options_request(options, 1, 0);
@@ -99,7 +70,7 @@ br_pg_log_options(BrPgLog *log, const int32 *numbers, int n, float *context, flo
 	row->names = options->names;
 	row->member = -1;
 	for (int i = 0; i < options->n && row->member < 0; i++)
-		if (options->numbers[i] == logged)
+		if (options->numbers[i] == arm)
 			row->member = i;
 	if (row->member < 0)
 		br_pg_log_refuse(log, "its arm is not among its eligible ones");
@@ -128,7 +99,7 @@ find_earlier(BrPgLog *log, BrPgLoggedRow *row)
 		br_pg_log_refuse(log, psprintf("its rank is %d; ranks begin at 1", row->rank));
 	if (row->rank == 1)
 		log->n_earlier = 0;
-	else if (log->number == 1 || row->decision != log->decision || row->rank != log->rank + 1)
+	else if (log->query.row == 1 || row->decision != log->decision || row->rank != log->rank + 1)
 		br_pg_log_refuse(log,
 						 psprintf("rank %d does not follow rank %d of its decision", row->rank,
 								  row->rank - 1));
@@ -171,17 +142,14 @@ br_pg_log_next(BrPgLog *log, BrPgLoggedRow *row)
 									 .arg = log};
 	MemoryContext before;
 
-	CHECK_FOR_INTERRUPTS();
-	if (log->next == log->n_fetched && !fetch(log))
+	if (!br_pg_query_next(&log->query))
 		return false;
-	log->number++;
-	log->next++;
 	MemoryContextReset(log->row_memory);
 	before = MemoryContextSwitchTo(log->row_memory);
 	error_context_stack = &callback;
 	memset(row, 0, sizeof(*row));
 	row->rank = 1;
-	row->decision = log->number;
+	row->decision = log->query.row;
 	log->read(log, row);
 	check_numbers(log, row);
 	find_earlier(log, row);
@@ -194,8 +162,5 @@ br_pg_log_next(BrPgLog *log, BrPgLoggedRow *row)
 void
 br_pg_log_close(BrPgLog *log)
 {
-	if (log->table != NULL)
-		SPI_freetuptable(log->table);
-	SPI_cursor_close(log->portal);
 	MemoryContextDelete(log->row_memory);
 }

@@ -12,7 +12,7 @@
 #include "pg/evaluate/evaluate_int.h"
 #include "pg/policy/context.h"
 
-/* Columns by name, in the order of BrPgLog.columns. */
+/* Columns by name. */
 enum
 {
 	ARM,
@@ -27,56 +27,42 @@ enum
 	DECIDED_AT
 };
 
-typedef struct Column
-{
-	const char *name;
-	Oid types[2];
-	bool needed;
-} Column;
-
-static const Column columns[] = {
-	[ARM] = {"arm", {TEXTOID, VARCHAROID}, true},
-	[REWARD] = {"reward", {FLOAT8OID, FLOAT8OID}, true},
-	[PROPENSITY] = {"propensity", {FLOAT8OID, FLOAT8OID}, true},
-	[CONTEXT] = {"context", {FLOAT8ARRAYOID, JSONBOID}, false},
-	[FEATURES] = {"features", {FLOAT8ARRAYOID, FLOAT8ARRAYOID}, false},
-	[ELIGIBLE] = {"eligible", {TEXTARRAYOID, TEXTARRAYOID}, false},
-	[USER_ID] = {"user_id", {TEXTOID, VARCHAROID}, false},
-	[RANK] = {"rank", {INT4OID, INT4OID}, false},
-	[DECISION_ID] = {"decision_id", {INT8OID, INT4OID}, false},
-	[DECIDED_AT] = {"decided_at", {TIMESTAMPTZOID, TIMESTAMPTZOID}, false},
+static const BrPgQueryColumn columns[BR_PG_LOG_COLUMNS] = {
+	[ARM] = {"arm", BR_PG_QUERY_TEXT},
+	[REWARD] = {"reward", BR_PG_QUERY_NUMBER},
+	[PROPENSITY] = {"propensity", BR_PG_QUERY_NUMBER},
+	[CONTEXT] = {"context", BR_PG_QUERY_CONTEXT},
+	[FEATURES] = {"features", BR_PG_QUERY_NUMBERS},
+	[ELIGIBLE] = {"eligible", BR_PG_QUERY_TEXTS},
+	[USER_ID] = {"user_id", BR_PG_QUERY_TEXT},
+	[RANK] = {"rank", BR_PG_QUERY_WHOLE},
+	[DECISION_ID] = {"decision_id", BR_PG_QUERY_WHOLE},
+	[DECIDED_AT] = {"decided_at", BR_PG_QUERY_TIME},
 };
 
 static void
-find_columns(BrPgLog *log, TupleDesc descriptor)
+find_columns(BrPgLog *log)
 {
-	for (int i = 0; i < (int) lengthof(columns); i++)
-	{
-		const Column *column = &columns[i];
-		int number = SPI_fnumber(descriptor, column->name);
-
-		if (number <= 0 && column->needed)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("the log has no column \"%s\"", column->name),
-					 errhint("It needs arm (text), reward and propensity (double precision); "
-							 "context, features, eligible, user_id, decision_id and rank, and "
-							 "decided_at where there are such.")));
-		if (number <= 0)
-			continue;
-		log->columns[i] = number;
-		log->types[i] = SPI_gettypeid(descriptor, number);
-		if (log->types[i] != column->types[0] && log->types[i] != column->types[1])
-			ereport(ERROR,
-					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("column \"%s\" of the log has type %s instead of %s", column->name,
-							format_type_be(log->types[i]), format_type_be(column->types[0]))));
-	}
-	if (log->columns[RANK] != 0 && log->columns[DECISION_ID] == 0)
+	memcpy(log->columns, columns, sizeof(columns));
+	for (int i = 0; i < BR_PG_LOG_COLUMNS; i++)
+		if (i == ARM || i == REWARD || i == PROPENSITY)
+			br_pg_query_need_column(&log->query, &log->columns[i],
+									"It needs arm (text), reward and propensity (numbers); context, "
+									"features, eligible, user_id, decision_id and rank, and decided_at "
+									"where there are such.");
+		else
+			br_pg_query_find_column(&log->query, &log->columns[i]);
+	if (log->columns[RANK].number != 0 && log->columns[DECISION_ID].number == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
 				 errmsg("the log has a column \"rank\" and no column \"decision_id\""),
 				 errhint("Slots of one decision are told apart by both.")));
+}
+
+static bool
+value_of(const BrPgLog *log, int column, Datum *value)
+{
+	return br_pg_log_value(log, log->columns[column].number, value);
 }
 
 static int32
@@ -97,7 +83,7 @@ eligible_arms(const BrPgLog *log, const BrPgPolicyState *state, int *n)
 	int32 *numbers;
 
 	*n = 0;
-	if (!br_pg_log_value(log, log->columns[ELIGIBLE], &value))
+	if (!value_of(log, ELIGIBLE, &value))
 		return NULL;
 	names = br_pg_text_array(DatumGetArrayTypeP(value), "eligible", n);
 	numbers = palloc(sizeof(int32) * Max(*n, 1));
@@ -121,7 +107,7 @@ context_of(const BrPgLog *log)
 	Datum value;
 	int n;
 
-	if (!br_pg_log_value(log, log->columns[CONTEXT], &value))
+	if (!value_of(log, CONTEXT, &value))
 	{
 		if (dims > 0)
 			br_pg_log_refuse(log,
@@ -132,7 +118,7 @@ context_of(const BrPgLog *log)
 	/* of a log that other policies read too */
 	if (dims == 0)
 		return NULL;
-	if (log->types[CONTEXT] == JSONBOID)
+	if (log->columns[CONTEXT].type == JSONBOID)
 		return br_pg_context_features(policy->name, policy->context, JSONBOID, value);
 	values = br_pg_float8_argument(DatumGetArrayTypeP(value), "context", &n);
 	if (n != dims)
@@ -141,32 +127,37 @@ context_of(const BrPgLog *log)
 }
 
 static float *
-features_of(const BrPgLog *log, int n_arms)
+features_of(const BrPgLog *log, int wanted)
 {
-	const BrPgPolicy *policy = &log->policy;
-	int64 wanted = (int64) n_arms * policy->arm_features;
 	double *values;
 	Datum value;
 	int n;
 
-	if (!br_pg_log_value(log, log->columns[FEATURES], &value) || policy->arm_features == 0)
+	if (!value_of(log, FEATURES, &value) || wanted == 0)
 		return NULL;
 	values = br_pg_float8_argument(DatumGetArrayTypeP(value), "features", &n);
 	if (n != wanted)
-		br_pg_log_refuse(log,
-						 psprintf("\"features\" has %d numbers instead of %lld", n,
-								  (long long) wanted));
+		br_pg_log_refuse(log, psprintf("\"features\" has %d numbers instead of %d", n, wanted));
 	return br_pg_context_floats(values, n, "\"features\"");
 }
 
 static double
-number_column(const BrPgLog *log, int column)
+number_of(const BrPgLog *log, int column)
 {
 	Datum value;
 
-	if (!br_pg_log_value(log, log->columns[column], &value))
+	if (!value_of(log, column, &value))
 		br_pg_log_refuse(log, psprintf("it has no %s", columns[column].name));
-	return DatumGetFloat8(value);
+	return br_pg_number(value, log->columns[column].type);
+}
+
+/* exactly, which a double is not for every decision */
+static int64
+whole_number(Datum value, Oid type)
+{
+	if (type == INT8OID)
+		return DatumGetInt64(value);
+	return type == INT4OID ? DatumGetInt32(value) : DatumGetInt16(value);
 }
 
 static void
@@ -174,17 +165,17 @@ read_decision(const BrPgLog *log, BrPgLoggedRow *row)
 {
 	Datum value;
 
-	if (br_pg_log_value(log, log->columns[DECISION_ID], &value))
-		row->decision =
-			log->types[DECISION_ID] == INT8OID ? DatumGetInt64(value) : DatumGetInt32(value);
-	else if (log->columns[DECISION_ID] != 0)
+	if (value_of(log, DECISION_ID, &value))
+		row->decision = whole_number(value, log->columns[DECISION_ID].type);
+	else if (log->columns[DECISION_ID].number != 0)
 		br_pg_log_refuse(log, "it has no decision_id");
-	if (br_pg_log_value(log, log->columns[RANK], &value))
-		row->rank = DatumGetInt32(value);
-	row->has_user = log->columns[USER_ID] != 0;
-	if (br_pg_log_value(log, log->columns[USER_ID], &value))
+	if (value_of(log, RANK, &value))
+		row->rank = (int) Max(Min(whole_number(value, log->columns[RANK].type), PG_INT32_MAX),
+							  PG_INT32_MIN);
+	row->has_user = log->columns[USER_ID].number != 0;
+	if (value_of(log, USER_ID, &value))
 		row->user = TextDatumGetCString(value);
-	row->has_time = br_pg_log_value(log, log->columns[DECIDED_AT], &value);
+	row->has_time = value_of(log, DECIDED_AT, &value);
 	if (row->has_time)
 		row->decided_at = DatumGetTimestampTz(value);
 }
@@ -193,19 +184,21 @@ static void
 read_row(BrPgLog *log, BrPgLoggedRow *row)
 {
 	const BrPgPolicyState *state = br_pg_policy_state(&log->policy);
+	BrPgLoggedOptions logged;
 	Datum value;
-	int32 *eligible;
 	int32 arm;
-	int n;
 
-	row->propensity = number_column(log, PROPENSITY);
-	row->reward = number_column(log, REWARD);
-	if (!br_pg_log_value(log, log->columns[ARM], &value))
+	row->propensity = number_of(log, PROPENSITY);
+	row->reward = number_of(log, REWARD);
+	if (!value_of(log, ARM, &value))
 		br_pg_log_refuse(log, "it has no arm");
 	arm = number_of_arm(log, state, TextDatumGetCString(value));
-	eligible = eligible_arms(log, state, &n);
-	br_pg_log_options(log, eligible, n, context_of(log),
-					  features_of(log, eligible != NULL ? n : state->n_arms), arm, row);
+	logged.numbers = eligible_arms(log, state, &logged.n);
+	logged.context = context_of(log);
+	logged.n_context = logged.context != NULL ? br_pg_context_dims(log->policy.context) : 0;
+	logged.n_given = (logged.numbers != NULL ? logged.n : state->n_arms) * log->policy.arm_features;
+	logged.given = features_of(log, logged.n_given);
+	br_pg_log_options(log, &logged, arm, row);
 	read_decision(log, row);
 }
 
@@ -226,8 +219,7 @@ br_pg_log_open_given(BrPgLog *log)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("policy \"%s\" has nothing to choose among", policy->name),
 				 errhint("Add arms with add_arms.")));
-	log->portal = SPI_cursor_open_with_args(NULL, log->evaluation->query, 0, NULL, NULL, NULL, true,
-											CURSOR_OPT_NO_SCROLL);
-	find_columns(log, log->portal->tupDesc);
+	br_pg_query_open(&log->query, log->evaluation->query, "log");
+	find_columns(log);
 	log->read = read_row;
 }

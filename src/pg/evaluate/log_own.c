@@ -8,17 +8,17 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "core/bundle/br_bundle.h"
 #include "pg/bulk.h"
 #include "pg/catalog/catalog.h"
-#include "pg/choose/choose.h"
 #include "pg/evaluate/evaluate_int.h"
 #include "pg/policy/reward.h"
 
@@ -59,24 +59,20 @@ enum
 	ARMS_VERSION
 };
 
-/* the numbers of an array column, of 4 bytes each; NULL for NULL */
-static void *
-words_column(const BrPgLog *log, int column, int *n)
+/* the elements of an array column; NULL for NULL */
+static const void *
+elements(const BrPgLog *log, int column, int *n)
 {
+	const void *found;
 	Datum value;
-	ArrayType *array;
-	void *words;
 
 	*n = 0;
 	if (!br_pg_log_value(log, column, &value))
 		return NULL;
-	array = DatumGetArrayTypeP(value);
-	if (ARR_HASNULL(array))
+	found = br_pg_array_elements(value, n);
+	if (found == NULL)
 		br_pg_log_refuse(log, "an array of it holds a NULL");
-	*n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
-	words = palloc(4 * (Size) Max(*n, 1));
-	memcpy(words, ARR_DATA_PTR(array), 4 * (Size) *n);
-	return words;
+	return found;
 }
 
 static void
@@ -104,18 +100,18 @@ read_decision(const BrPgLog *log, BrPgLoggedRow *row)
 static void
 read_choice(BrPgLog *log, BrPgLoggedRow *row)
 {
-	int n_context, n_pool, n_features;
-	float *context = words_column(log, CONTEXT, &n_context);
-	int32 *pool = words_column(log, POOL, &n_pool);
-	float *features = words_column(log, POOL_FEATURES, &n_features);
+	BrPgLoggedOptions logged;
 	int32 arm = 0;
 	Datum value;
 
+	logged.numbers = elements(log, POOL, &logged.n);
+	logged.context = elements(log, CONTEXT, &logged.n_context);
+	logged.given = elements(log, POOL_FEATURES, &logged.n_given);
 	if (br_pg_log_value(log, ARMS_VERSION, &value))
 		log->policy.arms_version = DatumGetInt32(value);
 	if (br_pg_log_value(log, SLOT_ARM, &value))
 		arm = DatumGetInt32(value);
-	br_pg_log_options(log, pool, n_pool, context, features, arm, row);
+	br_pg_log_options(log, &logged, arm, row);
 	read_decision(log, row);
 }
 
@@ -128,9 +124,9 @@ open_cursor(BrPgLog *log, const char *sql)
 					  TimestampTzGetDatum(policy->decisions > 0 ? policy->as_of : DT_NOBEGIN)};
 	BrPgRights rights;
 
-	log->own = true;
+	log->query = (BrPgQuery){.what = "log", .own = true};
 	br_pg_enter_owner(&rights);
-	log->portal =
+	log->query.portal =
 		SPI_cursor_open_with_args(NULL, sql, 2, types, values, NULL, true, CURSOR_OPT_NO_SCROLL);
 	br_pg_leave(&rights);
 }
@@ -172,14 +168,15 @@ static int
 find_member(const BrPgLog *log, int n_pool)
 {
 	int n_slot, n_items, n_sizes, n_bundles, n_bundle;
-	const int32 *slot = words_column(log, SLOT_ITEMS, &n_slot);
-	const int32 *items = words_column(log, POOL_ITEMS, &n_items);
-	const int32 *sizes = words_column(log, POOL_SIZES, &n_sizes);
-	const int32 *bundles = words_column(log, POOL_BUNDLES, &n_bundles);
-	const int32 *bundle = words_column(log, SLOT_BUNDLES, &n_bundle);
+	const int32 *slot = elements(log, SLOT_ITEMS, &n_slot);
+	const int32 *items = elements(log, POOL_ITEMS, &n_items);
+	const int32 *sizes = elements(log, POOL_SIZES, &n_sizes);
+	const int32 *bundles = elements(log, POOL_BUNDLES, &n_bundles);
+	const int32 *bundle = elements(log, SLOT_BUNDLES, &n_bundle);
 	int from = 0;
 
-	for (int i = 0; i < n_pool && i < n_sizes && from + sizes[i] <= n_items; from += sizes[i++])
+	for (int i = 0; i < n_pool && i < n_sizes && sizes[i] >= 0 && sizes[i] <= n_items - from;
+		 from += sizes[i++])
 	{
 		if (bundles != NULL && n_bundle == 1 && i < n_bundles && bundles[i] != bundle[0])
 			continue;
@@ -194,8 +191,11 @@ read_pool(BrPgLog *log, BrPgLoggedRow *row)
 {
 	int dims = log->policy.spec.dims;
 	int n_features;
-	float *features = words_column(log, FEATURES, &n_features);
+	const float *features = elements(log, FEATURES, &n_features);
 
+	for (int i = 0; i < n_features; i++)
+		if (!isfinite(features[i]))
+			br_pg_log_refuse(log, psprintf("a feature of its pool is %g", features[i]));
 	row->state = br_pg_policy_state(&log->policy);
 	row->request.pool = n_features / dims;
 	row->request.features = features;

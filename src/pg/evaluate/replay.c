@@ -91,7 +91,8 @@ check_uniform(const Replayed *replayed, const BrPgLoggedRow *row)
 				 errmsg("a learning candidate cannot be evaluated over this log: it did not choose "
 						"uniformly"),
 				 errdetail("Row %lld has propensity %.15g among %d eligible arms.",
-						   (long long) replayed->log->number, row->propensity, row->request.pool),
+						   (long long) replayed->log->query.row, row->propensity,
+						   row->request.pool),
 				 errhint("Evaluate the candidate as it stands, with learning => false, or over a "
 						 "log whose propensities are all 1 / eligible arms.")));
 }
@@ -126,7 +127,7 @@ check(Replayed *replayed, BrStatus status)
 		return;
 	br_pg_check(status, &replayed->context,
 				psprintf("policy \"%s\" cannot choose or learn as in row %lld of the log",
-						 replayed->log->policy.name, (long long) replayed->log->number),
+						 replayed->log->policy.name, (long long) replayed->log->query.row),
 				NULL);
 }
 
@@ -165,7 +166,7 @@ replay_row(Replayed *replayed, BrPgLoggedRow *row)
 	};
 	int chosen;
 
-	row->request.key = br_pg_evaluation_key(replayed->evaluation, replayed->log->number);
+	row->request.key = br_pg_evaluation_key(replayed->evaluation, replayed->log->query.row);
 	check(replayed,
 		  br_bandit_replay_choose(&replayed->context, replayed->replay, &row->request, &chosen));
 	if (chosen == row->member)

@@ -15,7 +15,6 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 
 #include "pg/bulk.h"
 #include "pg/experiment/experiment.h"
@@ -310,10 +309,8 @@ create_exposures(int32 number, Oid owner)
 {
 	const char *role = quote_identifier(GetUserNameFromId(owner, false));
 
-	(void) set_config_option("default_tablespace", "", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
-							 true, 0, false);
-	(void) set_config_option("default_table_access_method", DEFAULT_TABLE_ACCESS_METHOD,
-							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	br_pg_set_for_section("default_tablespace", "");
+	br_pg_set_for_section("default_table_access_method", DEFAULT_TABLE_ACCESS_METHOD);
 	run(psprintf("CREATE TABLE bundle_rec.exposure_%d (CHECK (experiment = %d),"
 				 " PRIMARY KEY (unit_id)) INHERITS (bundle_rec.exposure);"
 				 " ALTER TABLE bundle_rec.exposure_%d ALTER experiment SET DEFAULT %d;"

@@ -67,13 +67,6 @@ has_column(const char *name)
 	return OidIsValid(column_type(name));
 }
 
-static bool
-is_number(Oid type)
-{
-	return type == INT2OID || type == INT4OID || type == INT8OID || type == FLOAT4OID ||
-		type == FLOAT8OID || type == NUMERICOID;
-}
-
 static void
 refuse_column(const char *name)
 {
@@ -88,7 +81,7 @@ check_number(const char *name, bool may_be_boolean)
 
 	if (!OidIsValid(type))
 		refuse_column(name);
-	if (!is_number(type) && !(may_be_boolean && type == BOOLOID))
+	if (!br_pg_is_number(type) && !(may_be_boolean && type == BOOLOID))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("column \"%s\" of the query is no number", name),

@@ -15,16 +15,6 @@
 #include "pg/policy/context.h"
 #include "pg/policy/policy.h"
 
-static Datum
-float4_array(const float *values, int n)
-{
-	Datum *elements = palloc(sizeof(Datum) * Max(n, 1));
-
-	for (int i = 0; i < n; i++)
-		elements[i] = Float4GetDatum(values[i]);
-	return PointerGetDatum(construct_array(elements, n, FLOAT4OID, 4, true, TYPALIGN_INT));
-}
-
 /* the next set of arms */
 static int32
 next_set(const BrPgPolicy *policy)
@@ -99,9 +89,9 @@ br_pg_policy_add_arms(const char *name, char **arms, int n, const double *featur
 	br_pg_policy_require_arms(policy, "add_arms");
 	check_names(policy, arms, n);
 	if (features != NULL)
-		values[3] = float4_array(br_pg_context_floats(features, n * policy->arm_features,
-													  "the features of arms"),
-								 n * policy->arm_features);
+		values[3] = br_pg_float4_array(br_pg_context_floats(features, n * policy->arm_features,
+															"the features of arms"),
+									   n * policy->arm_features);
 	values[1] = Int32GetDatum(next_set(policy));
 	changed = br_pg_execute(add, lengthof(types), types, values, nulls, false, 0);
 	rows = SPI_tuptable;

@@ -214,8 +214,7 @@ set_up_planner(void)
 	static const char *const settings[] = {"enable_nestloop", "enable_mergejoin"};
 
 	for (int i = 0; i < lengthof(settings); i++)
-		(void) set_config_option(settings[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
-								 true, 0, false);
+		br_pg_set_for_section(settings[i], "off");
 }
 
 void

@@ -11,7 +11,6 @@
 #include <math.h>
 
 #include "catalog/pg_type.h"
-#include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -61,21 +60,25 @@ read_arm(const BrPgEvidence *evidence, int32 arm, double *values, size_t n)
 	static const Oid types[] = {INT4OID, INT4OID};
 	const BrPgPolicy *policy = evidence->policy;
 	Datum arguments[] = {Int32GetDatum(policy->number), Int32GetDatum(arm)};
-	ArrayType *array;
+	const double *stored;
+	int n_stored;
 	bool is_null;
 	SPITupleTable *caller = SPI_tuptable;
+	BrPgRights rights;
+
+	br_pg_enter_owner(&rights);
 
 	if (br_pg_execute("SELECT evidence, as_of FROM bundle_rec.posterior_arm"
 					  " WHERE policy = $1 AND arm = $2 ORDER BY version DESC LIMIT 1",
 					  2, types, arguments, NULL, false, 1) > 0)
 	{
-		array = DatumGetArrayTypeP(br_pg_column(0, 1, &is_null));
-		if ((size_t) ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)) != n || ARR_HASNULL(array))
+		stored = br_pg_column_elements(0, 1, &n_stored);
+		if ((size_t) n_stored != n)
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_CORRUPTED),
 					 errmsg("the evidence of arm number %d of policy \"%s\" does not fit its model",
 							arm, policy->name)));
-		memcpy(values, ARR_DATA_PTR(array), sizeof(double) * n);
+		memcpy(values, stored, sizeof(double) * n);
 		br_bandit_evidence_scale(values, n,
 								 br_pg_policy_weight(policy,
 													 DatumGetTimestampTz(
@@ -84,6 +87,7 @@ read_arm(const BrPgEvidence *evidence, int32 arm, double *values, size_t n)
 	}
 	SPI_freetuptable(SPI_tuptable);
 	SPI_tuptable = caller;
+	br_pg_leave(&rights);
 }
 
 double *

@@ -24,7 +24,6 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -238,8 +237,7 @@ br_pg_policy_fold(const char *name)
 	bool has_next;
 
 	/* compiling the statements would take longer than running them */
-	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
-							 false);
+	br_pg_set_for_section("jit", "off");
 	PushActiveSnapshot(fold.snapshot);
 	fold.policy = br_pg_policy_open(0, name);
 	fold.has_window = br_pg_fold_has_window(fold.policy);

@@ -33,21 +33,11 @@
 static double *
 float8_array_column(uint64 row, int column, int *n)
 {
-	bool is_null;
-	Datum datum = br_pg_column(row, column, &is_null);
-	ArrayType *array;
-	double *values;
+	const double *values = br_pg_column_elements(row, column, n);
 
-	*n = 0;
-	if (is_null)
-		return NULL;
-	array = DatumGetArrayTypeP(datum);
-	*n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
-	if (ARR_HASNULL(array))
-		elog(ERROR, "NULL in a stored float8[]");
-	values = palloc(sizeof(double) * Max(*n, 1));
-	memcpy(values, ARR_DATA_PTR(array), sizeof(double) * *n);
-	return values;
+	return values == NULL
+		? NULL
+		: memcpy(palloc(sizeof(double) * Max(*n, 1)), values, sizeof(double) * *n);
 }
 
 static Jsonb *

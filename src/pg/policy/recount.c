@@ -14,7 +14,6 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -34,24 +33,6 @@ const char *
 br_pg_fold_arms(const BrPgPolicy *policy)
 {
 	return policy->owner != NULL ? "d.slot_arms" : "NULL::pg_catalog.int4[]";
-}
-
-/* an array column without NULLs; NULL for NULL */
-static const void *
-elements(uint64 row, int column, int *n)
-{
-	bool is_null;
-	Datum datum = br_pg_column(row, column, &is_null);
-	ArrayType *array;
-
-	*n = 0;
-	if (is_null)
-		return NULL;
-	array = DatumGetArrayTypeP(datum);
-	if (ARR_HASNULL(array))
-		return NULL;
-	*n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
-	return ARR_DATA_PTR(array);
 }
 
 /* Whoever may INSERT into the log may have written anything there. */
@@ -78,10 +59,10 @@ br_pg_fold_slots(const BrPgFold *fold, uint64 row)
 	int n_features, n_arms;
 	bool is_null;
 
-	slots.features = elements(row, 1, &n_features);
+	slots.features = br_pg_column_elements(row, 1, &n_features);
 	slots.decided_at = DatumGetTimestampTz(br_pg_column(row, 2, &is_null));
-	slots.propensity = elements(row, 3, &slots.n);
-	slots.arms = elements(row, 4, &n_arms);
+	slots.propensity = br_pg_column_elements(row, 3, &slots.n);
+	slots.arms = br_pg_column_elements(row, 4, &n_arms);
 	if (fold->policy->spec.model == BR_MODEL_ARM)
 		slots.features = NULL;
 	if (!sensible(fold, &slots, n_features) || (fold->policy->owner != NULL && n_arms != slots.n))
@@ -240,7 +221,7 @@ count_row(Recount *recount, uint64 row)
 	BrPgFold *fold = recount->fold;
 	BrPgLoggedSlots slots = br_pg_fold_slots(fold, row);
 	int n_rewards;
-	const double *rewards = elements(row, 5, &n_rewards);
+	const double *rewards = br_pg_column_elements(row, 5, &n_rewards);
 	bool refits = br_bandit_algorithm_refits(fold->policy->spec.algorithm);
 	bool disjoint = fold->policy->spec.model == BR_MODEL_DISJOINT;
 

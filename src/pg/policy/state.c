@@ -9,9 +9,6 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
-#include "utils/builtins.h"
-#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -40,56 +37,30 @@ typedef struct NamedArm
 
 static KeptState *kept_states = NULL;
 
-static uint32
-hash_name(const void *key, Size size)
-{
-	const char *name = *(const char *const *) key;
-
-	return string_hash(name, strlen(name) + 1);
-}
-
-static int
-compare_names(const void *left, const void *right, Size size)
-{
-	return strcmp(*(const char *const *) left, *(const char *const *) right);
-}
-
 /* ---- reading ---- */
 
 static void
 read_features(const BrPgPolicy *policy, uint64 row, BrPgPolicyState *state)
 {
-	bool is_null;
-	Datum datum = br_pg_column(row, 3, &is_null);
-	ArrayType *array;
+	int n;
+	const float *features = br_pg_column_elements(row, 3, &n);
 
-	state->featureless[row] = is_null;
-	if (is_null)
+	(void) br_pg_column(row, 3, &state->featureless[row]);
+	if (state->featureless[row])
 		return;
-	array = DatumGetArrayTypeP(datum);
-	if (ARR_HASNULL(array) ||
-		ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)) != policy->arm_features)
+	if (n != policy->arm_features)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("arm \"%s\" of policy \"%s\" does not have %d features", state->names[row],
 						policy->name, policy->arm_features)));
-	memcpy(state->features + row * policy->arm_features, ARR_DATA_PTR(array),
-		   sizeof(float) * policy->arm_features);
+	memcpy(state->features + row * n, features, sizeof(float) * n);
 }
 
 static void
 name_arms(BrPgPolicyState *state)
 {
-	HASHCTL control = {
-		.keysize = sizeof(const char *),
-		.entrysize = sizeof(NamedArm),
-		.hash = hash_name,
-		.match = compare_names,
-		.hcxt = CurrentMemoryContext,
-	};
-
-	state->by_name = hash_create("bundle_rec arms", Max(state->n_arms, 16), &control,
-								 HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+	state->by_name = br_pg_text_table("bundle_rec arms", Max(state->n_arms, 16), sizeof(NamedArm),
+									  CurrentMemoryContext);
 	for (int i = 0; i < state->n_arms; i++)
 	{
 		NamedArm *arm = hash_search(state->by_name, &state->names[i], HASH_ENTER, NULL);
@@ -157,22 +128,22 @@ read_arm_evidence(const BrPgPolicy *policy, const BrPgPolicyState *state, uint64
 {
 	bool is_null;
 	int arm = br_pg_policy_arm_number(state, DatumGetInt32(br_pg_column(row, 1, &is_null)));
-	ArrayType *array;
 	size_t n = br_bandit_arm_length(&policy->spec);
+	const double *stored;
 	double *values;
+	int n_stored;
 
 	if (arm < 0)
 		return;
-	array = DatumGetArrayTypeP(br_pg_column(row, 2, &is_null));
-	if (ARR_HASNULL(array) || (size_t) ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)) != n)
+	stored = br_pg_column_elements(row, 2, &n_stored);
+	if ((size_t) n_stored != n)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("version %d of policy \"%s\" does not fit its model", policy->version,
 						policy->name),
 				 errdetail("The evidence of arm \"%s\" does not have %zu numbers.",
 						   state->names[arm], n)));
-	values = palloc(sizeof(double) * n);
-	memcpy(values, ARR_DATA_PTR(array), sizeof(double) * n);
+	values = memcpy(palloc(sizeof(double) * n), stored, sizeof(double) * n);
 	if (!br_bandit_algorithm_refits(policy->spec.algorithm))
 		br_bandit_evidence_scale(values, n,
 								 br_pg_policy_weight(policy,

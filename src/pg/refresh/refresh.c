@@ -11,7 +11,6 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "utils/guc.h"
 
 #include "pg/policy/reward.h"
 #include "pg/privacy/privacy.h"
@@ -214,8 +213,7 @@ fold_events(int32 catalog, int32 limit_was, int64 *baskets)
 	int64 folded;
 
 	/* compiling this statement would often take longer than running it */
-	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
-							 false);
+	br_pg_set_for_section("jit", "off");
 	br_pg_execute_once(br_pg_catalog_sql(fold_statement, catalog), lengthof(types), types, values);
 	*baskets = DatumGetInt64(br_pg_column(0, 1, &is_null));
 	folded = DatumGetInt64(br_pg_column(0, 2, &is_null));

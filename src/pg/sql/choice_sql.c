@@ -6,7 +6,6 @@
 
 #include <math.h>
 
-#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -14,8 +13,9 @@
 #include "utils/jsonb.h"
 
 #include "pg/choose/choose.h"
+#include "pg/choose/warm_start.h"
+#include "pg/decide/decision_log.h"
 #include "pg/policy/context.h"
-#include "pg/policy/warm_start.h"
 #include "pg/sql/arguments.h"
 
 PG_FUNCTION_INFO_V1(br_choose);
@@ -85,11 +85,7 @@ static void
 draw_key(FunctionCallInfo fcinfo, int i, BrPgChoice *choice)
 {
 	choice->seeded = !PG_ARGISNULL(i);
-	if (choice->seeded)
-		choice->key = (uint64) PG_GETARG_INT64(i);
-	else if (!pg_strong_random(&choice->key, sizeof(choice->key)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate a random key")));
+	choice->key = choice->seeded ? (uint64) PG_GETARG_INT64(i) : br_pg_decision_key();
 }
 
 /* takes the choice, and logs it as argument i says */

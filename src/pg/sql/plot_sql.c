@@ -11,18 +11,15 @@
 #include <math.h>
 
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
-#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "core/draw/br_draw.h"
-#include "pg/br_pg.h"
+#include "pg/query.h"
 #include "pg/sql/arguments.h"
 
-#define FETCH_ROWS 1000
 #define MAX_COLUMNS 6
 #define MAX_POINTS 100000
 #define MAX_VALUES 1000000
@@ -31,11 +28,8 @@
 typedef struct Rows
 {
 	const char *const *names; /* ends with NULL */
-	Portal portal;
-	int column[MAX_COLUMNS]; /* number of each name in the row, 0: not there */
-	Oid type[MAX_COLUMNS];	 /* its base type */
-	int64 n;				 /* rows read, the current one included */
-	uint64 place;			 /* of the next one in SPI_tuptable */
+	BrPgQueryColumn columns[MAX_COLUMNS];
+	BrPgQuery query;
 	int64 limit;
 } Rows;
 
@@ -55,14 +49,20 @@ to_utf8(char *text)
 
 /* ---- rows of a query ---- */
 
+/* each column of the query must be one that is drawn */
 static void
-find_columns(Rows *rows, TupleDesc descriptor)
+find_columns(Rows *rows)
 {
+	TupleDesc descriptor = rows->query.portal->tupDesc;
 	StringInfoData known;
 
 	initStringInfo(&known);
 	for (int j = 0; rows->names[j] != NULL; j++)
+	{
 		appendStringInfo(&known, "%s%s", j > 0 ? ", " : "", rows->names[j]);
+		rows->columns[j].name = rows->names[j];
+		br_pg_query_find_column(&rows->query, &rows->columns[j]);
+	}
 	for (int i = 0; i < descriptor->natts; i++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(descriptor, i);
@@ -73,15 +73,13 @@ find_columns(Rows *rows, TupleDesc descriptor)
 			if (strcmp(NameStr(attribute->attname), rows->names[j]) == 0)
 				found = j;
 		}
-		if (found < 0 || rows->column[found] != 0)
+		if (found < 0 || rows->columns[found].number != i + 1)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg(found < 0 ? "cannot plot the column \"%s\""
 									  : "the query has two columns \"%s\"",
 							NameStr(attribute->attname)),
 					 errhint("Name the columns of the query: %s.", known.data)));
-		rows->column[found] = i + 1;
-		rows->type[found] = getBaseType(attribute->atttypid);
 	}
 }
 
@@ -89,7 +87,7 @@ find_columns(Rows *rows, TupleDesc descriptor)
 static void
 require_column(const Rows *rows, int which)
 {
-	if (rows->column[which] == 0)
+	if (rows->columns[which].number == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
 				 errmsg("the query has no column \"%s\"", rows->names[which]),
@@ -98,52 +96,31 @@ require_column(const Rows *rows, int which)
 
 /* SPI must be connected. */
 static void
-open_rows(Rows *rows, char *query, const char *const *names, int64 limit)
+open_rows(Rows *rows, const char *query, const char *const *names, int64 limit)
 {
-	SPIPlanPtr plan = SPI_prepare(query, 0, NULL);
-
-	if (plan == NULL || !SPI_is_cursor_plan(plan))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the query returns no rows to plot"), errhint("\"query\" is one SELECT.")));
 	*rows = (Rows){.names = names, .limit = limit};
-	rows->portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
-	find_columns(rows, rows->portal->tupDesc);
+	br_pg_query_open(&rows->query, query, "query");
+	find_columns(rows);
 }
 
 static bool
 next_row(Rows *rows)
 {
-	if (rows->n == 0 || rows->place == SPI_processed)
-	{
-		if (rows->n > 0)
-			SPI_freetuptable(SPI_tuptable);
-		SPI_cursor_fetch(rows->portal, true, FETCH_ROWS);
-		rows->place = 0;
-	}
-	if (SPI_processed == 0)
-	{
-		SPI_cursor_close(rows->portal);
+	if (!br_pg_query_next(&rows->query))
 		return false;
-	}
-	if (++rows->n > rows->limit)
+	if (rows->query.row > rows->limit)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("too many rows to plot"),
 				 errdetail("There may be %lld.", (long long) rows->limit),
 				 errhint(
 					 "Aggregate in the query: a point for each hour or day, a count for each bin.")));
-	rows->place++;
 	return true;
 }
 
-static Datum
-get_value(const Rows *rows, int which, bool *is_null)
+static bool
+get_value(const Rows *rows, int which, Datum *value)
 {
-	*is_null = true;
-	if (rows->column[which] == 0)
-		return (Datum) 0;
-	return SPI_getbinval(SPI_tuptable->vals[rows->place - 1], SPI_tuptable->tupdesc,
-						 rows->column[which], is_null);
+	return br_pg_query_value(&rows->query, rows->columns[which].number, value);
 }
 
 static double
@@ -160,7 +137,7 @@ seconds_of(Timestamp moment)
 static bool
 is_time(const Rows *rows, int which)
 {
-	Oid type = rows->type[which];
+	Oid type = rows->columns[which].type;
 
 	return type == DATEOID || type == TIMESTAMPOID || type == TIMESTAMPTZOID;
 }
@@ -169,25 +146,15 @@ is_time(const Rows *rows, int which)
 static double
 get_number(const Rows *rows, int which)
 {
-	bool is_null;
-	Datum value = get_value(rows, which, &is_null);
+	Oid type = rows->columns[which].type;
+	Datum value;
 
-	if (is_null)
+	if (!get_value(rows, which, &value))
 		return NAN;
-	switch (rows->type[which])
+	if (br_pg_is_number(type))
+		return br_pg_number(value, type);
+	switch (type)
 	{
-		case INT2OID:
-			return DatumGetInt16(value);
-		case INT4OID:
-			return DatumGetInt32(value);
-		case INT8OID:
-			return (double) DatumGetInt64(value);
-		case FLOAT4OID:
-			return DatumGetFloat4(value);
-		case FLOAT8OID:
-			return DatumGetFloat8(value);
-		case NUMERICOID:
-			return DatumGetFloat8(DirectFunctionCall1(numeric_float8, value));
 		case DATEOID:
 			return seconds_of(DatumGetTimestamp(DirectFunctionCall1(date_timestamp, value)));
 		case TIMESTAMPOID:
@@ -197,8 +164,7 @@ get_number(const Rows *rows, int which)
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
-			 errmsg("column \"%s\" is of type %s", rows->names[which],
-					format_type_be(rows->type[which])),
+			 errmsg("column \"%s\" is of type %s", rows->names[which], format_type_be(type)),
 			 errhint("Cast it to double precision.")));
 }
 
@@ -212,14 +178,14 @@ get_required_number(const Rows *rows, int which, bool may_be_time)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("column \"%s\" is of type %s", rows->names[which],
-						format_type_be(rows->type[which])),
+						format_type_be(rows->columns[which].type)),
 				 errhint("Only \"x\" of plot_series may be a time.")));
 	value = get_number(rows, which);
 	if (isnan(value))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("column \"%s\" is NULL or NaN", rows->names[which]),
-				 errdetail("In row %lld of the query.", (long long) rows->n)));
+				 errdetail("In row %lld of the query.", (long long) rows->query.row)));
 	return value;
 }
 
@@ -227,17 +193,17 @@ get_required_number(const Rows *rows, int which, bool may_be_time)
 static double
 get_optional_number(const Rows *rows, int which)
 {
-	bool is_null;
+	Datum value;
 
-	(void) get_value(rows, which, &is_null);
-	return is_null ? NAN : get_required_number(rows, which, false);
+	return get_value(rows, which, &value) ? get_required_number(rows, which, false) : NAN;
 }
 
 static char *
 get_text(const Rows *rows, int which)
 {
-	char *text = SPI_getvalue(SPI_tuptable->vals[rows->place - 1], SPI_tuptable->tupdesc,
-							  rows->column[which]);
+	const SPITupleTable *table = rows->query.rows;
+	char *text =
+		SPI_getvalue(table->vals[rows->query.place], table->tupdesc, rows->columns[which].number);
 
 	return text == NULL ? pstrdup("NULL") : to_utf8(text);
 }
@@ -248,7 +214,7 @@ get_series(const Rows *rows, int which, Names *names)
 {
 	char *name;
 
-	if (rows->column[which] == 0)
+	if (rows->columns[which].number == 0)
 		return 0;
 	name = get_text(rows, which);
 	for (int i = 0; i < names->n; i++)
@@ -410,13 +376,13 @@ typedef struct Distribution
 static void
 read_distribution(Rows *rows, Names *names, Distribution *all)
 {
-	bool counted = rows->column[0] == 0;
+	bool counted = rows->columns[0].number == 0;
 
 	for (int i = 1; i <= 3 && counted; i++)
 		require_column(rows, i);
 	for (int i = 1; i <= 3 && !counted; i++)
 	{
-		if (rows->column[i] != 0)
+		if (rows->columns[i].number != 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("the query has the columns \"value\" and \"%s\"", rows->names[i]),
