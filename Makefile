@@ -122,7 +122,7 @@ bench-ann:						## search by bundle_ann beside pgvector, whose source PGVECTOR=d
 	+@$(STRICT_BUILD)
 	@test/bench/ann.sh
 
-bench-bandit:					## off-policy estimators over 10,000,000 rows beside avg()
+bench-bandit:					## estimators beside avg(), choices beside INSERTs, replay beside its peers
 	@tools/setup
 	+@$(STRICT_BUILD)
 	@test/bench/bandit.sh
