@@ -6,7 +6,7 @@
 -- bandit.sql
 --    Policies, feedback and fold: exactly once, and what it changes.
 --
-SELECT plan(61);
+SELECT plan(67);
 SET client_min_messages = warning;
 
 SELECT format('decision_%s', catalog) AS decision, format('feedback_%s', catalog) AS feedback
@@ -41,6 +41,8 @@ SELECT is_empty(
 SELECT create_policy('prompt', 'linear_thompson', 'small', reward => '{"click": 1, "purchase": 3}',
                      attribution_window => '0', make_default => true) \g /dev/null
 SELECT results_eq($$SELECT policy FROM policy_state WHERE is_default$$, $$VALUES ('prompt')$$, 'one default at a time');
+SELECT throws_ok($$SELECT alter_policy('prompt', make_default => false)$$, '2BP01', 'policy "prompt" is its catalog''s default policy', 'and never none');
+SELECT lives_ok($$SELECT alter_policy('small', make_default => false)$$, 'what is no default may be none');
 
 SELECT decision_id AS one FROM recommend('small', bundles => 2) LIMIT 1 \gset
 SELECT is(feedback(:one, 1), true, 'a click is new');
@@ -144,6 +146,20 @@ SELECT decision_id AS poolless FROM recommend('small', bundles => 1) LIMIT 1 \gs
 RESET bundle_rec.log_pool;
 SELECT throws_ok(format('SELECT replay_decision(%s)', :poolless), '55000', format('the pool of decision %s was not logged', :poolless), 'but where the pool was not logged');
 SELECT throws_ok('SELECT replay_decision(77)', '42704', NULL, 'or there was none');
+-- as whoever may INSERT there might have written it
+CREATE FUNCTION pg_temp.with_pool(sizes smallint[]) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE id bigint; state text;
+BEGIN
+    SELECT max(decision_id) INTO id FROM decision WHERE pool_sizes IS NOT NULL;
+    UPDATE decision SET pool_sizes = sizes WHERE decision_id = id;
+    PERFORM replay_decision(id);
+    RAISE EXCEPTION 'replayed';
+EXCEPTION WHEN others THEN
+    GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE;
+    RETURN state;
+END $$;
+SELECT is(pg_temp.with_pool(pool), 'XX001', 'a pool of ' || what)
+FROM (VALUES ('one bundle', '{2}'::smallint[]), ('negative sizes', '{32767,-32765}'), ('nothing', '{}'), ('NULL', '{NULL}')) v (what, pool);
 
 ---- learning ----
 

@@ -143,6 +143,26 @@ check_reward(const BrPgPolicy *policy, const BrPgPolicyChange *change)
 	br_pg_reward_check(reward, window, policy->owner != NULL ? 0 : policy->catalog);
 }
 
+static bool
+is_default(const BrPgPolicy *policy)
+{
+	static const Oid types[] = {INT4OID};
+	Datum values[] = {Int32GetDatum(policy->number)};
+
+	return br_pg_execute("SELECT FROM bundle_rec.policy WHERE policy = $1 AND is_default", 1, types,
+						 values, NULL, false, 1) > 0;
+}
+
+static void
+refuse_default(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			 errmsg("policy \"%s\" is its catalog's default policy", name),
+			 errhint("Make another one the default first: alter_policy(..., make_default => "
+					 "true).")));
+}
+
 void
 br_pg_policy_alter(const char *name, const BrPgPolicyChange *change)
 {
@@ -162,6 +182,8 @@ br_pg_policy_alter(const char *name, const BrPgPolicyChange *change)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("only a catalog has a default policy"),
 				 errhint("Leave make_default out.")));
+	if (change->has_default && !change->make_default && is_default(policy))
+		refuse_default(name);
 	check_reward(policy, change);
 	update_policy(policy, &settings, change);
 	insert_version(policy, &settings);
@@ -184,11 +206,7 @@ br_pg_policy_drop(const BrPgPolicy *policy)
 	(void) br_pg_policy_lock(policy->name);
 	if (br_pg_execute("DELETE FROM bundle_rec.policy WHERE policy = $1 AND NOT is_default", 1,
 					  types, values, NULL, false, 0) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-				 errmsg("policy \"%s\" is its catalog's default policy", policy->name),
-				 errhint("Make another one the default first: alter_policy(..., make_default => "
-						 "true).")));
+		refuse_default(policy->name);
 	for (int i = 0; i < lengthof(statements); i++)
 		br_pg_execute(statements[i], 1, types, values, NULL, false, 0);
 	if (policy->owner == NULL)
