@@ -10,8 +10,6 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "pg/choose/choose.h"
 #include "pg/policy/context.h"
 
@@ -233,9 +231,9 @@ br_pg_options(BrPgPolicy *policy, const BrPgGiven *given, int slots, uint64 key)
 	return options;
 }
 
-/* numbers that stand in a log as those of the model, or not at all */
+/* as many numbers stand in the log as the policy takes */
 static void
-check_logged(const BrPgOptions *options, const char *what, const float *values, int n, int64 wanted)
+check_logged(const BrPgOptions *options, const char *what, int n, int64 wanted)
 {
 	if (n != wanted)
 		ereport(ERROR,
@@ -245,12 +243,6 @@ check_logged(const BrPgOptions *options, const char *what, const float *values, 
 				 errhint("See who may INSERT into bundle_rec.choice_%d: choose and arrange write "
 						 "rows that fit.",
 						 options->policy->catalog)));
-	for (int i = 0; i < n; i++)
-		if (!(fabsf(values[i]) <= BR_PG_MAX_FEATURE))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("a logged choice of policy \"%s\" has the number %g in its %s",
-							options->policy->name, values[i], what)));
 }
 
 BrPgOptions *
@@ -264,10 +256,10 @@ br_pg_options_logged(BrPgPolicy *policy, const BrPgLoggedOptions *logged)
 		all_arms(options);
 	else
 		numbered_arms(options, logged->numbers, logged->n);
-	check_logged(options, "context", logged->context, logged->n_context, options->n_context);
+	check_logged(options, "context", logged->n_context, options->n_context);
 	options->context = logged->context;
 	if (logged->given != NULL)
-		check_logged(options, "features", logged->given, logged->n_given,
+		check_logged(options, "features", logged->n_given,
 					 (int64) options->n * policy->arm_features);
 	options->given = logged->given;
 	fill_features(options);

@@ -8,8 +8,6 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -193,9 +191,6 @@ read_pool(BrPgLog *log, BrPgLoggedRow *row)
 	int n_features;
 	const float *features = elements(log, FEATURES, &n_features);
 
-	for (int i = 0; i < n_features; i++)
-		if (!isfinite(features[i]))
-			br_pg_log_refuse(log, psprintf("a feature of its pool is %g", features[i]));
 	row->state = br_pg_policy_state(&log->policy);
 	row->request.pool = n_features / dims;
 	row->request.features = features;
