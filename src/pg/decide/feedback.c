@@ -10,10 +10,12 @@
 
 #include <math.h>
 
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
 #include "pg/bulk.h"
@@ -246,26 +248,36 @@ require_insert(const BrPgPolicy *policy)
 				 errhint("GRANT INSERT ON bundle_rec.feedback_%d TO this role.", policy->catalog)));
 }
 
-/* a catalog's log first: most feedback is on decisions of one, and a policy costs a statement */
+/* asked of the system's caches: of most decisions the answer must not cost a statement */
+static bool
+are_choices(int32 number)
+{
+	return OidIsValid(
+		get_relname_relid(psprintf("choice_%d", number), get_namespace_oid("bundle_rec", false)));
+}
+
 static void
 aim(Target *target, int64 decision_id)
 {
 	int32 number = br_pg_decision_number(decision_id);
-	BrPgCatalog *catalog;
-	BrPgPolicy *policy;
+	bool choices;
 
 	if (target->number == number)
 		return;
-	catalog = br_pg_catalog_find(number);
-	policy = catalog == NULL ? br_pg_policy_of_choices(number) : NULL;
-	if (catalog == NULL && policy == NULL)
-		br_pg_decision_unknown(decision_id);
-	if (catalog != NULL)
-		br_pg_catalog_require_insert(catalog, "feedback", "give feedback on decisions");
-	else
+	choices = are_choices(number);
+	if (choices)
+	{
+		BrPgPolicy *policy = br_pg_policy_of_choices(number);
+
+		if (policy == NULL)
+			br_pg_decision_unknown(decision_id);
 		require_insert(policy);
+	}
+	else
+		br_pg_catalog_require_insert(br_pg_decision_catalog(decision_id), "feedback",
+									 "give feedback on decisions");
 	target->number = number;
-	target->table = catalog != NULL ? "decision" : "choice";
+	target->table = choices ? "choice" : "decision";
 	br_pg_forgotten_open(number, "feedback", &target->forgotten);
 }
 
