@@ -1,0 +1,108 @@
+/*
+ * br_learn.h
+ *	  The door of the learn room: what goes with what, learned from events.
+ *
+ * Every learner reads a sparse matrix (baskets by items, users by bundles, ...)
+ * whose rows and columns are dense numbers from 0, and leaves either lists (for
+ * each item, which others go with it and how much) or factors (a vector for each
+ * row and column). What it leaves is plain memory of the context's allocator,
+ * freed with the function beside it. Results are the same for the same input,
+ * seed and backend; only the ranking of a bundle, in core/bundle, must be the
+ * same on every machine.
+ *
+ * Errors of all learners: BR_ERR_ARGUMENT for a parameter or a matrix out of
+ * range, named in the detail; BR_ERR_MEMORY; BR_ERR_LIMIT where more memory would
+ * be needed than the caller allows, with the figure in the detail;
+ * BR_ERR_CANCELLED, within a tenth of a second. On failure nothing is left to free.
+ */
+#ifndef BR_LEARN_H
+#define BR_LEARN_H
+
+#include "core/base/br_base.h"
+#include "core/math/br_backend.h"
+
+/* ---- matrices and lists (sparse.c, lists.c) ---- */
+
+/* A sparse matrix by rows. */
+typedef struct BrSparse
+{
+	int rows;
+	int columns;
+	int64_t *starts; /* (rows + 1): where each row begins; starts[0] is 0 */
+	int32_t *ids;	 /* (starts[rows]): columns, strictly ascending within a row */
+	float *values;	 /* (starts[rows]), finite; NULL: 1 each */
+} BrSparse;
+
+/* BR_ERR_ARGUMENT: not as described above. */
+extern BrStatus br_learn_sparse_check(BrContext *context, const BrSparse *matrix);
+extern BrStatus br_learn_sparse_transpose(BrContext *context, const BrSparse *matrix,
+										  BrSparse *transposed);
+extern void br_learn_sparse_free(BrContext *context, BrSparse *matrix);
+
+/* An entry of a matrix before it is sorted. */
+typedef struct BrEntry
+{
+	int32_t row;
+	int32_t column;
+	float value;
+} BrEntry;
+
+/*
+ * The matrix of n entries in any order; entries of one place are added, and
+ * places whose sum is 0 or less are left out. The entries are sorted in place.
+ */
+extern BrStatus br_learn_sparse_build(BrContext *context, BrEntry *entries, int64_t n, int rows,
+									  int columns, BrSparse *matrix);
+
+/* For each of n things a list of others, the strongest first, ties by number. */
+typedef struct BrLists
+{
+	int n;
+	int64_t *starts; /* (n + 1) */
+	int32_t *ids;	 /* (starts[n]) */
+	float *weights;	 /* (starts[n]), finite, not 0 */
+} BrLists;
+
+extern void br_learn_lists_free(BrContext *context, BrLists *lists);
+
+/*
+ * Lists in the making, filled list by list from 0 on. add takes the weights of
+ * all columns and keeps the `depth` strongest above `least`, without `self`
+ * (-1: none).
+ */
+typedef struct BrListBuilder BrListBuilder;
+extern BrStatus br_learn_lists_begin(BrContext *context, int n, int depth, BrListBuilder **builder);
+extern BrStatus br_learn_lists_add(BrListBuilder *builder, const float *weights /* (columns) */,
+								   int columns, int self, float least);
+/* As add, of n_candidates columns only, each once, in any order. */
+extern BrStatus br_learn_lists_add_some(BrListBuilder *builder, const int32_t *candidates,
+										const float *weights /* (n_candidates) */, int n_candidates,
+										int self, float least);
+/* Hands the lists over and ends the builder, whatever the status. */
+extern BrStatus br_learn_lists_end(BrListBuilder *builder, BrLists *lists);
+extern void br_learn_lists_abandon(BrListBuilder *builder); /* NULL is ignored */
+
+/* How far a learner is: done of total steps. Called in the caller's thread; NULL: nobody asks. */
+typedef struct BrProgress
+{
+	void (*report)(void *arg, int64_t done, int64_t total);
+	void *arg;
+} BrProgress;
+
+/* ---- companions: co-occurrence (companions.c) ---- */
+
+/* ---- EASE (ease.c, ease_local.c) ---- */
+
+/* ---- implicit matrix factorisation (als.c, bpr.c, fold_in.c) ---- */
+
+/* ---- frequent sets (itemsets.c) ---- */
+
+/* ---- words (words.c, lexical.c) ---- */
+
+/* ---- directed complements over embeddings (complement.c) ---- */
+
+/* ---- propagation over graphs (graph.c) ---- */
+
+/* ---- the ranker (ranker.c) ---- */
+
+#endif /* BR_LEARN_H */

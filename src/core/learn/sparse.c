@@ -1,0 +1,157 @@
+/*
+ * sparse.c
+ *	  Sparse matrices by rows: built, checked, transposed.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/learn/learn_int.h"
+
+BrStatus
+br_learn_sparse_check(BrContext *context, const BrSparse *matrix)
+{
+	if (matrix->rows < 0 || matrix->columns < 0 || matrix->starts[0] != 0)
+		return br_base_fail(context, BR_ERR_ARGUMENT, "A sparse matrix has no valid shape.");
+	for (int row = 0; row < matrix->rows; row++)
+	{
+		int32_t last = -1;
+
+		if (matrix->starts[row + 1] < matrix->starts[row])
+			return br_base_fail(context, BR_ERR_ARGUMENT, "Row %d ends before it begins.", row);
+		for (int64_t i = matrix->starts[row]; i < matrix->starts[row + 1]; i++)
+		{
+			if (matrix->ids[i] <= last || matrix->ids[i] >= matrix->columns)
+				return br_base_fail(context, BR_ERR_ARGUMENT,
+									"Row %d has column %d, which is out of range or order.", row,
+									matrix->ids[i]);
+			if (!isfinite(br_learn_value(matrix, i)))
+				return br_base_fail(context, BR_ERR_ARGUMENT,
+									"The value at row %d and column %d is not finite.", row,
+									matrix->ids[i]);
+			last = matrix->ids[i];
+		}
+	}
+	return BR_OK;
+}
+
+void
+br_learn_sparse_free(BrContext *context, BrSparse *matrix)
+{
+	br_base_free(context, matrix->starts);
+	br_base_free(context, matrix->ids);
+	br_base_free(context, matrix->values);
+	memset(matrix, 0, sizeof(*matrix));
+}
+
+static BrStatus
+allocate(BrContext *context, int rows, int columns, int64_t entries, bool with_values,
+		 BrSparse *matrix)
+{
+	memset(matrix, 0, sizeof(*matrix));
+	matrix->rows = rows;
+	matrix->columns = columns;
+	matrix->starts = br_base_alloc_array(context, (size_t) rows + 1, sizeof(int64_t));
+	matrix->ids = br_base_alloc_array(context, (size_t) entries, sizeof(int32_t));
+	if (with_values)
+		matrix->values = br_base_alloc_array(context, (size_t) entries, sizeof(float));
+	if (matrix->starts != NULL && matrix->ids != NULL && (matrix->values != NULL || !with_values))
+		return BR_OK;
+	br_learn_sparse_free(context, matrix);
+	return BR_ERR_MEMORY;
+}
+
+/* Rows of the original are met in ascending order, so columns of the result ascend. */
+BrStatus
+br_learn_sparse_transpose(BrContext *context, const BrSparse *matrix, BrSparse *transposed)
+{
+	int64_t entries = br_learn_entries(matrix);
+	BrStatus status = allocate(context, matrix->columns, matrix->rows, entries,
+							   matrix->values != NULL, transposed);
+	int64_t *next;
+
+	if (status != BR_OK)
+		return status;
+	next = br_base_alloc_array(context, (size_t) matrix->columns + 1, sizeof(int64_t));
+	if (next == NULL)
+	{
+		br_learn_sparse_free(context, transposed);
+		return BR_ERR_MEMORY;
+	}
+	for (int64_t i = 0; i < entries; i++)
+		transposed->starts[matrix->ids[i] + 1]++;
+	for (int row = 0; row < matrix->columns; row++)
+	{
+		transposed->starts[row + 1] += transposed->starts[row];
+		next[row] = transposed->starts[row];
+	}
+	for (int row = 0; row < matrix->rows; row++)
+		for (int64_t i = matrix->starts[row]; i < matrix->starts[row + 1]; i++)
+		{
+			int64_t place = next[matrix->ids[i]]++;
+
+			transposed->ids[place] = row;
+			if (matrix->values != NULL)
+				transposed->values[place] = matrix->values[i];
+		}
+	br_base_free(context, next);
+	return BR_OK;
+}
+
+static int
+compare_entries(const void *left, const void *right)
+{
+	const BrEntry *a = left;
+	const BrEntry *b = right;
+
+	if (a->row != b->row)
+		return a->row < b->row ? -1 : 1;
+	return a->column < b->column ? -1 : a->column > b->column;
+}
+
+/* Adds up entries of one place, in place; returns how many are left. */
+static int64_t
+add_up(BrEntry *entries, int64_t n)
+{
+	int64_t kept = 0;
+
+	for (int64_t i = 0; i < n;)
+	{
+		BrEntry sum = entries[i];
+
+		for (i++; i < n && compare_entries(&sum, &entries[i]) == 0; i++)
+			sum.value += entries[i].value;
+		if (sum.value > 0)
+			entries[kept++] = sum;
+	}
+	return kept;
+}
+
+BrStatus
+br_learn_sparse_build(BrContext *context, BrEntry *entries, int64_t n, int rows, int columns,
+					  BrSparse *matrix)
+{
+	BrStatus status;
+
+	for (int64_t i = 0; i < n; i++)
+		if (entries[i].row < 0 || entries[i].row >= rows || entries[i].column < 0 ||
+			entries[i].column >= columns || !isfinite(entries[i].value))
+			return br_base_fail(context, BR_ERR_ARGUMENT,
+								"An entry at row %d and column %d is out of range.", entries[i].row,
+								entries[i].column);
+	if (n > 0)
+		qsort(entries, (size_t) n, sizeof(BrEntry), compare_entries);
+	n = add_up(entries, n);
+	status = allocate(context, rows, columns, n, true, matrix);
+	if (status != BR_OK)
+		return status;
+	for (int64_t i = 0; i < n; i++)
+	{
+		matrix->starts[entries[i].row + 1]++;
+		matrix->ids[i] = entries[i].column;
+		matrix->values[i] = entries[i].value;
+	}
+	for (int row = 0; row < rows; row++)
+		matrix->starts[row + 1] += matrix->starts[row];
+	return BR_OK;
+}
