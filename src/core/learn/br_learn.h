@@ -91,6 +91,29 @@ typedef struct BrProgress
 
 /* ---- companions: co-occurrence (companions.c) ---- */
 
+typedef enum BrCompanionMeasure
+{
+	BR_COMPANION_CONFIDENCE,   /* n_ij / n_i */
+	BR_COMPANION_SHRUNK_COSINE /* n_ij / sqrt(n_i n_j) * n_ij / (n_ij + shrinkage) */
+} BrCompanionMeasure;
+
+typedef struct BrCompanionOptions
+{
+	BrCompanionMeasure measure;
+	double shrinkage; /* pseudo-rows, >= 0 and finite; of the cosine only */
+	int depth;		  /* of each list, >= 1 */
+	int largest_row;  /* rows with more columns count for no pair; >= 2 */
+	const BrProgress *progress;
+} BrCompanionOptions;
+
+/*
+ * For each column of rows (values are not looked at) the columns that share
+ * rows with it: n_i rows have column i, n_ij both. Sources: those of the pair
+ * scores in core/bundle/br_bundle.h.
+ */
+extern BrStatus br_learn_companions(BrContext *context, const BrSparse *rows,
+									const BrCompanionOptions *options, BrLists *lists);
+
 /* ---- EASE (ease.c, ease_local.c) ---- */
 
 /* ---- implicit matrix factorisation (als.c, bpr.c, fold_in.c) ---- */
@@ -104,5 +127,57 @@ typedef struct BrProgress
 /* ---- propagation over graphs (graph.c) ---- */
 
 /* ---- the ranker (ranker.c) ---- */
+
+/*
+ * Choices that were observed: in each group one or more candidates, of which
+ * some were taken. Candidates that were drawn from a larger set stand for all
+ * of it by their weight, 1 / probability that they were drawn.
+ */
+typedef struct BrChoices
+{
+	int64_t groups;
+	int features;
+	const int64_t *starts; /* (groups + 1): where each group's candidates begin */
+	const float *values;   /* (candidates, features), finite */
+	const float *weights;  /* (candidates), > 0; NULL: 1 each */
+	const uint8_t *taken;  /* (candidates): 1 or 0 */
+} BrChoices;
+
+typedef struct BrRankerOptions
+{
+	double l2;			   /* > 0: of the squared weights, per group, on standardised features */
+	const bool *not_below; /* (features): weights that must not be negative; NULL: none */
+	const BrProgress *progress;
+} BrRankerOptions;
+
+/*
+ * Weights under which what was taken stands out in its group: they maximise the
+ * mean over groups of the conditional log-likelihood
+ *
+ *		ln( sum over taken of e^s / sum over all of weight e^s ),	s = weights' values,
+ *
+ * less l2 times the squared weights, both of features scaled to unit deviation.
+ * Groups without a taken candidate, or with nothing else, say nothing. By Newton
+ * steps. A feature that never varies has weight 0. BR_ERR_ARGUMENT: as stated,
+ * or no group says anything.
+ * Source: McFadden, "Conditional logit analysis of qualitative choice
+ * behavior", 1974.
+ */
+extern BrStatus br_learn_ranker_fit(BrContext *context, const BrChoices *choices,
+									const BrRankerOptions *options,
+									double *weights /* (features) */);
+
+/* s of one candidate, in fixed order */
+extern double br_learn_ranker_score(const double *weights, const float *values, int features);
+
+/*
+ * a and b such that logistic(a + b s) is the probability that a candidate of
+ * score s is taken, by maximum likelihood over candidates with their weights and
+ * Platt's targets; b >= 0. BR_ERR_ARGUMENT where nothing, or everything, was taken.
+ * Source: Platt, "Probabilistic outputs for support vector machines", 1999.
+ */
+extern BrStatus br_learn_calibrate(BrContext *context, const double *scores /* (n) */,
+								   const float *weights /* (n); NULL: 1 each */,
+								   const uint8_t *taken /* (n) */, int64_t n, double *a, double *b);
 
 #endif /* BR_LEARN_H */

@@ -1,0 +1,131 @@
+/*
+ * learn_int.h
+ *	  What the files of learning share: a learner's product before it is stored.
+ */
+#ifndef BR_PG_LEARN_INT_H
+#define BR_PG_LEARN_INT_H
+
+#include "lib/stringinfo.h"
+
+#include "pg/learn/data.h"
+#include "pg/learn/learn.h"
+
+/* ---- kinds.c: the learners ---- */
+
+typedef enum BrPgKindNumber
+{
+	BR_PG_KIND_POPULARITY, /* of items, with time decay */
+	BR_PG_KIND_EASE,
+	BR_PG_KIND_ALS,
+	BR_PG_KIND_BPR,
+	BR_PG_KIND_COMPLEMENT,
+	BR_PG_KIND_LEXICAL,
+	BR_PG_KIND_ITEMSETS,
+	BR_PG_KIND_BUNDLE_COMPANIONS,
+	BR_PG_KIND_BUNDLE_EASE,
+	BR_PG_KIND_BUNDLE_GRAPH,
+	BR_PG_KIND_RANKER,		  /* of generated bundles and items */
+	BR_PG_KIND_BUNDLE_RANKER, /* of curated bundles */
+	BR_PG_N_KINDS
+} BrPgKindNumber;
+
+#define BR_PG_MOST_PARAMETERS 10
+
+/* A number that a learner takes. */
+typedef struct BrPgParameter
+{
+	const char *name; /* NULL: the end */
+	double fallback;
+	double least;
+	double most;
+	bool whole;
+} BrPgParameter;
+
+typedef struct BrPgSet
+{
+	int n;
+	int32 *columns; /* (n): items, then n_items + category */
+	int64 support;
+} BrPgSet;
+
+/* What a learner left. Numbers in it are indexes of data. */
+typedef struct BrPgLearned
+{
+	BrPgKindNumber kind;
+	double parameters[BR_PG_MOST_PARAMETERS];
+	BrLists lists;	 /* n 0: none */
+	bool of_bundles; /* lists and vectors are of bundles, not of items */
+	int dims;		 /* of vectors; 0: none */
+	float *vectors;	 /* (n_items or n_bundles, dims) */
+	int n_weights;
+	double *weights;
+	int n_sets;
+	BrPgSet *sets;
+	StringInfoData figures; /* a JSON object without its last brace; "" at first */
+	double seconds;
+} BrPgLearned;
+
+/* What learners are given. Matrices are made on first use, of the events in use. */
+typedef struct BrPgTraining
+{
+	const BrPgLearnData *data;
+	const bool *use;		  /* (n_events); NULL: all */
+	const bool *bundle_known; /* (n_bundles): whose contents may be seen; NULL: all */
+	bool has_sets;
+	BrSparse sets;		/* rows of items that were wanted together: baskets, or else users */
+	bool sets_of_users; /* which of the two */
+	bool has_user_items;
+	BrSparse user_items;
+	bool has_user_bundles;
+	BrSparse user_bundles;
+	bool has_bundle_items;
+	BrSparse bundle_items; /* those that are known */
+	bool has_lexical;
+	BrLists lexical; /* of the texts, which are never hidden */
+	bool has_content;
+	BrLists content; /* of the embeddings */
+	const BrProgress *progress;
+	MemoryContext memory;
+} BrPgTraining;
+
+extern BrPgTraining *br_pg_training_create(const BrPgLearnData *data, const bool *use);
+extern const BrSparse *br_pg_training_sets(BrPgTraining *training);
+extern const BrSparse *br_pg_training_user_items(BrPgTraining *training);
+extern const BrSparse *br_pg_training_user_bundles(BrPgTraining *training);
+extern const BrSparse *br_pg_training_bundle_items(BrPgTraining *training);
+
+/* NULL: no such kind */
+extern const BrPgParameter *br_pg_kind_parameters(BrPgKindNumber kind);
+
+/* BR_PG_N_KINDS where there is none of that name */
+extern BrPgKindNumber br_pg_kind_of(const char *name);
+
+/* What learners of the kind read besides events: bits of data.h. */
+extern int br_pg_kind_reads(BrPgKindNumber kind);
+
+/*
+ * Fits a kind in memory, into the current context. Returns NULL, or a sentence
+ * why the data do not support it.
+ */
+extern const char *br_pg_kind_fit(BrPgTraining *training, BrPgLearned *learned);
+
+/* Reads parameters into learned->parameters; NULL: defaults. Raises 22023. */
+extern void br_pg_read_fit_parameters(BrPgKindNumber kind, Jsonb *given, double *parameters);
+
+/* Adds "name": value to the figures. */
+extern void br_pg_add_figure(BrPgLearned *learned, const char *name, double value);
+
+/* ---- store.c: versions in tables ---- */
+
+/* Writes a version and puts it into service; drops those that are no longer kept. */
+extern int32 br_pg_store_version(const BrPgLearnData *data, const BrPgLearned *learned,
+								 Datum *figures);
+
+/* ---- progress.c ---- */
+
+extern void br_pg_progress_begin(const BrPgCatalog *catalog);
+extern void br_pg_progress_kind(BrPgKindNumber kind);
+extern const BrProgress *br_pg_progress_report(void);
+extern void br_pg_progress_end(void);
+
+#endif /* BR_PG_LEARN_INT_H */
