@@ -6,10 +6,12 @@ COMMENT ON SEQUENCE job_number IS 'Numbers of jobs, never reused';
 
 CREATE TABLE stored_job (
     job bigint PRIMARY KEY DEFAULT nextval('@extschema@.job_number'),
-    kind text NOT NULL CHECK (kind = 'refresh'),
+    kind text NOT NULL CHECK (kind IN ('refresh', 'fit')),
     catalog int NOT NULL,
     role oid NOT NULL,
     max_texts int CHECK (max_texts >= 0),
+    learner text,
+    parameters jsonb,
     state text NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'running', 'done', 'failed', 'cancelled')),
     phase text,
     done bigint NOT NULL DEFAULT 0,
@@ -66,7 +68,7 @@ AS 'MODULE_PATHNAME', 'br_job_interrupted';
 COMMENT ON FUNCTION job_interrupted(bigint, timestamptz) IS 'Whether a job that was seen running, when its row had that time, has lost its worker; always false on a standby; NULL if an argument is NULL';
 
 CREATE VIEW job WITH (security_barrier) AS
-SELECT j.job, j.kind, c.name AS catalog,
+SELECT j.job, j.kind, j.learner, c.name AS catalog,
        CASE WHEN j.state = 'running' AND @extschema@.job_interrupted(j.job, j.updated_at) THEN 'interrupted'
             ELSE j.state END AS state,
        j.phase, j.done, j.total, j.rejected, j.rate, j.max_texts,
@@ -77,18 +79,19 @@ SELECT j.job, j.kind, c.name AS catalog,
 FROM @extschema@.stored_job j JOIN @extschema@.catalog c USING (catalog)
 WHERE pg_catalog.pg_has_role(j.role, 'USAGE')
    OR EXISTS (SELECT FROM pg_catalog.pg_class s WHERE s.oid = c.items AND pg_catalog.pg_has_role(s.relowner, 'USAGE'));
-COMMENT ON VIEW job IS 'Jobs of the background worker, for those who queued them and the owners of their catalogs; refresh_async, cancel_job, resume_job and run_jobs change them';
-COMMENT ON COLUMN job.job IS 'Number of the job, as refresh_async returned it';
-COMMENT ON COLUMN job.kind IS 'What is done: refresh';
+COMMENT ON VIEW job IS 'Jobs of the background worker, for those who queued them and the owners of their catalogs; refresh_async, fit_async, cancel_job, resume_job and run_jobs change them';
+COMMENT ON COLUMN job.job IS 'Number of the job, as refresh_async or fit_async returned it';
+COMMENT ON COLUMN job.kind IS 'What is done: refresh or fit';
+COMMENT ON COLUMN job.learner IS 'What a fit learns, as fit names it; NULL: all that the data support, and of other kinds of jobs';
 COMMENT ON COLUMN job.catalog IS 'Name of the catalog';
 COMMENT ON COLUMN job.state IS 'queued, running, done, failed or cancelled; or interrupted: the worker ended without saying so, in a crash or a restart';
-COMMENT ON COLUMN job.phase IS 'What a running job does: counting events, embedding, moving to another model, or waiting for rows that other transactions hold; NULL otherwise';
-COMMENT ON COLUMN job.done IS 'Texts that were embedded, or set aside';
+COMMENT ON COLUMN job.phase IS 'What a running job does: fitting, counting events, embedding, moving to another model, or waiting for rows that other transactions hold; NULL otherwise';
+COMMENT ON COLUMN job.done IS 'Texts that were embedded, or set aside; of a fit, learners that were fitted';
 COMMENT ON COLUMN job.total IS 'The same and those that wait, as of the last step; NULL before the first';
 COMMENT ON COLUMN job.rejected IS 'Items that were set aside because their text cannot be embedded, as rejected_row lists them';
 COMMENT ON COLUMN job.rate IS 'Texts per second that the last step embedded; NULL before the first';
 COMMENT ON COLUMN job.max_texts IS 'Texts that the job may embed; NULL: all';
-COMMENT ON COLUMN job.created_by IS 'Role with whose rights the job runs, that of refresh_async''s caller';
+COMMENT ON COLUMN job.created_by IS 'Role with whose rights the job runs: who queued it';
 COMMENT ON COLUMN job.created_at IS 'When the job was queued';
 COMMENT ON COLUMN job.started_at IS 'When a worker first began it; NULL: none has';
 COMMENT ON COLUMN job.updated_at IS 'When anything of this changed last';

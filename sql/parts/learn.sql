@@ -2,11 +2,11 @@
 --    What is learned from a catalog's events: versions of learners and rankers,
 --    which of them are in service, and what they say of items and bundles.
 
-CREATE SEQUENCE learned_number AS int;
-COMMENT ON SEQUENCE learned_number IS 'Numbers of the versions of learners, never reused';
+CREATE SEQUENCE learned_version_number AS int;
+COMMENT ON SEQUENCE learned_version_number IS 'Numbers of the versions of learners, never reused';
 
-CREATE TABLE learned (
-    version int PRIMARY KEY DEFAULT nextval('@extschema@.learned_number'),
+CREATE TABLE learned_version (
+    version int PRIMARY KEY DEFAULT nextval('@extschema@.learned_version_number'),
     catalog int NOT NULL,
     kind text NOT NULL CHECK (kind <> ''),
     parameters jsonb NOT NULL,
@@ -16,8 +16,8 @@ CREATE TABLE learned (
     seconds double precision NOT NULL,
     serving boolean NOT NULL
 );
-CREATE UNIQUE INDEX learned_serving ON learned (catalog, kind) WHERE serving;
-COMMENT ON TABLE learned IS 'One row per version of a learner: what it was fitted with and to, its own weights, and whether recommendations read it; only serving ever changes';
+CREATE UNIQUE INDEX learned_version_serving ON learned_version (catalog, kind) WHERE serving;
+COMMENT ON TABLE learned_version IS 'One row per version of a learner: what it was fitted with and to, its own weights, and whether recommendations read it; only serving ever changes';
 
 CREATE TABLE learned_list (
     catalog int NOT NULL,
@@ -46,17 +46,17 @@ CREATE TABLE learned_set (
 );
 COMMENT ON TABLE learned_set IS 'Items and categories that stand in so many baskets together';
 
-SELECT pg_catalog.pg_extension_config_dump('@extschema@.learned_number', '');
-SELECT pg_catalog.pg_extension_config_dump('@extschema@.learned', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.learned_version_number', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.learned_version', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.learned_list', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.learned_vector', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.learned_set', '');
-REVOKE ALL ON SEQUENCE learned_number FROM PUBLIC;
-REVOKE ALL ON TABLE learned, learned_list, learned_vector, learned_set FROM PUBLIC;
+REVOKE ALL ON SEQUENCE learned_version_number FROM PUBLIC;
+REVOKE ALL ON TABLE learned_version, learned_list, learned_vector, learned_set FROM PUBLIC;
 
 CREATE VIEW learner WITH (security_barrier) AS
 SELECT c.name AS catalog, l.version, l.kind, l.serving, l.parameters, l.figures, l.fitted_at, l.seconds
-FROM @extschema@.learned l JOIN @extschema@.catalog c USING (catalog)
+FROM @extschema@.learned_version l JOIN @extschema@.catalog c USING (catalog)
 WHERE pg_catalog.has_table_privilege(c.items, 'SELECT');
 COMMENT ON VIEW learner IS 'Versions of what was learned from the events of catalogs, for those who may SELECT from their source; fit makes them, serve_version and drop_version change what is in service';
 COMMENT ON COLUMN learner.catalog IS 'Name of the catalog';

@@ -53,7 +53,7 @@ sub many_titles
 }
 
 my $pending = 'SELECT pending FROM bundle_rec.catalog_coverage';
-my $no_workers = q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'bundle_rec refresh'};
+my $no_workers = q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'bundle_rec worker'};
 my $wrong = q{SELECT count(*) FROM shop.product JOIN bundle_rec.item ON item_id = sku
 	WHERE (embedding OPERATOR(bundle_rec.<=>) bundle_rec.embed(title)) > 1e-5 OR embedding IS NULL};
 
@@ -111,12 +111,12 @@ is(sql($pending), 32 - 7, 'as it was told');
 
 # ---- cancel and resume ----
 
-my $busy = q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'bundle_rec refresh' AND application_name = 'bundle_rec refresh'
+my $busy = q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'bundle_rec worker' AND application_name = 'bundle_rec refresh'
 	AND state = 'active' AND usename = 'keeper' AND query LIKE 'job %: refresh of catalog "shop", %'};
 many_titles(6000);
 $job = sql(q{SET ROLE keeper; SELECT bundle_rec.refresh_async('shop')});
 becomes("SELECT done > 0 FROM bundle_rec.job WHERE job = $job", 'a large job makes progress');
-is(sql("SELECT state, phase, pid = (SELECT pid FROM pg_stat_activity WHERE backend_type = 'bundle_rec refresh'), done < total FROM bundle_rec.job WHERE job = $job"),
+is(sql("SELECT state, phase, pid = (SELECT pid FROM pg_stat_activity WHERE backend_type = 'bundle_rec worker'), done < total FROM bundle_rec.job WHERE job = $job"),
 	'running|embedding|t|t', 'which the view shows');
 becomes($busy, 'and pg_stat_activity too');
 my $start = time;
@@ -170,7 +170,7 @@ many_titles(3000);
 # ---- several jobs ----
 
 @jobs = split /\n/, sql(q{SET ROLE keeper; SELECT bundle_rec.refresh_async('shop', 1400) UNION ALL SELECT bundle_rec.refresh_async('shop', 1400)});
-becomes(q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'bundle_rec refresh' AND wait_event_type = 'Lock'}, 'two jobs of a catalog take turns');
+becomes(q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'bundle_rec worker' AND wait_event_type = 'Lock'}, 'two jobs of a catalog take turns');
 job_becomes($_, 'done', 'both get done') for @jobs;
 is(sql("SELECT sum(done) FROM bundle_rec.job WHERE job IN ($jobs[0], $jobs[1])"), '2800', 'and do nothing twice');
 

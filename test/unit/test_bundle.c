@@ -154,8 +154,8 @@ affinity_rises_until_texts_are_the_same(void **state)
 
 /* Two items, the second of them first by id. */
 static const BrCandidate pair[2] = {
-	{7, 1, 20, 6, INFINITY, 0.1, 0.08, 0.2, 0.5},
-	{3, 1, 10, 4, 5, 0.5, 0.04, 0.6, 1},
+	{7, 1, 20, 6, INFINITY, 0.1, 0.08, 0.2, 0.5, {0}},
+	{3, 1, 10, 4, 5, 0.5, 0.04, 0.6, 1, {0}},
 };
 static const double pair_content[4] = {1, 0.4, 0.4, 1};
 static const double pair_copurchase[4] = {1, 0.01, 0.01, 1};
@@ -173,12 +173,38 @@ features_match_hand_arithmetic(void **state)
 	double logit = 0;
 
 	(void) state;
-	br_bundle_features(pair, 2, &affinity, 9, &bundle, features);
+	br_bundle_features(pair, 2, &affinity, 9, NULL, &bundle, features);
 	for (int f = 0; f < BR_FEATURE_COUNT; f++)
 		assert_near(features[f], expected[f], 1e-7);
 	for (int f = 0; f < BR_FEATURE_COUNT; f++)
 		logit += br_bundle_feature_weight(f) * (double) features[f];
 	assert_near(features[BR_FEATURE_SCORE], 1 / (1 + exp(-logit)), 1e-8);
+}
+
+/*
+ * What learners say enters as means, and a ranker's own weights take the place
+ * of the fixed ones: here logit = -2 + 3 (0.5 + 0.1) / 2 - 0.5 * 0.235 = -1.2175.
+ */
+static void
+learned_evidence_is_weighed_by_the_ranker(void **state)
+{
+	static const BrRanker ranker = {.weight = {[BR_FEATURE_BIAS] = -2,
+											   [BR_FEATURE_EASE] = 3,
+											   [BR_FEATURE_COHESION] = -0.5}};
+	BrAffinity affinity = {pair_content, pair_copurchase};
+	BrBundle bundle = {.size = 2, .members = (const int[]){1, 0}, .price = 27, .margin = 17.0 / 27};
+	BrCandidate learned[2] = {pair[0], pair[1]};
+	float features[BR_FEATURE_COUNT];
+
+	(void) state;
+	learned[0].learned[BR_LEARNED_EASE] = 0.5;
+	learned[1].learned[BR_LEARNED_EASE] = 0.1;
+	learned[1].learned[BR_LEARNED_GRAPH] = -4;
+	br_bundle_features(learned, 2, &affinity, 9, &ranker, &bundle, features);
+	assert_near(features[BR_FEATURE_EASE], 0.3, 1e-7);
+	assert_near(features[BR_FEATURE_GRAPH], -2, 1e-7);
+	assert_near(features[BR_FEATURE_CONTENT], 0.3, 1e-7);
+	assert_near(features[BR_FEATURE_SCORE], 1 / (1 + exp(1.2175)), 1e-7);
 }
 
 static void
@@ -190,7 +216,7 @@ unknown_figures_have_neutral_features(void **state)
 	float features[BR_FEATURE_COUNT];
 
 	(void) state;
-	br_bundle_features(&unknown, 1, &none, 9, &bundle, features);
+	br_bundle_features(&unknown, 1, &none, 9, NULL, &bundle, features);
 	assert_true(features[BR_FEATURE_PRICE_FIT] == 0.5f);
 	assert_true(features[BR_FEATURE_MARGIN] == 0);
 	assert_true(features[BR_FEATURE_STOCK] == 1);
@@ -201,15 +227,15 @@ unknown_figures_have_neutral_features(void **state)
 
 	bundle.price = 0;
 	unknown.stock = -2;
-	br_bundle_features(&unknown, 1, &none, 9, &bundle, features);
+	br_bundle_features(&unknown, 1, &none, 9, NULL, &bundle, features);
 	assert_true(features[BR_FEATURE_PRICE_FIT] == 0);
 	assert_true(features[BR_FEATURE_STOCK] == 0);
 	assert_near(features[BR_FEATURE_SCORE], 0.03, 1e-8);
 
-	br_bundle_features(&unknown, 1, &none, NAN, &bundle, features);
+	br_bundle_features(&unknown, 1, &none, NAN, NULL, &bundle, features);
 	assert_true(features[BR_FEATURE_PRICE_FIT] == 0.5f);
 	bundle.margin = -40;
-	br_bundle_features(&unknown, 1, &none, 0, &bundle, features);
+	br_bundle_features(&unknown, 1, &none, 0, NULL, &bundle, features);
 	assert_true(features[BR_FEATURE_MARGIN] == -1);
 	assert_true(features[BR_FEATURE_PRICE_FIT] == 0.5f);
 }
@@ -239,11 +265,11 @@ features_of_a_large_bundle_are_means(void **state)
 		double share = (double) i / N;
 
 		members[i] = i;
-		candidates[i] = (BrCandidate){i, -1, 5, 3, 90 + i, share, share / 2, share / 4, 1};
+		candidates[i] = (BrCandidate){i, -1, 5, 3, 90 + i, share, share / 2, share / 4, 1, {0}};
 		for (int j = 0; j < N; j++)
 			content[i * N + j] = i % 2 == 0 && j % 2 == 0 ? 0.8 : 0;
 	}
-	br_bundle_features(candidates, N, &affinity, 8, &bundle, features);
+	br_bundle_features(candidates, N, &affinity, 8, NULL, &bundle, features);
 	assert_near(features[BR_FEATURE_CONTENT], (N - 1) / 2.0 / N, 1e-7);
 	assert_near(features[BR_FEATURE_COPURCHASE], (N - 1) / 4.0 / N, 1e-7);
 	assert_near(features[BR_FEATURE_POPULARITY], (N - 1) / 8.0 / N, 1e-7);
@@ -270,9 +296,9 @@ purchases_move_the_odds_of_the_score(void **state)
 	assert_true(br_bundle_purchase_log_odds(3, 8) == 0);
 	assert_near(br_bundle_purchase_log_odds(8, 8), 0.6061358035703156, 1e-15);
 
-	br_bundle_features(&item, 1, &none, 9, &bundle, before);
+	br_bundle_features(&item, 1, &none, 9, NULL, &bundle, before);
 	bundle.log_odds = br_bundle_purchase_log_odds(8, 8);
-	br_bundle_features(&item, 1, &none, 9, &bundle, after);
+	br_bundle_features(&item, 1, &none, 9, NULL, &bundle, after);
 	assert_near(after[BR_FEATURE_SCORE] / (1 - after[BR_FEATURE_SCORE]),
 				before[BR_FEATURE_SCORE] / (1 - before[BR_FEATURE_SCORE]) * 11 / 6, 1e-7);
 	for (int f = 0; f < BR_FEATURE_COUNT; f++)
@@ -287,7 +313,7 @@ score_with(const BrCandidate *candidates)
 	BrBundle bundle = {.size = 2, .members = (const int[]){1, 0}, .price = 27, .margin = NAN};
 	float features[BR_FEATURE_COUNT];
 
-	br_bundle_features(candidates, 2, &affinity, 9, &bundle, features);
+	br_bundle_features(candidates, 2, &affinity, 9, NULL, &bundle, features);
 	return features[BR_FEATURE_SCORE];
 }
 
@@ -356,6 +382,7 @@ main(void)
 		cmocka_unit_test(affinity_matches_its_formula),
 		cmocka_unit_test(affinity_rises_until_texts_are_the_same),
 		cmocka_unit_test(features_match_hand_arithmetic),
+		cmocka_unit_test(learned_evidence_is_weighed_by_the_ranker),
 		cmocka_unit_test(unknown_figures_have_neutral_features),
 		cmocka_unit_test(features_of_a_large_bundle_are_means),
 		cmocka_unit_test(purchases_move_the_odds_of_the_score),

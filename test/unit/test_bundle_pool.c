@@ -272,7 +272,7 @@ assert_sound(const Shop *shop, const BrPool *pool, int limit, uint32_t *masks)
 			assert_true(bundle[-1].strength >= bundle->strength);
 
 		br_bundle_features(shop->candidates, shop->n, &shop->affinity,
-						   shop->constraints.typical_price, bundle, features);
+						   shop->constraints.typical_price, NULL, bundle, features);
 		assert_memory_equal(features, pool->features + b * BR_FEATURE_COUNT, sizeof(features));
 	}
 }

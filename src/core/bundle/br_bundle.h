@@ -69,8 +69,24 @@ extern double br_bundle_shrunk_cosine(int64_t together, int64_t left, int64_t ri
 #define BR_BUNDLE_MAX_POOL 256
 
 /*
+ * What learners say of an item in its context, each 0 where there is no such
+ * learner or it knows nothing; learned[x] becomes the feature BR_FEATURE_LEXICAL + x.
+ */
+typedef enum BrLearnedEvidence
+{
+	BR_LEARNED_LEXICAL,		/* words in common */
+	BR_LEARNED_ASSOCIATION, /* log-linear weights */
+	BR_LEARNED_EASE,		/* weights of a linear autoencoder */
+	BR_LEARNED_FACTOR,		/* latent factors of who buys what */
+	BR_LEARNED_COMPLEMENT,	/* directed similarity of texts */
+	BR_LEARNED_TREND,		/* popularity that fades */
+	BR_LEARNED_GRAPH,		/* propagation between users, bundles and items */
+	BR_LEARNED_COUNT
+} BrLearnedEvidence;
+
+/*
  * An item that may become part of a bundle. Evidence is in [0, 1], give or take
- * 1e-6 of rounding; unknown money is NaN.
+ * 1e-6 of rounding, but for what is learned, in [-100, 100]; unknown money is NaN.
  */
 typedef struct BrCandidate
 {
@@ -83,7 +99,10 @@ typedef struct BrCandidate
 	double copurchase; /* shrunk cosine with the context, 0 without context */
 	double popularity; /* share of baskets, log-scaled to [0, 1] */
 	double freshness;  /* 1 today, halved every 30 days; 0 where unknown */
+	double learned[BR_LEARNED_COUNT];
 } BrCandidate;
+
+typedef struct BrRanker BrRanker; /* weights of the score; see below */
 
 /*
  * What a bundle must satisfy. Never violated, and judged on the very numbers
@@ -99,13 +118,14 @@ typedef struct BrCandidate
  */
 typedef struct BrConstraints
 {
-	int min_size;		  /* 1 .. max_size */
-	int max_size;		  /* .. BR_BUNDLE_MAX_SIZE */
-	double budget;		  /* >= 0; INFINITY: no limit; needs prices */
-	double min_margin;	  /* <= 1; -INFINITY: no limit; needs prices and costs */
-	double discount;	  /* fraction taken off the sum of prices, in [0, 1) */
-	int category_cap;	  /* items of one category in a bundle; 0: no limit */
-	double typical_price; /* of one item in this shop or for this user; NaN, 0: unknown */
+	int min_size;			/* 1 .. max_size */
+	int max_size;			/* .. BR_BUNDLE_MAX_SIZE */
+	double budget;			/* >= 0; INFINITY: no limit; needs prices */
+	double min_margin;		/* <= 1; -INFINITY: no limit; needs prices and costs */
+	double discount;		/* fraction taken off the sum of prices, in [0, 1) */
+	int category_cap;		/* items of one category in a bundle; 0: no limit */
+	double typical_price;	/* of one item in this shop or for this user; NaN, 0: unknown */
+	const BrRanker *ranker; /* by which bundles are scored; NULL: the fixed weights */
 } BrConstraints;
 
 /*
@@ -120,7 +140,7 @@ typedef struct BrRefusals
 	int64_t category;
 } BrRefusals;
 
-/* Features of a bundle, schema 1; the order is that of logged arrays and posteriors. */
+/* Features of a bundle, schema 2; the order is that of logged arrays and posteriors. */
 typedef enum BrFeature
 {
 	BR_FEATURE_BIAS,	   /* 1 */
@@ -133,18 +153,35 @@ typedef enum BrFeature
 	BR_FEATURE_PRICE_FIT, /* exp(-|ln(x)|), x = price per item / typical price; 0.5 where unknown */
 	BR_FEATURE_MARGIN,	  /* (price - cost) / price, clipped to [-1, 1]; 0 where unknown */
 	BR_FEATURE_STOCK,	  /* s / (s + 10) of the scarcest item; 1 where not tracked */
+	BR_FEATURE_LEXICAL,	  /* from here on: mean of the items' learned evidence */
+	BR_FEATURE_ASSOCIATION,
+	BR_FEATURE_EASE,
+	BR_FEATURE_FACTOR,
+	BR_FEATURE_COMPLEMENT,
+	BR_FEATURE_TREND,
+	BR_FEATURE_GRAPH,
 	BR_FEATURE_COUNT
 } BrFeature;
 
-#define BR_FEATURE_SCHEMA 1
+#define BR_FEATURE_SCHEMA 2
 
 /* Name of a feature as it stands in logs and reasons ("copurchase"); NULL: no such feature. */
 extern const char *br_bundle_feature_name(BrFeature feature);
 
 /*
- * Its weight in the calibrated score: score = logistic(sum of weight * feature),
- * so that a reader can recompute one from the other. Fixed in schema 1.
+ * Weights of the calibrated score: score = logistic(sum of weight * feature), so
+ * that a reader can recompute one from the other. Those of the score itself,
+ * of margin and of stock are 0: they are the seller's concern, not the buyer's.
  */
+struct BrRanker
+{
+	double weight[BR_FEATURE_COUNT];
+};
+
+/* The weights that serve until a catalog has learned its own; those of learned evidence are 0. */
+extern const BrRanker br_bundle_fixed_ranker;
+
+/* One of these. */
 extern double br_bundle_feature_weight(BrFeature feature);
 
 /* A feasible bundle. */
@@ -205,15 +242,16 @@ typedef struct BrPool
 } BrPool;
 
 /*
- * Features of one bundle, in schema 1: of a pool's member, or of a curated
+ * Features of one bundle, in schema 2: of a pool's member, or of a curated
  * bundle of any size, whose members (ascending by item id), price and margin are
  * then read, and its log-odds, which are added to those of the score. The score
  * is that of the features as rounded to float.
- * typical_price: see BrConstraints.
+ * typical_price, ranker: see BrConstraints.
  */
 extern void br_bundle_features(const BrCandidate *candidates /* (n) */, int n,
 							   const BrAffinity *affinity, double typical_price,
-							   const BrBundle *bundle, float *features /* (BR_FEATURE_COUNT) */);
+							   const BrRanker *ranker, const BrBundle *bundle,
+							   float *features /* (BR_FEATURE_COUNT) */);
 
 /*
  * What its own purchases say for or against a curated bundle, beside a typical
@@ -232,8 +270,8 @@ extern double br_bundle_purchase_log_odds(int64_t purchases, int64_t most);
 /*
  * The pool: at most `limit` feasible bundles of the candidates, the strongest.
  * Strength is the part of the calibrated score's logit that adds up over items
- * and pairs: weight * feature over content, copurchase, popularity, freshness
- * and cohesion.
+ * and pairs: weight * feature over content, copurchase, popularity, freshness,
+ * cohesion and what is learned.
  *
  * Sizes up to 3 are enumerated. Larger ones are searched by a beam, and where
  * the pool then holds fewer than `wanted`, by branch and bound. So n < wanted

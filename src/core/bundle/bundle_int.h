@@ -45,6 +45,7 @@ typedef struct BrBundleSearch
 {
 	BrContext *context;
 	const BrConstraints *constraints;
+	const BrRanker *ranker; /* never NULL */
 	bool has_budget;
 	bool has_margin;
 	bool has_cap;
@@ -105,7 +106,7 @@ extern bool br_bundle_heap_holds(const BrBundleHeap *heap, const BrBundleSet *se
 extern void br_bundle_heap_sort(BrBundleHeap *heap); /* strongest first; no longer a heap */
 
 /* features.c */
-extern double br_bundle_relevance(const BrCandidate *candidate);
+extern double br_bundle_relevance(const BrCandidate *candidate, const BrRanker *ranker);
 extern double br_bundle_pair_affinity(const BrAffinity *affinity, int n, int left, int right);
 
 

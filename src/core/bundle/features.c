@@ -4,10 +4,10 @@
  *
  * The score is logistic(bias + sum of weight * feature): a purchase rate that
  * is credible before anything is learned, and the mean of a new policy's prior.
- * The weights are fixed. They stand until a learned ranker replaces them, under
- * a new feature schema, since posteriors hold only for the schema they came from.
+ * A catalog that has fitted a ranker scores with its weights; until then fixed
+ * ones stand in.
  *
- * Grounds of the weights. Their scale is chosen, as no data here have clicks on
+ * Grounds of the fixed weights. Their scale is chosen, as no data here have clicks on
  * bundles: 3 % without evidence, 8 % at a middling bundle (copurchase .05,
  * cohesion .3, content .3, the rest half), 29 % at a strong one (.3, .6, .6, price
  * fit 1, popularity .8). Their ratios lean on hiding one item of a market basket
@@ -21,24 +21,36 @@
 #include "core/bundle/bundle_int.h"
 #include "core/math/br_math.h"
 
-typedef struct FeatureRow
-{
-	const char *name;
-	double weight;
-} FeatureRow;
-
-static const FeatureRow rows[BR_FEATURE_COUNT] = {
-	[BR_FEATURE_BIAS] = {"bias", -3.4760986898352733}, /* ln(.03 / .97) */
-	[BR_FEATURE_SCORE] = {"score", 0},
-	[BR_FEATURE_CONTENT] = {"content", 0.5},
-	[BR_FEATURE_COPURCHASE] = {"copurchase", 4},
-	[BR_FEATURE_COHESION] = {"cohesion", 1},
-	[BR_FEATURE_POPULARITY] = {"popularity", 0.25},
-	[BR_FEATURE_FRESHNESS] = {"freshness", 0.1},
-	[BR_FEATURE_PRICE_FIT] = {"price_fit", 0.3},
-	[BR_FEATURE_MARGIN] = {"margin", 0},
-	[BR_FEATURE_STOCK] = {"stock", 0},
+static const char *const names[BR_FEATURE_COUNT] = {
+	[BR_FEATURE_BIAS] = "bias",
+	[BR_FEATURE_SCORE] = "score",
+	[BR_FEATURE_CONTENT] = "content",
+	[BR_FEATURE_COPURCHASE] = "copurchase",
+	[BR_FEATURE_COHESION] = "cohesion",
+	[BR_FEATURE_POPULARITY] = "popularity",
+	[BR_FEATURE_FRESHNESS] = "freshness",
+	[BR_FEATURE_PRICE_FIT] = "price_fit",
+	[BR_FEATURE_MARGIN] = "margin",
+	[BR_FEATURE_STOCK] = "stock",
+	[BR_FEATURE_LEXICAL] = "lexical",
+	[BR_FEATURE_ASSOCIATION] = "association",
+	[BR_FEATURE_EASE] = "ease",
+	[BR_FEATURE_FACTOR] = "factor",
+	[BR_FEATURE_COMPLEMENT] = "complement",
+	[BR_FEATURE_TREND] = "trend",
+	[BR_FEATURE_GRAPH] = "graph",
 };
+
+const BrRanker br_bundle_fixed_ranker = {
+	.weight = {
+		[BR_FEATURE_BIAS] = -3.4760986898352733, /* ln(.03 / .97) */
+		[BR_FEATURE_CONTENT] = 0.5,
+		[BR_FEATURE_COPURCHASE] = 4,
+		[BR_FEATURE_COHESION] = 1,
+		[BR_FEATURE_POPULARITY] = 0.25,
+		[BR_FEATURE_FRESHNESS] = 0.1,
+		[BR_FEATURE_PRICE_FIT] = 0.3,
+	}};
 
 /* Text similarity: full credit from here on, ... */
 #define RELATED 0.8
@@ -53,13 +65,13 @@ static const FeatureRow rows[BR_FEATURE_COUNT] = {
 const char *
 br_bundle_feature_name(BrFeature feature)
 {
-	return (unsigned) feature < BR_FEATURE_COUNT ? rows[feature].name : NULL;
+	return (unsigned) feature < BR_FEATURE_COUNT ? names[feature] : NULL;
 }
 
 double
 br_bundle_feature_weight(BrFeature feature)
 {
-	return (unsigned) feature < BR_FEATURE_COUNT ? rows[feature].weight : 0;
+	return (unsigned) feature < BR_FEATURE_COUNT ? br_bundle_fixed_ranker.weight[feature] : 0;
 }
 
 /* NaN counts as 0. */
@@ -82,12 +94,17 @@ br_bundle_affinity(double content, double copurchase)
 
 /* What an item adds to the strength of a bundle, before division by its size. */
 double
-br_bundle_relevance(const BrCandidate *candidate)
+br_bundle_relevance(const BrCandidate *candidate, const BrRanker *ranker)
 {
-	return rows[BR_FEATURE_CONTENT].weight * clamp(candidate->content, 0, 1) +
-		rows[BR_FEATURE_COPURCHASE].weight * clamp(candidate->copurchase, 0, 1) +
-		rows[BR_FEATURE_POPULARITY].weight * clamp(candidate->popularity, 0, 1) +
-		rows[BR_FEATURE_FRESHNESS].weight * clamp(candidate->freshness, 0, 1);
+	const double *weight = ranker->weight;
+	double sum = weight[BR_FEATURE_CONTENT] * clamp(candidate->content, 0, 1) +
+		weight[BR_FEATURE_COPURCHASE] * clamp(candidate->copurchase, 0, 1) +
+		weight[BR_FEATURE_POPULARITY] * clamp(candidate->popularity, 0, 1) +
+		weight[BR_FEATURE_FRESHNESS] * clamp(candidate->freshness, 0, 1);
+
+	for (int i = 0; i < BR_LEARNED_COUNT; i++)
+		sum += weight[BR_FEATURE_LEXICAL + i] * candidate->learned[i];
+	return sum;
 }
 
 double
@@ -134,8 +151,10 @@ br_bundle_purchase_log_odds(int64_t purchases, int64_t most)
 
 void
 br_bundle_features(const BrCandidate *candidates, int n, const BrAffinity *affinity,
-				   double typical_price, const BrBundle *bundle, float *features)
+				   double typical_price, const BrRanker *ranker, const BrBundle *bundle,
+				   float *features)
 {
+	const double *weight = ranker != NULL ? ranker->weight : br_bundle_fixed_ranker.weight;
 	double sums[BR_FEATURE_COUNT] = {0};
 	double stock = INFINITY;
 	double logit = bundle->log_odds;
@@ -148,6 +167,8 @@ br_bundle_features(const BrCandidate *candidates, int n, const BrAffinity *affin
 		sums[BR_FEATURE_COPURCHASE] += clamp(item->copurchase, 0, 1);
 		sums[BR_FEATURE_POPULARITY] += clamp(item->popularity, 0, 1);
 		sums[BR_FEATURE_FRESHNESS] += clamp(item->freshness, 0, 1);
+		for (int l = 0; l < BR_LEARNED_COUNT; l++)
+			sums[BR_FEATURE_LEXICAL + l] += item->learned[l];
 		stock = fmin(stock, item->stock);
 	}
 	for (int f = 0; f < BR_FEATURE_COUNT; f++)
@@ -162,6 +183,6 @@ br_bundle_features(const BrCandidate *candidates, int n, const BrAffinity *affin
 
 	for (int f = 0; f < BR_FEATURE_COUNT; f++)
 		if (f != BR_FEATURE_SCORE)
-			logit += rows[f].weight * (double) features[f];
+			logit += weight[f] * (double) features[f];
 	features[BR_FEATURE_SCORE] = (float) br_math_logistic(logit);
 }

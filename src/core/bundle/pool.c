@@ -14,6 +14,7 @@
 
 /* Evidence may be out of [0, 1] by rounding. */
 #define ROUNDING 1e-6
+#define MOST_LEARNED 100
 
 static BrStatus
 check_constraints(BrContext *context, const BrConstraints *constraints)
@@ -54,6 +55,15 @@ is_evidence(double value)
 	return value >= -ROUNDING && value <= 1 + ROUNDING;
 }
 
+static bool
+is_learned(const BrCandidate *candidate)
+{
+	for (int i = 0; i < BR_LEARNED_COUNT; i++)
+		if (!(fabs(candidate->learned[i]) <= MOST_LEARNED))
+			return false;
+	return true;
+}
+
 static BrStatus
 check_candidate(BrContext *context, const BrCandidate *candidate)
 {
@@ -77,6 +87,9 @@ check_candidate(BrContext *context, const BrCandidate *candidate)
 			return br_base_fail(context, BR_ERR_ARGUMENT,
 								"%s of item %d is %g, which is out of range", fields[i].name,
 								(int) candidate->item, fields[i].value);
+	if (!is_learned(candidate))
+		return br_base_fail(context, BR_ERR_ARGUMENT, "what is learned of item %d is out of range",
+							(int) candidate->item);
 	return BR_OK;
 }
 
@@ -108,7 +121,7 @@ copy_candidates(BrBundleSearch *search, const BrCandidate *candidates, const BrA
 		int index = search->order[place];
 		const BrCandidate *candidate = &candidates[index];
 
-		search->relevance[place] = br_bundle_relevance(candidate);
+		search->relevance[place] = br_bundle_relevance(candidate, search->ranker);
 		search->price[place] = candidate->price;
 		search->cost[place] = candidate->cost;
 		search->category[place] = candidate->category;
@@ -124,9 +137,8 @@ copy_candidates(BrBundleSearch *search, const BrCandidate *candidates, const BrA
 	for (int size = 1; size <= BR_BUNDLE_MAX_SIZE; size++)
 	{
 		search->per_item[size] = 1.0 / size;
-		search->per_pair[size] = size < 2
-			? 0
-			: br_bundle_feature_weight(BR_FEATURE_COHESION) * 2 / (size * (size - 1.0));
+		search->per_pair[size] =
+			size < 2 ? 0 : search->ranker->weight[BR_FEATURE_COHESION] * 2 / (size * (size - 1.0));
 	}
 }
 
@@ -217,7 +229,8 @@ fill_pool(BrBundleSearch *search, const BrCandidate *candidates, const BrAffinit
 		fill_bundle(search, &search->pool.sets[i], &pool->bundles[i],
 					pool->members + (size_t) i * BR_BUNDLE_MAX_SIZE);
 		br_bundle_features(candidates, search->n, affinity, search->constraints->typical_price,
-						   &pool->bundles[i], pool->features + (size_t) i * BR_FEATURE_COUNT);
+						   search->ranker, &pool->bundles[i],
+						   pool->features + (size_t) i * BR_FEATURE_COUNT);
 	}
 	return BR_OK;
 }
@@ -243,6 +256,7 @@ br_bundle_pool(BrContext *context, const BrCandidate *candidates, int n, const B
 
 	search->context = context;
 	search->constraints = constraints;
+	search->ranker = constraints->ranker != NULL ? constraints->ranker : &br_bundle_fixed_ranker;
 	search->n = n;
 	br_bundle_heap_init(&search->pool, limit);
 	pool->complete = true;

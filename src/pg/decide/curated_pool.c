@@ -281,7 +281,8 @@ fill_features(BrPgDecision *decision, const BrPgOffer *offer, int b, int64 most_
 	}
 	alone.members = members;
 	br_bundle_features(candidates, bundle->size, &affinity,
-					   decision->request->constraints.typical_price, &alone,
+					   decision->request->constraints.typical_price,
+					   decision->request->constraints.ranker, &alone,
 					   decision->pool.features + (size_t) b * BR_FEATURE_COUNT);
 	pfree(candidates);
 	pfree(members);

@@ -176,7 +176,7 @@ write_sets(const BrPgLearnData *data, const BrPgLearned *learned, int32 version)
 	close_writer(&writer);
 }
 
-/* ---- rows of learned ---- */
+/* ---- rows of learned_version ---- */
 
 static Datum
 parameters_of(const BrPgLearned *learned)
@@ -201,7 +201,7 @@ delete_version(int32 catalog, int32 version)
 		"DELETE FROM bundle_rec.learned_list_@ WHERE version = $1",
 		"DELETE FROM bundle_rec.learned_vector_@ WHERE version = $1",
 		"DELETE FROM bundle_rec.learned_set_@ WHERE version = $1",
-		"DELETE FROM bundle_rec.learned WHERE version = $1",
+		"DELETE FROM bundle_rec.learned_version WHERE version = $1",
 	};
 	Datum values[] = {Int32GetDatum(version)};
 
@@ -215,7 +215,7 @@ drop_old(int32 catalog, const char *kind)
 	static const Oid types[] = {INT4OID, TEXTOID, INT4OID};
 	Datum values[] = {Int32GetDatum(catalog), CStringGetTextDatum(kind),
 					  Int32GetDatum(BR_PG_KEPT_VERSIONS)};
-	uint64 n = br_pg_execute("SELECT version FROM bundle_rec.learned WHERE catalog = $1"
+	uint64 n = br_pg_execute("SELECT version FROM bundle_rec.learned_version WHERE catalog = $1"
 							 " AND kind = $2 AND NOT serving ORDER BY version DESC OFFSET $3 - 1",
 							 lengthof(types), types, values, NULL, false, 0);
 	int32 *versions = palloc(sizeof(int32) * Max(n, 1));
@@ -236,7 +236,7 @@ end_service(int32 catalog, const char *kind)
 	static const Oid types[] = {INT4OID, TEXTOID};
 	Datum values[] = {Int32GetDatum(catalog), CStringGetTextDatum(kind)};
 
-	br_pg_execute("UPDATE bundle_rec.learned SET serving = false WHERE catalog = $1"
+	br_pg_execute("UPDATE bundle_rec.learned_version SET serving = false WHERE catalog = $1"
 				  " AND kind = $2 AND serving",
 				  lengthof(types), types, values, NULL, false, 0);
 }
@@ -261,7 +261,7 @@ insert_version(int32 catalog, const BrPgLearned *learned, Datum figures)
 					  Float8GetDatum(learned->seconds)};
 	bool is_null;
 
-	br_pg_execute("INSERT INTO bundle_rec.learned (catalog, kind, parameters, figures, weights,"
+	br_pg_execute("INSERT INTO bundle_rec.learned_version (catalog, kind, parameters, figures, weights,"
 				  " seconds, serving) VALUES ($1, $2, $3, $4, NULLIF($5, '{}'), $6, true)"
 				  " RETURNING version",
 				  lengthof(types), types, values, NULL, false, 0);
@@ -303,7 +303,7 @@ lock_version(const BrPgCatalog *catalog, int32 version)
 	Datum values[] = {Int32GetDatum(catalog->number), Int32GetDatum(version)};
 
 	lock_versions(catalog->number);
-	if (br_pg_execute_now("SELECT kind FROM bundle_rec.learned WHERE catalog = $1 AND version = $2",
+	if (br_pg_execute_now("SELECT kind FROM bundle_rec.learned_version WHERE catalog = $1 AND version = $2",
 						  lengthof(types), types, values) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -323,8 +323,8 @@ br_pg_serve_version(const char *name, int32 version)
 
 	br_pg_enter_owner(&rights);
 	end_service(catalog->number, lock_version(catalog, version));
-	br_pg_execute("UPDATE bundle_rec.learned SET serving = true WHERE version = $1", 1, types,
-				  values, NULL, false, 0);
+	br_pg_execute("UPDATE bundle_rec.learned_version SET serving = true WHERE version = $1", 1,
+				  types, values, NULL, false, 0);
 	br_pg_leave(&rights);
 }
 

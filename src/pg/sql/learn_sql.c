@@ -65,7 +65,6 @@ br_fit_async(PG_FUNCTION_ARGS)
 
 	br_pg_require_writes("fit_async()");
 	SPI_connect();
-	br_pg_fit_check(kind_argument(fcinfo), parameters_argument(fcinfo));
 	job = br_pg_job_queue_fit(catalog, kind_argument(fcinfo), parameters_argument(fcinfo));
 	SPI_finish();
 	PG_RETURN_INT64(job);

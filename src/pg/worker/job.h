@@ -13,6 +13,8 @@
 
 #include "pg/br_pg.h"
 
+#include "utils/jsonb.h"
+
 /* SPI must be connected for all of these. */
 
 /*
@@ -21,6 +23,9 @@
  * number. Raises 42704, 42501.
  */
 extern int64 br_pg_job_queue_refresh(const char *catalog, int64 max_texts);
+
+/* The same of a fit; kind and parameters may be NULL, and are checked. */
+extern int64 br_pg_job_queue_fit(const char *catalog, const char *kind, Jsonb *parameters);
 
 /*
  * Both raise 42704 for an unknown job, 42501 for who neither queued it nor owns

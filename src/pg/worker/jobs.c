@@ -17,6 +17,7 @@
 #include "utils/timestamp.h"
 
 #include "pg/catalog/catalog.h"
+#include "pg/learn/learn.h"
 #include "pg/worker/job_int.h"
 
 typedef struct Job
@@ -32,14 +33,19 @@ static const char forget_old[] =
 	" WHERE finished_at < pg_catalog.now() - '30 days'::pg_catalog.interval"
 	" FOR UPDATE SKIP LOCKED)";
 
-int64
-br_pg_job_queue_refresh(const char *name, int64 max_texts)
+/* values: kind, max_texts, learner, parameters; nulls: 'n' where one is NULL */
+static int64
+queue(const char *name, const Datum given[4], const char given_nulls[4])
 {
-	static const Oid types[] = {INT4OID, OIDOID, INT4OID};
+	static const Oid types[] = {INT4OID, OIDOID, TEXTOID, INT4OID, TEXTOID, JSONBOID};
 	const BrPgCatalog *catalog = br_pg_catalog_open(name);
-	Datum values[] = {Int32GetDatum(catalog->number), ObjectIdGetDatum(GetUserId()),
-					  Int32GetDatum((int32) max_texts)};
-	const char *nulls = max_texts > PG_INT32_MAX ? "  n" : NULL;
+	Datum values[] = {Int32GetDatum(catalog->number),
+					  ObjectIdGetDatum(GetUserId()),
+					  given[0],
+					  given[1],
+					  given[2],
+					  given[3]};
+	char nulls[] = {' ', ' ', given_nulls[0], given_nulls[1], given_nulls[2], given_nulls[3]};
 	BrPgJobTicket ticket;
 	BrPgRights rights;
 	bool is_null;
@@ -48,13 +54,34 @@ br_pg_job_queue_refresh(const char *name, int64 max_texts)
 	br_pg_enter_owner(&rights);
 	br_pg_catalog_hold(catalog->number);
 	br_pg_execute(forget_old, 0, NULL, NULL, NULL, false, 0);
-	br_pg_execute("INSERT INTO bundle_rec.stored_job (kind, catalog, role, max_texts)"
-				  " VALUES ('refresh', $1, $2, $3) RETURNING job",
+	br_pg_execute("INSERT INTO bundle_rec.stored_job (catalog, role, kind, max_texts, learner,"
+				  " parameters) VALUES ($1, $2, $3, $4, $5, $6) RETURNING job",
 				  lengthof(types), types, values, nulls, false, 0);
 	br_pg_leave(&rights);
 	ticket = br_pg_job_ticket(DatumGetInt64(br_pg_column(0, 1, &is_null)), GetUserId());
 	br_pg_job_start_at_commit(&ticket);
 	return ticket.job;
+}
+
+int64
+br_pg_job_queue_refresh(const char *catalog, int64 max_texts)
+{
+	const Datum values[] = {CStringGetTextDatum("refresh"), Int32GetDatum((int32) max_texts), 0, 0};
+	const char nulls[] = {' ', max_texts > PG_INT32_MAX ? 'n' : ' ', 'n', 'n'};
+
+	return queue(catalog, values, nulls);
+}
+
+int64
+br_pg_job_queue_fit(const char *catalog, const char *kind, Jsonb *parameters)
+{
+	const Datum values[] = {CStringGetTextDatum("fit"), 0,
+							kind == NULL ? 0 : CStringGetTextDatum(kind),
+							parameters == NULL ? 0 : JsonbPGetDatum(parameters)};
+	const char nulls[] = {' ', 'n', kind == NULL ? 'n' : ' ', parameters == NULL ? 'n' : ' '};
+
+	br_pg_fit_check(kind, parameters);
+	return queue(catalog, values, nulls);
 }
 
 /* ---- who may change them ---- */

@@ -51,8 +51,8 @@ bool
 br_pg_job_start(const BrPgJobTicket *ticket)
 {
 	BackgroundWorker worker = {
-		.bgw_name = "bundle_rec refresh",
-		.bgw_type = "bundle_rec refresh",
+		.bgw_name = "bundle_rec worker",
+		.bgw_type = "bundle_rec worker",
 		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
 		.bgw_start_time = BgWorkerStart_RecoveryFinished,
 		.bgw_restart_time = BGW_NEVER_RESTART,

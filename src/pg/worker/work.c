@@ -34,6 +34,7 @@
 #include "utils/snapmgr.h"
 
 #include "pg/catalog/catalog.h"
+#include "pg/learn/learn.h"
 #include "pg/refresh/refresh.h"
 #include "pg/worker/job_int.h"
 
@@ -59,6 +60,11 @@ typedef struct Work
 	/* the row as this worker last wrote it */
 	int64 done;
 	int64 limit; /* PG_INT64_MAX where the row has none */
+
+	/* of a fit, in the transaction's memory */
+	bool is_fit;
+	char *learner;
+	Jsonb *parameters;
 } Work;
 
 /* ---- transactions ---- */
@@ -120,7 +126,8 @@ claim(const BrPgJobTicket *ticket)
 	if (begin() && br_pg_job_take(ticket->job))
 	{
 		claimed = execute("UPDATE bundle_rec.stored_job SET state = 'running', message = NULL,"
-						  " phase = 'counting events', finished_at = NULL,"
+						  " phase = CASE kind WHEN 'fit' THEN 'fitting' ELSE 'counting events' END,"
+						  " finished_at = NULL,"
 						  " started_at = COALESCE(started_at, pg_catalog.clock_timestamp()),"
 						  " updated_at = pg_catalog.clock_timestamp()"
 						  " WHERE job = $1 AND role = $2 AND state IN ('queued', 'running')",
@@ -141,7 +148,8 @@ read_row(Work *work, int32 *catalog)
 	Datum limit;
 	bool is_null;
 
-	if (execute("SELECT c.name, c.catalog, j.done, j.max_texts, c.next_model IS NOT NULL"
+	if (execute("SELECT c.name, c.catalog, j.done, j.max_texts, c.next_model IS NOT NULL,"
+				" j.kind = 'fit', j.learner, j.parameters"
 				" FROM bundle_rec.stored_job j JOIN bundle_rec.catalog c USING (catalog)"
 				" WHERE j.job = $1 AND j.state = 'running'",
 				1, types, values) == 0)
@@ -151,6 +159,10 @@ read_row(Work *work, int32 *catalog)
 	limit = br_pg_column(0, 4, &is_null);
 	work->limit = is_null ? PG_INT64_MAX : DatumGetInt32(limit);
 	work->is_moving = DatumGetBool(br_pg_column(0, 5, &is_null));
+	work->is_fit = DatumGetBool(br_pg_column(0, 6, &is_null));
+	work->learner = br_pg_column_text(0, 7);
+	limit = br_pg_column(0, 8, &is_null);
+	work->parameters = is_null ? NULL : DatumGetJsonbPCopy(limit);
 	return br_pg_column_text(0, 1);
 }
 
@@ -240,8 +252,13 @@ report(const Work *work, const char *catalog)
 {
 	char activity[256];
 
-	snprintf(activity, sizeof(activity), "job %lld: refresh of catalog \"%s\", %lld texts so far",
-			 (long long) work->ticket.job, catalog, (long long) work->done);
+	if (work->is_fit)
+		snprintf(activity, sizeof(activity), "job %lld: fit of catalog \"%s\"",
+				 (long long) work->ticket.job, catalog);
+	else
+		snprintf(activity, sizeof(activity),
+				 "job %lld: refresh of catalog \"%s\", %lld texts so far",
+				 (long long) work->ticket.job, catalog, (long long) work->done);
 	pgstat_report_activity(STATE_RUNNING, activity);
 }
 
@@ -255,6 +272,29 @@ judge(Work *work, const BrPgRefreshWork *did, int64 waiting)
 	work->attempts = nothing_left_to_try ? work->attempts + 1 : 0;
 	work->is_last = work->done >= work->limit || (waiting == 0 && !work->is_moving) ||
 		work->attempts > ATTEMPTS;
+}
+
+/* a fit is one step: until it commits, what was in service stays so */
+static void
+fit(Work *work, const char *catalog)
+{
+	static const Oid types[] = {INT8OID, INT8OID};
+	BrPgRights rights;
+	Datum values[2];
+	int n;
+
+	br_pg_enter_caller(&rights, work->ticket.role);
+	(void) br_pg_fit(catalog, work->learner, work->parameters, &n);
+	br_pg_leave(&rights);
+	values[0] = Int64GetDatum(work->ticket.job);
+	values[1] = Int64GetDatum(n);
+	(void) execute("UPDATE bundle_rec.stored_job SET state = 'done', phase = NULL, done = $2,"
+				   " total = $2, finished_at = pg_catalog.clock_timestamp(),"
+				   " updated_at = pg_catalog.clock_timestamp() WHERE job = $1"
+				   " AND state = 'running'",
+				   lengthof(types), types, values);
+	commit();
+	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
 /* returns whether the job goes on */
@@ -276,6 +316,11 @@ take_step(Work *work)
 		return false;
 	}
 	report(work, catalog);
+	if (work->is_fit)
+	{
+		fit(work, catalog);
+		return false;
+	}
 	budget = did.budget = Min(work->texts, work->limit - work->done);
 	br_pg_enter_caller(&rights, work->ticket.role);
 	br_pg_catalog_refresh(catalog, &did);
@@ -438,7 +483,7 @@ static void
 settle(void)
 {
 	static const char *const settings[][2] = {
-		{"application_name", "bundle_rec refresh"},
+		{"application_name", "bundle_rec worker"},
 		{"lock_timeout", "0"},
 		{"default_transaction_isolation", "read committed"},
 		{"default_transaction_read_only", "off"},
