@@ -188,9 +188,8 @@ features_match_hand_arithmetic(void **state)
 static void
 learned_evidence_is_weighed_by_the_ranker(void **state)
 {
-	static const BrRanker ranker = {.weight = {[BR_FEATURE_BIAS] = -2,
-											   [BR_FEATURE_EASE] = 3,
-											   [BR_FEATURE_COHESION] = -0.5}};
+	static const BrRanker ranker = {
+		.weight = {[BR_FEATURE_BIAS] = -2, [BR_FEATURE_EASE] = 3, [BR_FEATURE_COHESION] = -0.5}};
 	BrAffinity affinity = {pair_content, pair_copurchase};
 	BrBundle bundle = {.size = 2, .members = (const int[]){1, 0}, .price = 27, .margin = 17.0 / 27};
 	BrCandidate learned[2] = {pair[0], pair[1]};

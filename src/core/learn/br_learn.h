@@ -126,6 +126,31 @@ extern BrStatus br_learn_companions(BrContext *context, const BrSparse *rows,
 
 /* ---- propagation over graphs (graph.c) ---- */
 
+/* ---- what words say about belonging together (term_weights.c) ---- */
+
+/*
+ * How much a term that two texts share speaks for their things standing in one
+ * set: the logarithm of its lift,
+ *
+ *		w_t = ln max( (n_t + shrinkage prior) / (e_t + shrinkage), 1.05 ),
+ *
+ * n_t: over all sets and ordered pairs in them, each set of m things weighing its
+ * pairs by 1 / (m - 1), the pairs that share t; e_t: what it would be if partners
+ * were drawn from all things; prior: the same lift of all terms that occur about as often
+ * (within half a power of two). Where no pair shares any term the smooth idf
+ * ln((1 + n) / (1 + df)) + 1 stands in.
+ *
+ * An idf says that rare words tell more; this says which of the rare ones, a
+ * model number more than a colour. Measured on labelled electronics bundles (10
+ * splits by session), hit rate at 10 of the cosine: .206, with smooth idf .188.
+ *
+ * texts: (things, terms), values not looked at; sets: (sets, things), values not
+ * looked at. shrinkage: > 0, finite.
+ */
+extern BrStatus br_learn_term_weights(BrContext *context, const BrSparse *texts,
+									  const BrSparse *sets, double shrinkage,
+									  float *weights /* (terms) */);
+
 /* ---- the ranker (ranker.c) ---- */
 
 /*
