@@ -105,7 +105,7 @@ br_pg_fit(const char *name, const char *wanted, Jsonb *parameters, int *n)
 			reads |= br_pg_kind_reads(kind);
 	br_pg_progress_begin(catalog);
 	data = br_pg_learn_read(catalog, reads);
-	training = br_pg_training_create(data, NULL);
+	training = br_pg_training_create(data, NULL, NULL);
 	training->progress = br_pg_progress_report();
 	*n = 0;
 	for (int kind = 0; kind < BR_PG_N_KINDS; kind++)

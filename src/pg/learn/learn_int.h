@@ -15,6 +15,7 @@
 typedef enum BrPgKindNumber
 {
 	BR_PG_KIND_POPULARITY, /* of items, with time decay */
+	BR_PG_KIND_ASSOCIATION,
 	BR_PG_KIND_EASE,
 	BR_PG_KIND_ALS,
 	BR_PG_KIND_BPR,
@@ -22,7 +23,9 @@ typedef enum BrPgKindNumber
 	BR_PG_KIND_LEXICAL,
 	BR_PG_KIND_ITEMSETS,
 	BR_PG_KIND_BUNDLE_COMPANIONS,
+	BR_PG_KIND_BUNDLE_ASSOCIATION,
 	BR_PG_KIND_BUNDLE_EASE,
+	BR_PG_KIND_BUNDLE_LIKENESS, /* by what is in them */
 	BR_PG_KIND_BUNDLE_GRAPH,
 	BR_PG_KIND_RANKER,		  /* of generated bundles and items */
 	BR_PG_KIND_BUNDLE_RANKER, /* of curated bundles */
@@ -55,6 +58,7 @@ typedef struct BrPgLearned
 	double parameters[BR_PG_MOST_PARAMETERS];
 	BrLists lists;	 /* n 0: none */
 	bool of_bundles; /* lists and vectors are of bundles, not of items */
+	float *bias;	 /* (n_items or n_bundles): what each has whatever the context; NULL: none */
 	int dims;		 /* of vectors; 0: none */
 	float *vectors;	 /* (n_items or n_bundles, dims) */
 	int n_weights;
@@ -80,19 +84,25 @@ typedef struct BrPgTraining
 	BrSparse user_bundles;
 	bool has_bundle_items;
 	BrSparse bundle_items; /* those that are known */
-	bool has_lexical;
-	BrLists lexical; /* of the texts, which are never hidden */
-	bool has_content;
-	BrLists content; /* of the embeddings */
+	struct BrPgLooks *looks; /* what no mask hides: texts and embeddings; shared by trainings */
 	const BrProgress *progress;
 	MemoryContext memory;
 } BrPgTraining;
 
-extern BrPgTraining *br_pg_training_create(const BrPgLearnData *data, const bool *use);
+/* like: NULL, or another training of the same data, whose reading of texts is shared */
+extern BrPgTraining *br_pg_training_create(const BrPgLearnData *data, const bool *use,
+										   const BrPgTraining *like);
 extern const BrSparse *br_pg_training_sets(BrPgTraining *training);
 extern const BrSparse *br_pg_training_user_items(BrPgTraining *training);
 extern const BrSparse *br_pg_training_user_bundles(BrPgTraining *training);
 extern const BrSparse *br_pg_training_bundle_items(BrPgTraining *training);
+
+/* Nearest items by embedding; empty where there are none. */
+extern const BrLists *br_pg_training_content(BrPgTraining *training);
+
+/* Words and parts of words of the items' texts, (n_items, terms); NULL: no texts. */
+extern const BrSparse *br_pg_training_words(BrPgTraining *training);
+extern const BrSparse *br_pg_training_word_parts(BrPgTraining *training);
 
 /* NULL: no such kind */
 extern const BrPgParameter *br_pg_kind_parameters(BrPgKindNumber kind);

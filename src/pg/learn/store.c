@@ -110,11 +110,7 @@ write_lists(const BrPgLearnData *data, const BrPgLearned *learned, int32 version
 		others = palloc(sizeof(int32) * n);
 		for (int j = 0; j < n; j++)
 			others[j] = number_of(data, learned, ids[j]);
-		/* a list for each item, or one that is nobody's in particular */
-		writer.columns[2][writer.batch.rows] =
-			Int32GetDatum(lists->n == 1 && !learned->of_bundles && data->n_items != 1
-							  ? 0
-							  : number_of(data, learned, i));
+		writer.columns[2][writer.batch.rows] = Int32GetDatum(number_of(data, learned, i));
 		writer.columns[3][writer.batch.rows] = br_pg_int4_array(others, n);
 		writer.columns[4][writer.batch.rows] =
 			br_pg_float4_array(lists->weights + lists->starts[i], n);
@@ -122,6 +118,32 @@ write_lists(const BrPgLearnData *data, const BrPgLearned *learned, int32 version
 		next_row(&writer);
 	}
 	close_writer(&writer);
+}
+
+/* the list of number 0 is nobody's in particular: what each has whatever the context */
+static void
+write_bias(const BrPgLearnData *data, const BrPgLearned *learned, int32 version)
+{
+	static const Oid types[] = {INT4OID, INT4ARRAYOID, FLOAT4ARRAYOID};
+	int n = learned->of_bundles ? data->n_bundles : data->n_items;
+	int32 *others = palloc_extended(sizeof(int32) * Max(n, 1), MCXT_ALLOC_HUGE);
+	float *weights = palloc_extended(sizeof(float) * Max(n, 1), MCXT_ALLOC_HUGE);
+	Datum values[3];
+	int kept = 0;
+
+	for (int i = 0; i < n; i++)
+		if (learned->bias[i] != 0)
+		{
+			others[kept] = number_of(data, learned, i);
+			weights[kept++] = learned->bias[i];
+		}
+	values[0] = Int32GetDatum(version);
+	values[1] = br_pg_int4_array(others, kept);
+	values[2] = br_pg_float4_array(weights, kept);
+	br_pg_execute(br_pg_catalog_sql("INSERT INTO bundle_rec.learned_list_@ (version, item, others,"
+									" weights) VALUES ($1, 0, $2, $3)",
+									data->catalog->number),
+				  lengthof(types), types, values, NULL, false, 0);
 }
 
 static void
@@ -284,6 +306,8 @@ br_pg_store_version(const BrPgLearnData *data, const BrPgLearned *learned, Datum
 	version = insert_version(catalog, learned, *figures);
 	if (learned->lists.n > 0)
 		write_lists(data, learned, version);
+	if (learned->bias != NULL)
+		write_bias(data, learned, version);
 	if (learned->dims > 0)
 		write_vectors(data, learned, version);
 	if (learned->n_sets > 0)
