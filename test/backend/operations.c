@@ -417,12 +417,87 @@ multiply_transposed_matches(void **state)
 			}
 }
 
+/* Elements between rows hold NaN, which must neither be read nor written. */
+static double *
+spaced_doubles(int rows, int columns, int stride)
+{
+	size_t n = (size_t) rows * (size_t) stride;
+	double *values = malloc((n + 1) * sizeof(double));
+
+	assert_non_null(values);
+	for (size_t i = 0; i < n; i++)
+		values[i] = (int) (i % (size_t) stride) < columns
+			? 2 * br_base_random_uniform(&random_source) - 1
+			: NAN;
+	return values;
+}
+
+/* keep 0: what the output held is not read either. */
+static void
+check_double_product(const BrBackend *table, int rows, int columns, int depth, int gap, double keep)
+{
+	int left_stride = depth + gap > 0 ? depth + gap : 1;
+	int right_stride = depth + 2 * gap > 0 ? depth + 2 * gap : 1;
+	int stride = columns + gap > 0 ? columns + gap : 1;
+	double *left = spaced_doubles(rows, depth, left_stride);
+	double *right = spaced_doubles(columns, depth, right_stride);
+	double *expected = spaced_doubles(rows, keep != 0 ? columns : 0, stride);
+	double *actual = malloc(((size_t) rows * (size_t) stride + 1) * sizeof(double));
+
+	assert_non_null(actual);
+	memcpy(actual, expected, (size_t) rows * (size_t) stride * sizeof(double));
+	br_math_portable_backend()->multiply_transposed_double(left, right, rows, columns, depth,
+														   left_stride, right_stride, stride, -0.5,
+														   keep, expected);
+	table->multiply_transposed_double(left, right, rows, columns, depth, left_stride, right_stride,
+									  stride, -0.5, keep, actual);
+	for (int row = 0; row < rows; row++)
+		for (int column = 0; column < stride; column++)
+		{
+			double a = actual[(size_t) row * stride + column];
+			double e = expected[(size_t) row * stride + column];
+
+			if (column < columns ? !(fabs(a - e) <= 1e-14 * (10 + depth)) : !isnan(a))
+				fail_msg("(%d, %d) of (%d, %d, %d) is %.17g, the reference %.17g", row, column,
+						 rows, columns, depth, a, e);
+		}
+	free(left);
+	free(right);
+	free(expected);
+	free(actual);
+}
+
+static void
+multiply_transposed_double_matches(void **state)
+{
+	static const int depths[] = {0, 1, 7, 33, 256};
+	const BrBackend *table = table_or_skip(state);
+
+	if (table->multiply_transposed_double == NULL)
+	{
+		print_message("skipped: %s has no product in double\n", table->name);
+		skip();
+	}
+	for (int r = 0; r < LENGTH(row_counts); r++)
+		for (int c = 0; c < LENGTH(row_counts); c++)
+			for (int d = 0; d < LENGTH(depths); d++)
+			{
+				check_double_product(table, row_counts[r], row_counts[c], depths[d], 0, 0);
+				check_double_product(table, row_counts[r], row_counts[c], depths[d], 3, 1);
+				check_double_product(table, row_counts[r], row_counts[c], depths[d], 1, -2);
+			}
+}
+
 /* The order in which they are run and shown. */
 const struct CMUnitTest operation_tests[OPERATION_TESTS] = {
-	cmocka_unit_test(variant_names_itself),		   cmocka_unit_test(linear_matches),
-	cmocka_unit_test(activations_match),		   cmocka_unit_test(embed_matches),
-	cmocka_unit_test(add_layer_norm_matches),	   cmocka_unit_test(attention_matches),
+	cmocka_unit_test(variant_names_itself),
+	cmocka_unit_test(linear_matches),
+	cmocka_unit_test(activations_match),
+	cmocka_unit_test(embed_matches),
+	cmocka_unit_test(add_layer_norm_matches),
+	cmocka_unit_test(attention_matches),
 	cmocka_unit_test(multiply_transposed_matches),
+	cmocka_unit_test(multiply_transposed_double_matches),
 };
 
 void

@@ -32,7 +32,7 @@ extern void open_variant(Variant *variant);
 extern const BrBackend *table_or_skip(void **state);
 
 /* Every plain operation; the state of each is a Variant. */
-#define OPERATION_TESTS 7
+#define OPERATION_TESTS 8
 extern const struct CMUnitTest operation_tests[OPERATION_TESTS];
 
 /* The same tests with the variant in their names and as their state; free_names them. */

@@ -8,6 +8,7 @@
  * operations.c. oneDNN has a program of its own, test_onednn.c: it keeps the
  * instruction set with which it began.
  */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -43,6 +44,31 @@ portable_linear_by_hand(void **state)
 	portable->multiply_transposed(input, weight, 2, 2, 3, output);
 	assert_close(output, (const float[]){-2, 7, -3, 0}, 4, 0, 0);
 	free(output);
+}
+
+/* Two rows of a matrix three wide with two of one two wide; the third column stays. */
+static void
+portable_double_product_by_hand(void **state)
+{
+	static const double left[] = {1, 2, 100, -1, 3, 100};
+	static const double right[] = {4, 5, 6, -2};
+	const BrBackend *portable = br_math_portable_backend();
+	double output[] = {1, 10, 7, -1, 20, 7};
+
+	(void) state;
+	/* the products are 14, 2; 11, -12 */
+	portable->multiply_transposed_double(left, right, 2, 2, 2, 3, 2, 3, 2, -1, output);
+	for (int i = 0; i < 6; i++)
+		assert_true(output[i] == ((const double[]){27, -6, 7, 23, -44, 7})[i]);
+	output[0] = NAN;
+	portable->multiply_transposed_double(left, right, 2, 2, 2, 3, 2, 3, 1, 0, output);
+	for (int i = 0; i < 6; i++)
+		assert_true(output[i] == ((const double[]){14, 2, 7, 11, -12, 7})[i]);
+
+	/* without depth the product is 0 */
+	portable->multiply_transposed_double(left, right, 2, 2, 0, 3, 2, 3, 1, 0.5, output);
+	for (int i = 0; i < 6; i++)
+		assert_true(output[i] == ((const double[]){7, 1, 7, 5.5, -6, 7})[i]);
 }
 
 /* Expected values from mpmath at 120 bits. */
@@ -149,6 +175,7 @@ main(void)
 {
 	static const struct CMUnitTest portable_tests[] = {
 		cmocka_unit_test(portable_linear_by_hand),
+		cmocka_unit_test(portable_double_product_by_hand),
 		cmocka_unit_test(portable_activations_match_mpmath),
 		cmocka_unit_test(portable_layer_norm_matches_numpy),
 		cmocka_unit_test(portable_attention_matches_numpy),

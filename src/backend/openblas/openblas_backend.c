@@ -1,6 +1,6 @@
 /*
  * openblas_backend.c
- *	  The tensor operations over OpenBLAS: the product, and the table.
+ *	  The tensor operations over OpenBLAS: the products, and the table.
  *
  * Matrix products are OpenBLAS's, which chooses its kernels itself; everything
  * around them is backend/vector. The loader sets OPENBLAS_NUM_THREADS=1 before
@@ -22,6 +22,16 @@ br_vector_multiply(const float *left, const float *right, int rows, int columns,
 					right, depth, keep, output, columns);
 }
 
+static void
+multiply_transposed_double(const double *left, const double *right, int rows, int columns,
+						   int depth, int left_stride, int right_stride, int output_stride,
+						   double scale, double keep, double *output)
+{
+	if (rows > 0 && columns > 0)
+		cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, rows, columns, depth, scale, left,
+					left_stride, right, right_stride, keep, output, output_stride);
+}
+
 __attribute__((visibility("default"))) const BrBackend *
 br_backend_table(void)
 {
@@ -31,5 +41,6 @@ br_backend_table(void)
 
 	*table = set->table;
 	table->name = "openblas";
+	table->multiply_transposed_double = multiply_transposed_double;
 	return table;
 }

@@ -5,9 +5,9 @@
  * The portable table in core/math is the reference: slow, clear, and what the
  * others are checked against, operation by operation (test/backend). Other
  * backends are shared objects that export one function, br_backend_table.
- * Matrices are row-major float32. Texts of a batch are packed: token rows
- * stand one after another without padding, and offsets[i] .. offsets[i + 1]
- * are the rows of text i. Plain operations neither
+ * Matrices are row-major, of floats but for one product in double. Texts of a
+ * batch are packed: token rows stand one after another without padding, and
+ * offsets[i] .. offsets[i + 1] are the rows of text i. Plain operations neither
  * allocate nor fail; none calls back.
  */
 #ifndef BR_BACKEND_H
@@ -16,7 +16,7 @@
 #include "core/base/br_base.h"
 
 /* Raised when the table below changes; a backend of another version is refused. */
-#define BR_BACKEND_VERSION 2
+#define BR_BACKEND_VERSION 3
 
 typedef enum BrActivation
 {
@@ -116,6 +116,19 @@ typedef struct BrBackend
 						  const void *packed, const float *bias /* (out_dim) */, int rows,
 						  int in_dim, int out_dim, BrActivation activation, void *scratch,
 						  float *output /* (rows, out_dim) */);
+
+	/*
+	 * output = keep * output + scale * left right', in double, of matrices that
+	 * stand in wider ones: a stride is how many elements a row begins after the
+	 * one before it, at least the row's length and 1. With keep 0 the output is
+	 * not read. The output overlaps neither input. NULL in a backend whose
+	 * library has no such product; the portable one's does then.
+	 */
+	void (*multiply_transposed_double)(const double *left /* (rows, depth) */,
+									   const double *right /* (columns, depth) */, int rows,
+									   int columns, int depth, int left_stride, int right_stride,
+									   int output_stride, double scale, double keep,
+									   double *output /* (rows, columns) */);
 } BrBackend;
 
 /* The reference. Always there; the same results on every machine but for libm's last bit. */

@@ -11,6 +11,7 @@
 #define BR_MATH_H
 
 #include "core/base/br_base.h"
+#include "core/math/br_backend.h"
 
 /* e^x within 1 ulp or so; 0 below -745.13, infinity above 709.78; NaN stays NaN. */
 extern double br_math_exp(double x);
@@ -198,5 +199,43 @@ extern void br_math_solve_lower(const double *factor /* (n(n+1)/2) */, int n,
 /* Solves L' x = y in place. */
 extern void br_math_solve_lower_transposed(const double *factor /* (n(n+1)/2) */, int n,
 										   double *vector /* (n) */);
+
+/*
+ * Solves A x = b for a symmetric positive definite A of order n <= stride:
+ * vector holds b and then x, and the upper triangle of the matrix becomes its
+ * factor U, A = U' U. What stands below the diagonal is lost; it and what is
+ * beyond n must be finite. As all that feeds a decision, the same bits on
+ * every machine; unlike the packed functions above, as fast as its vectors.
+ *
+ * stride: a multiple of BR_MATH_SOLVE_ALIGN, as are the matrix's rows: the
+ * rows are padded to it, and the matrix to as many rows.
+ * BR_ERR_NUMERIC: not positive definite; BR_ERR_CANCELLED. Matrix and vector
+ * are then undefined.
+ */
+#define BR_MATH_SOLVE_ALIGN 8
+extern BrStatus br_math_solve_positive_definite(BrContext *context,
+												double *matrix /* (stride, stride) */, int stride,
+												int n, double *vector /* (n) */);
+
+/*
+ * In place: a symmetric positive definite matrix, of which only the lower
+ * triangle is read, becomes its inverse, both triangles of it and exactly
+ * symmetric. The results depend on the backend in their last bits; backend
+ * NULL, or without multiply_transposed_double: the portable one's.
+ *
+ * It takes n^3 multiplications and additions together and
+ * br_math_inverse_work(n) bytes of its own, asks for cancellation before each
+ * product of at most 256 x 256 x 128, and is as accurate as Gauss-Jordan
+ * elimination without exchanges: the relative error of the inverse is in
+ * proportion to the matrix's condition number.
+ * BR_ERR_NUMERIC: not positive definite, as far as double can tell, or not
+ * finite. After a failure the contents are undefined.
+ *
+ * Source: the sweep operator, by blocks (Goodnight, "A tutorial on the SWEEP
+ * operator", The American Statistician 33, 1979).
+ */
+extern BrStatus br_math_invert_positive_definite(BrContext *context, const BrBackend *backend,
+												 double *matrix /* (n, n) */, int n);
+extern size_t br_math_inverse_work(int n);
 
 #endif /* BR_MATH_H */

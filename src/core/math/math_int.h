@@ -1,7 +1,8 @@
 /*
  * math_int.h
  *	  What the files of the math room share: the half-vector kernels, one set
- *	  per instruction set, all with the same results bit for bit.
+ *	  per instruction set, all with the same results bit for bit, and likewise
+ *	  for normal draws and for rows of a Cholesky factor.
  *
  * The order of summation is part of the contract. Element i belongs to lane
  * i mod BR_MATH_LANES; each lane adds its products in ascending i, starting
@@ -50,5 +51,17 @@ extern void br_math_normal_lanes_portable(uint64_t key, uint64_t first_stream, s
 
 /* NULL where the processor or the build lacks it. */
 extern BrNormalLanes br_math_normal_lanes_avx2(void);
+
+/*
+ * Rows `first` to `last` - 1 of the factor of br_math_solve_positive_definite,
+ * those above being done; returns the row whose pivot is not positive, or -1.
+ */
+typedef int (*BrFactorRows)(double *matrix /* (stride, stride) */, int stride, int first, int last);
+
+extern BrFactorRows br_math_factor_portable(void);
+
+/* NULL where the processor or the build lacks it. */
+extern BrFactorRows br_math_factor_avx2(void);
+extern BrFactorRows br_math_factor_avx512(void);
 
 #endif /* BR_MATH_INT_H */

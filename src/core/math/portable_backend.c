@@ -191,6 +191,22 @@ multiply_transposed(const float *left, const float *right, int rows, int columns
 	linear(left, right, NULL, rows, dim, columns, BR_ACTIVATION_NONE, output);
 }
 
+static void
+multiply_transposed_double(const double *left, const double *right, int rows, int columns,
+						   int depth, int left_stride, int right_stride, int output_stride,
+						   double scale, double keep, double *output)
+{
+	for (int row = 0; row < rows; row++)
+		for (int column = 0; column < columns; column++)
+		{
+			double *place = output + (size_t) row * output_stride + column;
+			double sum = br_math_dot(left + (size_t) row * left_stride,
+									 right + (size_t) column * right_stride, (size_t) depth);
+
+			*place = scale * sum + (keep != 0 ? keep * *place : 0);
+		}
+}
+
 const BrBackend *
 br_math_portable_backend(void)
 {
@@ -203,6 +219,7 @@ br_math_portable_backend(void)
 		.add_layer_norm = add_layer_norm,
 		.attention = attention,
 		.multiply_transposed = multiply_transposed,
+		.multiply_transposed_double = multiply_transposed_double,
 	};
 
 	return &backend;
