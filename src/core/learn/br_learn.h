@@ -116,6 +116,86 @@ extern BrStatus br_learn_companions(BrContext *context, const BrSparse *rows,
 
 /* ---- EASE (ease.c, ease_local.c) ---- */
 
+/*
+ * EASE: with X the matrix and E extra rows,
+ *
+ *		G = X'X + extra_weight E'E + lambda I,	P = G^-1,	B_ij = -P_ij / P_jj
+ *
+ * B_ij is by how much i in a row speaks for j in it, everything else in the
+ * row being known: the ridge regression of column j on all others. The score
+ * of j after a row x is the sum of x_i B_ij.
+ *
+ * Source: Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW
+ * 2019.
+ */
+typedef struct BrEaseOptions
+{
+	double lambda;			/* > 0, finite; in the unit of the counts G, usually 10 to 1000 */
+	int depth;				/* >= 1: entries of a list */
+	float least;			/* weights above it are listed: 0 the positive, -INFINITY all but 0 */
+	const BrSparse *extra;	/* as many columns as the matrix; a row is of things that belong
+							   together, such as a bundle's items or a tag's; NULL: none */
+	double extra_weight;	/* >= 0, finite; ignored without extra */
+	size_t memory_limit;	/* bytes, against br_learn_ease_memory; 0: none */
+	const BrBackend *backend; /* NULL: the portable one */
+	const BrProgress *progress;
+} BrEaseOptions;
+
+/* Bytes of a fit beside what grows with the entries; SIZE_MAX: more than can be counted. */
+extern size_t br_learn_ease_memory(int columns);
+
+/*
+ * lists: of each column i the strongest B_ij over j. A column without entries has
+ * an empty list and is in none.
+ * BR_ERR_NUMERIC: G is not positive definite in double; lambda is too small.
+ */
+extern BrStatus br_learn_ease(BrContext *context, const BrSparse *matrix,
+							  const BrEaseOptions *options, BrLists *lists);
+
+/*
+ * The same of many columns, approximately: the regression of column j on the
+ * columns that occur with it most, by |cosine|, and no others. Where all of the
+ * others occur with it and are admitted, it is EASE. A target takes
+ * neighbours^3 / 6 multiplications, and memory is in proportion to the entries
+ * of the matrix and of the result.
+ *
+ * Source for the sparse support: Steck, "Markov Random Fields for Collaborative
+ * Filtering", NeurIPS 2019.
+ */
+#define BR_EASE_MAX_NEIGHBOURS 2000
+
+typedef struct BrEaseLocalOptions
+{
+	double lambda;		   /* this and the next two as in BrEaseOptions */
+	const BrSparse *extra;
+	double extra_weight;
+	int neighbours; /* 1 to BR_EASE_MAX_NEIGHBOURS */
+	const BrProgress *progress;
+} BrEaseLocalOptions;
+
+/*
+ * weights: row t holds B_ij of j = targets[t] over its neighbours i, of either
+ * sign; (n_targets, matrix->columns). targets: strictly ascending; NULL: all
+ * columns, n_targets is then ignored. After new rows of the matrix, computing the columns
+ * that occur in them is enough but for what changed between neighbours of others.
+ * BR_ERR_NUMERIC: as above.
+ */
+extern BrStatus br_learn_ease_local(BrContext *context, const BrSparse *matrix,
+									const int32_t *targets /* (n_targets) */, int n_targets,
+									const BrEaseLocalOptions *options, BrSparse *weights);
+
+/*
+ * Puts rows of fresh into weights, a square matrix of all columns, at targets.
+ * weights grows to fresh->columns, if that is more. Unchanged after a failure.
+ */
+extern BrStatus br_learn_ease_replace(BrContext *context, BrSparse *weights,
+									  const int32_t *targets /* (fresh->rows) */,
+									  const BrSparse *fresh);
+
+/* As br_learn_ease leaves them, of the weights of all columns, a square matrix. */
+extern BrStatus br_learn_ease_lists(BrContext *context, const BrSparse *weights, int depth,
+									float least, BrLists *lists);
+
 /* ---- implicit matrix factorisation (als.c, bpr.c, fold_in.c) ---- */
 
 /* ---- frequent sets (itemsets.c) ---- */

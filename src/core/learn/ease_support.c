@@ -1,0 +1,318 @@
+/*
+ * ease_support.c
+ *	  The Gram matrix among a hundred columns, for each of many hundreds.
+ *
+ * All of G would take memory in proportion to the pairs of every row. Instead
+ * each support goes through the rows in which its columns occur. Most columns
+ * occur in few rows, and a few in most of them: these, the heads, would be
+ * gone through for every support that has one, so what they have in common is
+ * kept in a matrix that is as large as the entries are, and only rows with a
+ * column that is no head are visited.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/learn/ease_int.h"
+
+struct BrEaseSupport
+{
+	const BrEaseGram *gram;
+	int n_heads;
+	int32_t *head;		 /* (columns): its number among heads, or -1 */
+	double *between;	 /* (n_heads, n_heads): G, lower triangle */
+	int32_t *place;		 /* (columns): 1 + where it stands in the support, or 0 */
+	int32_t round;		 /* supports so far */
+	int32_t *visited[2]; /* (rows) of each part: the last support that saw the row */
+	int32_t *found;		 /* (most): places of a row in the support */
+	double *values;		 /* (most) */
+	int32_t *found_heads;
+	double *head_values;
+};
+
+typedef struct Count
+{
+	int64_t rows;
+	int32_t column;
+} Count;
+
+/* the more frequent first, ties by number */
+static int
+compare_counts(const void *left, const void *right)
+{
+	const Count *a = left;
+	const Count *b = right;
+
+	if (a->rows != b->rows)
+		return a->rows > b->rows ? -1 : 1;
+	return a->column < b->column ? -1 : a->column > b->column;
+}
+
+static BrStatus
+choose_heads(BrContext *context, BrEaseSupport *support)
+{
+	const BrEaseGram *gram = support->gram;
+	Count *counts = br_base_alloc_array(context, (size_t) gram->n + 1, sizeof(Count));
+	double entries = 0;
+
+	if (counts == NULL)
+		return BR_ERR_MEMORY;
+	for (int i = 0; i < gram->n; i++)
+	{
+		counts[i].column = i;
+		for (int p = 0; p < gram->n_parts; p++)
+			counts[i].rows +=
+				gram->parts[p].columns.starts[i + 1] - gram->parts[p].columns.starts[i];
+		entries += (double) counts[i].rows;
+		support->head[i] = -1;
+	}
+	if (gram->n > 0)
+		qsort(counts, (size_t) gram->n, sizeof(Count), compare_counts);
+	support->n_heads = (int) fmin(gram->n, sqrt(entries));
+	for (int h = 0; h < support->n_heads; h++)
+		support->head[counts[h].column] = h;
+	br_base_free(context, counts);
+	return BR_OK;
+}
+
+/* Adds the products of one row's heads. */
+static void
+add_between(BrEaseSupport *support, const BrEasePart *part, int row, int32_t *found, double *values)
+{
+	int n = 0;
+
+	for (int64_t i = part->rows->starts[row]; i < part->rows->starts[row + 1]; i++)
+	{
+		int32_t head = support->head[part->rows->ids[i]];
+
+		if (head < 0)
+			continue;
+		found[n] = head;
+		values[n++] = (double) br_learn_value(part->rows, i);
+	}
+	for (int a = 0; a < n; a++)
+		for (int b = 0; b < n; b++)
+			if (found[b] <= found[a])
+				support->between[(size_t) found[a] * (size_t) support->n_heads + found[b]] +=
+					part->weight * values[a] * values[b];
+}
+
+static BrStatus
+fill_between(BrContext *context, BrEaseSupport *support)
+{
+	size_t n = (size_t) support->n_heads;
+	int32_t *found = br_base_alloc_array(context, n + 1, sizeof(int32_t));
+	double *values = br_base_alloc_array(context, n + 1, sizeof(double));
+	BrStatus status = found != NULL && values != NULL ? BR_OK : BR_ERR_MEMORY;
+	BrEasePace pace = {context, 0};
+
+	for (int p = 0; status == BR_OK && p < support->gram->n_parts; p++)
+	{
+		const BrEasePart *part = &support->gram->parts[p];
+
+		for (int row = 0; status == BR_OK && row < part->rows->rows; row++)
+		{
+			int64_t length = part->rows->starts[row + 1] - part->rows->starts[row];
+			int64_t heads = length < (int64_t) n ? length : (int64_t) n;
+
+			add_between(support, part, row, found, values);
+			if (br_learn_ease_stops(&pace, length + heads * heads + 1))
+				status = BR_ERR_CANCELLED;
+		}
+	}
+	br_base_free(context, found);
+	br_base_free(context, values);
+	return status;
+}
+
+void
+br_learn_ease_support_end(BrContext *context, BrEaseSupport *support)
+{
+	if (support == NULL)
+		return;
+	br_base_free(context, support->head);
+	br_base_free(context, support->between);
+	br_base_free(context, support->place);
+	br_base_free(context, support->found);
+	br_base_free(context, support->values);
+	br_base_free(context, support->found_heads);
+	br_base_free(context, support->head_values);
+	for (int p = 0; p < BR_EASE_PARTS; p++)
+		br_base_free(context, support->visited[p]);
+	br_base_free(context, support);
+}
+
+static BrStatus
+allocate(BrContext *context, BrEaseSupport *support, size_t most)
+{
+	const BrEaseGram *gram = support->gram;
+
+	support->head = br_base_alloc_array(context, (size_t) gram->n + 1, sizeof(int32_t));
+	support->place = br_base_alloc_array(context, (size_t) gram->n + 1, sizeof(int32_t));
+	support->found = br_base_alloc_array(context, most, sizeof(int32_t));
+	support->values = br_base_alloc_array(context, most, sizeof(double));
+	support->found_heads = br_base_alloc_array(context, most, sizeof(int32_t));
+	support->head_values = br_base_alloc_array(context, most, sizeof(double));
+	for (int p = 0; p < gram->n_parts; p++)
+	{
+		size_t rows = (size_t) gram->parts[p].rows->rows;
+
+		support->visited[p] = br_base_alloc_array(context, rows + 1, sizeof(int32_t));
+		if (support->visited[p] == NULL)
+			return BR_ERR_MEMORY;
+	}
+	return support->head != NULL && support->place != NULL && support->found != NULL &&
+			support->values != NULL && support->found_heads != NULL && support->head_values != NULL
+		? BR_OK
+		: BR_ERR_MEMORY;
+}
+
+BrStatus
+br_learn_ease_support_begin(BrContext *context, const BrEaseGram *gram, int most,
+							BrEaseSupport **made)
+{
+	BrEaseSupport *support = br_base_alloc_array(context, 1, sizeof(BrEaseSupport));
+	BrStatus status;
+
+	*made = NULL;
+	if (support == NULL)
+		return BR_ERR_MEMORY;
+	support->gram = gram;
+	status = allocate(context, support, (size_t) most);
+	if (status == BR_OK)
+		status = choose_heads(context, support);
+	if (status == BR_OK)
+	{
+		size_t n = (size_t) support->n_heads;
+
+		support->between = br_base_alloc_array(context, n * n + 1, sizeof(double));
+		status = support->between != NULL ? fill_between(context, support) : BR_ERR_MEMORY;
+	}
+	if (status != BR_OK)
+	{
+		br_learn_ease_support_end(context, support);
+		return status;
+	}
+	*made = support;
+	return BR_OK;
+}
+
+/*
+ * What a row has of the support, those that are no heads first, which it
+ * returns the number of; n: of all.
+ */
+static int
+find(BrEaseSupport *support, const BrSparse *rows, int row, int *n)
+{
+	int n_heads = 0;
+	int others = 0;
+
+	for (int64_t i = rows->starts[row]; i < rows->starts[row + 1]; i++)
+	{
+		int32_t place = support->place[rows->ids[i]];
+
+		if (place == 0)
+			continue;
+		if (support->head[rows->ids[i]] >= 0)
+		{
+			support->found_heads[n_heads] = place - 1;
+			support->head_values[n_heads++] = (double) br_learn_value(rows, i);
+		}
+		else
+		{
+			support->found[others] = place - 1;
+			support->values[others++] = (double) br_learn_value(rows, i);
+		}
+	}
+	memcpy(support->found + others, support->found_heads, (size_t) n_heads * sizeof(int32_t));
+	memcpy(support->values + others, support->head_values, (size_t) n_heads * sizeof(double));
+	*n = others + n_heads;
+	return others;
+}
+
+/* Adds a row's products but those between heads; returns how many steps it took. */
+static int64_t
+add_row(BrEaseSupport *support, const BrEasePart *part, int row, double *matrix, int stride)
+{
+	int n;
+	int others = find(support, part->rows, row, &n);
+
+	for (int a = 0; a < others; a++)
+	{
+		double value = part->weight * support->values[a];
+		int32_t at = support->found[a];
+
+		for (int b = a; b < n; b++)
+		{
+			int32_t other = support->found[b];
+			size_t place = at < other ? (size_t) at * (size_t) stride + (size_t) other
+									  : (size_t) other * (size_t) stride + (size_t) at;
+
+			matrix[place] += value * support->values[b];
+		}
+	}
+	return part->rows->starts[row + 1] - part->rows->starts[row] + (int64_t) others * n + 1;
+}
+
+static BrStatus
+add_column(BrEaseSupport *support, int p, int32_t column, BrEasePace *pace, double *matrix,
+		   int stride)
+{
+	const BrEasePart *part = &support->gram->parts[p];
+	const BrSparse *columns = &part->columns;
+
+	for (int64_t c = columns->starts[column]; c < columns->starts[column + 1]; c++)
+	{
+		int32_t row = columns->ids[c];
+
+		if (support->visited[p][row] == support->round)
+			continue;
+		support->visited[p][row] = support->round;
+		if (br_learn_ease_stops(pace, add_row(support, part, row, matrix, stride)))
+			return BR_ERR_CANCELLED;
+	}
+	return BR_OK;
+}
+
+static void
+copy_between(const BrEaseSupport *support, const int32_t *columns, int n, double *matrix,
+			 int stride)
+{
+	for (int a = 0; a < n; a++)
+	{
+		int32_t left = support->head[columns[a]];
+
+		if (left < 0)
+			continue;
+		for (int b = a; b < n; b++)
+		{
+			int32_t right = support->head[columns[b]];
+			int32_t larger = left > right ? left : right;
+			int32_t smaller = left > right ? right : left;
+
+			if (right >= 0)
+				matrix[(size_t) a * (size_t) stride + (size_t) b] =
+					support->between[(size_t) larger * (size_t) support->n_heads +
+									 (size_t) smaller];
+		}
+	}
+}
+
+BrStatus
+br_learn_ease_support_gram(BrEaseSupport *support, const int32_t *columns, int n, BrEasePace *pace,
+						   double *matrix, int stride)
+{
+	BrStatus status = BR_OK;
+
+	support->round++;
+	for (int i = 0; i < n; i++)
+		support->place[columns[i]] = i + 1;
+	for (int i = 0; status == BR_OK && i < n; i++)
+		for (int p = 0; status == BR_OK && p < support->gram->n_parts; p++)
+			if (support->head[columns[i]] < 0)
+				status = add_column(support, p, columns[i], pace, matrix, stride);
+	copy_between(support, columns, n, matrix, stride);
+	for (int i = 0; i < n; i++)
+		support->place[columns[i]] = 0;
+	return status;
+}
