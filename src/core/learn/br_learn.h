@@ -206,6 +206,96 @@ extern BrStatus br_learn_ease_lists(BrContext *context, const BrSparse *weights,
 
 /* ---- propagation over graphs (graph.c) ---- */
 
+/*
+ * Vectors of users and curated bundles from three graphs: which bundles a user
+ * bought, which items he has, which items are in a bundle. Each of the first two
+ * is walked from trained embeddings, e' = D^-1/2 A D^-1/2 e; a bundle is a node
+ * of the one and the mean of its items in the other. A score is the product of
+ * the vectors of a user and a bundle, that of both views together.
+ *
+ * Sources: He et al., "LightGCN", SIGIR 2020; Ma et al., "CrossCBR: cross-view
+ * contrastive learning for bundle recommendation", KDD 2022; loss: Rendle et
+ * al., "BPR", UAI 2009.
+ */
+typedef enum BrGraphCombine
+{
+	BR_GRAPH_AVERAGE,	/* the mean of all steps and the embedding (LightGCN) */
+	BR_GRAPH_NORMALISED /* the embedding, plus each step at length 1 (CrossCBR) */
+} BrGraphCombine;
+
+#define BR_GRAPH_MAX_LAYERS 3
+
+typedef struct BrGraphOptions
+{
+	int dims;	/* of a view: a multiple of 8, 8 to 256 */
+	int layers; /* steps, 1 to BR_GRAPH_MAX_LAYERS */
+	BrGraphCombine combine;
+	double contrast;	/* share of the two InfoNCE terms between the views, 0 to 100; 0: without */
+	double temperature; /* of them, .01 to 100 */
+	double learning_rate; /* of Adam, 1e-8 to 10 */
+	double penalty;		  /* on squares of embeddings, at each batch, 0 to 100 */
+	double edge_dropout;  /* probability that an edge is left out for an epoch, 0 to .95 */
+	int epochs;			  /* over all purchases, 0 to 100,000; 0 leaves random embeddings */
+	int batch; /* purchases a step, each with one bundle drawn as not bought; 1 to 2^20 */
+	uint64_t seed;
+} BrGraphOptions;
+
+/* dims 64, 1 layer, normalised, contrast .04 at .25, rate .001, penalty 1e-4, 50 epochs of 2,048. */
+extern void br_learn_graph_defaults(BrGraphOptions *options);
+
+typedef struct BrGraph
+{
+	int users;
+	int items;
+	int bundles;
+	int dims; /* 2 * view_dims: the item view, then the bundle view */
+	int view_dims;
+	int layers;
+	BrGraphCombine combine;
+	float *user;   /* (users, dims) */
+	float *bundle; /* (bundles, dims) */
+
+	/* what folding in needs */
+	float *own;			 /* (users, view_dims): users' embeddings */
+	float *item;		 /* (items, view_dims): of which a bundle's item view is the mean */
+	float *item_steps;	 /* (items, layers, view_dims): what an item gives its users */
+	float *bundle_steps; /* (bundles, layers, view_dims) */
+} BrGraph;
+
+/*
+ * Values of the matrices are not looked at: an edge is there or not.
+ * user_item: NULL: the items of a user's bundles, as br_learn_graph_items.
+ * progress: in epochs.
+ * BR_ERR_ARGUMENT also where nobody has a bundle; BR_ERR_NUMERIC: the learning
+ * rate was too high for the loss to stay finite.
+ */
+extern BrStatus br_learn_graph(BrContext *context,
+							   const BrSparse *user_bundle /* (users, bundles) */,
+							   const BrSparse *user_item /* (users, items) */,
+							   const BrSparse *bundle_item /* (bundles, items) */,
+							   const BrGraphOptions *options, const BrProgress *progress,
+							   BrGraph *graph);
+extern void br_learn_graph_free(BrContext *context, BrGraph *graph);
+
+/* Each user's items, from his bundles: freed by br_learn_sparse_free. */
+extern BrStatus br_learn_graph_items(BrContext *context, const BrSparse *user_bundle,
+									 const BrSparse *bundle_item, BrSparse *user_item);
+
+/*
+ * The vector of a user who is new, or has bought since, without training.
+ * own: his row of graph->own, NULL where he was not trained. With it and what
+ * he had in training, the result is his row of graph->user up to rounding.
+ * bundles, items: all that he has now, each once.
+ * BR_ERR_ARGUMENT: one of them does not exist.
+ */
+extern BrStatus br_learn_graph_fold_user(BrContext *context, const BrGraph *graph,
+										 const float *own /* (view_dims) */, const int32_t *bundles,
+										 int n_bundles, const int32_t *items, int n_items,
+										 float *user /* (dims) */);
+
+/* The vector of a bundle that nobody has bought, from its items; its bundle view is 0. */
+extern BrStatus br_learn_graph_fold_bundle(BrContext *context, const BrGraph *graph,
+										   const int32_t *items, int n, float *bundle /* (dims) */);
 /* ---- what words say about belonging together (term_weights.c) ---- */
 
 /*
