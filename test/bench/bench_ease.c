@@ -73,8 +73,9 @@ draw_events(BrContext *context, int n_events, int columns)
 		}
 		entries[i] = (BrEntry){i / PER_ROW, low, 1};
 	}
-	must(context, br_learn_sparse_build(context, entries, n_events,
-										(n_events + PER_ROW - 1) / PER_ROW, columns, &matrix));
+	must(context,
+		 br_learn_sparse_build(context, entries, n_events, (n_events + PER_ROW - 1) / PER_ROW,
+							   columns, &matrix));
 	free(entries);
 	free(cumulated);
 	return matrix;

@@ -257,7 +257,8 @@ static const uint8_t group_taken[] = {1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 0, 1};
  * scipy.optimize of the mean over the first four groups of
  * log(sum of taken exp(s)) - log(sum of w exp(s)) - l2 u'u, s = (v / sd) u, with
  * sd the weighted deviation around the groups' means: Nelder-Mead to 1e-12,
- * and L-BFGS-B with u_1 >= 0.
+ * and L-BFGS-B with u_1 >= 0. Robust: of log(.1 q + .9 / sum w), from the optimum
+ * at .675 on.
  */
 static void
 ranker_matches_scipy(void **state)
@@ -266,12 +267,12 @@ ranker_matches_scipy(void **state)
 	{
 		double l2;
 		bool bounded;
+		double robustness;
 		double expected[2];
 	} cases[] = {
-		{0.01, false, {3.72078199, -3.79020026}},
-		{0.01, true, {2.37675962, 0}},
-		{0.5, false, {1.20767264, -0.99803044}},
-		{0.5, true, {1.19177167, 0}},
+		{0.01, false, 0, {3.72078199, -3.79020026}},   {0.01, true, 0, {2.37675962, 0}},
+		{0.5, false, 0, {1.20767264, -0.99803044}},	   {0.5, true, 0, {1.19177167, 0}},
+		{0.01, false, 0.9, {6.11124845, -0.05507561}},
 	};
 	static const bool bounds[] = {false, true};
 	BrChoices choices = {5, 2, group_starts, group_values, group_weights, group_taken};
@@ -282,7 +283,8 @@ ranker_matches_scipy(void **state)
 	br_base_context_init(&context);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 	{
-		BrRankerOptions options = {cases[i].l2, cases[i].bounded ? bounds : NULL, NULL};
+		BrRankerOptions options = {cases[i].l2, cases[i].robustness,
+								   cases[i].bounded ? bounds : NULL, NULL};
 
 		assert_int_equal(br_learn_ranker_fit(&context, &choices, &options, weights), BR_OK);
 		assert_near(weights[0], cases[i].expected[0], 2e-5);
@@ -295,7 +297,7 @@ static void
 ranker_refuses_what_says_nothing(void **state)
 {
 	BrChoices choices = {5, 2, group_starts, group_values, NULL, group_taken};
-	BrRankerOptions options = {0, NULL, NULL};
+	BrRankerOptions options = {0, 0, NULL, NULL};
 	float bad[24];
 	BrContext context;
 	double weights[2];
@@ -322,7 +324,7 @@ constant_features_weigh_nothing(void **state)
 	static const float values[] = {3, 1, 3, 0, 5, .5f, 5, .1f};
 	static const uint8_t taken[] = {1, 0, 1, 0};
 	BrChoices choices = {2, 2, starts, values, NULL, taken};
-	BrRankerOptions options = {0.1, NULL, NULL};
+	BrRankerOptions options = {0.1, 0, NULL, NULL};
 	BrContext context;
 	double weights[2];
 
@@ -368,7 +370,7 @@ do_everything(BrContext *context)
 {
 	BrCompanionOptions companions = {BR_COMPANION_CONFIDENCE, 0, 3, 10, NULL};
 	BrChoices choices = {5, 2, group_starts, group_values, group_weights, group_taken};
-	BrRankerOptions ranker = {0.1, NULL, NULL};
+	BrRankerOptions ranker = {0.1, 0.5, NULL, NULL};
 	BrEntry entries[] = {{1, 2, 1}, {0, 1, 2}};
 	BrSparse rows = small_rows();
 	BrSparse matrix = {0}, turned = {0};

@@ -130,13 +130,13 @@ extern BrStatus br_learn_companions(BrContext *context, const BrSparse *rows,
  */
 typedef struct BrEaseOptions
 {
-	double lambda;			/* > 0, finite; in the unit of the counts G, usually 10 to 1000 */
-	int depth;				/* >= 1: entries of a list */
-	float least;			/* weights above it are listed: 0 the positive, -INFINITY all but 0 */
-	const BrSparse *extra;	/* as many columns as the matrix; a row is of things that belong
+	double lambda;			  /* > 0, finite; in the unit of the counts G, usually 10 to 1000 */
+	int depth;				  /* >= 1: entries of a list */
+	float least;			  /* weights above it are listed: 0 the positive, -INFINITY all but 0 */
+	const BrSparse *extra;	  /* as many columns as the matrix; a row is of things that belong
 							   together, such as a bundle's items or a tag's; NULL: none */
-	double extra_weight;	/* >= 0, finite; ignored without extra */
-	size_t memory_limit;	/* bytes, against br_learn_ease_memory; 0: none */
+	double extra_weight;	  /* >= 0, finite; ignored without extra */
+	size_t memory_limit;	  /* bytes, against br_learn_ease_memory; 0: none */
 	const BrBackend *backend; /* NULL: the portable one */
 	const BrProgress *progress;
 } BrEaseOptions;
@@ -166,7 +166,7 @@ extern BrStatus br_learn_ease(BrContext *context, const BrSparse *matrix,
 
 typedef struct BrEaseLocalOptions
 {
-	double lambda;		   /* this and the next two as in BrEaseOptions */
+	double lambda; /* this and the next two as in BrEaseOptions */
 	const BrSparse *extra;
 	double extra_weight;
 	int neighbours; /* 1 to BR_EASE_MAX_NEIGHBOURS */
@@ -341,6 +341,7 @@ typedef struct BrChoices
 typedef struct BrRankerOptions
 {
 	double l2;			   /* > 0: of the squared weights, per group, on standardised features */
+	double robustness;	   /* [0, 1): share of choices that are taken to be made at random */
 	const bool *not_below; /* (features): weights that must not be negative; NULL: none */
 	const BrProgress *progress;
 } BrRankerOptions;
@@ -349,9 +350,13 @@ typedef struct BrRankerOptions
  * Weights under which what was taken stands out in its group: they maximise the
  * mean over groups of the conditional log-likelihood
  *
- *		ln( sum over taken of e^s / sum over all of weight e^s ),	s = weights' values,
+ *		ln( (1 - robustness) sum over taken of e^s / sum over all of weight e^s
+ *			+ robustness / sum over all of weight ),			s = weights' values,
  *
  * less l2 times the squared weights, both of features scaled to unit deviation.
+ * Without robustness the choices that nothing explains, which are most, would
+ * decide about the weights; close to 1 what counts is how many can be found. Then
+ * there may be several optima: the one reached from robustness 0 is taken.
  * Groups without a taken candidate, or with nothing else, say nothing. By Newton
  * steps. A feature that never varies has weight 0. BR_ERR_ARGUMENT: as stated,
  * or no group says anything.

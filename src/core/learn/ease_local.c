@@ -283,8 +283,7 @@ br_learn_ease_local(BrContext *context, const BrSparse *matrix, const int32_t *t
 	if (status == BR_OK)
 		status = compute(&fit, &lists);
 	if (status == BR_OK)
-		*weights =
-			(BrSparse){lists.n, matrix->columns, lists.starts, lists.ids, lists.weights};
+		*weights = (BrSparse){lists.n, matrix->columns, lists.starts, lists.ids, lists.weights};
 	else
 		br_learn_lists_free(context, &lists);
 	br_learn_ease_support_end(context, fit.support);

@@ -292,8 +292,8 @@ copy_between(const BrEaseSupport *support, const int32_t *columns, int n, double
 
 			if (right >= 0)
 				matrix[(size_t) a * (size_t) stride + (size_t) b] =
-					support->between[(size_t) larger * (size_t) support->n_heads +
-									 (size_t) smaller];
+					support
+						->between[(size_t) larger * (size_t) support->n_heads + (size_t) smaller];
 		}
 	}
 }

@@ -20,8 +20,10 @@
 
 #define MAX_STEPS 100
 #define MAX_HALVINGS 30
+/* robustness is raised from 0 in so many steps */
+#define ROBUST_STEPS 4
 /* a step that gains less ends the search */
-#define LEAST_GAIN 1e-10
+#define LEAST_GAIN 1e-12
 
 typedef struct Fit
 {
@@ -38,8 +40,9 @@ typedef struct Fit
 	double *mean_taken;
 	double *second; /* (n(n+1)/2), work */
 	double *second_taken;
-	bool *held;		 /* (n): at its bound in this step */
-	int64_t telling; /* groups that say something */
+	bool *held;		   /* (n): at its bound in this step */
+	int64_t telling;   /* groups that say something */
+	double robustness; /* by now: it is raised in steps */
 } Fit;
 
 double
@@ -80,6 +83,10 @@ check(BrContext *context, const BrChoices *choices, const BrRankerOptions *optio
 							choices->features);
 	if (!(options->l2 > 0) || !isfinite(options->l2))
 		return br_base_fail(context, BR_ERR_ARGUMENT, "l2 is %g; it must be above 0.", options->l2);
+	if (!(options->robustness >= 0 && options->robustness < 1))
+		return br_base_fail(context, BR_ERR_ARGUMENT,
+							"The robustness is %g; it must be at least 0 and below 1.",
+							options->robustness);
 	for (int64_t i = 0; i < n * choices->features; i++)
 		if (!isfinite(choices->values[i]))
 			return br_base_fail(context, BR_ERR_ARGUMENT,
@@ -172,7 +179,7 @@ objective(const Fit *fit, const double *weights)
 
 	for (int64_t g = 0; g < choices->groups; g++)
 	{
-		double largest, all = 0, taken = 0;
+		double largest, all = 0, taken = 0, weight = 0;
 
 		if (!is_telling(choices, g))
 			continue;
@@ -181,11 +188,13 @@ objective(const Fit *fit, const double *weights)
 		{
 			double mass = br_math_exp(scaled_score(fit, weights, i) - largest);
 
+			weight += weight_of(choices, i);
 			all += weight_of(choices, i) * mass;
 			if (choices->taken[i])
 				taken += mass;
 		}
-		sum += br_math_log(fmax(taken, 1e-300)) - br_math_log(all);
+		sum += br_math_log(
+			fmax((1 - fit->robustness) * taken / all + fit->robustness / weight, 1e-300));
 	}
 	for (int f = 0; f < fit->n; f++)
 		penalty += weights[f] * weights[f];
@@ -209,7 +218,7 @@ add_moments(const Fit *fit, int64_t candidate, double mass, double *mean, double
 	}
 }
 
-/* hessian += sign * covariance of moments over a mass */
+/* hessian += sign * covariance of moments over a mass, the gradient their mean the other way */
 static void
 add_covariance(Fit *fit, double sign, double mass, const double *mean, const double *second)
 {
@@ -230,7 +239,7 @@ add_group(Fit *fit, int64_t group)
 	const BrChoices *choices = fit->choices;
 	size_t packed = BR_MATH_PACKED(fit->n);
 	double largest = largest_score(fit, fit->weights, group);
-	double all = 0, taken = 0;
+	double all = 0, taken = 0, weight = 0, found, credit;
 
 	memset(fit->mean, 0, sizeof(double) * (size_t) fit->n);
 	memset(fit->mean_taken, 0, sizeof(double) * (size_t) fit->n);
@@ -240,6 +249,7 @@ add_group(Fit *fit, int64_t group)
 	{
 		double mass = br_math_exp(scaled_score(fit, fit->weights, i) - largest);
 
+		weight += weight_of(choices, i);
 		all += weight_of(choices, i) * mass;
 		add_moments(fit, i, weight_of(choices, i) * mass, fit->mean, fit->second);
 		if (!choices->taken[i])
@@ -247,8 +257,11 @@ add_group(Fit *fit, int64_t group)
 		taken += mass;
 		add_moments(fit, i, mass, fit->mean_taken, fit->second_taken);
 	}
-	add_covariance(fit, 1, all, fit->mean, fit->second);
-	add_covariance(fit, -1, fmax(taken, 1e-300), fit->mean_taken, fit->second_taken);
+	/* a choice counts as far as it is not taken to be random; the curvature of that is left out */
+	found = (1 - fit->robustness) * taken / all;
+	credit = found / fmax(found + fit->robustness / weight, 1e-300);
+	add_covariance(fit, credit, all, fit->mean, fit->second);
+	add_covariance(fit, -credit, fmax(taken, 1e-300), fit->mean_taken, fit->second_taken);
 }
 
 /* ---- Newton's steps ---- */
@@ -340,8 +353,9 @@ advance(Fit *fit, double now)
 }
 
 static BrStatus
-climb(Fit *fit)
+climb(Fit *fit, double robustness)
 {
+	fit->robustness = robustness;
 	for (int step = 0; step < MAX_STEPS; step++)
 	{
 		double now = objective(fit, fit->weights);
@@ -390,7 +404,9 @@ br_learn_ranker_fit(BrContext *context, const BrChoices *choices, const BrRanker
 	if (status == BR_OK)
 		status = find_scales(&fit);
 	if (status == BR_OK)
-		status = climb(&fit);
+		status = climb(&fit, 0);
+	for (int i = 1; status == BR_OK && options->robustness > 0 && i <= ROBUST_STEPS; i++)
+		status = climb(&fit, options->robustness * i / ROBUST_STEPS);
 	for (int f = 0; status == BR_OK && f < fit.n; f++)
 		weights[f] = fit.weights[f] * fit.scale[f];
 	br_base_free(context, fit.scale);

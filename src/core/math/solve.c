@@ -119,8 +119,7 @@ br_math_solve_positive_definite(BrContext *context, double *matrix, int stride, 
 
 		if (br_base_cancelled(context))
 			return BR_ERR_CANCELLED;
-		failed =
-			factor(matrix, stride, first, first + ROWS_AT_ONCE < n ? first + ROWS_AT_ONCE : n);
+		failed = factor(matrix, stride, first, first + ROWS_AT_ONCE < n ? first + ROWS_AT_ONCE : n);
 		if (failed >= 0)
 			return br_base_fail(context, BR_ERR_NUMERIC,
 								"The matrix of order %d is not positive definite: "

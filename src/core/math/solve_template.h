@@ -79,8 +79,8 @@ NAME(factor)(double *matrix, int stride, int first, int last)
 				return row;
 			NAME(multiply)(values, 1 / sqrt(pivot), row, stride);
 			for (int below = row + 1; below < i + PANEL && below < last; below++)
-				NAME(subtract)(values + (size_t) (below - row) * stride, values, values[below],
-							   row, stride);
+				NAME(subtract)
+				(values + (size_t) (below - row) * stride, values, values[below], row, stride);
 		}
 	}
 	return -1;

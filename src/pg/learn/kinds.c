@@ -110,6 +110,7 @@ static const BrPgParameter graph_parameters[] = {
 static const BrPgParameter ranker_parameters[] = {
 	[BR_PG_RANKER_L2] = {"l2", 0.001, 1e-9, 1e6, false},
 	[BR_PG_RANKER_CASES] = {"cases", 3000, 20, 100000, true},
+	[BR_PG_RANKER_ROBUSTNESS] = {"robustness", 0.99, 0, 0.9999, false},
 	{NULL},
 };
 

@@ -15,6 +15,11 @@ enum
 {
 	BR_PG_POPULARITY_HALF_LIFE /* days */
 };
+/* What a thing in the context weighs: one over their number to this power. */
+#define BR_PG_ASSOCIATION_DAMPING 0.25
+/* A row is compared with all columns, so there must not be too many. */
+#define BR_PG_MOST_ASSOCIATED 2000
+
 enum
 {
 	BR_PG_ASSOCIATION_L2,
@@ -84,7 +89,8 @@ enum
 enum
 {
 	BR_PG_RANKER_L2,
-	BR_PG_RANKER_CASES /* at most */
+	BR_PG_RANKER_CASES, /* at most */
+	BR_PG_RANKER_ROBUSTNESS
 };
 
 /* learn_items.c, learn_factors.c, learn_texts.c */
@@ -107,6 +113,12 @@ extern const char *br_pg_fit_bundle_graph(BrPgTraining *training, BrPgLearned *l
 /* rank.c */
 extern const char *br_pg_fit_ranker(BrPgTraining *training, BrPgLearned *learned);
 extern const char *br_pg_fit_bundle_ranker(BrPgTraining *training, BrPgLearned *learned);
+
+/* The same over any matrix. */
+extern void br_pg_fit_association_lists(const BrSparse *matrix, const double *parameters,
+										BrPgLearned *learned);
+extern void br_pg_fit_ease_lists(const BrSparse *matrix, const BrSparse *extra,
+								 const double *parameters, float least, BrPgLearned *learned);
 
 /* Bytes that a learner may take at once. */
 extern Size br_pg_fit_memory(void);

@@ -92,8 +92,9 @@ list_graph(const BrPgTraining *training, const BrGraph *graph, BrPgLearned *lear
 	for (int32 b = 0; status == BR_OK && b < graph->bundles; b++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		status = br_learn_graph_fold_user(&context, graph, NULL, &b, 1, items->ids + items->starts[b],
-										  (int) (items->starts[b + 1] - items->starts[b]), user);
+		status =
+			br_learn_graph_fold_user(&context, graph, NULL, &b, 1, items->ids + items->starts[b],
+									 (int) (items->starts[b + 1] - items->starts[b]), user);
 		for (int other = 0; status == BR_OK && other < graph->bundles; other++)
 		{
 			double sum = 0;

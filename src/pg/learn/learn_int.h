@@ -83,7 +83,7 @@ typedef struct BrPgTraining
 	bool has_user_bundles;
 	BrSparse user_bundles;
 	bool has_bundle_items;
-	BrSparse bundle_items; /* those that are known */
+	BrSparse bundle_items;	 /* those that are known */
 	struct BrPgLooks *looks; /* what no mask hides: texts and embeddings; shared by trainings */
 	const BrProgress *progress;
 	MemoryContext memory;

@@ -119,7 +119,8 @@ br_pg_model_fit(BrPgTraining *training, uint32 kinds)
 	model->training = training;
 	model->memory = memory;
 	model->work =
-		palloc_extended(sizeof(float) * Max(Max(training->data->n_items, training->data->n_bundles), 1),
+		palloc_extended(sizeof(float) *
+							Max(Max(training->data->n_items, training->data->n_bundles), 1),
 						MCXT_ALLOC_HUGE);
 	fit_copurchase(model);
 	count_popularity(model);
@@ -188,9 +189,9 @@ take_learned(const BrPgModel *model, BrPgKindNumber kind, const int32_t *context
 void
 br_pg_model_item_features(const BrPgModel *model, const int32_t *context, int n, float *features)
 {
-	static const BrPgKindNumber kinds[] = {
-		BR_PG_KIND_POPULARITY, BR_PG_KIND_ASSOCIATION, BR_PG_KIND_EASE,
-		BR_PG_KIND_ALS,		   BR_PG_KIND_COMPLEMENT,  BR_PG_KIND_LEXICAL};
+	static const BrPgKindNumber kinds[] = {BR_PG_KIND_POPULARITY, BR_PG_KIND_ASSOCIATION,
+										   BR_PG_KIND_EASE,		  BR_PG_KIND_ALS,
+										   BR_PG_KIND_COMPLEMENT, BR_PG_KIND_LEXICAL};
 	const BrPgLearnData *data = model->training->data;
 
 	memset(features, 0, sizeof(float) * (Size) data->n_items * BR_FEATURE_COUNT);
@@ -255,8 +256,9 @@ br_pg_model_bundle_features(const BrPgModel *model, const int32_t *owned, int n,
 		float *row = features + (Size) b * BR_FEATURE_COUNT;
 
 		row[BR_FEATURE_BIAS] = 1;
-		row[BR_FEATURE_TREND] = (float) br_bundle_purchase_log_odds(
-			(int64) model->bundle_purchases[b], (int64) model->most_purchases);
+		row[BR_FEATURE_TREND] =
+			(float) br_bundle_purchase_log_odds((int64) model->bundle_purchases[b],
+												(int64) model->most_purchases);
 	}
 	for (int i = 0; i < lengthof(kinds); i++)
 		take_learned(model, kinds[i], owned, n, n_bundles, features);
