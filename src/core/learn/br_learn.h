@@ -198,6 +198,145 @@ extern BrStatus br_learn_ease_lists(BrContext *context, const BrSparse *weights,
 
 /* ---- implicit matrix factorisation (als.c, bpr.c, fold_in.c) ---- */
 
+/*
+ * A vector for each row and each column; a row's score of a column is their
+ * product, plus the column's bias where there is one.
+ */
+typedef struct BrFactors
+{
+	int rows;
+	int columns;
+	int dims;
+	float *row;	   /* (rows, dims) */
+	float *column; /* (columns, dims) */
+	float *bias;   /* (columns), NULL: 0 each */
+} BrFactors;
+
+extern void br_learn_factors_free(BrContext *context, BrFactors *factors);
+
+typedef enum BrAlsSolver
+{
+	BR_ALS_CG = 0,	/* three steps of conjugate gradients from where the vector stands */
+	BR_ALS_CHOLESKY /* exact for each vector; some five times as slow at 64 factors */
+} BrAlsSolver;
+
+typedef struct BrAlsOptions
+{
+	int factors;   /* 1 to 512 */
+	double lambda; /* >= 0; 0 only where the entries determine every vector */
+	double alpha;  /* > 0 */
+	int iterations; /* 1 to 1000, each of all rows and then all columns */
+	BrAlsSolver solver;
+	uint64_t seed;
+	BrPool *pool; /* NULL: the caller's thread alone; the result is the same */
+	const BrProgress *progress;
+
+	/*
+	 * NULL: small random vectors. Else where to begin, of the same shape: what an
+	 * earlier call left. Rows and columns that are new since have zeros.
+	 */
+	const BrFactors *start;
+} BrAlsOptions;
+
+/*
+ * Weighted factorisation of implicit feedback r >= 0. Every entry counts as
+ * observed, whatever its r:
+ *
+ *		min sum over all u, i of c_ui (p_ui - x_u'y_i)^2
+ *			+ lambda (sum |x_u|^2 + sum |y_i|^2)
+ *
+ * with p = 1 and c = 1 + alpha r where there is an entry, p = 0 and c = 1
+ * elsewhere. Rows and columns without entries get zeros. matrix: as
+ * br_learn_sparse_check wants it.
+ * BR_ERR_NUMERIC: lambda is too small to tell the vectors apart, or vectors
+ * outgrow float.
+ *
+ * Sources: Hu, Koren, Volinsky, "Collaborative filtering for implicit feedback
+ * datasets", ICDM 2008; for BR_ALS_CG Takacs, Pilaszy, Tikk, "Applications of the
+ * conjugate gradient method for implicit feedback collaborative filtering",
+ * RecSys 2011.
+ */
+extern BrStatus br_learn_als(BrContext *context, const BrSparse *matrix,
+							 const BrAlsOptions *options, BrFactors *factors);
+
+/* The sum that br_learn_als minimises, in double. */
+extern BrStatus br_learn_als_objective(BrContext *context, const BrSparse *matrix,
+									   const BrFactors *factors, double lambda, double alpha,
+									   double *objective);
+
+/* The packed lower triangle of the vectors' Y'Y, for folding in. */
+extern BrStatus br_learn_als_gram(BrContext *context, const float *vectors /* (n, dims) */, int n,
+								  int dims, double *gram /* (dims (dims + 1) / 2) */);
+
+/* What a new row or column has done: columns or rows, ascending, each once. */
+typedef struct BrFoldIn
+{
+	const int32_t *ids;	 /* (n) */
+	const float *values; /* (n), >= 0; NULL: 1 each */
+	int n;				 /* 0: the vector is 0 */
+} BrFoldIn;
+
+/*
+ * The vector that a further half-sweep would give a row with these entries, in
+ * double. others, gram: the columns' vectors and their br_learn_als_gram; for a
+ * new column it is the rows'. lambda, alpha: as they were learned with.
+ * BR_ERR_NUMERIC: lambda is too small.
+ */
+extern BrStatus br_learn_als_fold_in(BrContext *context, const float *others /* (n_others, dims) */,
+									 int n_others, int dims, const double *gram, double lambda,
+									 double alpha, const BrFoldIn *done, float *vector /* (dims) */);
+
+typedef struct BrBprOptions
+{
+	int factors;		  /* 1 to 512 */
+	double learning_rate; /* > 0, at most 1 */
+	double lambda;		  /* >= 0; learning_rate * lambda at most 1 */
+	int epochs;			  /* 1 to 10000, each of as many triples as there are entries */
+	uint64_t seed;
+	const BrProgress *progress;
+	const BrFactors *start; /* as in BrAlsOptions */
+} BrBprOptions;
+
+/*
+ * Bayesian personalised ranking with a bias for each column: a stochastic step
+ * down br_learn_bpr_loss for each of many triples, an entry (u, i) drawn
+ * uniformly and a column j drawn among those where u has none. Values of the
+ * matrix are not looked at; rows without an entry, or with one everywhere, keep
+ * their start. One thread. BR_ERR_NUMERIC: vectors outgrow float, the learning
+ * rate is too large.
+ *
+ * Source: Rendle, Freudenthaler, Gantner, Schmidt-Thieme, "BPR: Bayesian
+ * personalized ranking from implicit feedback", UAI 2009.
+ */
+extern BrStatus br_learn_bpr(BrContext *context, const BrSparse *matrix,
+							 const BrBprOptions *options, BrFactors *factors);
+
+/*
+ * -ln sigma(x'(y_i - y_j) + b_i - b_j) + lambda / 2 (sum of the parameters'
+ * squares), and its gradient. Parameters: x, y_i, y_j, b_i, b_j.
+ */
+extern double br_learn_bpr_loss(const double *parameters /* (3 dims + 2) */, int dims,
+								double lambda, double *gradient /* (3 dims + 2) */);
+
+/*
+ * A new row's vector under columns that stand still: epochs * n steps from 0, as
+ * br_learn_bpr takes them, with the options' learning_rate, lambda, epochs and
+ * seed. The loss is convex in the row's vector, so a step size that suited the
+ * learning suits this. For a new column no such function is given: what it is
+ * liked less than has to be learned.
+ */
+extern BrStatus br_learn_bpr_fold_in(BrContext *context, const BrFactors *factors,
+									 const BrBprOptions *options, const BrFoldIn *done,
+									 float *vector /* (dims) */);
+
+/*
+ * For each column the `depth` others, 1 or more, whose vectors have the greatest
+ * cosine with its own, above `least`, in [-1, 1). Biases are not looked at;
+ * columns of zeros are in no list and have an empty one.
+ */
+extern BrStatus br_learn_factor_lists(BrContext *context, const BrFactors *factors, int depth,
+									  double least, const BrProgress *progress, BrLists *lists);
+
 /* ---- frequent sets (itemsets.c) ---- */
 
 /* ---- words (words.c, lexical.c) ---- */
