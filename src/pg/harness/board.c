@@ -40,7 +40,10 @@ struct BrPgBoard
 	int k[BR_PG_BOARD_CUTOFFS];
 	int64 cases;
 	int64 room;
+	bool macro;
+	int seed;
 	int32 *clusters; /* (cases) */
+	int *seeds;		 /* (cases) */
 	int n_methods;
 	Method methods[BR_PG_BOARD_METHODS];
 	int things;
@@ -53,7 +56,7 @@ struct BrPgBoard
 };
 
 BrPgBoard *
-br_pg_board_create(const int *k, int n_k)
+br_pg_board_create(const int *k, int n_k, bool macro)
 {
 	BrPgBoard *board = palloc0(sizeof(BrPgBoard));
 
@@ -61,8 +64,16 @@ br_pg_board_create(const int *k, int n_k)
 	board->n_k = n_k;
 	memcpy(board->k, k, sizeof(int) * n_k);
 	board->room = 1024;
+	board->macro = macro;
 	board->clusters = palloc(sizeof(int32) * board->room);
+	board->seeds = palloc(sizeof(int) * board->room);
 	return board;
+}
+
+void
+br_pg_board_begin_seed(BrPgBoard *board)
+{
+	board->seed++;
 }
 
 int64
@@ -79,7 +90,9 @@ br_pg_board_begin_case(BrPgBoard *board, int32 cluster, int hidden, int n, const
 	{
 		board->room *= 2;
 		board->clusters = repalloc_huge(board->clusters, sizeof(int32) * board->room);
+		board->seeds = repalloc_huge(board->seeds, sizeof(int) * board->room);
 	}
+	board->seeds[board->cases] = board->seed;
 	board->clusters[board->cases++] = cluster;
 	board->things = n;
 	board->hidden = hidden;
@@ -217,6 +230,20 @@ outcome_of(const Method *method, int64 i, Metric metric, int k)
 	}
 }
 
+/* makes what a cluster did in a seed one case: its mean */
+static void
+average_clusters(double *entries, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+	{
+		double *entry = entries + i * BR_EVAL_TALLY_ENTRY;
+
+		entry[3] /= entry[2];
+		entry[2] = 1;
+		entry[1] = 0;
+	}
+}
+
 /* mean of a method's outcomes less those of another, if there is one, clustered */
 static void
 mean_of(const BrPgBoard *board, const Method *method, const Method *less, Metric metric, int k,
@@ -234,7 +261,7 @@ mean_of(const BrPgBoard *board, const Method *method, const Method *less, Metric
 		double *entry = entries + i * BR_EVAL_TALLY_ENTRY;
 
 		entry[0] = board->clusters[i];
-		entry[1] = 0;
+		entry[1] = board->macro ? board->seeds[i] : 0;
 		entry[2] = 1;
 		entry[3] = outcome_of(method, (int64) i, metric, k) -
 			(less == NULL ? 0 : outcome_of(less, (int64) i, metric, k));
@@ -242,6 +269,12 @@ mean_of(const BrPgBoard *board, const Method *method, const Method *less, Metric
 	br_pg_context(&context, CurrentMemoryContext);
 	br_pg_check(br_eval_tally_compact(&context, entries, &rows), &context,
 				"could not average what the methods did", NULL);
+	if (board->macro)
+	{
+		average_clusters(entries, rows);
+		br_pg_check(br_eval_tally_compact(&context, entries, &rows), &context,
+					"could not average what the methods did", NULL);
+	}
 	br_eval_clustered_mean(entries, rows, mean, error, &count);
 	pfree(entries);
 }

@@ -30,8 +30,14 @@ typedef struct BrPgFigure
 
 typedef struct BrPgBoard BrPgBoard;
 
-/* k: cutoffs, each at least 1. In the current memory context. */
-extern BrPgBoard *br_pg_board_create(const int *k, int n_k);
+/*
+ * k: cutoffs, each at least 1. In the current memory context. macro: every
+ * cluster counts alike within a seed, however many cases it has.
+ */
+extern BrPgBoard *br_pg_board_create(const int *k, int n_k, bool macro);
+
+/* What follows belongs to another split. */
+extern void br_pg_board_begin_seed(BrPgBoard *board);
 
 /*
  * The next case: cases of one cluster are not independent. popularity: (n), how

@@ -16,6 +16,8 @@
 #define COPURCHASE_DEPTH 200
 /* as refresh does: larger baskets pair nothing */
 #define SHRINKAGE BR_BUNDLE_SHRINKAGE
+/* purchases of a bundle after which what is said of its like counts half */
+#define LIKENESS_PURCHASES 5.0
 
 static const struct
 {
@@ -49,6 +51,12 @@ int
 br_pg_kind_feature(BrPgKindNumber kind)
 {
 	return evidence[kind].feature;
+}
+
+double
+br_pg_likeness_share(double likeness, double purchases)
+{
+	return likeness * LIKENESS_PURCHASES / (purchases + LIKENESS_PURCHASES);
 }
 
 /* ---- fitting ---- */
@@ -215,7 +223,8 @@ br_pg_model_item_features(const BrPgModel *model, const int32_t *context, int n,
 /*
  * What is said of bundles like this one: the mean over them, by likeness, of the
  * share of owned bundles' buyers who have them, and 1 more of those owned. It
- * reaches bundles that nobody has bought yet.
+ * reaches bundles that nobody has bought yet, and counts ever less as a bundle's
+ * own purchases tell more.
  */
 static void
 take_likeness(const BrPgModel *model, const int32_t *owned, int n, float *features)
@@ -239,7 +248,8 @@ take_likeness(const BrPgModel *model, const int32_t *owned, int n, float *featur
 			weight += likeness->lists.weights[i];
 		}
 		features[(Size) b * BR_FEATURE_COUNT + BR_FEATURE_GRAPH] =
-			(float) (weight > 0 ? sum / weight : 0);
+			(float) br_pg_likeness_share(weight > 0 ? sum / weight : 0,
+										 model->bundle_purchases[b]);
 	}
 }
 

@@ -46,6 +46,9 @@ extern void br_pg_learned_scores(const BrPgLearned *learned, const int32_t *cont
 /* How the weights of n context things become one number: their sum over n to this power. */
 extern double br_pg_kind_damping(BrPgKindNumber kind);
 
+/* What bundles like one that was bought so often say of it. */
+extern double br_pg_likeness_share(double likeness, double purchases);
+
 /* Which feature a kind gives; -1: none. */
 extern int br_pg_kind_feature(BrPgKindNumber kind);
 

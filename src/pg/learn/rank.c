@@ -203,6 +203,65 @@ add_bundle_cases(BrPgTraining *training, int cases, BrPgChoices *choices)
 	br_pg_model_free(model);
 }
 
+/*
+ * A second question about bundles that nobody bought yet: a fifth of them is
+ * taken away from everybody, and buyers are asked which of these they have.
+ */
+static bool *
+mask_cold(const BrPgTraining *training, bool *cold)
+{
+	const BrPgLearnData *data = training->data;
+	bool *mask = palloc_extended(sizeof(bool) * Max(data->n_events, 1), MCXT_ALLOC_HUGE);
+
+	for (int b = 0; b < data->n_bundles; b++)
+		cold[b] = br_pg_md5_number(data->bundle_ids[b], "cold") % PARTS == 0;
+	for (int64 i = 0; i < data->n_events; i++)
+		mask[i] = (training->use == NULL || training->use[i]) &&
+			(data->events[i].bundle < 0 || !cold[data->events[i].bundle]);
+	return mask;
+}
+
+static void
+add_cold_cases(BrPgTraining *training, int cases, BrPgChoices *choices)
+{
+	const BrPgLearnData *data = training->data;
+	const BrSparse *all = br_pg_training_user_bundles(training);
+	bool *cold = palloc(sizeof(bool) * Max(data->n_bundles, 1));
+	bool *left_out = palloc(sizeof(bool) * Max(data->n_bundles, 1));
+	BrPgTraining *rest = br_pg_training_create(data, mask_cold(training, cold), training);
+	float *features = palloc_extended(sizeof(float) * (Size) Max(data->n_bundles, 1) *
+										  BR_FEATURE_COUNT,
+									  MCXT_ALLOC_HUGE);
+	const BrSparse *bought;
+	BrPgModel *model;
+	int64 n = 0, met = 0, stride;
+
+	rest->bundle_known = training->bundle_known;
+	model = br_pg_model_fit(rest, bundle_kinds);
+	bought = br_pg_training_user_bundles(rest);
+	for (int b = 0; b < data->n_bundles; b++)
+		left_out[b] = !cold[b];
+	for (int64 i = 0; i < all->starts[all->rows]; i++)
+		n += cold[all->ids[i]];
+	stride = Max(1, (n + cases - 1) / Max(cases, 1));
+	for (int user = 0; user < all->rows; user++)
+	{
+		const int32_t *owned = bought->ids + bought->starts[user];
+		int n_owned = (int) (bought->starts[user + 1] - bought->starts[user]);
+
+		for (int64 i = all->starts[user]; n_owned > 0 && i < all->starts[user + 1]; i++)
+		{
+			if (!cold[all->ids[i]] || met++ % stride != 0)
+				continue;
+			br_pg_model_bundle_features(model, owned, n_owned, features);
+			br_pg_choices_add_group(choices, features, data->n_bundles, left_out, all->ids[i],
+									(uint64) user);
+		}
+		CHECK_FOR_INTERRUPTS();
+	}
+	br_pg_model_free(model);
+}
+
 /* ---- doors ---- */
 
 static const char *
@@ -249,6 +308,7 @@ br_pg_fit_bundle_ranker(BrPgTraining *training, BrPgLearned *learned)
 	memory = AllocSetContextCreate(CurrentMemoryContext, "part", ALLOCSET_DEFAULT_SIZES);
 	outer = MemoryContextSwitchTo(memory);
 	add_bundle_cases(training, (int) learned->parameters[BR_PG_RANKER_CASES], choices);
+	add_cold_cases(training, (int) learned->parameters[BR_PG_RANKER_CASES] / 4, choices);
 	MemoryContextSwitchTo(outer);
 	MemoryContextDelete(memory);
 	return fit_weights(choices, learned);
