@@ -14,20 +14,29 @@
 #include <string.h>
 
 #include "core/learn/ease_int.h"
+#include "core/math/br_math.h"
+
+/* How many rows of a column ahead of its own one is fetched into the cache. */
+#define AHEAD 8
+
+typedef struct BrEaseFound
+{
+	double value;
+	int32_t place; /* in the support */
+} BrEaseFound;
 
 struct BrEaseSupport
 {
 	const BrEaseGram *gram;
 	int n_heads;
 	int32_t *head;		 /* (columns): its number among heads, or -1 */
-	double *between;	 /* (n_heads, n_heads): G, lower triangle */
+	double *between;	 /* G among heads, a packed lower triangle */
 	int32_t *place;		 /* (columns): 1 + where it stands in the support, or 0 */
 	int32_t round;		 /* supports so far */
 	int32_t *visited[2]; /* (rows) of each part: the last support that saw the row */
-	int32_t *found;		 /* (most): places of a row in the support */
-	double *values;		 /* (most) */
-	int32_t *found_heads;
-	double *head_values;
+	int32_t *met;		 /* (most + 1): where in a row the support's columns are */
+	BrEaseFound *found;	 /* (most): what a row has of the support */
+	BrEaseFound *heads;	 /* (most): the heads among it */
 };
 
 typedef struct Count
@@ -68,7 +77,7 @@ choose_heads(BrContext *context, BrEaseSupport *support)
 	}
 	if (gram->n > 0)
 		qsort(counts, (size_t) gram->n, sizeof(Count), compare_counts);
-	support->n_heads = (int) fmin(gram->n, sqrt(entries));
+	support->n_heads = (int) fmin(gram->n, 2 * sqrt(entries));
 	for (int h = 0; h < support->n_heads; h++)
 		support->head[counts[h].column] = h;
 	br_base_free(context, counts);
@@ -92,8 +101,8 @@ add_between(BrEaseSupport *support, const BrEasePart *part, int row, int32_t *fo
 	}
 	for (int a = 0; a < n; a++)
 		for (int b = 0; b < n; b++)
-			if (found[b] <= found[a])
-				support->between[(size_t) found[a] * (size_t) support->n_heads + found[b]] +=
+			if (found[b] < found[a])
+				support->between[BR_MATH_PACKED(found[a]) + (size_t) found[b]] +=
 					part->weight * values[a] * values[b];
 }
 
@@ -133,10 +142,9 @@ br_learn_ease_support_end(BrContext *context, BrEaseSupport *support)
 	br_base_free(context, support->head);
 	br_base_free(context, support->between);
 	br_base_free(context, support->place);
+	br_base_free(context, support->met);
 	br_base_free(context, support->found);
-	br_base_free(context, support->values);
-	br_base_free(context, support->found_heads);
-	br_base_free(context, support->head_values);
+	br_base_free(context, support->heads);
 	for (int p = 0; p < BR_EASE_PARTS; p++)
 		br_base_free(context, support->visited[p]);
 	br_base_free(context, support);
@@ -149,10 +157,9 @@ allocate(BrContext *context, BrEaseSupport *support, size_t most)
 
 	support->head = br_base_alloc_array(context, (size_t) gram->n + 1, sizeof(int32_t));
 	support->place = br_base_alloc_array(context, (size_t) gram->n + 1, sizeof(int32_t));
-	support->found = br_base_alloc_array(context, most, sizeof(int32_t));
-	support->values = br_base_alloc_array(context, most, sizeof(double));
-	support->found_heads = br_base_alloc_array(context, most, sizeof(int32_t));
-	support->head_values = br_base_alloc_array(context, most, sizeof(double));
+	support->met = br_base_alloc_array(context, most + 1, sizeof(int32_t));
+	support->found = br_base_alloc_array(context, most, sizeof(BrEaseFound));
+	support->heads = br_base_alloc_array(context, most, sizeof(BrEaseFound));
 	for (int p = 0; p < gram->n_parts; p++)
 	{
 		size_t rows = (size_t) gram->parts[p].rows->rows;
@@ -161,8 +168,8 @@ allocate(BrContext *context, BrEaseSupport *support, size_t most)
 		if (support->visited[p] == NULL)
 			return BR_ERR_MEMORY;
 	}
-	return support->head != NULL && support->place != NULL && support->found != NULL &&
-			support->values != NULL && support->found_heads != NULL && support->head_values != NULL
+	return support->head != NULL && support->place != NULL && support->met != NULL &&
+			support->found != NULL && support->heads != NULL
 		? BR_OK
 		: BR_ERR_MEMORY;
 }
@@ -183,9 +190,9 @@ br_learn_ease_support_begin(BrContext *context, const BrEaseGram *gram, int most
 		status = choose_heads(context, support);
 	if (status == BR_OK)
 	{
-		size_t n = (size_t) support->n_heads;
+		size_t length = BR_MATH_PACKED(support->n_heads);
 
-		support->between = br_base_alloc_array(context, n * n + 1, sizeof(double));
+		support->between = br_base_alloc_array(context, length + 1, sizeof(double));
 		status = support->between != NULL ? fill_between(context, support) : BR_ERR_MEMORY;
 	}
 	if (status != BR_OK)
@@ -204,33 +211,37 @@ br_learn_ease_support_begin(BrContext *context, const BrEaseGram *gram, int most
 static int
 find(BrEaseSupport *support, const BrSparse *rows, int row, int *n)
 {
+	int64_t start = rows->starts[row];
+	int length = (int) (rows->starts[row + 1] - start);
 	int n_heads = 0;
 	int others = 0;
 
-	for (int64_t i = rows->starts[row]; i < rows->starts[row + 1]; i++)
+	/* most rows have one of the support, where is hard to foretell: no branch */
+	*n = 0;
+	for (int i = 0; i < length; i++)
 	{
-		int32_t place = support->place[rows->ids[i]];
-
-		if (place == 0)
-			continue;
-		if (support->head[rows->ids[i]] >= 0)
-		{
-			support->found_heads[n_heads] = place - 1;
-			support->head_values[n_heads++] = (double) br_learn_value(rows, i);
-		}
-		else
-		{
-			support->found[others] = place - 1;
-			support->values[others++] = (double) br_learn_value(rows, i);
-		}
+		support->met[*n] = i;
+		*n += support->place[rows->ids[start + i]] != 0;
 	}
-	memcpy(support->found + others, support->found_heads, (size_t) n_heads * sizeof(int32_t));
-	memcpy(support->values + others, support->head_values, (size_t) n_heads * sizeof(double));
-	*n = others + n_heads;
+	if (*n < 2)
+		return 0;
+	for (int i = 0; i < *n; i++)
+	{
+		int64_t at = start + support->met[i];
+		bool is_head = support->head[rows->ids[at]] >= 0;
+		BrEaseFound *found = is_head ? &support->heads[n_heads++] : &support->found[others++];
+
+		found->place = support->place[rows->ids[at]] - 1;
+		found->value = (double) br_learn_value(rows, at);
+	}
+	memcpy(support->found + others, support->heads, (size_t) n_heads * sizeof(BrEaseFound));
 	return others;
 }
 
-/* Adds a row's products but those between heads; returns how many steps it took. */
+/*
+ * Adds a row's products but the squares and those between heads; returns how
+ * many steps it took.
+ */
 static int64_t
 add_row(BrEaseSupport *support, const BrEasePart *part, int row, double *matrix, int stride)
 {
@@ -239,16 +250,16 @@ add_row(BrEaseSupport *support, const BrEasePart *part, int row, double *matrix,
 
 	for (int a = 0; a < others; a++)
 	{
-		double value = part->weight * support->values[a];
-		int32_t at = support->found[a];
+		double value = part->weight * support->found[a].value;
+		int32_t at = support->found[a].place;
 
-		for (int b = a; b < n; b++)
+		for (int b = a + 1; b < n; b++)
 		{
-			int32_t other = support->found[b];
+			int32_t other = support->found[b].place;
 			size_t place = at < other ? (size_t) at * (size_t) stride + (size_t) other
 									  : (size_t) other * (size_t) stride + (size_t) at;
 
-			matrix[place] += value * support->values[b];
+			matrix[place] += value * support->found[b].value;
 		}
 	}
 	return part->rows->starts[row + 1] - part->rows->starts[row] + (int64_t) others * n + 1;
@@ -265,6 +276,12 @@ add_column(BrEaseSupport *support, int p, int32_t column, BrEasePace *pace, doub
 	{
 		int32_t row = columns->ids[c];
 
+		if (c + 2 * AHEAD < columns->starts[column + 1])
+		{
+			__builtin_prefetch(&part->rows->starts[columns->ids[c + 2 * AHEAD]]);
+			__builtin_prefetch(&support->visited[p][columns->ids[c + 2 * AHEAD]]);
+			__builtin_prefetch(part->rows->ids + part->rows->starts[columns->ids[c + AHEAD]]);
+		}
 		if (support->visited[p][row] == support->round)
 			continue;
 		support->visited[p][row] = support->round;
@@ -274,17 +291,18 @@ add_column(BrEaseSupport *support, int p, int32_t column, BrEasePace *pace, doub
 	return BR_OK;
 }
 
+/* The squares, and what heads have in common. */
 static void
-copy_between(const BrEaseSupport *support, const int32_t *columns, int n, double *matrix,
-			 int stride)
+copy_known(const BrEaseSupport *support, const int32_t *columns, int n, double *matrix, int stride)
 {
 	for (int a = 0; a < n; a++)
 	{
 		int32_t left = support->head[columns[a]];
 
+		matrix[(size_t) a * (size_t) stride + (size_t) a] = support->gram->diagonal[columns[a]];
 		if (left < 0)
 			continue;
-		for (int b = a; b < n; b++)
+		for (int b = a + 1; b < n; b++)
 		{
 			int32_t right = support->head[columns[b]];
 			int32_t larger = left > right ? left : right;
@@ -292,8 +310,7 @@ copy_between(const BrEaseSupport *support, const int32_t *columns, int n, double
 
 			if (right >= 0)
 				matrix[(size_t) a * (size_t) stride + (size_t) b] =
-					support
-						->between[(size_t) larger * (size_t) support->n_heads + (size_t) smaller];
+					support->between[BR_MATH_PACKED(larger) + (size_t) smaller];
 		}
 	}
 }
@@ -311,7 +328,7 @@ br_learn_ease_support_gram(BrEaseSupport *support, const int32_t *columns, int n
 		for (int p = 0; status == BR_OK && p < support->gram->n_parts; p++)
 			if (support->head[columns[i]] < 0)
 				status = add_column(support, p, columns[i], pace, matrix, stride);
-	copy_between(support, columns, n, matrix, stride);
+	copy_known(support, columns, n, matrix, stride);
 	for (int i = 0; i < n; i++)
 		support->place[columns[i]] = 0;
 	return status;

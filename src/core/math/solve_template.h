@@ -80,7 +80,7 @@ NAME(factor)(double *matrix, int stride, int first, int last)
 			NAME(multiply)(values, 1 / sqrt(pivot), row, stride);
 			for (int below = row + 1; below < i + PANEL && below < last; below++)
 				NAME(subtract)
-				(values + (size_t) (below - row) * stride, values, values[below], row, stride);
+			(values + (size_t) (below - row) * stride, values, values[below], row, stride);
 		}
 	}
 	return -1;
