@@ -343,6 +343,96 @@ extern BrStatus br_learn_factor_lists(BrContext *context, const BrFactors *facto
 
 /* ---- directed complements over embeddings (complement.c) ---- */
 
+/*
+ * What goes with an item, and not the other way about, from its text's vector:
+ *
+ *		s(i -> j) = (F z_i) . (G z_j) + b(category i, category j)
+ *
+ * F and G begin as one random orthonormal projection, under which s is close to
+ * z_i . z_j, and are trained so that among targets a pair's own is told by the
+ * softmax of s / temperature - ln(how often a batch has the target).
+ * b is temperature * ln((n + k) / (e + k)), of the weight n of pairs from one
+ * category to another and what is expected of it by chance, e; 0 where a
+ * category is unknown.
+ *
+ * Sources: McAuley et al., "Inferring networks of substitutable and
+ * complementary products", KDD 2015 (two kinds of relation over one text);
+ * Yi et al., "Sampling-bias-corrected neural modeling ...", RecSys 2019 (loss).
+ */
+typedef struct BrComplementItems
+{
+	int n;
+	int dims;				 /* 1 to 1,024 */
+	const float *embeddings; /* (n, dims), finite; of length 1 the temperature is meant */
+	const int32_t *category; /* (n), -1: unknown; NULL: nothing is known */
+	int categories;			 /* 0 to 2,048 */
+} BrComplementItems;
+
+typedef struct BrComplementPair
+{
+	int32_t source; /* item that was there */
+	int32_t target; /* another that was bought with it */
+	float weight;	/* above 0, finite; of equal pairs the sum counts */
+} BrComplementPair;
+
+typedef struct BrComplementOptions
+{
+	int rank;			  /* rows of F and G, 1 to 128, at most dims */
+	double temperature;	  /* .001 to 100 */
+	double learning_rate; /* of Adam, 1e-8 to 10 */
+	double penalty;		  /* each step keeps 1 / (1 + rate * penalty) of what parts F and G from
+						   * their start; 0 to 1e12 */
+	double smoothing;	  /* k above, .001 to 1e9 */
+	double held_out;	  /* share of pairs that judge each epoch, 0 to .5 */
+	int epochs;			  /* at most, 0 to 100,000 */
+	int patience;		  /* epochs without a better judgement before it ends, 1 to 100,000 */
+	int batch;			  /* pairs, 2 to 4,096 */
+	int hard;			  /* of a pair's own negatives, 0 to 64 */
+	uint64_t seed;
+} BrComplementOptions;
+
+/*
+ * rank 64, temperature .05, rate .001, penalty 10, smoothing 5, a tenth held
+ * out, at most 50 epochs, patience 3, batches of 256 with 4 hard ones each.
+ */
+extern void br_learn_complement_defaults(BrComplementOptions *options);
+
+typedef struct BrComplement
+{
+	int dims;
+	int rank;
+	int categories;
+	float *source;		  /* F: (rank, dims) */
+	float *target;		  /* G: (rank, dims) */
+	float *bias;		  /* b: (categories, categories) */
+	int epoch;			  /* that was kept; 0: the start */
+	double held_out_loss; /* of it; NaN where no pair was held out, and the last epoch is kept */
+} BrComplement;
+
+/*
+ * alike: for each item others that read like it, from which hard negatives are
+ * drawn where the pairs have them in neither direction; NULL: none.
+ * progress: in epochs.
+ * BR_ERR_ARGUMENT: also where all pairs are held out; BR_ERR_NUMERIC: the
+ * learning rate was too high for the loss to stay finite.
+ */
+extern BrStatus br_learn_complement(BrContext *context, const BrComplementItems *items,
+									const BrComplementPair *pairs, int64_t n, const BrLists *alike,
+									const BrComplementOptions *options, const BrProgress *progress,
+									BrComplement *complement);
+extern void br_learn_complement_free(BrContext *context, BrComplement *complement);
+
+/* s of two items, whose categories are in range or -1. */
+extern double br_learn_complement_score(const BrComplement *complement,
+										const float *source /* (dims) */, int source_category,
+										const float *target /* (dims) */, int target_category);
+
+/* For each of the items the depth others with the highest s, which may be below 0. */
+extern BrStatus br_learn_complement_lists(BrContext *context, const BrBackend *backend,
+										  const BrComplement *complement,
+										  const BrComplementItems *items, int depth,
+										  BrLists *lists);
+
 /* ---- propagation over graphs (graph.c) ---- */
 
 /*

@@ -109,10 +109,8 @@ soften(Group *group, double share)
 			most = row[j] > most ? (double) row[j] : most;
 		for (int j = 0; j < group->n; j++)
 		{
-			double e = br_math_exp((double) row[j] - most);
-
-			row[j] = (BrReal) e;
-			sum += e;
+			row[j] = (BrReal) br_math_exp((double) row[j] - most);
+			sum += (double) row[j];
 		}
 		for (int j = 0; j < group->n; j++)
 			row[j] = (BrReal) (share * ((double) row[j] / sum - (i == j)));
