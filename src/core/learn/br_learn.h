@@ -113,6 +113,66 @@ typedef struct BrCompanionOptions
  */
 extern BrStatus br_learn_companions(BrContext *context, const BrSparse *rows,
 									const BrCompanionOptions *options, BrLists *lists);
+/* ---- log-linear associations (association.c) ---- */
+
+/*
+ * What else a row holds, as a softmax over all columns it does not hold:
+ *
+ *		P(j | H) is in proportion to exp(b_j + |H|^-damping sum_{i in H} W_ij)
+ *
+ * W and b maximise the likelihood of each column j of each row R, given the
+ * others, H = R without j, with the candidates that are not in H:
+ *
+ *		- sum_R |R|^-row_damping sum_{j in R} ln P(j | R without j)
+ *			+ l2/2 |W|^2 + l2/20 |b - b0|^2,	b0_j = ln(rows with j + 1/2)
+ *
+ * Rows of one column teach b only. W_ij is 0 where i and j share fewer than
+ * least_together rows. The values of the matrix are not looked at.
+ *
+ * Source: the softmax of McFadden, "Conditional logit analysis of qualitative
+ * choice behavior", 1974, over item-to-item weights as in Ning and Karypis,
+ * "SLIM", ICDM 2011.
+ */
+typedef struct BrAssociationOptions
+{
+	double l2;			 /* > 0, finite; .3 to 1 are usual */
+	double damping;		 /* 0 to 1: 0 adds up what a history says, 1 averages it */
+	double row_damping;	 /* 0 to 1: 0 gives each entry the same weight, 1 each row */
+	int least_together;	 /* >= 1 */
+	int iterations;		 /* >= 1: of L-BFGS; it ends earlier where the loss no longer falls */
+	int depth;			 /* >= 1: entries of a list, those of the largest |W_ij| */
+	size_t memory_limit; /* bytes, against br_learn_association_memory; 0: none */
+	const BrProgress *progress; /* counts iterations */
+} BrAssociationOptions;
+
+/* |b - b0|^2 is penalised by this part of what |W|^2 is. */
+#define BR_LEARN_ASSOCIATION_BIAS_SHARE 0.1
+
+/*
+ * Bytes of a fit, beside what grows with the entries of the matrix. pairs: how
+ * many W_ij there may be, (i, j) and (j, i) both counted. SIZE_MAX: more than
+ * can be counted.
+ */
+extern size_t br_learn_association_memory(int columns, int64_t pairs);
+
+/*
+ * lists: of each column i the W_ij over j, negative ones last. *bias (columns):
+ * the b_j, freed with br_base_free; a column of no row has the smallest of the
+ * others and no weights.
+ * BR_ERR_NUMERIC: the loss is not finite.
+ */
+extern BrStatus br_learn_association(BrContext *context, const BrSparse *matrix,
+									 const BrAssociationOptions *options, BrLists *lists,
+									 float **bias);
+
+/*
+ * scores[j] = b_j + n^-damping sum_{i in history} W_ij, of all columns, those of
+ * the history too. history: n >= 0 columns below lists->n, each once, in any
+ * order; damping as in the fit.
+ */
+extern void br_learn_association_scores(const BrLists *lists, const float *bias,
+										const int32_t *history, int n, double damping,
+										float *scores /* (lists->n) */);
 
 /* ---- EASE (ease.c, ease_local.c) ---- */
 

@@ -1,0 +1,320 @@
+/*
+ * association_loss.c
+ *	  How badly associations foretell what was left out, and the gradient.
+ *
+ * All histories of a row differ from it by one column, so the weights of the
+ * row are added up once and those of the column that is left out are taken away
+ * again; in the gradient, the errors of all of its histories are added up once,
+ * and each column takes back the error of the history that it is not in. A row
+ * of n columns thus takes 2 n instead of n^2 passes over lists of weights, both
+ * ways.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "core/learn/association_int.h"
+
+/* score of what the history holds, and bias of what no row holds: e^ is 0 beside any other */
+#define OWNED (-1e30f)
+#define NEVER (-1e6)
+
+/* multiplications between two questions whether to stop */
+#define CHUNK (INT64_C(1) << 23)
+
+struct BrAssociationLoss
+{
+	const BrAssociationRows *rows;
+	const BrAssociationPairs *pairs;
+	const BrAssociationKernels *kernels;
+	double l2;
+	double bias_l2;
+	size_t padded;
+	double alone;	/* rows of one column */
+	double *prior;	/* (columns): what b is drawn to */
+	float *scales;	/* (rows): (length - 1)^-damping */
+	float *shares;	/* (rows): what each column of the row weighs */
+	float *weights; /* (pairs) */
+	float *slopes;	/* (pairs): the gradient of the weights */
+	float *bias;	/* (padded) */
+	float *base;	/* (padded): the weights of a whole row, added up */
+	float *scores;	/* (padded) */
+	float *errors;	/* (padded): likelihoods less what was left out, of all histories of a row */
+	float *own;		/* (columns): the base of the columns of a row */
+	int64_t work;	/* since we last asked */
+};
+
+int64_t
+br_learn_association_parameters(const BrAssociationLoss *loss)
+{
+	return loss->pairs->starts[loss->rows->columns] + loss->rows->columns;
+}
+
+void
+br_learn_association_loss_free(BrContext *context, BrAssociationLoss *loss)
+{
+	if (loss == NULL)
+		return;
+	br_base_free(context, loss->prior);
+	br_base_free(context, loss->scales);
+	br_base_free(context, loss->shares);
+	br_base_free(context, loss->weights);
+	br_base_free(context, loss->slopes);
+	br_base_free(context, loss->bias);
+	br_base_free(context, loss->base);
+	br_base_free(context, loss->scores);
+	br_base_free(context, loss->errors);
+	br_base_free(context, loss->own);
+	br_base_free(context, loss);
+}
+
+static BrStatus
+allocate(BrContext *context, BrAssociationLoss *loss)
+{
+	size_t columns = (size_t) loss->rows->columns;
+	size_t rows = (size_t) loss->rows->rows;
+	size_t pairs = (size_t) loss->pairs->starts[columns];
+
+	loss->prior = br_base_alloc_array(context, columns, sizeof(double));
+	loss->scales = br_base_alloc_array(context, rows, sizeof(float));
+	loss->shares = br_base_alloc_array(context, rows, sizeof(float));
+	loss->weights = br_base_alloc_array(context, pairs, sizeof(float));
+	loss->slopes = br_base_alloc_array(context, pairs, sizeof(float));
+	loss->bias = br_base_alloc_array(context, loss->padded, sizeof(float));
+	loss->base = br_base_alloc_array(context, loss->padded, sizeof(float));
+	loss->scores = br_base_alloc_array(context, loss->padded, sizeof(float));
+	loss->errors = br_base_alloc_array(context, loss->padded, sizeof(float));
+	loss->own = br_base_alloc_array(context, columns, sizeof(float));
+	if (loss->prior == NULL || loss->scales == NULL || loss->shares == NULL ||
+		loss->weights == NULL || loss->slopes == NULL || loss->bias == NULL || loss->base == NULL ||
+		loss->scores == NULL || loss->errors == NULL || loss->own == NULL)
+		return BR_ERR_MEMORY;
+	return BR_OK;
+}
+
+BrStatus
+br_learn_association_loss_create(BrContext *context, const BrAssociationRows *rows,
+								 const BrAssociationPairs *pairs,
+								 const BrAssociationOptions *options,
+								 const BrAssociationKernels *kernels, BrAssociationLoss **made)
+{
+	BrAssociationLoss *loss = br_base_alloc_array(context, 1, sizeof(BrAssociationLoss));
+
+	*made = NULL;
+	if (loss == NULL)
+		return BR_ERR_MEMORY;
+	loss->rows = rows;
+	loss->pairs = pairs;
+	loss->kernels = kernels != NULL ? kernels : br_learn_association_kernels();
+	loss->l2 = options->l2;
+	loss->bias_l2 = options->l2 * BR_LEARN_ASSOCIATION_BIAS_SHARE;
+	loss->padded = ((size_t) rows->columns + BR_ASSOCIATION_LANES - 1) / BR_ASSOCIATION_LANES *
+		BR_ASSOCIATION_LANES;
+	if (allocate(context, loss) != BR_OK)
+	{
+		br_learn_association_loss_free(context, loss);
+		return BR_ERR_MEMORY;
+	}
+	for (int column = 0; column < rows->columns; column++)
+	{
+		loss->prior[column] = rows->met[column] > 0 ? log(rows->met[column] + 0.5) : NEVER;
+		loss->alone += rows->alone[column];
+	}
+	for (size_t i = (size_t) rows->columns; i < loss->padded; i++)
+		loss->bias[i] = (float) NEVER;
+	for (int64_t row = 0; row < rows->rows; row++)
+	{
+		double length = (double) (rows->starts[row + 1] - rows->starts[row]);
+
+		loss->scales[row] = (float) pow(length - 1, -options->damping);
+		loss->shares[row] = (float) (rows->counts[row] * pow(length, -options->row_damping));
+	}
+	*made = loss;
+	return BR_OK;
+}
+
+void
+br_learn_association_start(const BrAssociationLoss *loss, double *parameters)
+{
+	int64_t pairs = loss->pairs->starts[loss->rows->columns];
+
+	memset(parameters, 0, sizeof(double) * (size_t) pairs);
+	if (loss->rows->columns > 0)
+		memcpy(parameters + pairs, loss->prior, sizeof(double) * (size_t) loss->rows->columns);
+}
+
+/* sums += sign * W of the column, over all columns */
+static void
+scatter(const BrAssociationLoss *loss, int32_t column, float sign, float *sums)
+{
+	for (int64_t i = loss->pairs->starts[column]; i < loss->pairs->starts[column + 1]; i++)
+		sums[loss->pairs->ids[i]] += sign * loss->weights[i];
+}
+
+/* slopes of the column += factor * errors */
+static void
+gather(BrAssociationLoss *loss, int32_t column, float factor, const float *errors)
+{
+	int64_t start = loss->pairs->starts[column];
+
+	loss->kernels->gather(factor, loss->pairs->ids + start, errors, loss->slopes + start,
+						  (size_t) (loss->pairs->starts[column + 1] - start));
+}
+
+static BrStatus
+ask(BrContext *context, BrAssociationLoss *loss, int32_t column)
+{
+	loss->work +=
+		(int64_t) loss->padded * 4 + loss->pairs->starts[column + 1] - loss->pairs->starts[column];
+	if (loss->work < CHUNK)
+		return BR_OK;
+	loss->work = 0;
+	return br_base_cancelled(context) ? BR_ERR_CANCELLED : BR_OK;
+}
+
+/*
+ * Of the rows of one column, whose history is empty: the loss; the gradient is
+ * added to that of the bias.
+ */
+static double
+lone_columns(BrAssociationLoss *loss, double *bias_gradient)
+{
+	const BrAssociationRows *rows = loss->rows;
+	double value = 0;
+	double normaliser;
+	float greatest;
+
+	if (loss->alone == 0)
+		return 0;
+	memset(loss->scores, 0, sizeof(float) * loss->padded);
+	greatest = loss->kernels->combine(loss->bias, 0, loss->scores, loss->padded);
+	normaliser = loss->kernels->exponentials(loss->scores, greatest, loss->padded);
+	for (int column = 0; column < rows->columns; column++)
+	{
+		double likelihood = (double) loss->scores[column] / normaliser;
+
+		bias_gradient[column] += loss->alone * likelihood - rows->alone[column];
+		if (rows->alone[column] > 0)
+			value +=
+				rows->alone[column] * (log(normaliser) + (double) (greatest - loss->bias[column]));
+	}
+	return value;
+}
+
+/* The weights of the row added up, and nothing that it holds as a candidate. */
+static void
+add_up_row(BrAssociationLoss *loss, const int32_t *ids, int64_t n)
+{
+	memset(loss->base, 0, sizeof(float) * loss->padded);
+	memset(loss->errors, 0, sizeof(float) * loss->padded);
+	for (int64_t i = 0; i < n; i++)
+		scatter(loss, ids[i], 1, loss->base);
+	for (int64_t i = 0; i < n; i++)
+	{
+		loss->own[i] = loss->base[ids[i]];
+		loss->base[ids[i]] = OWNED;
+	}
+}
+
+/* The history without the row's column at `place`, which foretells it. */
+static double
+leave_out(BrAssociationLoss *loss, int64_t row, int64_t place)
+{
+	const BrAssociationKernels *kernels = loss->kernels;
+	int32_t target = loss->rows->ids[loss->rows->starts[row] + place];
+	float scale = loss->scales[row];
+	float share = loss->shares[row];
+	float greatest;
+	float target_score;
+	float factor;
+	double sum;
+
+	memcpy(loss->scores, loss->base, sizeof(float) * loss->padded);
+	scatter(loss, target, -1, loss->scores);
+	loss->scores[target] = loss->own[place];
+	greatest = kernels->combine(loss->bias, scale, loss->scores, loss->padded);
+	target_score = loss->scores[target];
+	sum = kernels->exponentials(loss->scores, greatest, loss->padded);
+	factor = (float) ((double) share / sum);
+	kernels->add(factor, loss->scores, loss->errors, loss->padded);
+	loss->errors[target] -= share;
+	gather(loss, target, -scale * factor, loss->scores);
+	return (double) share * (log(sum) + (double) (greatest - target_score));
+}
+
+static BrStatus
+row_loss(BrContext *context, BrAssociationLoss *loss, int64_t row, double *value,
+		 double *bias_gradient)
+{
+	const int32_t *ids = loss->rows->ids + loss->rows->starts[row];
+	int64_t n = loss->rows->starts[row + 1] - loss->rows->starts[row];
+
+	add_up_row(loss, ids, n);
+	for (int64_t place = 0; place < n; place++)
+	{
+		BrStatus status = ask(context, loss, ids[place]);
+
+		if (status != BR_OK)
+			return status;
+		*value += leave_out(loss, row, place);
+	}
+	for (int64_t place = 0; place < n; place++)
+		gather(loss, ids[place], loss->scales[row], loss->errors);
+	for (int column = 0; column < loss->rows->columns; column++)
+		bias_gradient[column] += (double) loss->errors[column];
+	return BR_OK;
+}
+
+/* Adds the regularisation of the loss to both. */
+static void
+regularise(const BrAssociationLoss *loss, const double *parameters, double *value, double *gradient)
+{
+	int64_t pairs = loss->pairs->starts[loss->rows->columns];
+	double squares = 0;
+	double bias_squares = 0;
+
+	for (int64_t i = 0; i < pairs; i++)
+	{
+		gradient[i] = (double) loss->slopes[i] + loss->l2 * parameters[i];
+		squares += parameters[i] * parameters[i];
+	}
+	for (int column = 0; column < loss->rows->columns; column++)
+	{
+		double apart = parameters[pairs + column] - loss->prior[column];
+
+		gradient[pairs + column] += loss->bias_l2 * apart;
+		bias_squares += apart * apart;
+	}
+	*value += loss->l2 / 2 * squares + loss->bias_l2 / 2 * bias_squares;
+}
+
+BrStatus
+br_learn_association_evaluate(BrContext *context, void *arg, const double *parameters,
+							  double *value, double *gradient)
+{
+	BrAssociationLoss *loss = arg;
+	int64_t pairs = loss->pairs->starts[loss->rows->columns];
+	double *bias_gradient = gradient + pairs;
+
+	if (br_base_cancelled(context))
+		return BR_ERR_CANCELLED;
+	for (int64_t i = 0; i < pairs; i++)
+	{
+		loss->weights[i] = (float) parameters[i];
+		loss->slopes[i] = 0;
+	}
+	for (int column = 0; column < loss->rows->columns; column++)
+	{
+		loss->bias[column] = (float) parameters[pairs + column];
+		bias_gradient[column] = 0;
+	}
+	*value = lone_columns(loss, bias_gradient);
+	for (int64_t row = 0; row < loss->rows->rows; row++)
+	{
+		BrStatus status = row_loss(context, loss, row, value, bias_gradient);
+
+		if (status != BR_OK)
+			return status;
+	}
+	regularise(loss, parameters, value, gradient);
+	return BR_OK;
+}
