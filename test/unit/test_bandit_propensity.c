@@ -1,7 +1,8 @@
 /*
  * test_bandit_propensity.c
  *	  Of every algorithm over every model: probabilities that sum to 1, choices
- *	  as frequent as their propensities say, importance weights of mean 1.
+ *	  as frequent as their propensities say, importance weights of mean 1; and
+ *	  slates around pinned members.
  *
  * The chi-square limits are scipy 1.17.1's stats.chi2.isf(1e-4, df).
  */
@@ -261,6 +262,157 @@ importance_weights_average_to_one(void **state)
 	}
 }
 
+#define PINNED 2
+
+/* The same request without the pinned member; diversity does not tell places apart. */
+static BrSlateRequest
+without_pinned(const BrSlateRequest *request, int *arms, float features[][DIMS])
+{
+	BrSlateRequest rest = *request;
+
+	rest.pool--;
+	rest.n_pins = 0;
+	for (int b = 0; b < rest.pool; b++)
+	{
+		int from = b < PINNED ? b : b + 1;
+
+		arms[b] = request->arms != NULL ? request->arms[from] : from;
+		memcpy(features[b], bandit_shown[from], sizeof(features[b]));
+	}
+	rest.arms = request->arms != NULL ? arms : NULL;
+	rest.features = &features[0][0];
+	return rest;
+}
+
+/* A member pinned to the last slot leaves the others what they are without it. */
+static void
+pinned_members_do_not_compete(void **state)
+{
+	BrModel model;
+	const char *name;
+
+	(void) state;
+	for (int i = 0; (name = bandit_case(i, &model)) != NULL; i++)
+	{
+		BrSlateRequest request = request_of(model);
+		BrPin pin = {.slot = request.pool - 1, .member = PINNED};
+		float features[POOL][DIMS];
+		int arms[POOL];
+		BanditPolicy policy;
+
+		open_case(&policy, name, model);
+		request.slots = request.pool;
+		request.diversity = 0;
+		request.n_pins = 1;
+		request.pins = &pin;
+		for (uint64_t key = 0; key < 20; key++)
+		{
+			BrSlateRequest rest = without_pinned(&request, arms, features);
+			double probability[POOL];
+			BrSlate slate;
+			BrSlate other;
+
+			request.key = rest.key = key;
+			assert_int_equal(br_bandit_slate(&policy.context, policy.belief, &request, &slate),
+							 BR_OK);
+			assert_int_equal(br_bandit_slate(&policy.context, policy.belief, &rest, &other), BR_OK);
+			assert_int_equal(slate.slots, other.slots + 1);
+			for (int k = 0; k < other.slots; k++)
+			{
+				int from = other.chosen[k] < PINNED ? other.chosen[k] : other.chosen[k] + 1;
+
+				assert_int_equal(slate.chosen[k], from);
+				bandit_assert_near(slate.propensity[k], other.propensity[k], 0);
+				bandit_assert_near(slate.expected[from], other.expected[other.chosen[k]], 0);
+			}
+			assert_int_equal(slate.chosen[pin.slot], PINNED);
+			bandit_assert_near(slate.propensity[pin.slot], 1, 0);
+			for (int b = 0; slate.votes != NULL && b < request.pool; b++)
+				assert_int_equal(slate.votes[pin.slot * request.pool + b], 0);
+			assert_int_equal(br_bandit_probabilities(&policy.context, policy.belief, &request, NULL,
+													 0, probability),
+							 BR_OK);
+			assert_true(probability[PINNED] == 0);
+			bandit_assert_near(probability[slate.chosen[0]], slate.propensity[0], 0);
+			br_bandit_slate_free(&policy.context, &slate);
+			br_bandit_slate_free(&policy.context, &other);
+		}
+		bandit_policy_close(&policy);
+	}
+}
+
+/* What follows two pinned slots is drawn as after any two slots of these members. */
+static void
+slots_after_pinned_ones_know_them(void **state)
+{
+	static const BrPin pins[] = {{.slot = 0, .member = PINNED}, {.slot = 1, .member = 0}};
+	BrModel model;
+	const char *name;
+
+	(void) state;
+	for (int i = 0; (name = bandit_case(i, &model)) != NULL; i++)
+	{
+		BrSlateRequest request = request_of(model);
+		BrSlateRequest free_request = request;
+		BanditPolicy policy;
+
+		open_case(&policy, name, model);
+		request.slots = request.pool;
+		request.n_pins = 2;
+		request.pins = pins;
+		for (uint64_t key = 0; key < 20; key++)
+		{
+			BrSlate slate;
+
+			request.key = free_request.key = key;
+			assert_int_equal(br_bandit_slate(&policy.context, policy.belief, &request, &slate),
+							 BR_OK);
+			assert_int_equal(slate.chosen[0], PINNED);
+			assert_int_equal(slate.chosen[1], 0);
+			for (int k = 2; k < slate.slots; k++)
+			{
+				double probability[POOL];
+
+				probabilities(&policy, &free_request, slate.chosen, k, probability);
+				bandit_assert_near(slate.propensity[k], probability[slate.chosen[k]], 0);
+			}
+			br_bandit_slate_free(&policy.context, &slate);
+		}
+		bandit_policy_close(&policy);
+	}
+}
+
+static void
+impossible_pins_are_refused(void **state)
+{
+	static const BrPin pins[][2] = {
+		{{0, POOL}, {1, 0}}, {{0, -1}, {1, 0}}, {{-1, 0}, {1, 1}},
+		{{3, 0}, {1, 1}},	 {{0, 1}, {0, 2}},	{{0, 1}, {1, 1}},
+	};
+	BanditFixture fixture;
+	BrSlate slate;
+
+	(void) state;
+	bandit_set_up(&fixture);
+	fixture.request.n_pins = 2;
+	for (size_t i = 0; i < sizeof(pins) / sizeof(pins[0]); i++)
+	{
+		fixture.request.pins = pins[i];
+		assert_int_equal(bandit_slate(&fixture, &slate), BR_ERR_ARGUMENT);
+		assert_non_null(strstr(fixture.context.detail, "pinned"));
+		assert_null(slate.chosen);
+		assert_int_equal(slate.slots, 0);
+	}
+	/* nothing is left to draw */
+	fixture.request.pool = 2;
+	fixture.request.pins = (const BrPin[]){{0, 1}, {1, 0}};
+	assert_int_equal(bandit_slate(&fixture, &slate), BR_OK);
+	assert_int_equal(slate.slots, 2);
+	assert_int_equal(slate.chosen[0], 1);
+	assert_int_equal(slate.chosen[1], 0);
+	br_bandit_slate_free(&fixture.context, &slate);
+}
+
 int
 main(void)
 {
@@ -268,6 +420,9 @@ main(void)
 		cmocka_unit_test(probabilities_of_all_slots_sum_to_one),
 		cmocka_unit_test(choices_are_as_frequent_as_their_propensities),
 		cmocka_unit_test(importance_weights_average_to_one),
+		cmocka_unit_test(pinned_members_do_not_compete),
+		cmocka_unit_test(slots_after_pinned_ones_know_them),
+		cmocka_unit_test(impossible_pins_are_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

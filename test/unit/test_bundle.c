@@ -154,8 +154,8 @@ affinity_rises_until_texts_are_the_same(void **state)
 
 /* Two items, the second of them first by id. */
 static const BrCandidate pair[2] = {
-	{7, 1, 20, 6, INFINITY, 0.1, 0.08, 0.2, 0.5, {0}},
-	{3, 1, 10, 4, 5, 0.5, 0.04, 0.6, 1, {0}},
+	{7, 1, 20, 6, INFINITY, 0.1, 0.08, 0.2, 0.5, 0, 0, 0, {0}},
+	{3, 1, 10, 4, 5, 0.5, 0.04, 0.6, 1, 0, 0, 0, {0}},
 };
 static const double pair_content[4] = {1, 0.4, 0.4, 1};
 static const double pair_copurchase[4] = {1, 0.01, 0.01, 1};
@@ -204,6 +204,29 @@ learned_evidence_is_weighed_by_the_ranker(void **state)
 	assert_near(features[BR_FEATURE_GRAPH], -2, 1e-7);
 	assert_near(features[BR_FEATURE_CONTENT], 0.3, 1e-7);
 	assert_near(features[BR_FEATURE_SCORE], 1 / (1 + exp(1.2175)), 1e-7);
+}
+
+/*
+ * Odds times 3 for one item of two: the bundle's are multiplied by sqrt(3). From
+ * the score above, .07755.../(1 - .07755...) * sqrt(3) = .145615 to one.
+ */
+static void
+boosts_move_the_odds_of_the_score(void **state)
+{
+	BrAffinity affinity = {pair_content, pair_copurchase};
+	BrBundle bundle = {.size = 2, .members = (const int[]){1, 0}, .price = 27, .margin = 17.0 / 27};
+	BrCandidate boosted[2] = {pair[0], pair[1]};
+	double odds = 0.07755082942431933 / (1 - 0.07755082942431933) * sqrt(3);
+	float features[BR_FEATURE_COUNT];
+	float without[BR_FEATURE_COUNT];
+
+	(void) state;
+	boosted[1].boost = log(3);
+	br_bundle_features(pair, 2, &affinity, 9, NULL, &bundle, without);
+	br_bundle_features(boosted, 2, &affinity, 9, NULL, &bundle, features);
+	assert_near(features[BR_FEATURE_SCORE], odds / (1 + odds), 1e-7);
+	features[BR_FEATURE_SCORE] = without[BR_FEATURE_SCORE];
+	assert_memory_equal(features, without, sizeof(features));
 }
 
 static void
@@ -264,7 +287,7 @@ features_of_a_large_bundle_are_means(void **state)
 		double share = (double) i / N;
 
 		members[i] = i;
-		candidates[i] = (BrCandidate){i, -1, 5, 3, 90 + i, share, share / 2, share / 4, 1, {0}};
+		candidates[i] = (BrCandidate){i, -1, 5, 3, 90 + i, share, share / 2, share / 4, 1, 0, 0, 0, {0}};
 		for (int j = 0; j < N; j++)
 			content[i * N + j] = i % 2 == 0 && j % 2 == 0 ? 0.8 : 0;
 	}
@@ -382,6 +405,7 @@ main(void)
 		cmocka_unit_test(affinity_rises_until_texts_are_the_same),
 		cmocka_unit_test(features_match_hand_arithmetic),
 		cmocka_unit_test(learned_evidence_is_weighed_by_the_ranker),
+		cmocka_unit_test(boosts_move_the_odds_of_the_score),
 		cmocka_unit_test(unknown_figures_have_neutral_features),
 		cmocka_unit_test(features_of_a_large_bundle_are_means),
 		cmocka_unit_test(purchases_move_the_odds_of_the_score),

@@ -158,7 +158,8 @@ bad_arguments_are_named(void **state)
 		{"price", good, {.item = 2}},		  {"cost", good, {.item = 2}},
 		{"stock", good, {.item = 2}},		  {"content", good, {.item = 2}},
 		{"copurchase", good, {.item = 2}},	  {"popularity", good, {.item = 2}},
-		{"freshness", good, {.item = 2}},
+		{"freshness", good, {.item = 2}},	  {"boost", good, {.item = 2}},
+		{"category_cap", good, {.item = 2}},  {"required", good, {.item = 2}},
 	};
 	BrCandidate candidates[2] = {{.item = 1}};
 	BrAffinity none = {NULL, NULL};
@@ -182,6 +183,9 @@ bad_arguments_are_named(void **state)
 	cases[14].second.copurchase = NAN;
 	cases[15].second.popularity = -0.5;
 	cases[16].second.freshness = INFINITY;
+	cases[17].second.boost = NAN;
+	cases[18].second.category_cap = -1;
+	cases[19].constraints.required = 1 << BR_BUNDLE_MAX_REQUIRED;
 	br_base_context_init(&context);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 	{

@@ -46,6 +46,7 @@ typedef struct Judged
 	bool over_budget;
 	bool under_margin;
 	bool category_full;
+	bool lacks_required;
 } Judged;
 
 static int
@@ -96,6 +97,7 @@ make_shop(Shop *shop, BrRandom *random, int n)
 	int style = below(random, 4);
 	bool coarse = below(random, 2);
 	bool unknowns = below(random, 3) == 0;
+	bool boosts = below(random, 3) == 0;
 
 	memset(shop, 0, sizeof(*shop));
 	shop->n = n;
@@ -116,6 +118,7 @@ make_shop(Shop *shop, BrRandom *random, int n)
 		item->copurchase = any_evidence(random, coarse);
 		item->popularity = any_evidence(random, coarse);
 		item->freshness = any_evidence(random, coarse);
+		item->boost = boosts ? below(random, 5) - 2 : 0;
 		for (int j = 0; j < i; j++)
 		{
 			shop->content[i * n + j] = shop->content[j * n + i] = any_evidence(random, coarse);
@@ -136,6 +139,7 @@ judge(const Shop *shop, uint32_t mask)
 	double cost = 0;
 	double relevance = 0;
 	double pairs = 0;
+	uint32_t met = 0;
 
 	for (int i = 0; i < shop->n; i++)
 	{
@@ -150,7 +154,8 @@ judge(const Shop *shop, uint32_t mask)
 		relevance += br_bundle_feature_weight(BR_FEATURE_CONTENT) * item->content +
 			br_bundle_feature_weight(BR_FEATURE_COPURCHASE) * item->copurchase +
 			br_bundle_feature_weight(BR_FEATURE_POPULARITY) * item->popularity +
-			br_bundle_feature_weight(BR_FEATURE_FRESHNESS) * item->freshness;
+			br_bundle_feature_weight(BR_FEATURE_FRESHNESS) * item->freshness + item->boost;
+		met |= item->meets;
 		for (int j = 0; j < i; j++)
 			if (mask >> j & 1)
 			{
@@ -161,7 +166,10 @@ judge(const Shop *shop, uint32_t mask)
 			}
 		if (c->category_cap > 0 && item->category >= 0 && same > c->category_cap)
 			judged.category_full = true;
+		if (item->category >= 0 && item->category_cap > 0 && same > item->category_cap)
+			judged.category_full = true;
 	}
+	judged.lacks_required = (c->required & ~met) != 0;
 	judged.price = judged.list_price * (1 - c->discount);
 	judged.margin = judged.price == 0 ? NAN : (judged.price - cost) / judged.price;
 	judged.over_budget = c->budget < INFINITY && !(judged.price <= c->budget);
@@ -171,6 +179,34 @@ judge(const Shop *shop, uint32_t mask)
 		judged.strength += br_bundle_feature_weight(BR_FEATURE_COHESION) * pairs /
 			(judged.size * (judged.size - 1) / 2);
 	return judged;
+}
+
+/* A cap for each category, and things required that few items meet. */
+static void
+make_rules(Shop *shop, BrRandom *random)
+{
+	int caps[3] = {0};
+	int rarity = 1 + below(random, 6);
+
+	for (int category = 0; category < 3 && below(random, 2); category++)
+		caps[category] = below(random, 4);
+	if (below(random, 2))
+		shop->constraints.required = (uint32_t) below(random, 1 << BR_BUNDLE_MAX_REQUIRED);
+	for (int i = 0; i < shop->n; i++)
+	{
+		BrCandidate *item = &shop->candidates[i];
+
+		item->category_cap = item->category >= 0 ? caps[item->category] : below(random, 2);
+		for (int bit = 0; bit < BR_BUNDLE_MAX_REQUIRED; bit++)
+			item->meets |= (uint32_t) (below(random, rarity) == 0) << bit;
+	}
+}
+
+static bool
+refused(const Judged *judged)
+{
+	return judged->over_budget || judged->under_margin || judged->category_full ||
+		judged->lacks_required;
 }
 
 /* Constraints that bite: budgets and floors near those of some random subset. */
@@ -188,6 +224,7 @@ make_constraints(Shop *shop, BrRandom *random, int max_size)
 	c->discount = below(random, 2) ? 0 : below(random, 40) / 100.0;
 	c->category_cap = below(random, 2) ? 0 : 1 + below(random, 2);
 	c->typical_price = 5;
+	make_rules(shop, random);
 	for (int i = 0; i < c->min_size; i++)
 		mask |= UINT32_C(1) << below(random, shop->n);
 	one = judge(shop, mask);
@@ -246,9 +283,9 @@ same(double a, double b)
 	return a == b || (isnan(a) && isnan(b));
 }
 
-/* What must hold of any pool; returns the masks. */
+/* What must hold of any pool, sorted where nothing was added; returns the masks. */
 static void
-assert_sound(const Shop *shop, const BrPool *pool, int limit, uint32_t *masks)
+assert_sound(const Shop *shop, const BrPool *pool, int limit, uint32_t *masks, bool sorted)
 {
 	assert_true(pool->n <= limit);
 	for (int b = 0; b < pool->n; b++)
@@ -261,14 +298,14 @@ assert_sound(const Shop *shop, const BrPool *pool, int limit, uint32_t *masks)
 		truth = judge(shop, masks[b]);
 		assert_true(bundle->size == truth.size);
 		assert_in_range(bundle->size, shop->constraints.min_size, shop->constraints.max_size);
-		assert_false(truth.over_budget || truth.under_margin || truth.category_full);
+		assert_false(refused(&truth));
 		assert_true(same(bundle->list_price, truth.list_price));
 		assert_true(same(bundle->price, truth.price));
 		assert_true(same(bundle->margin, truth.margin));
 		assert_near(bundle->strength, truth.strength, 1e-12);
 		for (int other = 0; other < b; other++)
 			assert_true(masks[other] != masks[b]);
-		if (b > 0)
+		if (b > 0 && sorted)
 			assert_true(bundle[-1].strength >= bundle->strength);
 
 		br_bundle_features(shop->candidates, shop->n, &shop->affinity,
@@ -300,7 +337,8 @@ brute_force(const Shop *shop)
 		truth.refusals.budget += judged.over_budget;
 		truth.refusals.margin += judged.under_margin;
 		truth.refusals.category += judged.category_full;
-		if (judged.over_budget || judged.under_margin || judged.category_full)
+		truth.refusals.required += judged.lacks_required;
+		if (refused(&judged))
 			continue;
 		truth.feasible++;
 		truth.strongest = fmax(truth.strongest, judged.strength);
@@ -327,7 +365,7 @@ assert_strongest(const Shop *shop, const BrPool *pool, const uint32_t *masks)
 		if (held)
 			continue;
 		judged = judge(shop, mask);
-		if (!judged.over_budget && !judged.under_margin && !judged.category_full)
+		if (!refused(&judged))
 			assert_true(judged.strength <= weakest + 1e-12);
 	}
 }
@@ -352,13 +390,14 @@ small_sizes_equal_brute_force(void **state)
 		make_constraints(&shop, &random, 3);
 		truth = brute_force(&shop);
 		pool = pool_of(&shop, below(&random, limit + 1), limit);
-		assert_sound(&shop, &pool, limit, masks);
+		assert_sound(&shop, &pool, limit, masks, true);
 		assert_int_equal(pool.n, truth.feasible < limit ? truth.feasible : limit);
 		assert_strongest(&shop, &pool, masks);
 		assert_true(pool.exhaustive && pool.complete);
 		assert_true(pool.refusals.budget == truth.refusals.budget);
 		assert_true(pool.refusals.margin == truth.refusals.margin);
 		assert_true(pool.refusals.category == truth.refusals.category);
+		assert_true(pool.refusals.required == truth.refusals.required);
 		short_pools += truth.feasible < limit;
 		free_pool(&pool);
 	}
@@ -389,7 +428,7 @@ large_sizes_keep_the_promise(void **state)
 		make_constraints(&shop, &random, BR_BUNDLE_MAX_SIZE);
 		truth = brute_force(&shop);
 		pool = pool_of(&shop, wanted, limit);
-		assert_sound(&shop, &pool, limit, masks);
+		assert_sound(&shop, &pool, limit, masks, true);
 		assert_true(pool.complete);
 		assert_true(pool.n >= (truth.feasible < wanted ? truth.feasible : wanted));
 		assert_true(pool.n > 0 || truth.feasible == 0 || wanted == 0);
@@ -454,11 +493,136 @@ hidden_set_is_found(void **state)
 
 		truth = brute_force(&shop);
 		pool = pool_of(&shop, 3, 3);
-		assert_sound(&shop, &pool, 3, masks);
+		assert_sound(&shop, &pool, 3, masks, true);
 		assert_true(truth.feasible >= 1);
 		assert_int_equal(pool.n, truth.feasible < 3 ? truth.feasible : 3);
 		free_pool(&pool);
 	}
+}
+
+/* Each set added on its own: refused as brute force refuses it, else in the pool once. */
+static void
+chosen_sets_are_added(void **state)
+{
+	BrRandom random;
+	uint32_t masks[BR_BUNDLE_MAX_POOL];
+	BrContext context;
+	int refusals = 0;
+	int found = 0;
+	int appended = 0;
+
+	(void) state;
+	br_base_context_init(&context);
+	br_base_random_init(&random, 26, 0);
+	for (int trial = 0; trial < 3000; trial++)
+	{
+		Shop shop;
+		int limit = 1 + below(&random, 12);
+		BrPool pool;
+
+		make_shop(&shop, &random, 1 + below(&random, 10));
+		make_constraints(&shop, &random, 4);
+		pool = pool_of(&shop, 0, limit);
+		for (int i = 0; i < 5; i++)
+		{
+			uint32_t mask = 1 + (uint32_t) below(&random, (1 << shop.n) - 1);
+			Judged truth = judge(&shop, mask);
+			int members[MAX_N];
+			int size = 0;
+			int before = pool.n;
+			int place;
+
+			for (int at = shop.n - 1; at >= 0; at--)
+				if (mask >> at & 1)
+					members[size++] = shop.by_id[at];
+			if (size > BR_BUNDLE_MAX_SIZE)
+				continue;
+			assert_int_equal(br_bundle_pool_add(&context, shop.candidates, shop.n, &shop.affinity,
+												&shop.constraints, members, size, &pool, &place),
+							 BR_OK);
+			if (refused(&truth) || size < shop.constraints.min_size ||
+				size > shop.constraints.max_size)
+			{
+				assert_true(place == -1 && pool.n == before);
+				refusals++;
+				continue;
+			}
+			assert_in_range(place, 0, before);
+			assert_int_equal(pool.n, place == before ? before + 1 : before);
+			assert_true(mask_of(&shop, &pool.bundles[place]) == mask);
+			found += place < before;
+			appended += place == before;
+		}
+		assert_sound(&shop, &pool, pool.n, masks, false);
+		free_pool(&pool);
+	}
+	assert_true(refusals > 100 && found > 100 && appended > 100);
+}
+
+/* Refuses after `left` allocations. */
+static void *
+refuse_later(void *arg, size_t size)
+{
+	int *left = arg;
+
+	return (*left)-- <= 0 ? NULL : malloc(size);
+}
+
+static void
+plain_free(void *arg, void *pointer)
+{
+	(void) arg;
+	free(pointer);
+}
+
+static void
+failing_to_add_leaves_the_pool(void **state)
+{
+	BrCandidate candidates[3] = {{.item = 1}, {.item = 2}, {.item = 3}};
+	BrAffinity none = {NULL, NULL};
+	BrConstraints constraints = {.min_size = 1,
+								 .max_size = 2,
+								 .budget = INFINITY,
+								 .min_margin = -INFINITY,
+								 .typical_price = NAN};
+	int pair[2] = {2, 1};
+	BrContext context;
+	BrStatus status = BR_ERR_MEMORY;
+	BrPool pool;
+	int left = 1000;
+	int place;
+	int tries = 0;
+
+	(void) state;
+	br_base_context_init(&context);
+	context.allocator = (BrAllocator){refuse_later, plain_free, &left};
+	assert_int_equal(br_bundle_pool(&context, candidates, 3, &none, &constraints, 1, 2, &pool),
+					 BR_OK);
+	for (; status == BR_ERR_MEMORY; tries++)
+	{
+		left = tries;
+		status = br_bundle_pool_add(&context, candidates, 3, &none, &constraints, pair, 2, &pool,
+									&place);
+		assert_int_equal(pool.n, status == BR_OK ? 3 : 2);
+		assert_int_equal(place, status == BR_OK ? 2 : -1);
+	}
+	assert_int_equal(status, BR_OK);
+	assert_int_equal(tries, 5);
+	pair[1] = 2;
+	left = 1000;
+	assert_int_equal(br_bundle_pool_add(&context, candidates, 3, &none, &constraints, pair, 2,
+										&pool, &place),
+					 BR_ERR_ARGUMENT);
+	assert_non_null(strstr(context.detail, "twice"));
+	pair[1] = 3;
+	assert_int_equal(br_bundle_pool_add(&context, candidates, 3, &none, &constraints, pair, 2,
+										&pool, &place),
+					 BR_ERR_ARGUMENT);
+	assert_int_equal(br_bundle_pool_add(&context, candidates, 3, &none, &constraints, pair, 0,
+										&pool, &place),
+					 BR_ERR_ARGUMENT);
+	assert_int_equal(pool.n, 3);
+	br_bundle_pool_free(&context, &pool);
 }
 
 static void
@@ -508,6 +672,8 @@ main(void)
 		cmocka_unit_test(small_sizes_equal_brute_force),
 		cmocka_unit_test(large_sizes_keep_the_promise),
 		cmocka_unit_test(hidden_set_is_found),
+		cmocka_unit_test(chosen_sets_are_added),
+		cmocka_unit_test(failing_to_add_leaves_the_pool),
 		cmocka_unit_test(order_of_candidates_does_not_matter),
 	};
 

@@ -283,6 +283,13 @@ extern void br_bandit_draw(const BrLinearPosterior *posterior, uint64_t key, uin
  */
 typedef void (*BrSimilarity)(void *arg, int chosen, double *similarity /* (pool) */);
 
+/* A member that stands at a slot whatever the policy believes. */
+typedef struct BrPin
+{
+	int slot; /* from 0 */
+	int member;
+} BrPin;
+
 typedef struct BrSlateRequest
 {
 	int pool;				 /* members to choose from, in the order that breaks ties; >= 0 */
@@ -293,7 +300,9 @@ typedef struct BrSlateRequest
 	double diversity;		 /* 0 .. 1e100; penalty per unit of similarity, in units of reward */
 	BrSimilarity similarity; /* NULL: no penalty */
 	void *similarity_arg;
-	uint64_t key; /* the decision's random key */
+	int n_pins;		   /* no slot and no member twice */
+	const BrPin *pins; /* (n_pins) */
+	uint64_t key;	   /* the decision's random key */
 } BrSlateRequest;
 
 typedef struct BrSlate
@@ -318,6 +327,9 @@ typedef struct BrSlate
  * a closed form, a quadrature (independent arms), or the share of M posterior
  * draws that vote for the member (a theta shared by all, or more arms than
  * BR_BANDIT_MAX_QUADRATURE). Ties go to the earlier member.
+ * A pinned member stands at its slot with p = 1 and no votes, and competes for no
+ * other; the other slots are drawn from the rest, kept unlike it where it comes
+ * before them.
  * The arrays of *slate are allocated here; br_bandit_slate_free releases them.
  * On failure *slate is empty.
  * BR_ERR_ARGUMENT: sizes or parameters out of range, a feature not finite (the
@@ -332,7 +344,8 @@ extern void br_bandit_slate_free(BrContext *context, BrSlate *slate);
 
 /*
  * P(member is chosen at slot n_earlier + 1 | earlier members), epsilon included;
- * 0 for the earlier ones. For evaluation: request.slots is not used. Where the
+ * 0 for the earlier ones and the pinned ones, wherever these are pinned. For
+ * evaluation: request.slots is not used. Where the
  * algorithm votes, its draws are those of request.key.
  */
 extern BrStatus br_bandit_probabilities(BrContext *context, const BrBelief *belief,

@@ -8,7 +8,8 @@
  * slots the propensity is then known exactly, whatever the algorithm.
  *
  * A member that is taken has an infinite penalty, so taking members out and
- * keeping a slate diverse are one subtraction.
+ * keeping a slate diverse are one subtraction. Pinned members have it from the
+ * beginning.
  */
 #include <string.h>
 
@@ -30,6 +31,21 @@ check_request(BrContext *context, const BrBelief *belief, const BrSlateRequest *
 		return br_base_fail(context, BR_ERR_ARGUMENT,
 							"The diversity penalty is %g; it must be between 0 and %g.",
 							request->diversity, MAX_DIVERSITY);
+	for (int i = 0; i < request->n_pins; i++)
+	{
+		const BrPin *pin = &request->pins[i];
+
+		if (pin->slot < 0 || pin->member < 0 || pin->member >= request->pool)
+			return br_base_fail(context, BR_ERR_ARGUMENT,
+								"Pool member %d, of %d, is pinned to slot %d.", pin->member + 1,
+								request->pool, pin->slot + 1);
+		for (int j = 0; j < i; j++)
+			if (request->pins[j].slot == pin->slot || request->pins[j].member == pin->member)
+				return br_base_fail(context, BR_ERR_ARGUMENT,
+									"Pool members %d and %d are pinned to slots %d and %d.",
+									request->pins[j].member + 1, pin->member + 1,
+									request->pins[j].slot + 1, pin->slot + 1);
+	}
 	if (listed && request->arms == NULL && request->pool > belief->n_arms)
 		return br_base_fail(context, BR_ERR_ARGUMENT, "A pool of %d members, of %d arms.",
 							request->pool, belief->n_arms);
@@ -136,6 +152,8 @@ allocate_chooser(BrChooser *chooser)
 		return BR_ERR_MEMORY;
 	for (size_t b = (size_t) chooser->request->pool; b < padded; b++)
 		chooser->penalty[b] = INFINITY;
+	for (int i = 0; i < chooser->request->n_pins; i++)
+		chooser->penalty[chooser->request->pins[i].member] = INFINITY;
 	return BR_OK;
 }
 
@@ -151,7 +169,7 @@ prepare_chooser(BrChooser *chooser, int slots)
 	chooser->padded =
 		((size_t) request->pool + BR_BANDIT_LANES - 1) / BR_BANDIT_LANES * BR_BANDIT_LANES;
 	chooser->diverse = request->similarity != NULL && request->diversity > 0;
-	chooser->remaining = request->pool;
+	chooser->remaining = request->pool - request->n_pins;
 	chooser->taken = -1;
 	status = check_arms(chooser);
 	if (status == BR_OK)
@@ -193,8 +211,9 @@ take_member(BrChooser *chooser, int chosen, bool more, double *similarity /* (po
 
 	if (more && chooser->diverse)
 		status = penalise_similar(chooser, chosen, similarity);
+	if (br_bandit_competes(chooser, chosen))
+		chooser->remaining--;
 	chooser->penalty[chosen] = INFINITY;
-	chooser->remaining--;
 	return status;
 }
 
@@ -235,6 +254,33 @@ sample_member(const BrChooser *chooser, int slot, const double *q, double *prope
 	return sampled;
 }
 
+/* The member pinned to a slot; -1: none. */
+static int
+pinned_to(const BrSlateRequest *request, int slot)
+{
+	for (int i = 0; i < request->n_pins; i++)
+		if (request->pins[i].slot == slot)
+			return request->pins[i].member;
+	return -1;
+}
+
+/* Lets the algorithm choose. taken stays that of the last slot that it chose for. */
+static BrStatus
+draw_slot(BrChooser *chooser, BrSlate *slate, int slot, double *q)
+{
+	size_t pool = (size_t) chooser->request->pool;
+	BrStatus status;
+
+	memset(q, 0, pool * sizeof(double));
+	chooser->votes = slate->votes == NULL ? NULL : slate->votes + (size_t) slot * pool;
+	status = chooser->belief->spec->algorithm->distribute(chooser, q);
+	if (status != BR_OK)
+		return status;
+	chooser->taken = sample_member(chooser, slot, q, &slate->propensity[slot]);
+	slate->chosen[slot] = chooser->taken;
+	return BR_OK;
+}
+
 static BrStatus
 fill_slots(BrChooser *chooser, BrSlate *slate)
 {
@@ -246,16 +292,15 @@ fill_slots(BrChooser *chooser, BrSlate *slate)
 		return BR_ERR_MEMORY;
 	for (int slot = 0; slot < slate->slots; slot++)
 	{
-		BrStatus status;
+		BrStatus status = BR_OK;
 
-		memset(q, 0, pool * sizeof(double));
-		chooser->votes = slate->votes == NULL ? NULL : slate->votes + (size_t) slot * pool;
-		status = chooser->belief->spec->algorithm->distribute(chooser, q);
+		slate->chosen[slot] = pinned_to(chooser->request, slot);
+		slate->propensity[slot] = 1;
+		if (slate->chosen[slot] < 0)
+			status = draw_slot(chooser, slate, slot, q);
 		if (status != BR_OK)
 			return status;
-		chooser->taken = sample_member(chooser, slot, q, &slate->propensity[slot]);
-		slate->chosen[slot] = chooser->taken;
-		status = take_member(chooser, chooser->taken, slot + 1 < slate->slots, similarity);
+		status = take_member(chooser, slate->chosen[slot], slot + 1 < slate->slots, similarity);
 		if (status != BR_OK)
 			return status;
 	}
@@ -300,12 +345,23 @@ br_bandit_slate(BrContext *context, const BrBelief *belief, const BrSlateRequest
 	if (status == BR_OK && request->slots < 1)
 		status = br_base_fail(context, BR_ERR_ARGUMENT,
 							  "A slate of %d slots; at least 1 is needed.", request->slots);
+	slate->slots = request->slots < request->pool ? request->slots : request->pool;
+	for (int i = 0; status == BR_OK && i < request->n_pins; i++)
+		if (request->pins[i].slot >= slate->slots)
+			status =
+				br_base_fail(context, BR_ERR_ARGUMENT, "Pool member %d is pinned to slot %d of %d.",
+							 request->pins[i].member + 1, request->pins[i].slot + 1, slate->slots);
 	if (status != BR_OK)
+	{
+		memset(slate, 0, sizeof(*slate));
 		return status;
+	}
 	chooser.arena = br_base_arena_create(context, ARENA_BLOCK);
 	if (chooser.arena == NULL)
+	{
+		memset(slate, 0, sizeof(*slate));
 		return BR_ERR_MEMORY;
-	slate->slots = request->slots < request->pool ? request->slots : request->pool;
+	}
 	status = fill_slate(&chooser, slate);
 	br_base_arena_destroy(chooser.arena);
 	if (status != BR_OK)

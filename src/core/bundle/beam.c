@@ -8,10 +8,11 @@
  * of 21 candidates, one size of 4 to 6, constraints that bite) it found the best
  * each time. What it must not do is drown: a step keeps the strongest sets that
  * may still come to satisfy everything, and beside them the strongest that
- * satisfy everything already.
+ * satisfy everything already; below min_size those count that lack nothing but
+ * members, where something is required that the strongest do not have.
  *
  * Prices are not negative, so a set over the budget or with a full category
- * stays so and is dropped. Margin can recover. Below min_size a set also has to
+ * stays so and is dropped. Margin and what is required can recover. Below min_size a set also has to
  * afford the cheapest members it lacks, and to reach the margin with the best.
  */
 #include <string.h>
@@ -137,8 +138,10 @@ consider(Beam *beam, BrBundleSet *set)
 	BrBundleSearch *search = beam->search;
 	unsigned refused = br_bundle_set_refused(search, set);
 	bool sellable = set->size >= search->constraints->min_size;
-	unsigned fatal = refused & ~(unsigned) BR_BUNDLE_UNDER_MARGIN;
+	unsigned fatal = refused & ~(unsigned) (BR_BUNDLE_UNDER_MARGIN | BR_BUNDLE_LACKS_REQUIRED);
 
+	if (set->size == search->constraints->max_size)
+		fatal |= refused & BR_BUNDLE_LACKS_REQUIRED;
 	if (!sellable)
 		fatal |= hopeless(beam, set);
 	if (sellable || fatal != 0)
@@ -147,7 +150,7 @@ consider(Beam *beam, BrBundleSet *set)
 		return;
 
 	br_bundle_heap_offer_once(&beam->strongest, set);
-	if (sellable && refused == 0)
+	if (refused == 0 && (sellable || search->constraints->required != 0))
 		br_bundle_heap_offer_once(&beam->feasible, set);
 }
 
@@ -198,8 +201,9 @@ step(Beam *beam)
 		grow(beam, &beam->current[i]);
 	}
 	select_survivors(beam);
-	for (int i = 0; beam->size > BR_BUNDLE_EXHAUSTIVE_SIZE && i < beam->feasible.n; i++)
-		br_bundle_heap_offer(&search->pool, &beam->feasible.sets[i]);
+	if (beam->size > BR_BUNDLE_EXHAUSTIVE_SIZE && beam->size >= search->constraints->min_size)
+		for (int i = 0; i < beam->feasible.n; i++)
+			br_bundle_heap_offer(&search->pool, &beam->feasible.sets[i]);
 	return BR_OK;
 }
 

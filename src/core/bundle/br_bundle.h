@@ -68,6 +68,9 @@ extern double br_bundle_shrunk_cosine(int64_t together, int64_t left, int64_t ri
 #define BR_BUNDLE_MAX_CANDIDATES 100
 #define BR_BUNDLE_MAX_POOL 256
 
+/* Largest number of different things that every bundle must hold one of. */
+#define BR_BUNDLE_MAX_REQUIRED 4
+
 /*
  * What learners say of an item in its context, each 0 where there is no such
  * learner or it knows nothing; learned[x] becomes the feature BR_FEATURE_LEXICAL + x.
@@ -99,6 +102,9 @@ typedef struct BrCandidate
 	double copurchase; /* shrunk cosine with the context, 0 without context */
 	double popularity; /* share of baskets, log-scaled to [0, 1] */
 	double freshness;  /* 1 today, halved every 30 days; 0 where unknown */
+	double boost;	   /* what the shop adds to the log-odds of a bundle, a mean over its items */
+	int category_cap;  /* items of its category in a bundle, the least of them holds; 0: no limit */
+	uint32_t meets;	   /* which bits of BrConstraints.required it meets */
 	double learned[BR_LEARNED_COUNT];
 } BrCandidate;
 
@@ -114,7 +120,8 @@ typedef struct BrRanker BrRanker; /* weights of the score; see below */
  *
  * which is what SQL's sum(... ORDER BY item) over double precision gives, bit
  * for bit. An unknown price fails a budget; an unknown price or cost, or a
- * price of 0, fails a margin. Category -1 is not capped.
+ * price of 0, fails a margin. Category -1 is not capped. Of each bit of required
+ * a bundle holds an item that meets it, one item perhaps several.
  */
 typedef struct BrConstraints
 {
@@ -124,6 +131,7 @@ typedef struct BrConstraints
 	double min_margin;		/* <= 1; -INFINITY: no limit; needs prices and costs */
 	double discount;		/* fraction taken off the sum of prices, in [0, 1) */
 	int category_cap;		/* items of one category in a bundle; 0: no limit */
+	uint32_t required;		/* below 1 << BR_BUNDLE_MAX_REQUIRED */
 	double typical_price;	/* of one item in this shop or for this user; NaN, 0: unknown */
 	const BrRanker *ranker; /* by which bundles are scored; NULL: the fixed weights */
 } BrConstraints;
@@ -138,6 +146,7 @@ typedef struct BrRefusals
 	int64_t budget;
 	int64_t margin;
 	int64_t category;
+	int64_t required;
 } BrRefusals;
 
 /* Features of a bundle, schema 2; the order is that of logged arrays and posteriors. */
@@ -245,7 +254,7 @@ typedef struct BrPool
  * Features of one bundle, in schema 2: of a pool's member, or of a curated
  * bundle of any size, whose members (ascending by item id), price and margin are
  * then read, and its log-odds, which are added to those of the score. The score
- * is that of the features as rounded to float.
+ * is that of the features as rounded to float, and of the mean boost of the items.
  * typical_price, ranker: see BrConstraints.
  */
 extern void br_bundle_features(const BrCandidate *candidates /* (n) */, int n,
@@ -271,7 +280,7 @@ extern double br_bundle_purchase_log_odds(int64_t purchases, int64_t most);
  * The pool: at most `limit` feasible bundles of the candidates, the strongest.
  * Strength is the part of the calibrated score's logit that adds up over items
  * and pairs: weight * feature over content, copurchase, popularity, freshness,
- * cohesion and what is learned.
+ * cohesion and what is learned, and the mean boost.
  *
  * Sizes up to 3 are enumerated. Larger ones are searched by a beam, and where
  * the pool then holds fewer than `wanted`, by branch and bound. So n < wanted
@@ -290,6 +299,18 @@ extern BrStatus br_bundle_pool(BrContext *context, const BrCandidate *candidates
 							   const BrAffinity *affinity, const BrConstraints *constraints,
 							   int wanted, int limit, BrPool *pool);
 extern void br_bundle_pool_free(BrContext *context, BrPool *pool);
+
+/*
+ * Makes sure that a set of candidates which somebody has chosen is in the pool
+ * that was made of them under these constraints: it is appended where it is not
+ * among the strongest. *place: where it stands; -1: the constraints refuse it.
+ * BR_ERR_ARGUMENT: members that are no candidates, or one twice; BR_ERR_MEMORY.
+ * *pool is then as it was.
+ */
+extern BrStatus br_bundle_pool_add(BrContext *context, const BrCandidate *candidates, int n,
+								   const BrAffinity *affinity, const BrConstraints *constraints,
+								   const int *members /* (size) */, int size, BrPool *pool,
+								   int *place);
 
 /* How much bundle b repeats bundle a: shared items over the smaller size, in [0, 1]. */
 extern double br_bundle_overlap(const BrBundle *a, const BrBundle *b);

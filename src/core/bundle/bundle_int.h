@@ -38,7 +38,8 @@ enum
 {
 	BR_BUNDLE_OVER_BUDGET = 1,
 	BR_BUNDLE_UNDER_MARGIN = 2,
-	BR_BUNDLE_CATEGORY_FULL = 4
+	BR_BUNDLE_CATEGORY_FULL = 4,
+	BR_BUNDLE_LACKS_REQUIRED = 8
 };
 
 typedef struct BrBundleSearch
@@ -56,6 +57,8 @@ typedef struct BrBundleSearch
 	double price[BR_BUNDLE_MAX_CANDIDATES];
 	double cost[BR_BUNDLE_MAX_CANDIDATES];
 	int32_t category[BR_BUNDLE_MAX_CANDIDATES];
+	int cap[BR_BUNDLE_MAX_CANDIDATES]; /* of its category, at most max_size; category -1: max_size */
+	uint32_t meets[BR_BUNDLE_MAX_CANDIDATES];
 	double affinity[BR_BUNDLE_MAX_CANDIDATES][BR_BUNDLE_MAX_CANDIDATES];
 
 	/* strength = sum of relevances * per_item + sum of affinities * per_pair, by size */
@@ -86,6 +89,7 @@ br_bundle_count_refusals(BrBundleSearch *search, unsigned refused)
 	search->refusals.budget += (refused & BR_BUNDLE_OVER_BUDGET) != 0;
 	search->refusals.margin += (refused & BR_BUNDLE_UNDER_MARGIN) != 0;
 	search->refusals.category += (refused & BR_BUNDLE_CATEGORY_FULL) != 0;
+	search->refusals.required += (refused & BR_BUNDLE_LACKS_REQUIRED) != 0;
 }
 
 /* set.c */
@@ -93,6 +97,9 @@ extern void br_bundle_set_sums(const BrBundleSearch *search, const BrBundleSet *
 							   double *list_price, double *cost);
 extern double br_bundle_set_strength(const BrBundleSearch *search, const BrBundleSet *set);
 extern unsigned br_bundle_set_refused(const BrBundleSearch *search, const BrBundleSet *set);
+
+/* The bits of required that no member meets. */
+extern uint32_t br_bundle_set_missing(const BrBundleSearch *search, const BrBundleSet *set);
 extern bool br_bundle_set_equal(const BrBundleSet *a, const BrBundleSet *b);
 
 /* false: the place is in the set already. */

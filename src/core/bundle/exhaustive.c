@@ -19,6 +19,7 @@ typedef struct Prefix
 {
 	BrBundleSet set;
 	bool category_full;
+	uint32_t met; /* bits of required */
 	double relevance;
 	double pairs;
 	double price;
@@ -33,7 +34,7 @@ fills_category(const BrBundleSearch *search, const BrBundleSet *set, int place)
 
 	for (int i = 0; i < set->size; i++)
 		same += search->category[set->members[i]] == search->category[place];
-	return search->category[place] >= 0 && same > search->constraints->category_cap;
+	return same > search->cap[place];
 }
 
 static unsigned
@@ -44,6 +45,8 @@ refused_with(const BrBundleSearch *search, const Prefix *prefix, int place)
 
 	if (search->has_cap && (prefix->category_full || fills_category(search, &prefix->set, place)))
 		refused |= BR_BUNDLE_CATEGORY_FULL;
+	if ((search->constraints->required & ~(prefix->met | search->meets[place])) != 0)
+		refused |= BR_BUNDLE_LACKS_REQUIRED;
 	return refused;
 }
 
@@ -51,7 +54,8 @@ refused_with(const BrBundleSearch *search, const Prefix *prefix, int place)
 static void
 complete(BrBundleSearch *search, const Prefix *prefix, int first)
 {
-	bool constrained = search->has_budget || search->has_margin || search->has_cap;
+	bool constrained = search->has_budget || search->has_margin || search->has_cap ||
+		search->constraints->required != 0;
 	double per_item = search->per_item[prefix->set.size + 1];
 	double per_pair = search->per_pair[prefix->set.size + 1];
 	double threshold = br_bundle_heap_threshold(&search->pool);
@@ -95,6 +99,7 @@ extended(const BrBundleSearch *search, const Prefix *prefix, int place)
 		longer.category_full |= fills_category(search, &prefix->set, place);
 	for (int i = 0; i < size; i++)
 		longer.pairs += prefix->links[i][place];
+	longer.met |= search->meets[place];
 	longer.relevance += search->relevance[place];
 	longer.price += search->price[place];
 	longer.cost += search->cost[place];

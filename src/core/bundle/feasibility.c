@@ -7,16 +7,18 @@
  * discount, and with the gain g = (1 - min_margin) q - cost, a set S of the
  * right size is feasible iff
  *
- *		sum q <= budget,		sum g >= 0 and sum q > 0,		category counts <= cap.
+ *		sum q <= budget,		sum g >= 0 and sum q > 0,		category counts <= caps,
+ *
+ * and S meets everything that is required.
  *
  * A direction weighs both: every feasible S has
  *
  *		sum over S of (a g_i - b q_i) >= -b budget		for all a, b >= 0,
  *
  * and the largest value that the candidates from i on can still contribute
- * with `need` more members, `used` of the current category being taken, is
- * found for all i, need and used by dynamic programming, since the candidates
- * of a category stand together. With one of budget and margin the table is
+ * with `need` more members, `used` of the current category being taken and
+ * `missing` being required still, is found for all four by dynamic programming,
+ * since the candidates of a category stand together. With one of budget and margin the table is
  * exact: no branch is entered in vain, and the search is as cheap as what it
  * finds. With both, the directions are a Lagrangian relaxation of a problem
  * that is NP-hard when sizes are not bounded (a knapsack); the search may then
@@ -50,14 +52,14 @@ typedef struct Finder
 	BrBundleSearch *search;
 	int wanted;
 	int size;	  /* of the sets looked for */
-	int max_used; /* members of one category: the cap, 1 without */
+	int max_used; /* members of one category: the largest cap, 1 without */
 	int n;
 	int place[BR_BUNDLE_MAX_CANDIDATES];
 	bool continues[BR_BUNDLE_MAX_CANDIDATES + 1]; /* of the same category as the one before */
 	int n_directions;
 	Direction directions[MAX_DIRECTIONS];
 	double value[BR_BUNDLE_MAX_CANDIDATES][MAX_DIRECTIONS];
-	double *best; /* (n + 1, max size + 1, max_used + 1, n_directions); see best_at */
+	double *best; /* (n + 1, max size + 1, max_used + 1, required + 1, n_directions); see best_at */
 	int64_t nodes;
 	int chosen[BR_BUNDLE_MAX_SIZE];
 	int n_chosen;
@@ -67,12 +69,14 @@ typedef struct Finder
 
 /* What the candidates from i on contribute at most, by direction; -infinity: no such set. */
 static double *
-best_at(const Finder *finder, int i, int need, int used)
+best_at(const Finder *finder, int i, int need, int used, uint32_t missing)
 {
 	size_t sizes = finder->search->constraints->max_size + 1;
 	size_t counts = finder->max_used + 1;
+	size_t masks = finder->search->constraints->required + 1;
 
-	return finder->best + ((i * sizes + need) * counts + used) * finder->n_directions;
+	return finder->best +
+		(((i * sizes + need) * counts + used) * masks + missing) * finder->n_directions;
 }
 
 static double
@@ -192,15 +196,29 @@ used_next(const Finder *finder, int i, int used, bool take)
 	return finder->continues[i + 1] ? used + take : 0;
 }
 
-static void
-fill_entry(Finder *finder, int i, int need, int used)
+static bool
+may_take(const Finder *finder, int i, int used)
 {
-	double *best = best_at(finder, i, need, used);
-	const double *skip = best_at(finder, i + 1, need, used_next(finder, i, used, false));
+	return !finder->search->has_cap || used < finder->search->cap[finder->place[i]];
+}
+
+/* what is still required once this one is taken */
+static uint32_t
+missing_next(const Finder *finder, int i, uint32_t missing)
+{
+	return missing & ~finder->search->meets[finder->place[i]];
+}
+
+static void
+fill_entry(Finder *finder, int i, int need, int used, uint32_t missing)
+{
+	double *best = best_at(finder, i, need, used, missing);
+	const double *skip = best_at(finder, i + 1, need, used_next(finder, i, used, false), missing);
 	const double *take = NULL;
 
-	if (need > 0 && used < finder->max_used)
-		take = best_at(finder, i + 1, need - 1, used_next(finder, i, used, true));
+	if (need > 0 && may_take(finder, i, used))
+		take = best_at(finder, i + 1, need - 1, used_next(finder, i, used, true),
+					   missing_next(finder, i, missing));
 	for (int d = 0; d < finder->n_directions; d++)
 	{
 		best[d] = skip[d];
@@ -209,26 +227,38 @@ fill_entry(Finder *finder, int i, int need, int used)
 	}
 }
 
+/* where no candidates are left */
+static void
+fill_end(Finder *finder, int need, int used, uint32_t missing)
+{
+	double *best = best_at(finder, finder->n, need, used, missing);
+
+	for (int d = 0; d < finder->n_directions; d++)
+		best[d] = need == 0 && missing == 0 ? 0 : -INFINITY;
+}
+
 static BrStatus
 fill_table(Finder *finder)
 {
 	int sizes = finder->search->constraints->max_size + 1;
 	int counts = finder->max_used + 1;
+	uint32_t required = finder->search->constraints->required;
 
-	finder->best =
-		br_base_alloc_array(finder->search->context,
-							(size_t) (finder->n + 1) * sizes * counts * finder->n_directions,
-							sizeof(double));
+	finder->best = br_base_alloc_array(finder->search->context,
+									   (size_t) (finder->n + 1) * sizes * counts * (required + 1),
+									   sizeof(double) * finder->n_directions);
 	if (finder->best == NULL)
 		return BR_ERR_MEMORY;
-	for (int need = 0; need < sizes; need++)
-		for (int used = 0; used < counts; used++)
-			for (int d = 0; d < finder->n_directions; d++)
-				best_at(finder, finder->n, need, used)[d] = need == 0 ? 0 : -INFINITY;
-	for (int i = finder->n - 1; i >= 0; i--)
+	for (int i = finder->n; i >= 0; i--)
 		for (int need = 0; need < sizes; need++)
 			for (int used = 0; used < counts; used++)
-				fill_entry(finder, i, need, used);
+				for (uint32_t missing = 0; missing <= required; missing++)
+				{
+					if (i < finder->n)
+						fill_entry(finder, i, need, used, missing);
+					else
+						fill_end(finder, need, used, missing);
+				}
 	return BR_OK;
 }
 
@@ -270,7 +300,7 @@ stopped(Finder *finder)
 
 /* Every completion of what is chosen, with members from i on; at most 8 levels deep. */
 static void
-explore(Finder *finder, int i, int used, const double *sums)
+explore(Finder *finder, int i, int used, uint32_t missing, const double *sums)
 {
 	int need = finder->size - finder->n_chosen;
 
@@ -284,18 +314,19 @@ explore(Finder *finder, int i, int used, const double *sums)
 		double with[MAX_DIRECTIONS];
 
 		/* what cannot be completed from here cannot be from further on */
-		if (stopped(finder) || !may_complete(finder, sums, best_at(finder, i, need, used)))
+		if (stopped(finder) || !may_complete(finder, sums, best_at(finder, i, need, used, missing)))
 			return;
-		if (used < finder->max_used)
+		if (may_take(finder, i, used))
 		{
 			int next = used_next(finder, i, used, true);
+			uint32_t left = missing_next(finder, i, missing);
 
 			for (int d = 0; d < finder->n_directions; d++)
 				with[d] = sums[d] + finder->value[i][d];
-			if (may_complete(finder, with, best_at(finder, i + 1, need - 1, next)))
+			if (may_complete(finder, with, best_at(finder, i + 1, need - 1, next, left)))
 			{
 				finder->chosen[finder->n_chosen++] = i;
-				explore(finder, i + 1, next, with);
+				explore(finder, i + 1, next, left, with);
 				finder->n_chosen--;
 			}
 		}
@@ -314,7 +345,10 @@ br_bundle_search_feasible(BrBundleSearch *search, int wanted, bool *complete)
 		return BR_ERR_MEMORY;
 	finder->search = search;
 	finder->wanted = wanted;
-	finder->max_used = search->has_cap ? search->constraints->category_cap : 1;
+	finder->max_used = 1;
+	for (int place = 0; search->has_cap && place < search->n; place++)
+		if (search->cap[place] > finder->max_used)
+			finder->max_used = search->cap[place];
 	arrange(finder);
 	choose_directions(finder);
 	status = fill_table(finder);
@@ -323,7 +357,7 @@ br_bundle_search_feasible(BrBundleSearch *search, int wanted, bool *complete)
 		finder->size = BR_BUNDLE_EXHAUSTIVE_SIZE + 1;
 	for (; status == BR_OK && finder->size <= search->constraints->max_size; finder->size++)
 	{
-		explore(finder, 0, 0, nothing);
+		explore(finder, 0, 0, search->constraints->required, nothing);
 		if (finder->cancelled)
 			status = BR_ERR_CANCELLED;
 	}

@@ -104,7 +104,7 @@ br_bundle_relevance(const BrCandidate *candidate, const BrRanker *ranker)
 
 	for (int i = 0; i < BR_LEARNED_COUNT; i++)
 		sum += weight[BR_FEATURE_LEXICAL + i] * candidate->learned[i];
-	return sum;
+	return sum + candidate->boost;
 }
 
 double
@@ -158,6 +158,7 @@ br_bundle_features(const BrCandidate *candidates, int n, const BrAffinity *affin
 	double sums[BR_FEATURE_COUNT] = {0};
 	double stock = INFINITY;
 	double logit = bundle->log_odds;
+	double boost = 0;
 
 	for (int i = 0; i < bundle->size; i++)
 	{
@@ -169,8 +170,10 @@ br_bundle_features(const BrCandidate *candidates, int n, const BrAffinity *affin
 		sums[BR_FEATURE_FRESHNESS] += clamp(item->freshness, 0, 1);
 		for (int l = 0; l < BR_LEARNED_COUNT; l++)
 			sums[BR_FEATURE_LEXICAL + l] += item->learned[l];
+		boost += item->boost;
 		stock = fmin(stock, item->stock);
 	}
+	logit += boost / bundle->size;
 	for (int f = 0; f < BR_FEATURE_COUNT; f++)
 		features[f] = (float) (sums[f] / bundle->size);
 

@@ -37,6 +37,9 @@ check_constraints(BrContext *context, const BrConstraints *constraints)
 	if (constraints->category_cap < 0)
 		return br_base_fail(context, BR_ERR_ARGUMENT, "category_cap is %d, it must be at least 0",
 							constraints->category_cap);
+	if (constraints->required >> BR_BUNDLE_MAX_REQUIRED != 0)
+		return br_base_fail(context, BR_ERR_ARGUMENT, "required is %u, it must be below %u",
+							(unsigned) constraints->required, 1u << BR_BUNDLE_MAX_REQUIRED);
 	if (constraints->typical_price < 0)
 		return br_base_fail(context, BR_ERR_ARGUMENT, "typical_price is %g, it must be at least 0",
 							constraints->typical_price);
@@ -80,6 +83,8 @@ check_candidate(BrContext *context, const BrCandidate *candidate)
 		{"copurchase", candidate->copurchase, is_evidence(candidate->copurchase)},
 		{"popularity", candidate->popularity, is_evidence(candidate->popularity)},
 		{"freshness", candidate->freshness, is_evidence(candidate->freshness)},
+		{"boost", candidate->boost, isfinite(candidate->boost)},
+		{"category_cap", candidate->category_cap, candidate->category_cap >= 0},
 	};
 
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
@@ -125,6 +130,7 @@ copy_candidates(BrBundleSearch *search, const BrCandidate *candidates, const BrA
 		search->price[place] = candidate->price;
 		search->cost[place] = candidate->cost;
 		search->category[place] = candidate->category;
+		search->meets[place] = candidate->meets;
 		for (int later = place + 1; later < search->n; later++)
 		{
 			double value =
@@ -139,6 +145,29 @@ copy_candidates(BrBundleSearch *search, const BrCandidate *candidates, const BrA
 		search->per_item[size] = 1.0 / size;
 		search->per_pair[size] =
 			size < 2 ? 0 : search->ranker->weight[BR_FEATURE_COHESION] * 2 / (size * (size - 1.0));
+	}
+}
+
+/* the least of what the constraints say and what any candidate of the category says */
+static void
+find_caps(BrBundleSearch *search, const BrCandidate *candidates)
+{
+	const BrConstraints *constraints = search->constraints;
+
+	for (int place = 0; place < search->n; place++)
+	{
+		int *cap = &search->cap[place];
+
+		*cap = constraints->max_size;
+		if (search->category[place] < 0)
+			continue;
+		if (constraints->category_cap > 0 && constraints->category_cap < *cap)
+			*cap = constraints->category_cap;
+		for (int i = 0; i < search->n; i++)
+			if (candidates[i].category == search->category[place] &&
+				candidates[i].category_cap > 0 && candidates[i].category_cap < *cap)
+				*cap = candidates[i].category_cap;
+		search->has_cap |= *cap < constraints->max_size;
 	}
 }
 
@@ -157,10 +186,9 @@ prepare(BrBundleSearch *search, const BrCandidate *candidates, const BrAffinity 
 
 	search->has_budget = isfinite(constraints->budget);
 	search->has_margin = isfinite(constraints->min_margin);
-	search->has_cap =
-		constraints->category_cap > 0 && constraints->category_cap < constraints->max_size;
 	search->keep = 1 - constraints->discount;
 	copy_candidates(search, candidates, affinity);
+	find_caps(search, candidates);
 	return BR_OK;
 }
 
@@ -269,6 +297,158 @@ br_bundle_pool(BrContext *context, const BrCandidate *candidates, int n, const B
 	if (status != BR_OK)
 		br_bundle_pool_free(context, pool);
 	br_base_free(context, search);
+	return status;
+}
+
+/* ---- a set that somebody has chosen ---- */
+
+/* Copies of the members alone, which is all that judging them needs. */
+typedef struct Chosen
+{
+	int size;
+	BrCandidate candidates[BR_BUNDLE_MAX_SIZE];
+	double content[BR_BUNDLE_MAX_SIZE * BR_BUNDLE_MAX_SIZE];
+	double copurchase[BR_BUNDLE_MAX_SIZE * BR_BUNDLE_MAX_SIZE];
+	BrBundleSearch search;
+} Chosen;
+
+/* what the candidates of its category say of how many may be in a bundle; 0: nothing */
+static int
+least_cap(const BrCandidate *candidates, int n, int candidate)
+{
+	int cap = 0;
+
+	for (int i = 0; i < n; i++)
+		if (candidates[i].category == candidates[candidate].category &&
+			candidates[i].category_cap > 0 && (cap == 0 || candidates[i].category_cap < cap))
+			cap = candidates[i].category_cap;
+	return cap;
+}
+
+static BrStatus
+copy_chosen(BrContext *context, const BrCandidate *candidates, int n, const BrAffinity *affinity,
+			const int *members, Chosen *chosen)
+{
+	int size = chosen->size;
+	BrAffinity within = {affinity->content != NULL ? chosen->content : NULL,
+						 affinity->copurchase != NULL ? chosen->copurchase : NULL};
+
+	for (int i = 0; i < size; i++)
+	{
+		if (members[i] < 0 || members[i] >= n)
+			return br_base_fail(context, BR_ERR_ARGUMENT, "member %d is candidate %d of %d", i + 1,
+								members[i] + 1, n);
+		chosen->candidates[i] = candidates[members[i]];
+		chosen->candidates[i].category_cap = least_cap(candidates, n, members[i]);
+	}
+	for (int i = 0; i < size * size; i++)
+	{
+		size_t pair = (size_t) members[i / size] * n + members[i % size];
+
+		if (affinity->content != NULL)
+			chosen->content[i] = affinity->content[pair];
+		if (affinity->copurchase != NULL)
+			chosen->copurchase[i] = affinity->copurchase[pair];
+	}
+	return prepare(&chosen->search, chosen->candidates, &within);
+}
+
+/* The place of a bundle of the same members, -1 for none. */
+static int
+find_bundle(const BrPool *pool, const BrBundle *bundle)
+{
+	for (int i = 0; i < pool->n; i++)
+		if (pool->bundles[i].size == bundle->size &&
+			memcmp(pool->bundles[i].members, bundle->members, sizeof(int) * bundle->size) == 0)
+			return i;
+	return -1;
+}
+
+/* features: (BR_FEATURE_COUNT) */
+static BrStatus
+append_bundle(BrContext *context, BrPool *pool, const BrBundle *bundle, const float *features)
+{
+	size_t n = pool->n;
+	BrPool longer = *pool;
+
+	longer.bundles = br_base_alloc_array(context, n + 1, sizeof(BrBundle));
+	longer.members = br_base_alloc_array(context, (n + 1) * BR_BUNDLE_MAX_SIZE, sizeof(int));
+	longer.features = br_base_alloc_array(context, (n + 1) * BR_FEATURE_COUNT, sizeof(float));
+	if (longer.bundles == NULL || longer.members == NULL || longer.features == NULL)
+	{
+		br_bundle_pool_free(context, &longer);
+		return BR_ERR_MEMORY;
+	}
+	for (size_t i = 0; i <= n; i++)
+	{
+		const BrBundle *from = i < n ? &pool->bundles[i] : bundle;
+		int *members = longer.members + i * BR_BUNDLE_MAX_SIZE;
+
+		longer.bundles[i] = *from;
+		longer.bundles[i].members = memcpy(members, from->members, sizeof(int) * from->size);
+	}
+	if (n > 0)
+		memcpy(longer.features, pool->features, sizeof(float) * n * BR_FEATURE_COUNT);
+	memcpy(longer.features + n * BR_FEATURE_COUNT, features, sizeof(float) * BR_FEATURE_COUNT);
+	longer.n++;
+	br_base_free(context, pool->bundles);
+	br_base_free(context, pool->members);
+	br_base_free(context, pool->features);
+	*pool = longer;
+	return BR_OK;
+}
+
+static BrStatus
+add_chosen(BrContext *context, const BrCandidate *candidates, int n, const BrAffinity *affinity,
+		   const int *members, Chosen *chosen, BrPool *pool, int *place)
+{
+	const BrConstraints *constraints = chosen->search.constraints;
+	BrBundleSet set = {.size = (uint8_t) chosen->size};
+	int of_set[BR_BUNDLE_MAX_SIZE];
+	float features[BR_FEATURE_COUNT];
+	BrBundle bundle;
+
+	for (int i = 0; i < chosen->size; i++)
+		set.members[i] = (uint8_t) i;
+	if (chosen->size < constraints->min_size || chosen->size > constraints->max_size ||
+		br_bundle_set_refused(&chosen->search, &set) != 0)
+		return BR_OK;
+	set.strength = br_bundle_set_strength(&chosen->search, &set);
+	fill_bundle(&chosen->search, &set, &bundle, of_set);
+	for (int i = 0; i < chosen->size; i++)
+		of_set[i] = members[of_set[i]];
+	*place = find_bundle(pool, &bundle);
+	if (*place >= 0)
+		return BR_OK;
+	br_bundle_features(candidates, n, affinity, constraints->typical_price, &bundle, features);
+	*place = pool->n;
+	return append_bundle(context, pool, &bundle, features);
+}
+
+BrStatus
+br_bundle_pool_add(BrContext *context, const BrCandidate *candidates, int n,
+				   const BrAffinity *affinity, const BrConstraints *constraints, const int *members,
+				   int size, BrPool *pool, int *place)
+{
+	Chosen *chosen;
+	BrStatus status;
+
+	*place = -1;
+	if (size < 1 || size > BR_BUNDLE_MAX_SIZE)
+		return br_base_fail(context, BR_ERR_ARGUMENT, "a set of %d, it must be of 1 to %d", size,
+							BR_BUNDLE_MAX_SIZE);
+	chosen = br_base_alloc_array(context, 1, sizeof(Chosen));
+	if (chosen == NULL)
+		return BR_ERR_MEMORY;
+	chosen->size = chosen->search.n = size;
+	chosen->search.context = context;
+	chosen->search.constraints = constraints;
+	status = copy_chosen(context, candidates, n, affinity, members, chosen);
+	if (status == BR_OK)
+		status = add_chosen(context, candidates, n, affinity, members, chosen, pool, place);
+	if (status != BR_OK)
+		*place = -1;
+	br_base_free(context, chosen);
 	return status;
 }
 

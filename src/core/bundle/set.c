@@ -47,10 +47,20 @@ category_full(const BrBundleSearch *search, const BrBundleSet *set)
 
 		for (int j = 0; j < i; j++)
 			same += search->category[set->members[j]] == category;
-		if (category >= 0 && same > search->constraints->category_cap)
+		if (same > search->cap[set->members[i]])
 			return true;
 	}
 	return false;
+}
+
+uint32_t
+br_bundle_set_missing(const BrBundleSearch *search, const BrBundleSet *set)
+{
+	uint32_t met = 0;
+
+	for (int i = 0; i < set->size; i++)
+		met |= search->meets[set->members[i]];
+	return search->constraints->required & ~met;
 }
 
 /* BR_BUNDLE_* bits; 0: feasible, whatever its size. */
@@ -68,6 +78,8 @@ br_bundle_set_refused(const BrBundleSearch *search, const BrBundleSet *set)
 	}
 	if (search->has_cap && category_full(search, set))
 		refused |= BR_BUNDLE_CATEGORY_FULL;
+	if (br_bundle_set_missing(search, set) != 0)
+		refused |= BR_BUNDLE_LACKS_REQUIRED;
 	return refused;
 }
 
