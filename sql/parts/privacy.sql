@@ -72,7 +72,8 @@ SELECT c.name AS catalog, d.decision_id, k.rank, d.decided_at, d.kind,
                  FROM (SELECT f.kind, pg_catalog.sum(f.value) AS value FROM @extschema@.feedback f
                        WHERE f.catalog = d.catalog AND f.decision_id = d.decision_id AND f.rank = k.rank
                        GROUP BY f.kind) f), '{}') AS feedback,
-       d.anonymised_at
+       d.anonymised_at,
+       coalesce(d.slot_pinned[k.rank], 0) > 0 AS pinned
 FROM (SELECT c.catalog, c.name, s.secret, @extschema@.sees_users(c.decisions) AS sees_users
       FROM (SELECT catalog, name, items, pg_catalog.to_regclass('@extschema@.decision_' || catalog) AS decisions
             FROM @extschema@.catalog OFFSET 0) c
@@ -102,6 +103,7 @@ COMMENT ON COLUMN decision_log.price IS 'What the offer cost; NULL without price
 COMMENT ON COLUMN decision_log.margin IS '(price - cost) / price; NULL where unknown';
 COMMENT ON COLUMN decision_log.feedback IS 'Sum of the values received, by kind of feedback';
 COMMENT ON COLUMN decision_log.anonymised_at IS 'When the user was taken out by forget_user, or the decision''s time where he was forgotten before; NULL: never';
+COMMENT ON COLUMN decision_log.pinned IS 'Whether a rule put it there, whatever the policy believed: its propensity is 1, and neither learning nor evaluation counts it';
 GRANT SELECT ON decision_log TO PUBLIC;
 
 CREATE VIEW privacy_state WITH (security_barrier) AS

@@ -51,6 +51,8 @@ CREATE TABLE decision (
     pool_bundles int[],
     slot_bundles int[],
     anonymised_at timestamptz,
+    -- of each slot the place in the pool, from 1, of what a rule pinned there, 0: the policy chose; NULL: all of them
+    slot_pinned int[],
     CHECK ((kind = 'curated') = (slot_bundles IS NOT NULL))
 );
 -- floats hardly shrink, and compressing them takes longer than all else about the log

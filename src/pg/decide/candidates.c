@@ -6,7 +6,8 @@
  * category, not excluded) is one condition, shared by all statements below.
  * Items with evidence are taken strongest first, in portions, until there are
  * enough, so that a narrow filter does not empty the answer; popular and new
- * items that pass the filter join them wherever they could be among the best.
+ * items that pass the filter join them wherever they could be among the best, and
+ * so do those that rules ask for.
  */
 #include "postgres.h"
 
@@ -29,34 +30,46 @@
 #define VISIBLE_ITEMS 500
 /* what being bought by everybody counts for in the choice, beside an affinity of 1 */
 #define POPULARITY_SHARE 0.1
+/* candidates that are there for rules, and of them for a budget or a margin besides */
+#define RULED_ITEMS (BR_PG_CANDIDATES * 5 / 6)
+#define RULED_FRUGAL_ITEMS 20
+/* popular and new items looked through for rules, and taken, for each rule or category */
+#define RULED_WALK "1000"
+#define RULED_EACH 24
+#define RULED_OF_CATEGORY 8
 
 /*
- * $1 in_stock, $2 budget, $3 cost needed, $4 categories, $5 excluded numbers;
- * s is item_state, i is item.
+ * $1 in_stock, $2 budget, $3 cost needed, $4 categories, $5 excluded numbers, $7
+ * banned categories; s is item_state, i is item.
  */
-#define MAY_BE_OFFERED                                          \
-	" s.active AND (NOT $1 OR s.stock IS NULL OR s.stock >= 1)" \
-	" AND ($2 IS NULL OR s.price <= $2)"                        \
-	" AND (NOT $3 OR (s.price > 0 AND s.cost IS NOT NULL))"     \
-	" AND ($4 IS NULL OR i.category = ANY ($4)) AND s.item <> ALL ($5)"
+#define MAY_BE_OFFERED                                                  \
+	" s.active AND (NOT $1 OR s.stock IS NULL OR s.stock >= 1)"         \
+	" AND ($2 IS NULL OR s.price <= $2)"                                \
+	" AND (NOT $3 OR (s.price > 0 AND s.cost IS NOT NULL))"             \
+	" AND ($4 IS NULL OR i.category = ANY ($4)) AND s.item <> ALL ($5)" \
+	" AND ($7 IS NULL OR i.category IS NULL OR i.category <> ALL ($7))"
 
 #define FILTER_ARGUMENTS BOOLOID, FLOAT8OID, BOOLOID, TEXTARRAYOID, INT4ARRAYOID
 
-/* the five above, and room for a statement's own sixth */
+#define RULE_ARGUMENT TEXTARRAYOID
+
+/* the six above, with room for a statement's own sixth, and eighth and ninth */
 typedef struct Filter
 {
-	Datum values[6];
-	char nulls[6];
+	Datum values[9];
+	char nulls[9];
 	bool hid; /* there were items that the caller cannot see */
 } Filter;
 
-/* numbers of what must not be offered: the basket, and what the caller excludes */
+/* numbers of what must not be offered: the basket, what the caller excludes, what rules ban */
 static Datum
 excluded_numbers(const BrPgDecision *decision)
 {
 	static const Oid types[] = {TEXTARRAYOID};
 	const BrPgRequest *request = decision->request;
-	int n_ids = request->n_basket + request->n_exclude;
+	int n_banned;
+	char **banned = br_pg_rules_items(request->rules, BR_PG_RULE_BAN, &n_banned);
+	int n_ids = request->n_basket + request->n_exclude + n_banned;
 	char **ids = palloc(sizeof(char *) * Max(n_ids, 1));
 	Datum values[1];
 	uint64 n;
@@ -64,6 +77,7 @@ excluded_numbers(const BrPgDecision *decision)
 
 	memcpy(ids, request->basket, sizeof(char *) * request->n_basket);
 	memcpy(ids + request->n_basket, request->exclude, sizeof(char *) * request->n_exclude);
+	memcpy(ids + request->n_basket + request->n_exclude, banned, sizeof(char *) * n_banned);
 	values[0] = br_pg_text_array_datum(ids, n_ids);
 	n = br_pg_execute(psprintf("SELECT item FROM bundle_rec.item_%d WHERE item_id = ANY ($1)",
 							   request->catalog->number),
@@ -82,6 +96,8 @@ static void
 set_filter(Filter *filter, const BrPgDecision *decision)
 {
 	const BrPgRequest *request = decision->request;
+	int n_banned;
+	char **banned = br_pg_rules_categories(request->rules, BR_PG_RULE_BAN, &n_banned);
 
 	memset(filter, 0, sizeof(*filter));
 	memset(filter->nulls, ' ', sizeof(filter->nulls));
@@ -94,6 +110,8 @@ set_filter(Filter *filter, const BrPgDecision *decision)
 	filter->values[3] = request->categories;
 	filter->nulls[3] = request->has_categories ? ' ' : 'n';
 	filter->values[4] = excluded_numbers(decision);
+	filter->values[6] = br_pg_text_array_datum(banned, n_banned);
+	filter->nulls[6] = n_banned > 0 ? ' ' : 'n';
 }
 
 /* proposes up to n items that may be offered, in the given order */
@@ -101,11 +119,11 @@ static void
 propose_offerable(const BrPgDecision *decision, HTAB *proposals, Filter *filter, const char *sql,
 				  int n)
 {
-	static const Oid types[] = {FILTER_ARGUMENTS, INT4OID};
+	static const Oid types[] = {FILTER_ARGUMENTS, INT4OID, RULE_ARGUMENT, TEXTARRAYOID, BOOLOID};
 	uint64 found;
 
 	filter->values[5] = Int32GetDatum(n);
-	found = br_pg_execute(sql, 6, types, filter->values, filter->nulls, true, 0);
+	found = br_pg_execute(sql, lengthof(types), types, filter->values, filter->nulls, true, 0);
 	for (uint64 row = 0; row < found; row++)
 	{
 		bool is_null;
@@ -209,6 +227,7 @@ fill_item(const BrPgDecision *decision, uint64 row, const BrPgProposal *proposal
 	candidate->popularity =
 		br_pg_decide_popularity(item->baskets, decision->request->catalog->baskets);
 	candidate->freshness = br_pg_decide_freshness(br_pg_column_number(row, 4, INFINITY));
+	candidate->boost = br_pg_rules_boost(decision->request->rules, item->item_id, item->category);
 }
 
 /* drops what the caller may not see in the source */
@@ -234,7 +253,7 @@ keep_visible(const BrPgDecision *decision, BrPgItem *items, int n)
 static void
 fetch_items(BrPgDecision *decision, Filter *filter, BrPgProposal **proposals, int n)
 {
-	static const Oid types[] = {FILTER_ARGUMENTS, INT4ARRAYOID};
+	static const Oid types[] = {FILTER_ARGUMENTS, INT4ARRAYOID, RULE_ARGUMENT};
 	int32 number = decision->request->catalog->number;
 	int32 *wanted = palloc(sizeof(int32) * Max(n, 1));
 	BrPgItem *items = palloc0(sizeof(BrPgItem) * Max(n, 1));
@@ -255,7 +274,7 @@ fetch_items(BrPgDecision *decision, Filter *filter, BrPgProposal **proposals, in
 							   " LEFT JOIN bundle_rec.item_count_%d c USING (item)"
 							   " WHERE" MAY_BE_OFFERED " ORDER BY u.place",
 							   number, number, number),
-					  6, types, filter->values, filter->nulls, true, 0);
+					  lengthof(types), types, filter->values, filter->nulls, true, 0);
 	for (uint64 row = 0; row < found; row++)
 	{
 		bool is_null;
@@ -271,16 +290,16 @@ fetch_items(BrPgDecision *decision, Filter *filter, BrPgProposal **proposals, in
 	decision->n_items += n;
 }
 
-/* evidence, then popularity, then the newer item */
+/* evidence, with what rules add to it, then popularity, then the newer item */
 static int
 compare_items(const void *left, const void *right)
 {
 	const BrPgItem *a = left;
 	const BrPgItem *b = right;
 	double of_a = br_bundle_affinity(a->candidate.content, a->candidate.copurchase) +
-		POPULARITY_SHARE * a->candidate.popularity;
+		POPULARITY_SHARE * a->candidate.popularity + a->candidate.boost;
 	double of_b = br_bundle_affinity(b->candidate.content, b->candidate.copurchase) +
-		POPULARITY_SHARE * b->candidate.popularity;
+		POPULARITY_SHARE * b->candidate.popularity + b->candidate.boost;
 
 	if (of_a != of_b)
 		return of_a > of_b ? -1 : 1;
@@ -335,10 +354,35 @@ compare_costs(const void *left, const void *right)
 	return of_a < of_b ? -1 : of_a > of_b ? 1 : compare_numbers(left, right);
 }
 
+/* what rules want among the candidates, strong ones and those that strain limits least, in front */
+static int
+reserve(BrPgDecision *decision, bool more)
+{
+	const BrPgRequest *request = decision->request;
+	int reserved = br_pg_decide_reserve(decision, 0, RULED_ITEMS);
+
+	if (more && request->has_budget)
+	{
+		qsort(decision->items + reserved, decision->n_items - reserved, sizeof(BrPgItem),
+			  compare_prices);
+		reserved = br_pg_decide_reserve(decision, reserved, reserved + RULED_FRUGAL_ITEMS);
+	}
+	if (more && request->has_margin)
+	{
+		qsort(decision->items + reserved, decision->n_items - reserved, sizeof(BrPgItem),
+			  compare_costs);
+		reserved = br_pg_decide_reserve(decision, reserved, reserved + RULED_FRUGAL_ITEMS);
+	}
+	qsort(decision->items + reserved, decision->n_items - reserved, sizeof(BrPgItem),
+		  compare_items);
+	return Min(reserved, BR_BUNDLE_MAX_CANDIDATES);
+}
+
 /*
  * The strongest items, BR_PG_CANDIDATES of them. When those did not make enough
  * feasible bundles: some of the strongest, and the rest of the room shared by
- * the items that strain a budget and a margin least.
+ * the items that strain a budget and a margin least. What rules want stands
+ * before either.
  */
 static void
 choose_items(BrPgDecision *decision, bool more)
@@ -348,6 +392,8 @@ choose_items(BrPgDecision *decision, bool more)
 	int n = decision->n_items;
 
 	qsort(decision->items, n, sizeof(BrPgItem), compare_items);
+	if (request->rules->n > 0)
+		kept = Max(kept, reserve(decision, more));
 	if (more && request->has_budget && n > kept)
 	{
 		qsort(decision->items + kept, n - kept, sizeof(BrPgItem), compare_prices);
@@ -355,7 +401,7 @@ choose_items(BrPgDecision *decision, bool more)
 	}
 	if (more && request->has_margin && n > kept)
 		qsort(decision->items + kept, n - kept, sizeof(BrPgItem), compare_costs);
-	decision->n_items = Min(n, more ? BR_BUNDLE_MAX_CANDIDATES : BR_PG_CANDIDATES);
+	decision->n_items = Min(n, more ? BR_BUNDLE_MAX_CANDIDATES : kept);
 	qsort(decision->items, decision->n_items, sizeof(BrPgItem), compare_numbers);
 }
 
@@ -397,7 +443,7 @@ strong_enough(const BrPgDecision *decision)
 static void
 fetch_visible(BrPgDecision *decision, HTAB *proposals, Filter *filter)
 {
-	static const Oid types[] = {FILTER_ARGUMENTS, TEXTARRAYOID};
+	static const Oid types[] = {FILTER_ARGUMENTS, TEXTARRAYOID, RULE_ARGUMENT};
 	const BrPgCatalog *catalog = decision->request->catalog;
 	int n_ids, n = 0;
 	char **ids = br_pg_catalog_list_visible(catalog, VISIBLE_ROWS, &n_ids);
@@ -455,6 +501,134 @@ fetch_others(BrPgDecision *decision, HTAB *proposals, Filter *filter, int n_evid
 		fetch_visible(decision, proposals, filter);
 }
 
+/* ---- what rules ask for ---- */
+
+/* of certain categories ($8), or of all others ($9 false) */
+#define OF_CATEGORIES " AND COALESCE(i.category = ANY ($8), false) = $9"
+
+/* popular and new items of categories, and with `more` those that strain limits least */
+static void
+propose_category(const BrPgDecision *decision, HTAB *ruled, Filter *filter, char **categories,
+				 int n, bool more)
+{
+	int32 number = decision->request->catalog->number;
+	const char *walk = more ? "ALL" : RULED_WALK;
+	int each = more ? BR_PG_CANDIDATES : RULED_EACH;
+
+	if (n == 0)
+		return;
+	filter->values[7] = br_pg_text_array_datum(categories, n);
+	filter->values[8] = BoolGetDatum(true);
+	propose_offerable(decision, ruled, filter,
+					  psprintf("SELECT c.item FROM (SELECT item, baskets FROM bundle_rec.item_count_%d"
+							   " ORDER BY baskets DESC, item LIMIT %s) c"
+							   " JOIN bundle_rec.item_state_%d s USING (item)"
+							   " JOIN bundle_rec.item_%d i USING (item) WHERE" MAY_BE_OFFERED
+								   OF_CATEGORIES " ORDER BY c.baskets DESC, c.item LIMIT $6",
+							   number, walk, number, number),
+					  each);
+	propose_offerable(decision, ruled, filter,
+					  psprintf("SELECT i.item FROM (SELECT item, category FROM bundle_rec.item_%d"
+							   " ORDER BY item DESC LIMIT %s) i JOIN bundle_rec.item_state_%d s"
+							   " USING (item) WHERE" MAY_BE_OFFERED OF_CATEGORIES
+							   " ORDER BY i.item DESC LIMIT $6",
+							   number, walk, number),
+					  each / 2);
+	for (int limit = 0; more && limit < 2; limit++)
+		if (limit == 0 ? decision->request->has_budget : decision->request->has_margin)
+			propose_offerable(decision, ruled, filter,
+							  psprintf("SELECT s.item FROM bundle_rec.item_state_%d s"
+									   " JOIN bundle_rec.item_%d i USING (item) WHERE" MAY_BE_OFFERED
+										   OF_CATEGORIES " ORDER BY %s, s.item LIMIT $6",
+									   number, number, limit == 0 ? "s.price" : "s.cost / s.price"),
+							  each);
+}
+
+/* some of each category, so that bundles can be made however few each may have of one */
+static void
+propose_each_category(const BrPgDecision *decision, HTAB *ruled, Filter *filter, bool more)
+{
+	static const char *const orders[] = {"COALESCE(c.baskets, 0) DESC, i.item DESC",
+										 "s.price, i.item", "s.cost / s.price, i.item"};
+	const bool asked[] = {true, more && decision->request->has_budget,
+						  more && decision->request->has_margin};
+	int32 number = decision->request->catalog->number;
+
+	for (int i = 0; i < lengthof(orders); i++)
+		if (asked[i])
+			propose_offerable(decision, ruled, filter,
+							  psprintf("SELECT r.item FROM (SELECT i.item, pg_catalog.row_number()"
+									   " OVER (PARTITION BY i.category ORDER BY %s) AS place"
+									   " FROM (SELECT item, category FROM bundle_rec.item_%d"
+									   " ORDER BY item DESC LIMIT %s) i"
+									   " JOIN bundle_rec.item_state_%d s USING (item)"
+									   " LEFT JOIN bundle_rec.item_count_%d c USING (item)"
+									   " WHERE" MAY_BE_OFFERED ") r WHERE r.place <= $6",
+									   orders[i], number, more ? "ALL" : RULED_WALK, number,
+									   number),
+							  RULED_OF_CATEGORY);
+}
+
+/* in an owner section */
+static void
+propose_ruled(const BrPgDecision *decision, HTAB *ruled, Filter *filter, bool more)
+{
+	static const Oid types[] = {TEXTARRAYOID};
+	const BrPgRules *rules = decision->request->rules;
+	int n_pinned, n_boosted;
+	char **pinned = br_pg_rules_items(rules, BR_PG_RULE_PIN, &n_pinned);
+	char **boosted = br_pg_rules_items(rules, BR_PG_RULE_BOOST, &n_boosted);
+	char **ids = palloc(sizeof(char *) * Max(n_pinned + n_boosted, 1));
+	Datum values[1];
+	uint64 found;
+
+	memcpy(ids, pinned, sizeof(char *) * n_pinned);
+	memcpy(ids + n_pinned, boosted, sizeof(char *) * n_boosted);
+	values[0] = br_pg_text_array_datum(ids, n_pinned + n_boosted);
+	found = br_pg_execute(br_pg_catalog_sql("SELECT item FROM bundle_rec.item_@"
+											" WHERE item_id = ANY ($1)",
+											decision->request->catalog->number),
+						  1, types, values, NULL, true, 0);
+	for (uint64 row = 0; row < found; row++)
+	{
+		bool is_null;
+
+		(void) br_pg_propose(ruled, DatumGetInt32(br_pg_column(row, 1, &is_null)));
+	}
+	for (int i = 0; i < rules->n; i++)
+	{
+		const BrPgRule *rule = &rules->rules[i];
+
+		if (rule->action == BR_PG_RULE_REQUIRE ||
+			(rule->action == BR_PG_RULE_BOOST && rule->amount > 1))
+			propose_category(decision, ruled, filter, rule->categories, rule->n_categories,
+							 more && rule->action == BR_PG_RULE_REQUIRE);
+	}
+	if (br_pg_rules_have(rules, BR_PG_RULE_CAP))
+		propose_each_category(decision, ruled, filter, more);
+}
+
+/* fetches what rules ask for and is not there yet, with the evidence for it if there is any */
+static void
+fetch_ruled(BrPgDecision *decision, HTAB *proposals, Filter *filter, bool more)
+{
+	HTAB *ruled = br_pg_proposals_create();
+	BrPgProposal **others;
+	int n_ruled, n = 0;
+	BrPgRights rights;
+
+	br_pg_enter_owner(&rights);
+	propose_ruled(decision, ruled, filter, more);
+	br_pg_leave(&rights);
+	for (int i = 0; i < decision->n_items; i++)
+		(void) hash_search(ruled, &decision->items[i].candidate.item, HASH_REMOVE, NULL);
+	others = br_pg_proposals_sorted(ruled, &n_ruled);
+	for (int i = 0; i < n_ruled; i++)
+		others[n++] = br_pg_propose(proposals, others[i]->item);
+	decision->items = repalloc(decision->items, sizeof(BrPgItem) * Max(decision->n_items + n, 1));
+	fetch_items(decision, filter, others, n);
+}
+
 void
 br_pg_decide_candidates(BrPgDecision *decision, bool more)
 {
@@ -470,6 +644,9 @@ br_pg_decide_candidates(BrPgDecision *decision, bool more)
 	n_evidence = fetch_evidence(decision, proposals, &filter);
 	if (more || !strong_enough(decision))
 		fetch_others(decision, proposals, &filter, n_evidence, more);
+	if (decision->request->rules->n > 0)
+		fetch_ruled(decision, proposals, &filter, more);
 	choose_items(decision, more);
 	number_categories(decision);
+	br_pg_decide_rule_candidates(decision);
 }

@@ -18,6 +18,7 @@
 #include "pg/decide/complete.h"
 #include "pg/decide/nearest.h"
 #include "pg/embedding.h"
+#include "pg/rule/rule.h"
 
 #define MOST_GIVEN BR_BUNDLE_MAX_CURATED_SIZE
 
@@ -199,11 +200,44 @@ compare_scored(const void *left, const void *right)
 	return a->item < b->item ? -1 : a->item > b->item;
 }
 
-/* the first k of the sorted items that the caller may see */
+/* takes out what rules ban */
+static void
+hide_banned(const Search *search, const BrPgRules *rules, const int32 *items, int n, bool *visible)
+{
+	static const Oid types[] = {INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
+	int n_items, n_categories;
+	char **item_ids = br_pg_rules_items(rules, BR_PG_RULE_BAN, &n_items);
+	char **categories = br_pg_rules_categories(rules, BR_PG_RULE_BAN, &n_categories);
+	Datum values[] = {br_pg_int4_array(items, n), br_pg_text_array_datum(item_ids, n_items),
+					  br_pg_text_array_datum(categories, n_categories)};
+	BrPgRights rights;
+	uint64 found;
+
+	br_pg_enter_owner(&rights);
+	found = br_pg_execute(br_pg_catalog_sql("SELECT u.place FROM pg_catalog.unnest($1)"
+											" WITH ORDINALITY AS u(item, place)"
+											" JOIN bundle_rec.item_@ i USING (item)"
+											" WHERE i.item_id = ANY ($2) OR i.category = ANY ($3)",
+											search->catalog->number),
+						  lengthof(types), types, values, NULL, true, 0);
+	br_pg_leave(&rights);
+	for (uint64 row = 0; row < found; row++)
+	{
+		bool is_null;
+
+		visible[DatumGetInt64(br_pg_column(row, 1, &is_null)) - 1] = false;
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
+
+/* the first k of the sorted items that the caller may see and no rule bans */
 static BrPgCompletion *
 first_visible(const Search *search, int k, int *n)
 {
-	bool filter = br_pg_catalog_must_ask(search->catalog);
+	BrPgRules *rules = br_pg_rules_in_force(search->catalog->number);
+	bool bans = br_pg_rules_have(rules, BR_PG_RULE_BAN);
+	bool asks = br_pg_catalog_must_ask(search->catalog);
+	bool filter = asks || bans;
 	int step = filter ? Max(64, 2 * k) : k;
 	BrPgCompletion *completions = palloc(sizeof(BrPgCompletion) * Min(k, Max(search->n, 1)));
 	int32 *items = palloc(sizeof(int32) * step);
@@ -219,10 +253,13 @@ first_visible(const Search *search, int k, int *n)
 		for (int i = 0; i < length; i++)
 			items[i] = scored[i].item;
 		item_ids = br_pg_item_ids(search->catalog, items, length);
-		if (filter)
+		memset(visible, true, sizeof(bool) * length);
+		if (asks)
 			br_pg_catalog_visible(search->catalog, item_ids, length, visible);
+		if (bans)
+			hide_banned(search, rules, items, length, visible);
 		for (int i = 0; i < length && *n < k; i++)
-			if (!filter || visible[i])
+			if (visible[i])
 				completions[(*n)++] = (BrPgCompletion){item_ids[i], scored[i].score};
 	}
 	return completions;

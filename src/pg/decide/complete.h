@@ -15,7 +15,7 @@ typedef struct BrPgCompletion
 
 /*
  * The k active items that go best with those given and are none of them, best
- * first, as far as the caller may see them. SPI must be connected. Raises 22023
+ * first, as far as the caller may see them and no rule bans them. SPI must be connected. Raises 22023
  * for no items or too many, 42704 for one that the catalog does not have.
  */
 extern BrPgCompletion *br_pg_complete(const BrPgCatalog *catalog, char **item_ids, int n_ids, int k,

@@ -27,7 +27,7 @@ typedef enum Refusal
 {
 	UNAVAILABLE, /* an item is unknown or inactive, or its own rows contradict each other */
 	OUT_OF_STOCK,
-	EXCLUDED,
+	EXCLUDED, /* by the caller, or by a rule */
 	OTHER_CATEGORY,
 	OWNED,
 	OVER_BUDGET,
@@ -114,6 +114,22 @@ is_available(const BrPgRequest *request, const BrPgDraft *draft)
 	return true;
 }
 
+/* whether a rule bans it, or allows fewer items of a category */
+static bool
+is_ruled_out(const Search *search, const BrPgDraft *draft)
+{
+	char **item_ids = palloc(sizeof(char *) * draft->size);
+	char **categories = palloc(sizeof(char *) * draft->size);
+
+	for (int i = 0; i < draft->size; i++)
+	{
+		item_ids[i] = draft->members[i].item_id;
+		categories[i] = draft->members[i].category;
+	}
+	return br_pg_decide_rules_refuse(search->request->rules, draft->bundle_id, item_ids, categories,
+									 draft->size);
+}
+
 /* what its items refuse a bundle for */
 static Refusal
 judge_items(const Search *search, const BrPgDraft *draft)
@@ -134,6 +150,8 @@ judge_items(const Search *search, const BrPgDraft *draft)
 	if (search->request->in_stock && !in_stock)
 		return OUT_OF_STOCK;
 	if (excluded || all_in_basket)
+		return EXCLUDED;
+	if (search->request->rules->n > 0 && is_ruled_out(search, draft))
 		return EXCLUDED;
 	if (search->request->has_categories && other_category)
 		return OTHER_CATEGORY;
@@ -268,6 +286,16 @@ look_at(Search *search, const int32 *numbers, int n)
 	CHECK_FOR_INTERRUPTS();
 }
 
+/* what rules pin or boost, which nothing else need speak for */
+static void
+look_at_ruled(Search *search)
+{
+	int n;
+	int32 *numbers = br_pg_decide_ruled_bundles(search->request, search->room / 4, &n);
+
+	look_at(search, numbers, n);
+}
+
 static void
 look_at_promising(Search *search, HTAB *proposals, bool *all)
 {
@@ -388,10 +416,13 @@ br_pg_decide_curated(BrPgDecision *decision)
 
 	br_pg_propose_evidence(decision, proposals);
 	propose_basket(decision, proposals);
+	if (request->rules->n > 0)
+		look_at_ruled(search);
 	look_at_promising(search, proposals, &all);
 	if (search->n < request->wanted && !all)
 		look_at_all(search);
 	MemoryContextDelete(search->portion);
 	report_shortage(search);
 	br_pg_curated_pool(decision, proposals, search->offers, search->n);
+	br_pg_decide_pin_curated(decision);
 }

@@ -46,6 +46,8 @@ fill_item(const BrPgDecision *decision, HTAB *proposals, const BrPgMember *membe
 	candidate->popularity =
 		br_pg_decide_popularity(member->baskets, decision->request->catalog->baskets);
 	candidate->freshness = br_pg_decide_freshness(member->age);
+	candidate->boost =
+		br_pg_rules_boost(decision->request->rules, member->item_id, member->category);
 	if (proposal == NULL)
 		return;
 	item->content_from = proposal->content_from;

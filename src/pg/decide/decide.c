@@ -52,6 +52,8 @@ draw_slate(BrPgDecision *decision)
 	};
 	BrContext context;
 
+	request.pins =
+		br_pg_decide_place_pins(decision, Min(request.slots, request.pool), &request.n_pins);
 	br_pg_context(&context, CurrentMemoryContext);
 	br_pg_check(br_bandit_slate(&context, br_pg_policy_state(policy)->belief, &request,
 								&decision->slate),
@@ -76,7 +78,8 @@ report_shortage(const BrPgDecision *decision)
 						   "combination meets budget and margin together.",
 						   decision->n_items),
 				 errhint("Ask for smaller bundles, or loosen a limit.")));
-	else if (refusals->budget == 0 && refusals->margin == 0 && refusals->category == 0)
+	else if (refusals->budget == 0 && refusals->margin == 0 && refusals->category == 0 &&
+			 refusals->required == 0)
 		ereport(NOTICE,
 				(errmsg("only %d of %d %s are possible", found, request->wanted, what),
 				 errdetail("%d items may be offered after stock, category and exclusions.",
@@ -85,9 +88,12 @@ report_shortage(const BrPgDecision *decision)
 		ereport(NOTICE,
 				(errmsg("only %d of %d %s are possible", found, request->wanted, what),
 				 errdetail("Of the combinations of %d candidates, the budget refused %lld, "
-						   "the margin %lld and the category limit %lld.",
+						   "the margin %lld and the category limit %lld%s.",
 						   decision->n_items, (long long) refusals->budget,
-						   (long long) refusals->margin, (long long) refusals->category)));
+						   (long long) refusals->margin, (long long) refusals->category,
+						   refusals->required == 0 ? ""
+												   : psprintf("; %lld lack what a rule requires",
+															  (long long) refusals->required))));
 }
 
 static void

@@ -18,6 +18,7 @@
 #include "pg/catalog/catalog.h"
 #include "pg/embedding.h"
 #include "pg/policy/policy.h"
+#include "pg/rule/rule.h"
 
 /* Candidates that bundles are made of; a full search over sizes 2 and 3 stays near 1 ms. */
 #define BR_PG_CANDIDATES 60
@@ -62,7 +63,8 @@ typedef struct BrPgRequest
 	BrPgLogging logging;
 	bool seeded;
 	int64 seed;
-	Datum filters; /* jsonb: the filters as they were asked for, for the log */
+	BrPgRules *rules; /* of the catalog, in force now */
+	Datum filters;	  /* jsonb: the filters as they were asked for, for the log */
 } BrPgRequest;
 
 /* An item that the request starts from. */
@@ -104,6 +106,14 @@ typedef struct BrPgCurated
 	int64 *together;	/* (size, size) */
 } BrPgCurated;
 
+/* A bundle of the pool that a rule pins. */
+typedef struct BrPgPinned
+{
+	const BrPgRule *rule;
+	int member; /* of the pool */
+	int slot;	/* from 0; -1: there is none left for it */
+} BrPgPinned;
+
 typedef struct BrPgDecision
 {
 	const BrPgRequest *request;
@@ -116,6 +126,8 @@ typedef struct BrPgDecision
 	int64 *together; /* (n_items, n_items): baskets with both */
 	BrPool pool;
 	BrPgCurated *curated; /* (pool.n) where the request is for curated bundles; else NULL */
+	int n_pinned;
+	BrPgPinned *pinned;
 	BrSlate slate;
 	char **reasons;	   /* (slate.slots): JSON text */
 	uint64 key;		   /* random key */
@@ -164,6 +176,39 @@ extern void br_pg_decide_pool(BrPgDecision *decision);
  * the pool counts a pair only where one end is among the other's best partners.
  */
 extern void br_pg_decide_exact_pairs(BrPgDecision *decision);
+
+/* ---- what rules make of a decision (ruled.c) ---- */
+
+/*
+ * Moves items that rules want among the candidates, at most `room` in all, to
+ * the front, where the first `reserved` are already; of equals the first. Returns
+ * how many stand there then.
+ */
+extern int br_pg_decide_reserve(BrPgDecision *decision, int reserved, int room);
+
+/* Tells the candidates, whose categories are numbered, what rules cap and require of them. */
+extern void br_pg_decide_rule_candidates(BrPgDecision *decision);
+
+/*
+ * Finds what is pinned in the pool, or adds it where the constraints let it. What
+ * cannot be offered is left out, with a message at DEBUG1.
+ */
+extern void br_pg_decide_pin(BrPgDecision *decision, const BrCandidate *candidates,
+							 const BrAffinity *affinity);
+extern void br_pg_decide_pin_curated(BrPgDecision *decision);
+
+/* Gives what is pinned its slots, of so many; returns the pins of the request, *n of them. */
+extern BrPin *br_pg_decide_place_pins(BrPgDecision *decision, int slots, int *n);
+
+/* What is pinned to a slot of the slate, NULL where the policy chose. */
+extern const BrPgPinned *br_pg_decide_pinned_to(const BrPgDecision *decision, int slot);
+
+/* Curated bundles that rules pin, then those with most of what they boost, at most `room`. */
+extern int32 *br_pg_decide_ruled_bundles(const BrPgRequest *request, int room, int *n);
+
+/* Whether rules ban a curated bundle for its items, or cap it. */
+extern bool br_pg_decide_rules_refuse(const BrPgRules *rules, const char *bundle_id,
+									  char *const *item_ids, char *const *categories, int n);
 
 /* Fills reasons: why each slot was offered (features, pairs inside, evidence from the context). */
 extern void br_pg_decide_reasons(BrPgDecision *decision);

@@ -241,9 +241,9 @@ all_reasons(const BrPgDecision *decision)
 	" feature_schema, algorithm, epsilon, draws, diversity, random_key, deterministic,"                                     \
 	" candidates, pool_size, pool_sizes, pool_items, pool_features, votes, slot_sizes,"                                     \
 	" slot_items, slot_features, slot_item_share, slot_item_margin, propensity, score, list_price, price, margin, reasons," \
-	" pool_bundles, slot_bundles"
+	" pool_bundles, slot_bundles, slot_pinned"
 
-#define LOG_ARGUMENTS 37
+#define LOG_ARGUMENTS 38
 
 typedef struct LogRow
 {
@@ -362,6 +362,24 @@ put_bundles(LogRow *row, const BrPgDecision *decision, bool pool)
 		curated ? bundle_numbers(decision, slate->chosen, slate->slots) : (Datum) 0, !curated);
 }
 
+/* of each slot the place in the pool, from 1, of what a rule pinned there, 0: the policy chose */
+static void
+put_pins(LogRow *row, const BrPgDecision *decision)
+{
+	int n = decision->slate.slots;
+	int32 *places = palloc0(sizeof(int32) * Max(n, 1));
+	bool any = false;
+
+	for (int slot = 0; slot < n; slot++)
+	{
+		const BrPgPinned *pinned = br_pg_decide_pinned_to(decision, slot);
+
+		places[slot] = pinned != NULL ? pinned->member + 1 : 0;
+		any = any || pinned != NULL;
+	}
+	put(row, INT4ARRAYOID, any ? br_pg_int4_array(places, n) : (Datum) 0, !any);
+}
+
 static char *
 insert_statement(const BrPgDecision *decision)
 {
@@ -395,6 +413,7 @@ br_pg_decide_log(BrPgDecision *decision)
 	pool_logged = put_pool(&row, decision);
 	put_slots(&row, decision);
 	put_bundles(&row, decision, pool_logged);
+	put_pins(&row, decision);
 	Assert(row.n == LOG_ARGUMENTS);
 
 	br_pg_enter_owner(&rights);

@@ -179,4 +179,5 @@ br_pg_decide_pool(BrPgDecision *decision)
 	br_pg_check(br_bundle_pool(&context, candidates, n, &affinity, &request->constraints,
 							   request->wanted, BR_BUNDLE_MAX_POOL, &decision->pool),
 				&context, "could not assemble bundles", NULL);
+	br_pg_decide_pin(decision, candidates, &affinity);
 }

@@ -4,8 +4,9 @@
  *
  * features are the logged ones; pairs name the co-purchases and the similarity
  * of text inside the bundle (pair_scores and <=> give the same); context names
- * the strongest evidence that tied an item to the request. A large curated
- * bundle names only its strongest pairs.
+ * the strongest evidence that tied an item to the request; rules names those that
+ * pinned the slot, boosted items of it or required one. A large curated bundle
+ * names only its strongest pairs.
  */
 #include "postgres.h"
 
@@ -186,6 +187,44 @@ append_context(StringInfo json, const BrPgDecision *decision, const BrBundle *bu
 	appendStringInfoChar(json, ']');
 }
 
+/* whether a rule boosts an item of the bundle, or has it there because it requires one */
+static bool
+touches(const BrPgDecision *decision, const BrPgRule *rule, const BrBundle *bundle)
+{
+	if (rule->action != BR_PG_RULE_BOOST &&
+		(rule->action != BR_PG_RULE_REQUIRE || decision->request->constraints.required == 0))
+		return false;
+	for (int i = 0; i < bundle->size; i++)
+	{
+		const BrPgItem *item = &decision->items[bundle->members[i]];
+
+		if (br_pg_rule_names(rule, item->item_id, item->category))
+			return true;
+	}
+	return false;
+}
+
+static void
+append_rules(StringInfo json, const BrPgDecision *decision, int slot)
+{
+	const BrPgRules *rules = decision->request->rules;
+	const BrPgPinned *pinned = br_pg_decide_pinned_to(decision, slot);
+	const BrBundle *bundle = &decision->pool.bundles[decision->slate.chosen[slot]];
+	int n = 0;
+
+	for (int i = 0; i < rules->n; i++)
+	{
+		const BrPgRule *rule = &rules->rules[i];
+
+		if ((pinned == NULL || pinned->rule != rule) && !touches(decision, rule, bundle))
+			continue;
+		appendStringInfoString(json, n++ == 0 ? ", \"rules\": [" : ", ");
+		escape_json(json, rule->name);
+	}
+	if (n > 0)
+		appendStringInfoChar(json, ']');
+}
+
 static char *
 slot_reasons(const BrPgDecision *decision, int slot)
 {
@@ -199,6 +238,7 @@ slot_reasons(const BrPgDecision *decision, int slot)
 	append_pairs(&json, decision, chosen);
 	appendStringInfoString(&json, ", ");
 	append_context(&json, decision, &decision->pool.bundles[chosen]);
+	append_rules(&json, decision, slot);
 	if (decision->curated != NULL)
 	{
 		appendStringInfo(&json, ", \"purchases\": %lld, ",

@@ -2,8 +2,8 @@
  * replay.c
  *	  A logged decision, taken again.
  *
- * The log holds the pool with its features, the key and the versions; the slate
- * follows from them. Which items they are decides only how much one bundle
+ * The log holds the pool with its features, the key, the versions and what was
+ * pinned; the slate follows from them. Which items they are decides only how much one bundle
  * repeats another.
  */
 #include "postgres.h"
@@ -17,7 +17,8 @@
 
 #define LOGGED                                                                         \
 	"SELECT policy, posterior, random_key, wanted, diversity, pool_sizes, pool_items," \
-	" pool_features, slot_sizes, slot_items, propensity FROM bundle_rec.decision_@"    \
+	" pool_features, slot_sizes, slot_items, propensity, slot_pinned"                  \
+	" FROM bundle_rec.decision_@"                                                      \
 	" WHERE decision_id = $1"
 
 enum
@@ -32,7 +33,8 @@ enum
 	POOL_FEATURES,
 	SLOT_SIZES,
 	SLOT_ITEMS,
-	PROPENSITY
+	PROPENSITY,
+	SLOT_PINNED
 };
 
 /* Bundles of a flat array, cut by their sizes. */
@@ -130,6 +132,25 @@ require_pool(int64 decision_id)
 				 errhint("bundle_rec.log_pool says of which share of decisions it is.")));
 }
 
+/* core refuses places that there are not */
+static void
+read_pins(int64 decision_id, Replay *replay)
+{
+	int n = replay->slots.n;
+	const int32 *places;
+	BrPin *pins = palloc(sizeof(BrPin) * Max(n, 1));
+	bool is_null;
+
+	(void) br_pg_column(0, SLOT_PINNED, &is_null);
+	if (is_null)
+		return;
+	places = elements(decision_id, SLOT_PINNED, &n);
+	for (int slot = 0; slot < n; slot++)
+		if (places[slot] != 0)
+			pins[replay->request.n_pins++] = (BrPin){slot, places[slot] - 1};
+	replay->request.pins = pins;
+}
+
 /* the current SPI result, copied: what follows runs other statements */
 static void
 read_logged(int64 decision_id, Replay *replay)
@@ -151,6 +172,7 @@ read_logged(int64 decision_id, Replay *replay)
 								elements(decision_id, PROPENSITY, &n), sizeof(double) * n);
 	for (int i = 0; i < replay->pool.n; i++)
 		best = Max(best, replay->request.features[i * BR_FEATURE_COUNT + BR_FEATURE_SCORE]);
+	read_pins(decision_id, replay);
 	replay->request.pool = replay->pool.n;
 	replay->request.slots = DatumGetInt32(br_pg_column(0, WANTED, &is_null));
 	replay->request.diversity = best * DatumGetFloat8(br_pg_column(0, DIVERSITY, &is_null));

@@ -4,7 +4,9 @@
  *	  and decisions of its catalog.
  *
  * A decision is read once the longest window of the candidate's reward has
- * closed, rewarded or not. Those that a seed made deterministic are left out.
+ * closed, rewarded or not. Those that a seed made deterministic are left out, and
+ * so are slots that a rule pinned; what it pinned to later slots could not be
+ * chosen for the first one.
  */
 #include "postgres.h"
 
@@ -142,13 +144,15 @@ br_pg_log_open_own(BrPgLog *log)
 /* ---- decisions of a catalog ---- */
 
 /* pool and slot are cut by their sizes; first slots only */
-#define DECISIONS                                                                            \
-	"SELECT d.decision_id, d.decided_at, d.user_id, 1, d.propensity[1],"                     \
-	" COALESCE(f.reward, 0)," LEARNED " d.slot_items[1:d.slot_sizes[1]], d.pool_items,"      \
-	" d.pool_sizes::pg_catalog.int4[], d.pool_features, d.pool_bundles, d.slot_bundles[1:1]" \
-	" FROM bundle_rec.decision_%d d" REWARDS "1 WHERE" CLOSED                                \
-	" AND d.pool_features IS NOT NULL AND d.feature_schema = %d"                             \
-	" AND pg_catalog.cardinality(d.slot_sizes) > 0"                                          \
+#define DECISIONS                                                                             \
+	"SELECT d.decision_id, d.decided_at, d.user_id, 1, d.propensity[1],"                      \
+	" COALESCE(f.reward, 0)," LEARNED " d.slot_items[1:d.slot_sizes[1]], d.pool_items,"       \
+	" d.pool_sizes::pg_catalog.int4[], d.pool_features, d.pool_bundles, d.slot_bundles[1:1]," \
+	" d.slot_pinned"                                                                          \
+	" FROM bundle_rec.decision_%d d" REWARDS "1 WHERE" CLOSED                                 \
+	" AND d.pool_features IS NOT NULL AND d.feature_schema = %d"                              \
+	" AND pg_catalog.cardinality(d.slot_sizes) > 0"                                           \
+	" AND COALESCE(d.slot_pinned[1], 0) = 0"                                                  \
 	" ORDER BY d.decided_at, d.decision_id"
 
 enum
@@ -158,7 +162,8 @@ enum
 	POOL_SIZES,
 	FEATURES,
 	POOL_BUNDLES,
-	SLOT_BUNDLES
+	SLOT_BUNDLES,
+	SLOT_PINNED
 };
 
 /* the member of the pool that the first slot holds; -1: none */
@@ -184,6 +189,34 @@ find_member(const BrPgLog *log, int n_pool)
 	return -1;
 }
 
+/* takes the members out of the row's pool that rules pinned to later slots */
+static void
+drop_pinned(const BrPgLog *log, BrPgLoggedRow *row)
+{
+	int dims = log->policy.spec.dims;
+	int n_pinned, kept = 0, member = row->member;
+	const int32 *pinned = elements(log, SLOT_PINNED, &n_pinned);
+	float *features;
+
+	if (pinned == NULL)
+		return;
+	features = palloc(sizeof(float) * Max(row->request.pool * dims, 1));
+	for (int i = 0; i < row->request.pool; i++)
+	{
+		bool competes = true;
+
+		for (int slot = 0; slot < n_pinned && competes; slot++)
+			competes = pinned[slot] != i + 1;
+		if (i == member)
+			row->member = competes ? kept : -1;
+		if (competes)
+			memcpy(features + kept++ * dims, row->request.features + i * dims,
+				   sizeof(float) * dims);
+	}
+	row->request.pool = kept;
+	row->request.features = features;
+}
+
 static void
 read_pool(BrPgLog *log, BrPgLoggedRow *row)
 {
@@ -196,6 +229,7 @@ read_pool(BrPgLog *log, BrPgLoggedRow *row)
 	row->request.features = features;
 	row->request.slots = 1;
 	row->member = n_features % dims == 0 ? find_member(log, row->request.pool) : -1;
+	drop_pinned(log, row);
 	if (row->member < 0)
 		br_pg_log_refuse(log, "what was offered does not stand in its pool");
 	read_decision(log, row);

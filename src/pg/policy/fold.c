@@ -40,12 +40,13 @@
  * One batch of decisions whose window has closed. The table has the child's
  * name, and the columns that all logs have.
  */
-#define DUE_DECISIONS                                                                        \
-	"WITH due AS (DELETE FROM bundle_rec.unfolded_decision WHERE decision_id IN ("           \
-	"SELECT u.decision_id FROM bundle_rec.unfolded_decision u"                               \
-	" WHERE u.policy = $1 AND u.decided_at + " BR_PG_LONGEST_WINDOW                          \
-	" <= pg_catalog.now() LIMIT $2)"                                                         \
-	" RETURNING decision_id) SELECT d.slot_features, d.decided_at, d.propensity, %s AS arms" \
+#define DUE_DECISIONS                                                                         \
+	"WITH due AS (DELETE FROM bundle_rec.unfolded_decision WHERE decision_id IN ("            \
+	"SELECT u.decision_id FROM bundle_rec.unfolded_decision u"                                \
+	" WHERE u.policy = $1 AND u.decided_at + " BR_PG_LONGEST_WINDOW                           \
+	" <= pg_catalog.now() LIMIT $2)"                                                          \
+	" RETURNING decision_id) SELECT d.slot_features, d.decided_at, d.propensity, %s AS arms," \
+	" %s AS pinned"                                                                           \
 	" FROM due JOIN bundle_rec.%s_%d d USING (decision_id) ORDER BY d.decision_id"
 
 static uint64
@@ -54,6 +55,7 @@ fold_decisions(BrPgFold *fold)
 	static const Oid types[] = {INT4OID, INT4OID};
 	Datum values[] = {Int32GetDatum(fold->policy->number), Int32GetDatum(FOLD_BATCH)};
 	uint64 n = br_pg_execute_once_at(psprintf(DUE_DECISIONS, br_pg_fold_arms(fold->policy),
+											  br_pg_fold_pins(fold->policy),
 											  br_pg_fold_log(fold->policy), fold->policy->catalog),
 									 2, types, values, fold->snapshot);
 
@@ -69,7 +71,8 @@ fold_decisions(BrPgFold *fold)
 		{
 			BrPgSlot shown = br_pg_fold_slot(fold, &slots, slot);
 
-			br_pg_evidence_add_slot(fold->evidence, &shown);
+			if (!br_pg_fold_is_pinned(&slots, slot))
+				br_pg_evidence_add_slot(fold->evidence, &shown);
 		}
 	}
 	return n;
@@ -90,7 +93,8 @@ fold_decisions(BrPgFold *fold)
 	" pg_catalog.sum(" BR_PG_REWARD_OF_FEEDBACK ") AS added"                                   \
 	" FROM due JOIN bundle_rec.feedback_%d f USING (decision_id, event_id),"                   \
 	" bundle_rec.policy p WHERE p.policy = $1 GROUP BY f.decision_id, f.rank)"                 \
-	" SELECT d.slot_features, d.decided_at, d.propensity, %s AS arms, s.rank, s.added,"        \
+	" SELECT d.slot_features, d.decided_at, d.propensity, %s AS arms, %s AS pinned,"           \
+	" s.rank, s.added,"                                                                        \
 	" s.events, COALESCE((SELECT pg_catalog.sum(" BR_PG_REWARD_OF_FEEDBACK ")"                 \
 	" FROM bundle_rec.feedback_%d f, bundle_rec.policy p"                                      \
 	" WHERE p.policy = $1 AND f.decision_id = s.decision_id AND f.rank = s.rank"               \
@@ -106,16 +110,17 @@ fold_rewards(BrPgFold *fold)
 	Datum values[] = {Int32GetDatum(fold->policy->number), Int32GetDatum(FOLD_BATCH)};
 	int32 catalog = fold->policy->catalog;
 	uint64 n = br_pg_execute_once_at(psprintf(NEW_REWARDS, catalog, br_pg_fold_arms(fold->policy),
-											  catalog, br_pg_fold_log(fold->policy), catalog),
+											  br_pg_fold_pins(fold->policy), catalog,
+											  br_pg_fold_log(fold->policy), catalog),
 									 2, types, values, fold->snapshot);
 
 	for (uint64 row = 0; row < n; row++)
 	{
 		bool is_null;
 		BrPgLoggedSlots slots = br_pg_fold_slots(fold, row);
-		int rank = DatumGetInt32(br_pg_column(row, 5, &is_null));
-		double added = DatumGetFloat8(br_pg_column(row, 6, &is_null));
-		double before = DatumGetFloat8(br_pg_column(row, 8, &is_null));
+		int rank = DatumGetInt32(br_pg_column(row, 6, &is_null));
+		double added = DatumGetFloat8(br_pg_column(row, 7, &is_null));
+		double before = DatumGetFloat8(br_pg_column(row, 9, &is_null));
 		BrPgSlot slot;
 
 		if (rank < 1 || rank > slots.n || !isfinite(added) || !isfinite(before))
@@ -123,8 +128,8 @@ fold_rewards(BrPgFold *fold)
 			fold->refused++;
 			continue;
 		}
-		fold->events += DatumGetInt64(br_pg_column(row, 7, &is_null));
-		if (fold->recounts)
+		fold->events += DatumGetInt64(br_pg_column(row, 8, &is_null));
+		if (fold->recounts || br_pg_fold_is_pinned(&slots, rank - 1))
 			continue;
 		slot = br_pg_fold_slot(fold, &slots, rank - 1);
 		br_pg_evidence_add_reward(fold->evidence, &slot, before, added);

@@ -23,9 +23,10 @@ typedef struct BrPgFold
 	MemoryContext batch; /* of one statement's rows; reset after each */
 } BrPgFold;
 
-/* "decision" or "choice", and the expression of the arms of a row d of it */
+/* "decision" or "choice", and expressions of the arms and the pins of a row d of it */
 extern const char *br_pg_fold_log(const BrPgPolicy *policy);
 extern const char *br_pg_fold_arms(const BrPgPolicy *policy);
+extern const char *br_pg_fold_pins(const BrPgPolicy *policy);
 
 /* The slots of one decision; n 0: the row makes no sense. */
 typedef struct BrPgLoggedSlots
@@ -35,11 +36,15 @@ typedef struct BrPgLoggedSlots
 	TimestampTz decided_at;
 	const double *propensity; /* (n) */
 	const int32 *arms;		  /* (n); NULL: of a catalog */
+	const int32 *pinned;	  /* (n): 0 where the policy chose; NULL: everywhere */
 } BrPgLoggedSlots;
 
-/* Of columns 1 to 4 of the SPI result: slot_features, decided_at, propensity, arms. */
+/* Of columns 1 to 5 of the SPI result: slot_features, decided_at, propensity, arms, pins. */
 extern BrPgLoggedSlots br_pg_fold_slots(const BrPgFold *fold, uint64 row);
 extern BrPgSlot br_pg_fold_slot(const BrPgFold *fold, const BrPgLoggedSlots *slots, int slot);
+
+/* Whether a rule chose and not the policy, which learns nothing from it then. */
+extern bool br_pg_fold_is_pinned(const BrPgLoggedSlots *slots, int slot);
 
 /* recount.c */
 extern bool br_pg_fold_has_window(const BrPgPolicy *policy);

@@ -35,6 +35,18 @@ br_pg_fold_arms(const BrPgPolicy *policy)
 	return policy->owner != NULL ? "d.slot_arms" : "NULL::pg_catalog.int4[]";
 }
 
+const char *
+br_pg_fold_pins(const BrPgPolicy *policy)
+{
+	return policy->owner != NULL ? "NULL::pg_catalog.int4[]" : "d.slot_pinned";
+}
+
+bool
+br_pg_fold_is_pinned(const BrPgLoggedSlots *slots, int slot)
+{
+	return slots->pinned != NULL && slots->pinned[slot] != 0;
+}
+
 /* Whoever may INSERT into the log may have written anything there. */
 static bool
 sensible(const BrPgFold *fold, const BrPgLoggedSlots *slots, int n_features)
@@ -56,16 +68,18 @@ BrPgLoggedSlots
 br_pg_fold_slots(const BrPgFold *fold, uint64 row)
 {
 	BrPgLoggedSlots slots;
-	int n_features, n_arms;
+	int n_features, n_arms, n_pinned;
 	bool is_null;
 
 	slots.features = br_pg_column_elements(row, 1, &n_features);
 	slots.decided_at = DatumGetTimestampTz(br_pg_column(row, 2, &is_null));
 	slots.propensity = br_pg_column_elements(row, 3, &slots.n);
 	slots.arms = br_pg_column_elements(row, 4, &n_arms);
+	slots.pinned = br_pg_column_elements(row, 5, &n_pinned);
 	if (fold->policy->spec.model == BR_MODEL_ARM)
 		slots.features = NULL;
-	if (!sensible(fold, &slots, n_features) || (fold->policy->owner != NULL && n_arms != slots.n))
+	if (!sensible(fold, &slots, n_features) || (fold->policy->owner != NULL && n_arms != slots.n) ||
+		(slots.pinned != NULL && n_pinned != slots.n))
 		slots.n = 0;
 	return slots;
 }
@@ -159,18 +173,19 @@ fit(const BrPgFold *fold, const Rows *rows)
 
 /*
  * Every slot that counts, by arm where each has a regression of its own, with
- * its reward. Columns 1 to 4 as br_pg_fold_slots wants them, 5 the rewards.
+ * its reward. Columns 1 to 5 as br_pg_fold_slots wants them, 6 the rewards.
  */
-#define COUNTED                                                                              \
-	"SELECT d.slot_features, d.decided_at, d.propensity, %s AS arms, ARRAY(SELECT COALESCE(" \
-	"(SELECT pg_catalog.sum(" BR_PG_REWARD_OF_FEEDBACK ") FROM bundle_rec.feedback_%d f"     \
-	" WHERE f.decision_id = d.decision_id AND f.rank = r AND NOT EXISTS (SELECT FROM"        \
-	" bundle_rec.unfolded_feedback u WHERE u.decision_id = f.decision_id"                    \
-	" AND u.event_id = f.event_id)), 0) FROM pg_catalog.generate_series(1,"                  \
-	" pg_catalog.cardinality(d.propensity)) r ORDER BY r) AS rewards, d.decision_id"         \
-	" FROM bundle_rec.%s_%d d, bundle_rec.policy p WHERE p.policy = %d AND d.policy = %d"    \
-	" AND NOT d.deterministic AND NOT EXISTS (SELECT FROM bundle_rec.unfolded_decision w"    \
-	" WHERE w.decision_id = d.decision_id) AND (p.evidence_window IS NULL"                   \
+#define COUNTED                                                                           \
+	"SELECT d.slot_features, d.decided_at, d.propensity, %s AS arms, %s AS pinned,"       \
+	" ARRAY(SELECT COALESCE("                                                             \
+	"(SELECT pg_catalog.sum(" BR_PG_REWARD_OF_FEEDBACK ") FROM bundle_rec.feedback_%d f"  \
+	" WHERE f.decision_id = d.decision_id AND f.rank = r AND NOT EXISTS (SELECT FROM"     \
+	" bundle_rec.unfolded_feedback u WHERE u.decision_id = f.decision_id"                 \
+	" AND u.event_id = f.event_id)), 0) FROM pg_catalog.generate_series(1,"               \
+	" pg_catalog.cardinality(d.propensity)) r ORDER BY r) AS rewards, d.decision_id"      \
+	" FROM bundle_rec.%s_%d d, bundle_rec.policy p WHERE p.policy = %d AND d.policy = %d" \
+	" AND NOT d.deterministic AND NOT EXISTS (SELECT FROM bundle_rec.unfolded_decision w" \
+	" WHERE w.decision_id = d.decision_id) AND (p.evidence_window IS NULL"                \
 	" OR d.decided_at > pg_catalog.now() - p.evidence_window) ORDER BY d.decision_id"
 
 typedef struct Recount
@@ -221,7 +236,7 @@ count_row(Recount *recount, uint64 row)
 	BrPgFold *fold = recount->fold;
 	BrPgLoggedSlots slots = br_pg_fold_slots(fold, row);
 	int n_rewards;
-	const double *rewards = br_pg_column_elements(row, 5, &n_rewards);
+	const double *rewards = br_pg_column_elements(row, 6, &n_rewards);
 	bool refits = br_bandit_algorithm_refits(fold->policy->spec.algorithm);
 	bool disjoint = fold->policy->spec.model == BR_MODEL_DISJOINT;
 
@@ -230,6 +245,8 @@ count_row(Recount *recount, uint64 row)
 		BrPgSlot slot = br_pg_fold_slot(fold, &slots, i);
 		double reward = i < n_rewards && isfinite(rewards[i]) ? rewards[i] : 0;
 
+		if (br_pg_fold_is_pinned(&slots, i))
+			continue;
 		if (refits)
 			append_slot(fold, rows_of(recount, disjoint ? slot.arm : 0), &slot, reward);
 		else
@@ -252,7 +269,8 @@ br_pg_fold_recount(BrPgFold *fold)
 	PushCopiedSnapshot(fold->snapshot);
 	UpdateActiveSnapshotCommandId();
 	portal = SPI_cursor_open_with_args(NULL,
-									   psprintf(COUNTED, br_pg_fold_arms(policy), policy->catalog,
+									   psprintf(COUNTED, br_pg_fold_arms(policy),
+												br_pg_fold_pins(policy), policy->catalog,
 												br_pg_fold_log(policy), policy->catalog,
 												policy->number, policy->number),
 									   0, NULL, NULL, NULL, true, CURSOR_OPT_NO_SCROLL);

@@ -236,8 +236,30 @@ filters_of(const BrPgRequest *request)
 		appendStringInfoString(&json, ", \"exclude\": ");
 		append_texts(&json, request->exclude, request->n_exclude);
 	}
+	if (request->rules->n > 0)
+	{
+		char **names = palloc(sizeof(char *) * request->rules->n);
+
+		for (int i = 0; i < request->rules->n; i++)
+			names[i] = request->rules->rules[i].name;
+		appendStringInfoString(&json, ", \"rules\": ");
+		append_texts(&json, names, request->rules->n);
+	}
 	appendStringInfoChar(&json, '}');
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
+}
+
+/* the rules in force; what they require, a bit for each, is required of bundles that are made */
+static void
+rule_constraints(BrPgRequest *request)
+{
+	int n = 0;
+
+	request->rules = br_pg_rules_in_force(request->catalog->number);
+	for (int i = 0; i < request->rules->n; i++)
+		n += request->rules->rules[i].action == BR_PG_RULE_REQUIRE;
+	if (strcmp(request->kind, "bundle") == 0)
+		request->constraints.required = (1u << Min(n, BR_BUNDLE_MAX_REQUIRED)) - 1;
 }
 
 BrPgRequest *
@@ -276,6 +298,7 @@ br_pg_decide_request(FunctionCallInfo fcinfo, const char *kind, const char *want
 	request->policy = br_pg_policy_open(catalog->number, text_argument(fcinfo, at->policy));
 	diversity_argument(fcinfo, at->diversity, request);
 	log_and_seed_arguments(fcinfo, at->log, at->seed, request);
+	rule_constraints(request);
 	request->filters = filters_of(request);
 	return request;
 }
