@@ -7,7 +7,7 @@
 --    rules and not from what the code does; what is granted to whom; and roles
 --    that come and go, with catalogs and grants behind them.
 --
-SELECT plan(147);
+SELECT plan(150);
 SET client_min_messages = error;
 SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls'), load_model('spare', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
 
@@ -46,6 +46,7 @@ SELECT create_catalog('shop', 'shop.product', item_id => 'sku', text => '{title}
 SELECT add_event_source('shop', 'shop.purchase', item_id => 'sku', basket_id => 'receipt') \g /dev/null
 SELECT add_bundle_source('shop', 'shop.kit', bundle_id => 'kit', item_id => 'sku') \g /dev/null
 SELECT refresh('shop') \g /dev/null
+SELECT create_rule('shop', 'quiet', 'ban', '{p12}', valid => '[2090-01-01,)') \g /dev/null
 SELECT decision_id AS id FROM recommend('shop', seed => 1) LIMIT 1 \gset
 -- of a number that no catalog has
 RESET ROLE;
@@ -138,6 +139,9 @@ INSERT INTO public.call VALUES
     ('job_interrupted', $$SELECT job_interrupted(1000, now())$$,                 '1 1 1 1 1 1 1 1 1 1'),
     ('job', $$SELECT FROM job$$,                                                 '1 1 0 0 0 0 0 0 0 1'),
     ('drop_catalog', $$SELECT drop_catalog('shop')$$,                            :'only_owner'),
+    ('create_rule', $$SELECT create_rule('shop', 'new', 'ban', '{p01}')$$,       :'only_owner'),
+    ('drop_rule', $$SELECT drop_rule('shop', 'quiet')$$,                         :'only_owner'),
+    ('rule', $$SELECT FROM rule$$,                                               '1 1 0 1 1 1 0 0 0 1'),
     ('create_policy', $$SELECT create_policy('new', 'epsilon_greedy', 'shop')$$, :'only_owner'),
     ('create_policy, of no catalog', $$SELECT create_policy('new', 'epsilon_greedy')$$, '1 1 create create create create create create create 1'),
     ('alter_policy', $$SELECT alter_policy('shop')$$,                            :'only_owner'),
@@ -249,7 +253,7 @@ SELECT set_eq(
              ('function create_experiment(text,jsonb,text,double precision,double precision,text)', 'br_test_librarian', 'EXECUTE'),
              ('function load_model(text,model_file[])', 'pg_read_server_files', 'EXECUTE'), ('function load_model(text,text,bytea)', 'pg_read_server_files', 'EXECUTE'),
              ('v bundle_coverage', 'PUBLIC', 'SELECT'), ('v decision_log', 'PUBLIC', 'SELECT'), ('v privacy_state', 'PUBLIC', 'SELECT'), ('schema bundle_rec', 'PUBLIC', 'USAGE'),
-             ('v catalog_coverage', 'PUBLIC', 'SELECT'), ('v job', 'PUBLIC', 'SELECT'), ('v model', 'PUBLIC', 'SELECT'), ('v policy_state', 'PUBLIC', 'SELECT'),
+             ('v catalog_coverage', 'PUBLIC', 'SELECT'), ('v job', 'PUBLIC', 'SELECT'), ('v model', 'PUBLIC', 'SELECT'), ('v policy_state', 'PUBLIC', 'SELECT'), ('v rule', 'PUBLIC', 'SELECT'),
              ('v experiment_state', 'PUBLIC', 'SELECT'), ('v rejected_row', 'PUBLIC', 'SELECT'), ('v choice_log', 'PUBLIC', 'SELECT'), ('v arm_state', 'PUBLIC', 'SELECT'), ('v fold_lag', 'PUBLIC', 'SELECT')$$, 'to others is granted just this');
 -- the child tables: their catalog's owner, and whom he chose
 SELECT set_eq(

@@ -8,7 +8,7 @@
 --    bundles, that enough rows still come back, what contradicts what, and that
 --    policies learn nothing from pins.
 --
-SELECT plan(131);
+SELECT plan(132);
 SET client_min_messages = warning;
 SELECT catalog AS n, format('decision_%s', catalog) AS decision FROM catalog WHERE name = 'small' \gset
 CREATE TABLE small.kit (kit text, sku text, euros numeric(8, 2));
@@ -123,6 +123,8 @@ SELECT is_empty($$SELECT * FROM rank_bundles('small') r JOIN small.kits_before b
 SELECT results_eq($$SELECT item_id, reasons -> 'rules' FROM recommend_items('small', k => 50) ORDER BY item_id$$,
     $$SELECT sku, CASE WHEN sku = 'p02' THEN '["sale", "twos"]' WHEN sku = 'p06' THEN '["fewer", "twos"]' WHEN sku = 'p09' THEN '["fewer"]'
       WHEN category = 'kind 2' THEN '["twos"]' END::jsonb FROM small.offerable ORDER BY sku$$, 'reasons name the boosts');
+SELECT is_empty($$SELECT * FROM recommend('small', bundles => 256) r WHERE abs(coalesce((r.reasons ->> 'boost_log_odds')::float8, 0) - (SELECT avg(ln(small.factor(i))) FROM unnest(items) i)) > 1e-3$$,
+    'and tell what they add to the log-odds');
 SELECT is((SELECT array_agg(item_id ORDER BY score DESC) FROM (SELECT item_id, score FROM recommend_items('small', k => 50) ORDER BY score DESC LIMIT 1) x), '{p02}'::text[],
     'what is boosted is expected to do best');
 SELECT is((SELECT filters -> 'rules' FROM :decision ORDER BY decision_id DESC LIMIT 1), '["fewer", "sale", "twos"]'::jsonb, 'the log names the rules that held');

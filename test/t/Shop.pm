@@ -51,11 +51,12 @@ SELECT bundle_rec.create_catalog('shop', 'shop.product', item_id => 'sku', text 
                                  stock => 'stock', category => 'category', model => 'tiny');
 SELECT bundle_rec.add_event_source('shop', 'shop.purchase', user_id => 'shopper', item_id => 'sku', basket_id => 'basket');
 SELECT bundle_rec.refresh('shop');
+SELECT bundle_rec.create_rule('shop', 'shelf', 'pin', '{p5,p9}', slot => 2), bundle_rec.create_rule('shop', 'lamps', 'boost', categories => '{kind 3}', amount => 3);
 SQL
 	return;
 }
 
-# The whole: extension, model, tables, catalog 1, decisions by web, and a policy that has learned from them.
+# The whole: extension, model, tables, catalog 1 with two rules, decisions by web, and a policy that has learned from them.
 sub make_shop
 {
 	my ($node, $database) = @_;
@@ -114,6 +115,7 @@ SET bundle_rec.backend = portable;
 SELECT rank, items, score, propensity, price FROM bundle_rec.recommend('shop', basket => '{p1,p2}', seed => 7, log => false);
 SELECT rank, items, score, propensity FROM bundle_rec.recommend('shop', query => 'a blue stove', budget => 60, seed => 8, log => false);
 SELECT rank, item_id, score, propensity FROM bundle_rec.recommend_items('shop', user_id => 'u7', seed => 9, log => false);
+SELECT * FROM bundle_rec.rule;
 SELECT * FROM bundle_rec.similar_items('shop', 'p3', k => 5);
 SELECT * FROM bundle_rec.bought_together('shop', '{p1}', k => 5);
 SELECT p.policy, c.rank, c.arm, c.score, c.propensity FROM bundle_rec.policy_state p, bundle_rec.choose(p.policy, k => 2, seed => 9, log => false) c

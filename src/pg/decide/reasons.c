@@ -204,6 +204,20 @@ touches(const BrPgDecision *decision, const BrPgRule *rule, const BrBundle *bund
 	return false;
 }
 
+/* what rules add to the log-odds of the score, which the features alone do not explain */
+static void
+append_boost(StringInfo json, const BrPgDecision *decision, const BrBundle *bundle)
+{
+	double boost = 0;
+
+	for (int i = 0; i < bundle->size; i++)
+		boost += decision->items[bundle->members[i]].candidate.boost;
+	if (boost == 0)
+		return;
+	appendStringInfoString(json, ", ");
+	append_number(json, "boost_log_odds", boost / bundle->size);
+}
+
 static void
 append_rules(StringInfo json, const BrPgDecision *decision, int slot)
 {
@@ -239,6 +253,7 @@ slot_reasons(const BrPgDecision *decision, int slot)
 	appendStringInfoString(&json, ", ");
 	append_context(&json, decision, &decision->pool.bundles[chosen]);
 	append_rules(&json, decision, slot);
+	append_boost(&json, decision, &decision->pool.bundles[chosen]);
 	if (decision->curated != NULL)
 	{
 		appendStringInfo(&json, ", \"purchases\": %lld, ",
