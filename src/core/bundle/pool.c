@@ -184,6 +184,7 @@ prepare(BrBundleSearch *search, const BrCandidate *candidates, const BrAffinity 
 	if (status != BR_OK)
 		return status;
 
+	search->ranker = constraints->ranker != NULL ? constraints->ranker : &br_bundle_fixed_ranker;
 	search->has_budget = isfinite(constraints->budget);
 	search->has_margin = isfinite(constraints->min_margin);
 	search->keep = 1 - constraints->discount;
@@ -284,7 +285,6 @@ br_bundle_pool(BrContext *context, const BrCandidate *candidates, int n, const B
 
 	search->context = context;
 	search->constraints = constraints;
-	search->ranker = constraints->ranker != NULL ? constraints->ranker : &br_bundle_fixed_ranker;
 	search->n = n;
 	br_bundle_heap_init(&search->pool, limit);
 	pool->complete = true;
@@ -420,7 +420,8 @@ add_chosen(BrContext *context, const BrCandidate *candidates, int n, const BrAff
 	*place = find_bundle(pool, &bundle);
 	if (*place >= 0)
 		return BR_OK;
-	br_bundle_features(candidates, n, affinity, constraints->typical_price, &bundle, features);
+	br_bundle_features(candidates, n, affinity, constraints->typical_price, chosen->search.ranker,
+					   &bundle, features);
 	*place = pool->n;
 	return append_bundle(context, pool, &bundle, features);
 }
