@@ -263,6 +263,12 @@ extern void br_bundle_features(const BrCandidate *candidates /* (n) */, int n,
 							   float *features /* (BR_FEATURE_COUNT) */);
 
 /*
+ * What an item adds to the strength of a bundle, before division by its size:
+ * the weighted sum of its evidence, and its boost.
+ */
+extern double br_bundle_item_strength(const BrCandidate *candidate, const BrRanker *ranker);
+
+/*
  * What its own purchases say for or against a curated bundle, beside a typical
  * one: ln((n + m) / 2m), where m = sqrt(1 + most) lies in the geometric middle
  * between one purchase and those of the most purchased bundle. It is 0 where no

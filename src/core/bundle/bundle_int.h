@@ -113,7 +113,6 @@ extern bool br_bundle_heap_holds(const BrBundleHeap *heap, const BrBundleSet *se
 extern void br_bundle_heap_sort(BrBundleHeap *heap); /* strongest first; no longer a heap */
 
 /* features.c */
-extern double br_bundle_relevance(const BrCandidate *candidate, const BrRanker *ranker);
 extern double br_bundle_pair_affinity(const BrAffinity *affinity, int n, int left, int right);
 
 

@@ -92,9 +92,8 @@ br_bundle_affinity(double content, double copurchase)
 	return 1 - (1 - sqrt(clamp(copurchase, 0, 1))) * (1 - CONTENT_SHARE * related);
 }
 
-/* What an item adds to the strength of a bundle, before division by its size. */
 double
-br_bundle_relevance(const BrCandidate *candidate, const BrRanker *ranker)
+br_bundle_item_strength(const BrCandidate *candidate, const BrRanker *ranker)
 {
 	const double *weight = ranker->weight;
 	double sum = weight[BR_FEATURE_CONTENT] * clamp(candidate->content, 0, 1) +

@@ -126,7 +126,7 @@ copy_candidates(BrBundleSearch *search, const BrCandidate *candidates, const BrA
 		int index = search->order[place];
 		const BrCandidate *candidate = &candidates[index];
 
-		search->relevance[place] = br_bundle_relevance(candidate, search->ranker);
+		search->relevance[place] = br_bundle_item_strength(candidate, search->ranker);
 		search->price[place] = candidate->price;
 		search->cost[place] = candidate->cost;
 		search->category[place] = candidate->category;

@@ -17,7 +17,7 @@
 #include "utils/builtins.h"
 
 #include "core/math/br_math.h"
-#include "pg/decide/proposals.h"
+#include "pg/decide/learned.h"
 
 /* popular and new items proposed beside the evidence, and more where there is little of it */
 #define POPULAR_ITEMS 12
@@ -228,6 +228,7 @@ fill_item(const BrPgDecision *decision, uint64 row, const BrPgProposal *proposal
 		br_pg_decide_popularity(item->baskets, decision->request->catalog->baskets);
 	candidate->freshness = br_pg_decide_freshness(br_pg_column_number(row, 4, INFINITY));
 	candidate->boost = br_pg_rules_boost(decision->request->rules, item->item_id, item->category);
+	br_pg_learned_fill(decision, proposal, candidate);
 }
 
 /* drops what the caller may not see in the source */
@@ -249,6 +250,18 @@ keep_visible(const BrPgDecision *decision, BrPgItem *items, int n)
 	return kept;
 }
 
+/* what the ranker makes of it; without one evidence, with what rules add to it, and popularity */
+static double
+strength_of(const BrPgDecision *decision, const BrCandidate *candidate)
+{
+	const BrRanker *ranker = decision->request->constraints.ranker;
+
+	if (ranker != NULL)
+		return br_bundle_item_strength(candidate, ranker);
+	return br_bundle_affinity(candidate->content, candidate->copurchase) +
+		POPULARITY_SHARE * candidate->popularity + candidate->boost;
+}
+
 /* appends those of n proposals that may be offered */
 static void
 fetch_items(BrPgDecision *decision, Filter *filter, BrPgProposal **proposals, int n)
@@ -261,7 +274,10 @@ fetch_items(BrPgDecision *decision, Filter *filter, BrPgProposal **proposals, in
 	BrPgRights rights;
 
 	for (int i = 0; i < n; i++)
+	{
 		wanted[i] = proposals[i]->item;
+		proposals[i]->fetched = true;
+	}
 	filter->values[5] = br_pg_int4_array(wanted, n);
 	br_pg_enter_owner(&rights);
 	found =
@@ -282,7 +298,10 @@ fetch_items(BrPgDecision *decision, Filter *filter, BrPgProposal **proposals, in
 
 		fill_item(decision, row, proposals[place - 1], &items[row]);
 	}
+	br_pg_learned_factors(decision, items, (int) found);
 	br_pg_leave(&rights);
+	for (uint64 row = 0; row < found; row++)
+		items[row].strength = strength_of(decision, &items[row].candidate);
 
 	n = keep_visible(decision, items, (int) found);
 	filter->hid = filter->hid || n < (int) found;
@@ -290,19 +309,15 @@ fetch_items(BrPgDecision *decision, Filter *filter, BrPgProposal **proposals, in
 	decision->n_items += n;
 }
 
-/* evidence, with what rules add to it, then popularity, then the newer item */
+/* the stronger, then the newer item */
 static int
 compare_items(const void *left, const void *right)
 {
 	const BrPgItem *a = left;
 	const BrPgItem *b = right;
-	double of_a = br_bundle_affinity(a->candidate.content, a->candidate.copurchase) +
-		POPULARITY_SHARE * a->candidate.popularity + a->candidate.boost;
-	double of_b = br_bundle_affinity(b->candidate.content, b->candidate.copurchase) +
-		POPULARITY_SHARE * b->candidate.popularity + b->candidate.boost;
 
-	if (of_a != of_b)
-		return of_a > of_b ? -1 : 1;
+	if (a->strength != b->strength)
+		return a->strength > b->strength ? -1 : 1;
 	return a->candidate.item > b->candidate.item ? -1 : a->candidate.item < b->candidate.item;
 }
 
@@ -410,7 +425,8 @@ static int
 fetch_evidence(BrPgDecision *decision, HTAB *proposals, Filter *filter)
 {
 	int n_evidence, done = 0;
-	BrPgProposal **sorted = br_pg_proposals_sorted(proposals, &n_evidence);
+	BrPgProposal **sorted =
+		br_pg_proposals_sorted(proposals, decision->request->constraints.ranker, &n_evidence);
 
 	decision->items = palloc(sizeof(BrPgItem) * Max(n_evidence, 1));
 	decision->n_items = 0;
@@ -490,10 +506,9 @@ fetch_others(BrPgDecision *decision, HTAB *proposals, Filter *filter, int n_evid
 		propose_frugal(decision, proposals, filter);
 	br_pg_leave(&rights);
 
-	others = br_pg_proposals_sorted(proposals, &n_all);
+	others = br_pg_proposals_sorted(proposals, NULL, &n_all);
 	for (int i = 0; i < n_all; i++)
-		if (others[i]->content_from == BR_PG_FROM_NOTHING &&
-			others[i]->copurchase_from == BR_PG_FROM_NOTHING)
+		if (!others[i]->fetched && !br_pg_proposal_has_evidence(others[i]))
 			others[n++] = others[i];
 	decision->items = repalloc(decision->items, sizeof(BrPgItem) * Max(decision->n_items + n, 1));
 	fetch_items(decision, filter, others, n);
@@ -622,7 +637,7 @@ fetch_ruled(BrPgDecision *decision, HTAB *proposals, Filter *filter, bool more)
 	br_pg_leave(&rights);
 	for (int i = 0; i < decision->n_items; i++)
 		(void) hash_search(ruled, &decision->items[i].candidate.item, HASH_REMOVE, NULL);
-	others = br_pg_proposals_sorted(ruled, &n_ruled);
+	others = br_pg_proposals_sorted(ruled, NULL, &n_ruled);
 	for (int i = 0; i < n_ruled; i++)
 		others[n++] = br_pg_propose(proposals, others[i]->item);
 	decision->items = repalloc(decision->items, sizeof(BrPgItem) * Max(decision->n_items + n, 1));

@@ -112,7 +112,7 @@ with_evidence(const BrPgCatalog *catalog, HTAB *proposals, int room, int *n)
 {
 	static const Oid types[] = {INT4ARRAYOID, INT4ARRAYOID, INT4OID, INT4OID};
 	int n_items;
-	BrPgProposal **sorted = br_pg_proposals_sorted(proposals, &n_items);
+	BrPgProposal **sorted = br_pg_proposals_sorted(proposals, NULL, &n_items);
 	int32 items[EVIDENCE_ITEMS], strength[EVIDENCE_ITEMS];
 	Datum values[4];
 	int taken = 0;

@@ -17,6 +17,7 @@
 #include "core/bundle/br_bundle.h"
 #include "pg/catalog/catalog.h"
 #include "pg/embedding.h"
+#include "pg/learn/serving.h"
 #include "pg/policy/policy.h"
 #include "pg/rule/rule.h"
 
@@ -45,6 +46,8 @@ typedef struct BrPgRequest
 	struct BrPgBundleTables *bundle_tables; /* of curated bundles */
 	BrPgCatalog *catalog;
 	BrPgPolicy *policy;
+	BrPgServing *serving; /* learners */
+	int32 ranker;		  /* version by whose weights bundles are scored; 0: the fixed ones */
 	char *user_id; /* NULL: nobody in particular */
 	int n_basket;
 	char **basket;
@@ -89,7 +92,10 @@ typedef struct BrPgItem
 	double similarity;
 	int copurchase_from; /* index into context, -1: none */
 	int64 together;
+	double strength; /* by which candidates are chosen */
 } BrPgItem;
+
+typedef struct BrPgDecisionLearned BrPgDecisionLearned; /* learned.c */
 
 /*
  * A curated bundle of the pool. Its pairs are kept with it: a matrix over all
@@ -119,6 +125,7 @@ typedef struct BrPgDecision
 	const BrPgRequest *request;
 	int n_context;
 	BrPgContextItem *context;
+	BrPgDecisionLearned *learned;
 	int n_items;
 	BrPgItem *items; /* by dense number */
 	double *content; /* (n_items, n_items): similarity of text, at least 0 */

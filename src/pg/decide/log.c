@@ -238,12 +238,12 @@ all_reasons(const BrPgDecision *decision)
 /* The columns of the log in the order of the table, with their types. */
 #define LOG_COLUMNS                                                                                                         \
 	"decision_id, kind, decided_at, user_id, anonymised_at, basket, query, wanted, filters, policy, posterior,"             \
-	" feature_schema, algorithm, epsilon, draws, diversity, random_key, deterministic,"                                     \
+	" feature_schema, ranker, algorithm, epsilon, draws, diversity, random_key, deterministic,"                                     \
 	" candidates, pool_size, pool_sizes, pool_items, pool_features, votes, slot_sizes,"                                     \
 	" slot_items, slot_features, slot_item_share, slot_item_margin, propensity, score, list_price, price, margin, reasons," \
 	" pool_bundles, slot_bundles, slot_pinned"
 
-#define LOG_ARGUMENTS 38
+#define LOG_ARGUMENTS 39
 
 typedef struct LogRow
 {
@@ -297,6 +297,7 @@ put_policy(LogRow *row, const BrPgDecision *decision)
 	put(row, INT4OID, Int32GetDatum(policy->number), false);
 	put(row, INT4OID, Int32GetDatum(policy->version), false);
 	put(row, INT4OID, Int32GetDatum(policy->feature_schema), false);
+	put(row, INT4OID, Int32GetDatum(decision->request->ranker), decision->request->ranker == 0);
 	put_text(row, policy->algorithm_name);
 	put(row, FLOAT8OID, Float8GetDatum(policy->spec.parameters.epsilon), false);
 	put(row, INT4OID, Int32GetDatum((int32) policy->spec.parameters.draws), false);

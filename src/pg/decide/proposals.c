@@ -12,6 +12,7 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 
+#include "pg/decide/learned.h"
 #include "pg/decide/nearest.h"
 #include "pg/decide/proposals.h"
 
@@ -154,8 +155,26 @@ compare_proposals(const void *left, const void *right)
 	return a->item < b->item ? -1 : a->item > b->item;
 }
 
+bool
+br_pg_proposal_has_evidence(const BrPgProposal *proposal)
+{
+	return proposal->content_from != BR_PG_FROM_NOTHING ||
+		proposal->copurchase_from != BR_PG_FROM_NOTHING || proposal->learned_any;
+}
+
+static double
+strength_of(const BrPgProposal *proposal, const BrRanker *ranker)
+{
+	BrCandidate candidate = {.content = proposal->content, .copurchase = proposal->copurchase};
+
+	if (ranker == NULL)
+		return br_bundle_affinity(proposal->content, proposal->copurchase);
+	memcpy(candidate.learned, proposal->learned, sizeof(candidate.learned));
+	return br_bundle_item_strength(&candidate, ranker);
+}
+
 BrPgProposal **
-br_pg_proposals_sorted(HTAB *proposals, int *n)
+br_pg_proposals_sorted(HTAB *proposals, const BrRanker *ranker, int *n)
 {
 	HASH_SEQ_STATUS sequence;
 	BrPgProposal **sorted =
@@ -166,7 +185,7 @@ br_pg_proposals_sorted(HTAB *proposals, int *n)
 	hash_seq_init(&sequence, proposals);
 	while ((proposal = hash_seq_search(&sequence)) != NULL)
 	{
-		proposal->strength = br_bundle_affinity(proposal->content, proposal->copurchase);
+		proposal->strength = strength_of(proposal, ranker);
 		sorted[(*n)++] = proposal;
 	}
 	qsort(sorted, *n, sizeof(BrPgProposal *), compare_proposals);
@@ -174,7 +193,7 @@ br_pg_proposals_sorted(HTAB *proposals, int *n)
 }
 
 void
-br_pg_propose_evidence(const BrPgDecision *decision, HTAB *proposals)
+br_pg_propose_evidence(BrPgDecision *decision, HTAB *proposals)
 {
 	int32 *items = palloc(sizeof(int32) * Max(decision->n_context, 1));
 	Datum context;
@@ -183,13 +202,14 @@ br_pg_propose_evidence(const BrPgDecision *decision, HTAB *proposals)
 	for (int i = 0; i < decision->n_context; i++)
 		items[i] = decision->context[i].item;
 	context = br_pg_int4_array(items, decision->n_context);
+	br_pg_enter_owner(&rights);
 	if (decision->n_context > 0)
 	{
-		br_pg_enter_owner(&rights);
 		propose_neighbours(decision, proposals, context);
 		propose_partners(decision, proposals, context);
-		br_pg_leave(&rights);
 	}
+	br_pg_propose_learned(decision, proposals);
+	br_pg_leave(&rights);
 	if (decision->request->query != NULL)
 		propose_query(decision, proposals);
 }

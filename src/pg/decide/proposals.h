@@ -22,7 +22,10 @@ typedef struct BrPgProposal
 	int copurchase_from;
 	int64 together;
 	double copurchase; /* shrunk cosine, weighted by its source */
-	double strength;   /* both, blended: set by br_pg_proposals_sorted */
+	double learned[BR_LEARNED_COUNT];
+	bool learned_any; /* a learner lists it */
+	bool fetched;
+	double strength; /* all of that, blended: set by br_pg_proposals_sorted */
 } BrPgProposal;
 
 extern HTAB *br_pg_proposals_create(void);
@@ -31,9 +34,15 @@ extern HTAB *br_pg_proposals_create(void);
 extern BrPgProposal *br_pg_propose(HTAB *proposals, int32 item);
 
 /* Proposes what the context and the query speak for. */
-extern void br_pg_propose_evidence(const BrPgDecision *decision, HTAB *proposals);
+extern void br_pg_propose_evidence(BrPgDecision *decision, HTAB *proposals);
 
-/* All proposals, the strongest first, ties by item number. */
-extern BrPgProposal **br_pg_proposals_sorted(HTAB *proposals, int *n);
+/* Whether anything but being popular or new speaks for it. */
+extern bool br_pg_proposal_has_evidence(const BrPgProposal *proposal);
+
+/*
+ * All proposals, the strongest first, ties by item number. ranker: by whose
+ * weights; NULL: affinity.
+ */
+extern BrPgProposal **br_pg_proposals_sorted(HTAB *proposals, const BrRanker *ranker, int *n);
 
 #endif /* BR_PROPOSALS_H */

@@ -53,6 +53,10 @@ enum
 	BR_PG_BPR_DEPTH,
 	BR_PG_BPR_SEED
 };
+/* Fewer pairs than these tell nothing about directions of thousands of dimensions. */
+#define BR_PG_LEAST_PAIRS 20
+#define BR_PG_MOST_CATEGORIES 1000
+
 enum
 {
 	BR_PG_COMPLEMENT_RANK,

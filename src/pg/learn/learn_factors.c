@@ -92,3 +92,82 @@ br_pg_fit_bpr(BrPgTraining *training, BrPgLearned *learned)
 	list_factors(&factors, (int) learned->parameters[BR_PG_BPR_DEPTH], learned);
 	return NULL;
 }
+
+/* ---- complements ---- */
+
+/* ordered pairs of every set, each set weighing as much as it has things */
+static BrComplementPair *
+pairs_of(const BrSparse *sets, int64 *n)
+{
+	int64 room = 0;
+	BrComplementPair *pairs;
+
+	for (int row = 0; row < sets->rows; row++)
+	{
+		int64 size = sets->starts[row + 1] - sets->starts[row];
+
+		room += size <= br_pg_max_basket_items ? size * (size - 1) : 0;
+	}
+	pairs = palloc_extended(sizeof(BrComplementPair) * Max(room, 1), MCXT_ALLOC_HUGE);
+	*n = 0;
+	for (int row = 0; row < sets->rows; row++)
+	{
+		const int32_t *ids = sets->ids + sets->starts[row];
+		int64 size = sets->starts[row + 1] - sets->starts[row];
+
+		if (size > br_pg_max_basket_items)
+			continue;
+		for (int64 i = 0; i < size; i++)
+			for (int64 j = 0; j < size; j++)
+				if (i != j)
+					pairs[(*n)++] =
+						(BrComplementPair){ids[i], ids[j], 1.0f / (float) (size - 1)};
+	}
+	return pairs;
+}
+
+const char *
+br_pg_fit_complement(BrPgTraining *training, BrPgLearned *learned)
+{
+	const BrPgLearnData *data = training->data;
+	const BrSparse *sets = br_pg_training_sets(training);
+	BrComplementItems items = {.n = data->n_items, .dims = data->dims,
+							   .embeddings = data->embeddings};
+	int32_t *category = palloc(sizeof(int32_t) * Max(data->n_items, 1));
+	BrComplementOptions options;
+	BrComplementPair *pairs;
+	BrComplement complement;
+	BrContext context;
+	int64 n;
+
+	if (data->embeddings == NULL)
+		return "The catalog has no model, or refresh has embedded none of its texts.";
+	pairs = pairs_of(sets, &n);
+	if (n < BR_PG_LEAST_PAIRS)
+		return psprintf("Only %lld pairs of items were wanted together; %d are needed.",
+						(long long) n, BR_PG_LEAST_PAIRS);
+	for (int i = 0; i < data->n_items; i++)
+		category[i] = data->items[i].category;
+	/* a table of all pairs of categories must stay small */
+	if (data->n_categories > 0 && data->n_categories <= BR_PG_MOST_CATEGORIES)
+	{
+		items.category = category;
+		items.categories = data->n_categories;
+	}
+	br_learn_complement_defaults(&options);
+	options.rank = Min((int) learned->parameters[BR_PG_COMPLEMENT_RANK], data->dims);
+	options.penalty = learned->parameters[BR_PG_COMPLEMENT_L2];
+	options.epochs = (int) learned->parameters[BR_PG_COMPLEMENT_EPOCHS];
+	options.seed = (uint64) learned->parameters[BR_PG_COMPLEMENT_SEED];
+	br_pg_context(&context, CurrentMemoryContext);
+	br_pg_check(br_learn_complement(&context, &items, pairs, n, br_pg_training_content(training),
+									&options, br_pg_progress_report(), &complement),
+				&context, "could not learn complements", NULL);
+	br_pg_check(br_learn_complement_lists(&context, br_pg_session_backend(), &complement, &items,
+										  (int) learned->parameters[BR_PG_COMPLEMENT_DEPTH],
+										  &learned->lists),
+				&context, "could not list complements", NULL);
+	br_pg_add_figure(learned, "pairs", (double) n);
+	br_pg_add_figure(learned, "epoch", complement.epoch);
+	return NULL;
+}

@@ -69,6 +69,13 @@ typedef struct BrPgLearned
 	double seconds;
 } BrPgLearned;
 
+/* looks.c: what no mask hides, texts and embeddings, each read on first use */
+typedef struct BrPgLooks BrPgLooks;
+extern BrPgLooks *br_pg_looks_create(const BrPgLearnData *data);
+extern const BrLists *br_pg_looks_content(BrPgLooks *looks);
+extern const BrSparse *br_pg_looks_words(BrPgLooks *looks);
+extern const BrSparse *br_pg_looks_parts(BrPgLooks *looks);
+
 /* What learners are given. Matrices are made on first use, of the events in use. */
 typedef struct BrPgTraining
 {
@@ -84,7 +91,7 @@ typedef struct BrPgTraining
 	BrSparse user_bundles;
 	bool has_bundle_items;
 	BrSparse bundle_items;	 /* those that are known */
-	struct BrPgLooks *looks; /* what no mask hides: texts and embeddings; shared by trainings */
+	BrPgLooks *looks; /* shared by trainings of the same data */
 	const BrProgress *progress;
 	MemoryContext memory;
 } BrPgTraining;

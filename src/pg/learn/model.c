@@ -11,6 +11,7 @@
 
 #include "core/math/br_math.h"
 #include "pg/decide/decide.h"
+#include "pg/learn/kinds.h"
 #include "pg/learn/model.h"
 
 #define COPURCHASE_DEPTH 200
@@ -59,6 +60,17 @@ br_pg_likeness_share(double likeness, double purchases)
 	return likeness * LIKENESS_PURCHASES / (purchases + LIKENESS_PURCHASES);
 }
 
+/* a preference is 0 or 1, but for what the fit leaves */
+double
+br_pg_factor_score(const float *user, const float *item, int dims)
+{
+	double sum = 0;
+
+	for (int d = 0; d < dims; d++)
+		sum += (double) user[d] * item[d];
+	return Min(Max(sum, -1), 2);
+}
+
 /* ---- fitting ---- */
 
 static void
@@ -103,6 +115,15 @@ fit_copurchase(BrPgModel *model)
 	br_pg_check(br_learn_companions(&context, br_pg_training_sets(model->training), &options,
 									&model->copurchase),
 				&context, "could not count what was bought together", NULL);
+}
+
+static int
+compare_int32(const void *left, const void *right)
+{
+	int32_t a = *(const int32_t *) left;
+	int32_t b = *(const int32_t *) right;
+
+	return a < b ? -1 : a > b;
 }
 
 static BrPgLearned *
@@ -194,11 +215,41 @@ take_learned(const BrPgModel *model, BrPgKindNumber kind, const int32_t *context
 		features[(Size) i * BR_FEATURE_COUNT + feature] = model->work[i];
 }
 
+/* folds the context into the factors, as a decision does */
+static void
+take_factors(const BrPgModel *model, const int32_t *context, int n, float *features)
+{
+	const BrPgLearned *learned = model->learned[BR_PG_KIND_ALS];
+	const BrPgLearnData *data = model->training->data;
+	BrContext core;
+	BrFoldIn done = {.n = n};
+	int32_t *ids;
+	float *vector;
+
+	if (learned == NULL || n == 0)
+		return;
+	ids = palloc(sizeof(int32_t) * n);
+	memcpy(ids, context, sizeof(int32_t) * n);
+	qsort(ids, n, sizeof(int32_t), compare_int32);
+	done.ids = ids;
+	vector = palloc(sizeof(float) * learned->dims);
+	br_pg_context(&core, CurrentMemoryContext);
+	br_pg_check(br_learn_als_fold_in(&core, learned->vectors, data->n_items, learned->dims,
+									 learned->weights, learned->parameters[BR_PG_ALS_LAMBDA],
+									 learned->parameters[BR_PG_ALS_ALPHA], &done, vector),
+				&core, "could not fold the context into the factors", NULL);
+	for (int i = 0; i < data->n_items; i++)
+		features[(Size) i * BR_FEATURE_COUNT + BR_FEATURE_FACTOR] = (float) br_pg_factor_score(
+			vector, learned->vectors + (Size) i * learned->dims, learned->dims);
+	pfree(ids);
+	pfree(vector);
+}
+
 void
 br_pg_model_item_features(const BrPgModel *model, const int32_t *context, int n, float *features)
 {
 	static const BrPgKindNumber kinds[] = {BR_PG_KIND_POPULARITY, BR_PG_KIND_ASSOCIATION,
-										   BR_PG_KIND_EASE,		  BR_PG_KIND_ALS,
+										   BR_PG_KIND_EASE,
 										   BR_PG_KIND_COMPLEMENT, BR_PG_KIND_LEXICAL};
 	const BrPgLearnData *data = model->training->data;
 
@@ -216,6 +267,7 @@ br_pg_model_item_features(const BrPgModel *model, const int32_t *context, int n,
 				   features);
 	for (int i = 0; i < lengthof(kinds); i++)
 		take_learned(model, kinds[i], context, n, data->n_items, features);
+	take_factors(model, context, n, features);
 }
 
 /* ---- bundles ---- */

@@ -49,6 +49,9 @@ extern double br_pg_kind_damping(BrPgKindNumber kind);
 /* What bundles like one that was bought so often say of it. */
 extern double br_pg_likeness_share(double likeness, double purchases);
 
+/* The score that two vectors of ALS make, within the range of features. */
+extern double br_pg_factor_score(const float *user, const float *item, int dims);
+
 /* Which feature a kind gives; -1: none. */
 extern int br_pg_kind_feature(BrPgKindNumber kind);
 

@@ -12,14 +12,33 @@
 #define MANY_MORE_USERS 10
 
 BrPgTraining *
-br_pg_training_create(const BrPgLearnData *data, const bool *use)
+br_pg_training_create(const BrPgLearnData *data, const bool *use, const BrPgTraining *like)
 {
 	BrPgTraining *training = palloc0(sizeof(BrPgTraining));
 
 	training->data = data;
 	training->use = use;
 	training->memory = CurrentMemoryContext;
+	training->looks = like != NULL ? like->looks : br_pg_looks_create(data);
 	return training;
+}
+
+const BrLists *
+br_pg_training_content(BrPgTraining *training)
+{
+	return br_pg_looks_content(training->looks);
+}
+
+const BrSparse *
+br_pg_training_words(BrPgTraining *training)
+{
+	return br_pg_looks_words(training->looks);
+}
+
+const BrSparse *
+br_pg_training_word_parts(BrPgTraining *training)
+{
+	return br_pg_looks_parts(training->looks);
 }
 
 static int
