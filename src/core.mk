@@ -61,7 +61,7 @@ HAVE_CMOCKA := $(call br_links,cmocka.h,cmocka)
 HAVE_OPENBLAS := $(call br_links,cblas.h,openblas)
 HAVE_ONEDNN := $(call br_links,oneapi/dnnl/dnnl.h,dnnl)
 
-# The encoder needs both text libraries; without them core is built without it.
+# The encoder needs both text libraries; without them core is built without it, and without words.
 HAVE_ENCODER := $(if $(HAVE_UTF8PROC),$(HAVE_CJSON))
 BR_TEXT_LIBRARIES := $(if $(HAVE_ENCODER),-lutf8proc -lcjson)
 
@@ -73,8 +73,10 @@ BENCH_SOURCES := $(wildcard test/bench/bench_*.c)
 FUZZ_SOURCES := $(wildcard test/fuzz/*.c)
 ENCODE_SOURCE := test/tokenizer/encode.c
 ifeq ($(HAVE_ENCODER),)
-br_no_encoder = $(filter-out $(shell grep -l '"core/encoder/\|<cjson/\|"cjson/' $(1) /dev/null),$(1))
-CORE_SOURCES := $(filter-out src/core/encoder/%,$(CORE_SOURCES))
+# What is in the encoder's room or calls it, reads JSON, or folds words (words_int.h) or calls what does.
+br_no_encoder = $(filter-out $(shell grep -l '"core/encoder/\|<cjson/\|"cjson/\|<utf8proc\|/words_int\.h"\|\bbr_learn_\(words\|shared_words\|vocabulary_[a-z]*\)(' \
+	$(1) /dev/null),$(1))
+CORE_SOURCES := $(call br_no_encoder,$(filter-out src/core/encoder/%,$(CORE_SOURCES)))
 UNIT_SOURCES := $(call br_no_encoder,$(UNIT_SOURCES))
 BACKEND_TEST_SOURCES := $(call br_no_encoder,$(BACKEND_TEST_SOURCES))
 HELPER_SOURCES := $(call br_no_encoder,$(HELPER_SOURCES))

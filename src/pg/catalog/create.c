@@ -282,6 +282,7 @@ static const char *const delete_rows[] = {
 	"DELETE FROM bundle_rec.posterior_arm" OF_ITS_POLICIES,
 	"DELETE FROM bundle_rec.policy WHERE catalog = $1",
 	"DELETE FROM bundle_rec.learned_version WHERE catalog = $1",
+	"DELETE FROM bundle_rec.stored_evaluation WHERE catalog = $1",
 	"DELETE FROM bundle_rec.merchandiser_rule WHERE catalog = $1",
 	"DELETE FROM bundle_rec.rejected WHERE catalog = $1",
 	"DELETE FROM bundle_rec.refused_text WHERE catalog = $1",

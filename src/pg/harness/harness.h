@@ -31,6 +31,7 @@ typedef enum BrPgSplitNumber
 
 typedef struct BrPgEvaluation
 {
+	const BrPgCatalog *catalog;
 	const BrPgLearnData *data;
 	BrPgTaskNumber task;
 	BrPgSplitNumber split;
@@ -39,7 +40,26 @@ typedef struct BrPgEvaluation
 	const BrPgTraining *like; /* of an earlier seed: what was read of texts is shared; NULL at first */
 } BrPgEvaluation;
 
-/* Raise 55000 where the data have nothing that the task could ask about. */
+/* What an evaluation is asked for. */
+typedef struct BrPgEvaluationRequest
+{
+	const char *catalog;
+	const char *task;
+	const char *split; /* NULL: as the data suggest */
+	int seeds;
+	const int *k; /* (n_k) */
+	int n_k;
+	const char *baseline; /* NULL: that of the task */
+} BrPgEvaluationRequest;
+
+/*
+ * Runs an evaluation and writes it down where the transaction may write; *n
+ * figures, palloc'd. SPI must be connected. Raises 42704, 42501, 22023, and 55000
+ * where the data have nothing that the task could ask about.
+ */
+extern BrPgFigure *br_pg_evaluate(const BrPgEvaluationRequest *request, int *n);
+
+/* One seed of a task. */
 extern void br_pg_evaluate_items(BrPgEvaluation *evaluation, const char *seed);
 extern void br_pg_evaluate_bundles(BrPgEvaluation *evaluation, const char *seed);
 extern void br_pg_evaluate_detection(BrPgEvaluation *evaluation, const char *seed);

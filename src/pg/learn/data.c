@@ -18,25 +18,25 @@
 #define FIRST_ROOM 1024
 
 /* A text and the dense number it was given. */
-typedef struct Name
+typedef struct NumberedText
 {
 	const char *name; /* the key */
 	int32 number;
-} Name;
+} NumberedText;
 
 /* Texts in the order in which they came. */
-typedef struct Names
+typedef struct NumberedTexts
 {
 	HTAB *table;
 	int n;
 	int room;
 	char **names;
-} Names;
+} NumberedTexts;
 
 static void
-names_init(Names *names, const char *what)
+names_init(NumberedTexts *names, const char *what)
 {
-	names->table = br_pg_text_table(what, FIRST_ROOM, sizeof(Name), CurrentMemoryContext);
+	names->table = br_pg_text_table(what, FIRST_ROOM, sizeof(NumberedText), CurrentMemoryContext);
 	names->n = 0;
 	names->room = FIRST_ROOM;
 	names->names = palloc(sizeof(char *) * names->room);
@@ -44,10 +44,10 @@ names_init(Names *names, const char *what)
 
 /* shown: the text that stands for it, where that is not the name itself */
 static int32
-number_of(Names *names, const char *name, const char *shown)
+number_of(NumberedTexts *names, const char *name, const char *shown)
 {
 	bool found;
-	Name *entry = hash_search(names->table, &name, HASH_ENTER, &found);
+	NumberedText *entry = hash_search(names->table, &name, HASH_ENTER, &found);
 
 	if (found)
 		return entry->number;
@@ -102,7 +102,7 @@ static void
 read_items(BrPgLearnData *data)
 {
 	int room = FIRST_ROOM;
-	Names categories;
+	NumberedTexts categories;
 	Portal portal;
 
 	names_init(&categories, "categories");
@@ -157,7 +157,7 @@ take_text(BrPgFeed *feed, TupleTableSlot *slot, BrPgDifference difference)
 	Reading *reading = (Reading *) feed;
 	MemoryContext outer = MemoryContextSwitchTo(reading->row);
 	BrPgItemRow row;
-	const Name *place;
+	const NumberedText *place;
 
 	br_pg_items_read(reading->items, slot, &row);
 	MemoryContextSwitchTo(outer);
@@ -181,11 +181,11 @@ read_texts(BrPgLearnData *data)
 
 	reading.row = AllocSetContextCreate(data->memory, "row", ALLOCSET_DEFAULT_SIZES);
 	reading.places =
-		br_pg_text_table("item ids", data->n_items, sizeof(Name), CurrentMemoryContext);
+		br_pg_text_table("item ids", data->n_items, sizeof(NumberedText), CurrentMemoryContext);
 	for (int i = 0; i < data->n_items; i++)
 	{
 		const char *key = data->items[i].item_id;
-		Name *place = hash_search(reading.places, &key, HASH_ENTER, NULL);
+		NumberedText *place = hash_search(reading.places, &key, HASH_ENTER, NULL);
 
 		place->number = i;
 	}
@@ -367,7 +367,7 @@ static const char events_statement[] =
 	" ORDER BY e.source, e.basket_id, e.user_id, i.item, b.bundle";
 
 static void
-read_event(BrPgLearnData *data, uint64 row, Names *users, Names *baskets, BrPgLearnEvent *event)
+read_event(BrPgLearnData *data, uint64 row, NumberedTexts *users, NumberedTexts *baskets, BrPgLearnEvent *event)
 {
 	char *user = br_pg_column_text(row, 1);
 	char *basket = br_pg_column_text(row, 2);
@@ -389,7 +389,7 @@ static void
 read_events(BrPgLearnData *data)
 {
 	int64 room = FIRST_ROOM;
-	Names users, baskets;
+	NumberedTexts users, baskets;
 	MemoryContext batch = AllocSetContextCreate(data->memory, "events", ALLOCSET_DEFAULT_SIZES);
 	Portal portal = br_pg_open_latest(br_pg_catalog_sql(events_statement, data->catalog->number));
 

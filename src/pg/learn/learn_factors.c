@@ -8,6 +8,7 @@
 
 #include "miscadmin.h"
 
+#include "core/math/br_math.h"
 #include "pg/learn/kinds.h"
 
 static const char no_users[] =
@@ -29,8 +30,8 @@ list_factors(const BrFactors *factors, int depth, BrPgLearned *learned)
 	BrContext context;
 
 	br_pg_context(&context, CurrentMemoryContext);
-	br_pg_check(br_learn_factor_lists(&context, factors, depth, br_pg_learning_backend(),
-									  br_pg_progress_report(), &learned->lists),
+	br_pg_check(br_learn_factor_lists(&context, factors, depth, 0, br_pg_progress_report(),
+									  &learned->lists),
 				&context, "could not list the nearest factors", NULL);
 }
 
