@@ -184,10 +184,9 @@ br_pg_evaluate_bundles(BrPgEvaluation *evaluation, const char *seed)
 	const BrPgLearnData *data = evaluation->data;
 	bool *train = palloc_extended(sizeof(bool) * Max(data->n_events, 1), MCXT_ALLOC_HUGE);
 	BrSparse all = br_pg_learn_user_bundles(data, NULL);
-	BrPgTraining *training = br_pg_training_create(data, train, evaluation->like);
+	BrPgTraining *training = br_pg_training_create(data, train, evaluation->looks);
 	Ranking ranking = {.evaluation = evaluation};
 
-	evaluation->like = training;
 	if (evaluation->task == BR_PG_TASK_BUNDLE)
 	{
 		int32_t *hidden = hide_one_each(data, &all, seed, train);

@@ -166,7 +166,7 @@ write_down(const BrPgEvaluation *evaluation, const BrPgFigure *figures, int n)
 }
 
 BrPgFigure *
-br_pg_evaluate(const BrPgEvaluationRequest *request, int *n)
+br_pg_evaluate_learners(const BrPgEvaluationRequest *request, int *n)
 {
 	BrPgCatalog *catalog = br_pg_catalog_open(request->catalog);
 	BrPgTaskNumber number = find_task(request->task);
@@ -179,6 +179,7 @@ br_pg_evaluate(const BrPgEvaluationRequest *request, int *n)
 	check_request(request);
 	data = br_pg_learn_read(catalog, BR_PG_LEARN_TEXTS | BR_PG_LEARN_EMBEDDINGS);
 	evaluation.data = data;
+	evaluation.looks = br_pg_looks_create(data);
 	evaluation.split = find_split(request->split, data);
 	evaluation.board =
 		br_pg_board_create(request->k, request->n_k, number == BR_PG_TASK_COLD_BUNDLE);

@@ -37,7 +37,7 @@ typedef struct BrPgEvaluation
 	BrPgSplitNumber split;
 	int seeds;
 	BrPgBoard *board;
-	const BrPgTraining *like; /* of an earlier seed: what was read of texts is shared; NULL at first */
+	BrPgLooks *looks; /* shared by all seeds */
 } BrPgEvaluation;
 
 /* What an evaluation is asked for. */
@@ -57,7 +57,7 @@ typedef struct BrPgEvaluationRequest
  * figures, palloc'd. SPI must be connected. Raises 42704, 42501, 22023, and 55000
  * where the data have nothing that the task could ask about.
  */
-extern BrPgFigure *br_pg_evaluate(const BrPgEvaluationRequest *request, int *n);
+extern BrPgFigure *br_pg_evaluate_learners(const BrPgEvaluationRequest *request, int *n);
 
 /* One seed of a task. */
 extern void br_pg_evaluate_items(BrPgEvaluation *evaluation, const char *seed);

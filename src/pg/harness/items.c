@@ -98,7 +98,9 @@ rank_case(Ranking *ranking, int32 cluster, int hidden, const int32_t *context, i
 	if (data->embeddings != NULL)
 		score_mean(ranking, "content", br_pg_training_content(model->training), context, n);
 	for (int kind = BR_PG_KIND_ASSOCIATION; kind <= BR_PG_KIND_LEXICAL; kind++)
-		if (model->learned[kind] != NULL)
+		if (model->learned[kind] != NULL && kind == BR_PG_KIND_ALS)
+			score_column(ranking, br_pg_fit_kind_name(kind), BR_FEATURE_FACTOR);
+		else if (model->learned[kind] != NULL)
 		{
 			br_pg_learned_scores(model->learned[kind], context, n, ranking->scores, data->n_items);
 			br_pg_board_score(ranking->evaluation->board, br_pg_fit_kind_name(kind),
@@ -293,11 +295,10 @@ br_pg_evaluate_items(BrPgEvaluation *evaluation, const char *seed)
 	const BrPgLearnData *data = evaluation->data;
 	bool completes = evaluation->task == BR_PG_TASK_COMPLETION;
 	BrPgParts parts = br_pg_split_events(evaluation, seed, completes);
-	BrPgTraining *training = br_pg_training_create(data, parts.train, evaluation->like);
-	BrPgTraining *held_out = br_pg_training_create(data, parts.test, training);
+	BrPgTraining *training = br_pg_training_create(data, parts.train, evaluation->looks);
+	BrPgTraining *held_out = br_pg_training_create(data, parts.test, training->looks);
 	Ranking ranking = {.evaluation = evaluation, .seed = seed};
 
-	evaluation->like = training;
 	training->bundle_known = parts.bundle_known;
 	prepare(&ranking, training);
 	if (!completes)

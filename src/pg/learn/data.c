@@ -361,8 +361,8 @@ static const char events_statement[] =
 	" pg_catalog.sum(e.weight * COALESCE((s.weights ->> e.kind)::pg_catalog.float8, 0)),"
 	" EXTRACT(epoch FROM pg_catalog.max(e.occurred_at))::pg_catalog.float8"
 	" FROM bundle_rec.event_@ e JOIN bundle_rec.event_source s USING (source)"
-	" LEFT JOIN bundle_rec.item_@ i USING (item_id)"
-	" LEFT JOIN bundle_rec.bundle_@ b USING (bundle_id)"
+	" LEFT JOIN bundle_rec.item_@ i ON i.item_id = e.item_id"
+	" LEFT JOIN bundle_rec.bundle_@ b ON b.bundle_id = e.bundle_id"
 	" GROUP BY e.user_id, e.source, e.basket_id, i.item, b.bundle"
 	" ORDER BY e.source, e.basket_id, e.user_id, i.item, b.bundle";
 
@@ -383,6 +383,13 @@ read_event(BrPgLearnData *data, uint64 row, NumberedTexts *users, NumberedTexts 
 	event->at = br_pg_column_number(row, 8, -INFINITY);
 	event->user = user == NULL ? -1 : number_of(users, user, user);
 	event->basket = basket == NULL ? -1 : number_of(baskets, basket, shown);
+	if (user != NULL)
+		pfree(user);
+	if (basket != NULL)
+	{
+		pfree(basket);
+		pfree(shown);
+	}
 }
 
 static void

@@ -96,9 +96,9 @@ typedef struct BrPgTraining
 	MemoryContext memory;
 } BrPgTraining;
 
-/* like: NULL, or another training of the same data, whose reading of texts is shared */
+/* looks: NULL for new ones */
 extern BrPgTraining *br_pg_training_create(const BrPgLearnData *data, const bool *use,
-										   const BrPgTraining *like);
+										   BrPgLooks *looks);
 extern const BrSparse *br_pg_training_sets(BrPgTraining *training);
 extern const BrSparse *br_pg_training_user_items(BrPgTraining *training);
 extern const BrSparse *br_pg_training_user_bundles(BrPgTraining *training);

@@ -129,6 +129,7 @@ br_pg_fit_association_lists(const BrSparse *matrix, const double *parameters, Br
 {
 	BrAssociationOptions options = {.l2 = parameters[BR_PG_ASSOCIATION_L2],
 									.damping = BR_PG_ASSOCIATION_DAMPING,
+									.row_damping = 1,
 									.least_together = 1,
 									.iterations = (int) parameters[BR_PG_ASSOCIATION_ITERATIONS],
 									.depth = (int) parameters[BR_PG_ASSOCIATION_DEPTH],

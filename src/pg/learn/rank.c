@@ -24,7 +24,7 @@
 
 #define PARTS 5
 /* with more entries than these, one part tells enough */
-#define MANY_ENTRIES 200000
+#define MANY_ENTRIES 20000
 /* fewer cases than these say nothing about a dozen weights */
 #define LEAST_CASES 20
 
@@ -105,8 +105,8 @@ static void
 add_item_cases(BrPgTraining *training, int part, int cases, BrPgChoices *choices)
 {
 	const BrPgLearnData *data = training->data;
-	BrPgTraining *rest = br_pg_training_create(data, mask_part(training, part, false), training);
-	BrPgTraining *held_out = br_pg_training_create(data, mask_part(training, part, true), training);
+	BrPgTraining *rest = br_pg_training_create(data, mask_part(training, part, false), training->looks);
+	BrPgTraining *held_out = br_pg_training_create(data, mask_part(training, part, true), training->looks);
 	BrPgModel *model = br_pg_model_fit(rest, item_kinds);
 	const BrSparse *sets = br_pg_training_sets(held_out);
 	int stride = stride_of(sets, cases), met = 0;
@@ -179,7 +179,7 @@ add_bundle_cases(BrPgTraining *training, int cases, BrPgChoices *choices)
 	const BrSparse *bought = br_pg_training_user_bundles(training);
 	int32_t *hidden = palloc(sizeof(int32_t) * Max(bought->rows, 1));
 	BrPgTraining *rest =
-		br_pg_training_create(data, mask_one_each(training, bought, 0, hidden), training);
+		br_pg_training_create(data, mask_one_each(training, bought, 0, hidden), training->looks);
 	BrPgModel *model;
 	float *features =
 		palloc_extended(sizeof(float) * (Size) Max(data->n_bundles, 1) * BR_FEATURE_COUNT,
@@ -228,7 +228,7 @@ add_cold_cases(BrPgTraining *training, int cases, BrPgChoices *choices)
 	const BrSparse *all = br_pg_training_user_bundles(training);
 	bool *cold = palloc(sizeof(bool) * Max(data->n_bundles, 1));
 	bool *left_out = palloc(sizeof(bool) * Max(data->n_bundles, 1));
-	BrPgTraining *rest = br_pg_training_create(data, mask_cold(training, cold), training);
+	BrPgTraining *rest = br_pg_training_create(data, mask_cold(training, cold), training->looks);
 	float *features = palloc_extended(sizeof(float) * (Size) Max(data->n_bundles, 1) *
 										  BR_FEATURE_COUNT,
 									  MCXT_ALLOC_HUGE);

@@ -12,14 +12,14 @@
 #define MANY_MORE_USERS 10
 
 BrPgTraining *
-br_pg_training_create(const BrPgLearnData *data, const bool *use, const BrPgTraining *like)
+br_pg_training_create(const BrPgLearnData *data, const bool *use, BrPgLooks *looks)
 {
 	BrPgTraining *training = palloc0(sizeof(BrPgTraining));
 
 	training->data = data;
 	training->use = use;
 	training->memory = CurrentMemoryContext;
-	training->looks = like != NULL ? like->looks : br_pg_looks_create(data);
+	training->looks = looks != NULL ? looks : br_pg_looks_create(data);
 	return training;
 }
 

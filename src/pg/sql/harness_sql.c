@@ -59,7 +59,7 @@ br_evaluate(PG_FUNCTION_ARGS)
 	request.k = br_pg_array_elements(PG_GETARG_DATUM(4), &request.n_k);
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
-	figures = br_pg_evaluate(&request, &n);
+	figures = br_pg_evaluate_learners(&request, &n);
 	for (int i = 0; i < n; i++)
 		return_figure(result, &figures[i]);
 	SPI_finish();
