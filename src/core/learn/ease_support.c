@@ -19,11 +19,11 @@
 /* How many rows of a column ahead of its own one is fetched into the cache. */
 #define AHEAD 8
 
-typedef struct BrEaseFound
+typedef struct Found
 {
 	double value;
 	int32_t place; /* in the support */
-} BrEaseFound;
+} Found;
 
 struct BrEaseSupport
 {
@@ -35,8 +35,8 @@ struct BrEaseSupport
 	int32_t round;		 /* supports so far */
 	int32_t *visited[2]; /* (rows) of each part: the last support that saw the row */
 	int32_t *met;		 /* (most + 1): where in a row the support's columns are */
-	BrEaseFound *found;	 /* (most): what a row has of the support */
-	BrEaseFound *heads;	 /* (most): the heads among it */
+	Found *found;		 /* (most): what a row has of the support */
+	Found *heads;		 /* (most): the heads among it */
 };
 
 typedef struct Count
@@ -158,8 +158,8 @@ allocate(BrContext *context, BrEaseSupport *support, size_t most)
 	support->head = br_base_alloc_array(context, (size_t) gram->n + 1, sizeof(int32_t));
 	support->place = br_base_alloc_array(context, (size_t) gram->n + 1, sizeof(int32_t));
 	support->met = br_base_alloc_array(context, most + 1, sizeof(int32_t));
-	support->found = br_base_alloc_array(context, most, sizeof(BrEaseFound));
-	support->heads = br_base_alloc_array(context, most, sizeof(BrEaseFound));
+	support->found = br_base_alloc_array(context, most, sizeof(Found));
+	support->heads = br_base_alloc_array(context, most, sizeof(Found));
 	for (int p = 0; p < gram->n_parts; p++)
 	{
 		size_t rows = (size_t) gram->parts[p].rows->rows;
@@ -229,12 +229,12 @@ find(BrEaseSupport *support, const BrSparse *rows, int row, int *n)
 	{
 		int64_t at = start + support->met[i];
 		bool is_head = support->head[rows->ids[at]] >= 0;
-		BrEaseFound *found = is_head ? &support->heads[n_heads++] : &support->found[others++];
+		Found *found = is_head ? &support->heads[n_heads++] : &support->found[others++];
 
 		found->place = support->place[rows->ids[at]] - 1;
 		found->value = (double) br_learn_value(rows, at);
 	}
-	memcpy(support->found + others, support->heads, (size_t) n_heads * sizeof(BrEaseFound));
+	memcpy(support->found + others, support->heads, (size_t) n_heads * sizeof(Found));
 	return others;
 }
 

@@ -225,8 +225,7 @@ extern BrStatus br_math_solve_positive_definite(BrContext *context,
  *
  * It takes n^3 multiplications and additions together and
  * br_math_inverse_work(n) bytes of its own, asks for cancellation before each
- * product of at most 256 x 256 x 128, and is as accurate as Gauss-Jordan
- * elimination without exchanges: the relative error of the inverse is in
+ * product of at most 256 x 256 x 128. The relative error of the inverse is in
  * proportion to the matrix's condition number.
  * BR_ERR_NUMERIC: not positive definite, as far as double can tell, or not
  * finite. After a failure the contents are undefined.

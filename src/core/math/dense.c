@@ -2,16 +2,16 @@
  * dense.c
  *	  The inverse of a large symmetric positive definite matrix, in place.
  *
- * The matrix is swept, a panel of columns K at a time. With P the inverse of
- * the block on the diagonal, W the panel's columns and U = W P,
+ * The matrix is swept, a panel of columns K at a time. With L the Cholesky
+ * factor of the block on the diagonal, W the panel's columns and V = W L^-T,
  *
- *		A_IJ <- A_IJ - W_I U_J',	A_IK <- U_I,	A_KK <- -P
+ *		A_IJ <- A_IJ - V_I V_J',	A_IK <- V_I L^-1,	A_KK <- -(L L')^-1
  *
- * and once every panel was swept the matrix is the negated inverse. Of every
- * sweep almost all the work is one product of the shape that the backend has.
- * The block P is found the same way with a smaller panel, and the smallest one
- * by sweeping one column after another. Pivots are those of a Cholesky
- * factorisation, so that the matrix is positive definite where all are positive.
+ * and once every panel was swept the matrix is the negated inverse. Almost all
+ * of the work is one product of the shape that the backend has. Pivots are
+ * those of a Cholesky factorisation of the whole, so that the matrix is positive
+ * definite where all are positive. V stands in both places of the product
+ * rather than W beside W (L L')^-1, which would lose twice as many digits.
  *
  * Only the lower triangle is kept up to date. It is cut into tiles, so that
  * what is above the diagonal is not computed and a cancel does not wait for
@@ -21,33 +21,24 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/math/br_math.h"
+#include "core/math/math_int.h"
 
 #define TILE 256
-#define LEVELS 2
-
-/* Columns of a panel, of the matrix and of the block on its diagonal. */
-static const int panel_columns[LEVELS] = {128, 32};
+#define PANEL 128 /* a multiple of BR_MATH_SOLVE_ALIGN */
 
 typedef struct Sweep
 {
 	BrContext *context;
 	const BrBackend *backend;
-	const double *diagonal; /* (n), as the matrix came */
+	double *matrix; /* (n, n) */
 	int n;
-	double *panel[LEVELS]; /* W: (order, panel) */
-	double *swept[LEVELS]; /* U: (order, panel) */
-	double *block[LEVELS]; /* P: (panel, panel) */
+	double *diagonal;		 /* (n), as the matrix came */
+	double *panel;			 /* (n, PANEL): W, later A_IK */
+	double *half;			 /* (n, PANEL): V */
+	double *factor;			 /* (PANEL, PANEL): L', later (L L')^-1 */
+	double *root;			 /* (PANEL, PANEL): L^-1 */
+	double *root_transposed; /* (PANEL, PANEL): L^-T */
 } Sweep;
-
-/* A block on the diagonal of the whole matrix. */
-typedef struct Block
-{
-	double *values;
-	int stride;
-	int n;
-	int first; /* its first row in the whole */
-} Block;
 
 static int
 least(int a, int b)
@@ -56,190 +47,198 @@ least(int a, int b)
 }
 
 static double *
-element(const Block *block, int row, int column)
+element(const Sweep *sweep, int row, int column)
 {
-	return block->values + (size_t) row * block->stride + column;
+	return sweep->matrix + (size_t) row * (size_t) sweep->n + column;
 }
 
+/* output = keep * output + scale * left right', both inputs PANEL wide */
 static BrStatus
-multiply(Sweep *sweep, const double *left, const double *right, int rows, int columns, int depth,
-		 int right_stride, int output_stride, double scale, double keep, double *output)
+multiply(Sweep *sweep, const double *left, const double *right, int rows, int columns,
+		 int output_stride, double scale, double keep, double *output)
 {
 	if (br_base_cancelled(sweep->context))
 		return BR_ERR_CANCELLED;
-	sweep->backend->multiply_transposed_double(left, right, rows, columns, depth, depth,
-											   right_stride, output_stride, scale, keep, output);
-	return BR_OK;
-}
-
-/* The matrix was swept throughout: negates it and fills its upper triangle. */
-static BrStatus
-negate_and_mirror(Sweep *sweep, const Block *block)
-{
-	for (int i = 0; i < block->n; i += TILE)
-		for (int j = 0; j <= i; j += TILE)
-		{
-			if (br_base_cancelled(sweep->context))
-				return BR_ERR_CANCELLED;
-			for (int row = i; row < least(i + TILE, block->n); row++)
-				for (int column = j; column < least(j + TILE, row + 1); column++)
-				{
-					double value = -*element(block, row, column);
-
-					*element(block, row, column) = value;
-					*element(block, column, row) = value;
-				}
-		}
+	sweep->backend->multiply_transposed_double(left, right, rows, columns, PANEL, PANEL, PANEL,
+											   output_stride, scale, keep, output);
 	return BR_OK;
 }
 
 /*
- * A pivot that is nothing but the rounding of what it came from says as little
- * as one of 0.
+ * W: all rows of `columns` columns from k on; above the diagonal they are rows
+ * of the lower triangle. What the last panel lacks is 0.
  */
+static BrStatus
+copy_panel(Sweep *sweep, int k, int columns)
+{
+	for (int i = 0; i < sweep->n; i += TILE)
+	{
+		if (br_base_cancelled(sweep->context))
+			return BR_ERR_CANCELLED;
+		for (int row = i; row < least(i + TILE, sweep->n); row++)
+			for (int c = 0; c < PANEL; c++)
+				sweep->panel[(size_t) row * PANEL + c] = c >= columns ? 0
+					: row >= k + c									  ? *element(sweep, row, k + c)
+																	  : *element(sweep, k + c, row);
+	}
+	return BR_OK;
+}
+
+static BrStatus
+replace_panel(Sweep *sweep, int k, int columns)
+{
+	for (int i = 0; i < sweep->n; i += TILE)
+	{
+		if (br_base_cancelled(sweep->context))
+			return BR_ERR_CANCELLED;
+		for (int row = i; row < least(i + TILE, sweep->n); row++)
+			for (int c = 0; c < columns; c++)
+				*(row >= k + c ? element(sweep, row, k + c) : element(sweep, k + c, row)) =
+					row >= k && row < k + columns ? -sweep->factor[(row - k) * PANEL + c]
+												  : sweep->panel[(size_t) row * PANEL + c];
+	}
+	return BR_OK;
+}
+
+/* A pivot that is no more than the rounding of what it came from says as little as one of 0. */
 static BrStatus
 check_pivot(const Sweep *sweep, double pivot, int at)
 {
-	if (pivot > sweep->n * DBL_EPSILON * sweep->diagonal[at] && isfinite(1 / pivot) &&
-		isfinite(pivot))
+	if (pivot > sweep->n * DBL_EPSILON * sweep->diagonal[at] && isfinite(pivot))
 		return BR_OK;
 	return br_base_fail(sweep->context, BR_ERR_NUMERIC,
 						"The matrix of order %d is not positive definite: pivot %d is %g.",
 						sweep->n, at + 1, pivot);
 }
 
-/* Column by column; reads and keeps both triangles. */
-static BrStatus
-sweep_smallest(Sweep *sweep, const Block *block)
+/* L^-1 and its transpose, from the factor's upper triangle, L'; the columns missing are 0. */
+static void
+invert_factor(Sweep *sweep, int columns)
 {
-	double column[32];
+	double *root = sweep->root;
 
-	for (int k = 0; k < block->n; k++)
+	memset(root, 0, (size_t) PANEL * PANEL * sizeof(double));
+	memset(sweep->root_transposed, 0, (size_t) PANEL * PANEL * sizeof(double));
+	for (int i = 0; i < columns; i++)
 	{
-		double pivot = *element(block, k, k);
-		BrStatus status = check_pivot(sweep, pivot, block->first + k);
+		double pivot = sweep->factor[i * PANEL + i];
+
+		for (int k = 0; k < i; k++)
+		{
+			double entry = sweep->factor[k * PANEL + i];
+
+			for (int j = 0; j <= k; j++)
+				root[i * PANEL + j] -= entry * root[k * PANEL + j];
+		}
+		root[i * PANEL + i] = 1;
+		for (int j = 0; j <= i; j++)
+		{
+			root[i * PANEL + j] /= pivot;
+			sweep->root_transposed[j * PANEL + i] = root[i * PANEL + j];
+		}
+	}
+}
+
+static BrStatus
+factor_block(Sweep *sweep, int k, int columns)
+{
+	const double *block = sweep->panel + (size_t) k * PANEL;
+	int failed;
+
+	memset(sweep->factor, 0, (size_t) PANEL * PANEL * sizeof(double));
+	memcpy(sweep->factor, block, (size_t) columns * PANEL * sizeof(double));
+	failed = br_math_factor()(sweep->factor, PANEL, 0, columns);
+	if (failed >= 0)
+		return check_pivot(sweep, sweep->factor[failed * PANEL + failed], k + failed);
+	for (int i = 0; i < columns; i++)
+	{
+		double root = sweep->factor[i * PANEL + i];
+		BrStatus status = check_pivot(sweep, root * root, k + i);
 
 		if (status != BR_OK)
 			return status;
-		for (int i = 0; i < block->n; i++)
-			column[i] = *element(block, i, k);
-		for (int i = 0; i < block->n; i++)
-		{
-			double factor = column[i] / pivot;
-
-			if (i == k)
-				continue;
-			for (int j = 0; j < block->n; j++)
-				*element(block, i, j) -= factor * column[j];
-			*element(block, i, k) = factor;
-			*element(block, k, i) = factor;
-		}
-		*element(block, k, k) = -1 / pivot;
 	}
-	return negate_and_mirror(sweep, block);
-}
-
-/* W: all rows of the columns from k on; above the diagonal they are rows of the lower triangle. */
-static BrStatus
-copy_panel(Sweep *sweep, const Block *block, int k, int columns, double *panel)
-{
-	for (int i = 0; i < block->n; i += TILE)
-	{
-		if (br_base_cancelled(sweep->context))
-			return BR_ERR_CANCELLED;
-		for (int row = i; row < least(i + TILE, block->n); row++)
-			for (int c = 0; c < columns; c++)
-				panel[(size_t) row * columns + c] =
-					row >= k + c ? *element(block, row, k + c) : *element(block, k + c, row);
-	}
+	invert_factor(sweep, columns);
 	return BR_OK;
 }
 
+/* A_IJ <- A_IJ - V_I V_J' in the lower triangle, the panel's own place included, to no harm. */
 static BrStatus
-replace_panel(Sweep *sweep, const Block *block, int k, int columns, const double *swept,
-			  const double *inverse)
-{
-	for (int i = 0; i < block->n; i += TILE)
-	{
-		if (br_base_cancelled(sweep->context))
-			return BR_ERR_CANCELLED;
-		for (int row = i; row < least(i + TILE, block->n); row++)
-			for (int c = 0; c < columns; c++)
-				*(row >= k + c ? element(block, row, k + c) : element(block, k + c, row)) =
-					row >= k && row < k + columns ? -inverse[(row - k) * columns + c]
-												  : swept[(size_t) row * columns + c];
-	}
-	return BR_OK;
-}
-
-/* A_IJ <- A_IJ - W_I U_J' in the lower triangle, the panel's own place included, to no harm. */
-static BrStatus
-update_tiles(Sweep *sweep, const Block *block, int columns, const double *panel,
-			 const double *swept)
+update_tiles(Sweep *sweep)
 {
 	BrStatus status = BR_OK;
 
-	for (int i = 0; i < block->n; i += TILE)
+	for (int i = 0; i < sweep->n; i += TILE)
 		for (int j = 0; status == BR_OK && j <= i; j += TILE)
-			status = multiply(sweep, panel + (size_t) i * columns, swept + (size_t) j * columns,
-							  least(TILE, block->n - i), least(TILE, block->n - j), columns,
-							  columns, block->stride, -1, 1, element(block, i, j));
+			status = multiply(sweep, sweep->half + (size_t) i * PANEL,
+							  sweep->half + (size_t) j * PANEL, least(TILE, sweep->n - i),
+							  least(TILE, sweep->n - j), sweep->n, -1, 1, element(sweep, i, j));
 	return status;
 }
 
-static BrStatus invert(Sweep *sweep, const Block *block, int level);
-
+/* output = input matrix', all rows of both PANEL wide */
 static BrStatus
-sweep_panel(Sweep *sweep, const Block *block, int level, int k)
-{
-	int columns = least(panel_columns[level], block->n - k);
-	double *panel = sweep->panel[level];
-	double *swept = sweep->swept[level];
-	Block diagonal = {sweep->block[level], columns, columns, block->first + k};
-	BrStatus status = copy_panel(sweep, block, k, columns, panel);
-
-	if (status != BR_OK)
-		return status;
-	memcpy(diagonal.values, panel + (size_t) k * columns,
-		   (size_t) columns * columns * sizeof(double));
-	status = invert(sweep, &diagonal, level + 1);
-	for (int i = 0; status == BR_OK && i < block->n; i += TILE)
-		status = multiply(sweep, panel + (size_t) i * columns, diagonal.values,
-						  least(TILE, block->n - i), columns, columns, columns, columns, 1, 0,
-						  swept + (size_t) i * columns);
-	if (status == BR_OK)
-		status = update_tiles(sweep, block, columns, panel, swept);
-	if (status == BR_OK)
-		status = replace_panel(sweep, block, k, columns, swept, diagonal.values);
-	return status;
-}
-
-static BrStatus
-invert(Sweep *sweep, const Block *block, int level)
+multiply_panel(Sweep *sweep, const double *input, const double *matrix, int rows, double *output)
 {
 	BrStatus status = BR_OK;
 
-	if (level == LEVELS)
-		return sweep_smallest(sweep, block);
-	for (int k = 0; status == BR_OK && k < block->n; k += panel_columns[level])
-		status = sweep_panel(sweep, block, level, k);
-	return status == BR_OK ? negate_and_mirror(sweep, block) : status;
+	for (int i = 0; status == BR_OK && i < rows; i += TILE)
+		status = multiply(sweep, input + (size_t) i * PANEL, matrix, least(TILE, rows - i), PANEL,
+						  PANEL, 1, 0, output + (size_t) i * PANEL);
+	return status;
 }
 
-/* Doubles of work memory of one level, whose matrix has the given order. */
-static size_t
-level_work(int order, int level)
+static BrStatus
+sweep_panel(Sweep *sweep, int k)
 {
-	size_t columns = (size_t) least(order, panel_columns[level]);
+	int columns = least(PANEL, sweep->n - k);
+	BrStatus status = copy_panel(sweep, k, columns);
 
-	return columns * (2 * (size_t) order + columns);
+	if (status == BR_OK)
+		status = factor_block(sweep, k, columns);
+	if (status == BR_OK)
+		status = multiply_panel(sweep, sweep->panel, sweep->root, sweep->n, sweep->half);
+	if (status == BR_OK)
+		status = update_tiles(sweep);
+	if (status == BR_OK)
+		status = multiply_panel(sweep, sweep->half, sweep->root_transposed, sweep->n, sweep->panel);
+	if (status == BR_OK)
+		status = multiply_panel(sweep, sweep->root_transposed, sweep->root_transposed, PANEL,
+								sweep->factor);
+	return status == BR_OK ? replace_panel(sweep, k, columns) : status;
 }
 
-/* Doubles: the diagonal, and what the levels need. */
+/* The matrix was swept throughout: negates it and fills its upper triangle. */
+static BrStatus
+negate_and_mirror(Sweep *sweep)
+{
+	bool finite = true;
+
+	for (int i = 0; i < sweep->n; i += TILE)
+		for (int j = 0; j <= i; j += TILE)
+		{
+			if (br_base_cancelled(sweep->context))
+				return BR_ERR_CANCELLED;
+			for (int row = i; row < least(i + TILE, sweep->n); row++)
+				for (int column = j; column < least(j + TILE, row + 1); column++)
+				{
+					double value = -*element(sweep, row, column);
+
+					finite = finite && isfinite(value);
+					*element(sweep, row, column) = value;
+					*element(sweep, column, row) = value;
+				}
+		}
+	return finite ? BR_OK
+				  : br_base_fail(sweep->context, BR_ERR_NUMERIC,
+								 "The inverse of the matrix of order %d is not finite.", sweep->n);
+}
+
+/* Doubles: the diagonal, two panels, three blocks. */
 static size_t
 work_length(int n)
 {
-	return (size_t) n + level_work(n, 0) + level_work(least(n, panel_columns[0]), 1);
+	return (size_t) n * (1 + 2 * PANEL) + (size_t) 3 * PANEL * PANEL;
 }
 
 size_t
@@ -252,11 +251,8 @@ BrStatus
 br_math_invert_positive_definite(BrContext *context, const BrBackend *backend, double *matrix,
 								 int n)
 {
-	Sweep sweep = {.context = context, .backend = backend, .n = n};
-	Block whole = {matrix, n, n, 0};
-	double *work;
-	double *next;
-	BrStatus status;
+	Sweep sweep = {.context = context, .backend = backend, .matrix = matrix, .n = n};
+	BrStatus status = BR_OK;
 
 	if (n < 0)
 		return br_base_fail(context, BR_ERR_ARGUMENT, "A matrix cannot be of order %d.", n);
@@ -264,24 +260,20 @@ br_math_invert_positive_definite(BrContext *context, const BrBackend *backend, d
 		return BR_OK;
 	if (backend == NULL || backend->multiply_transposed_double == NULL)
 		sweep.backend = br_math_portable_backend();
-	work = br_base_alloc(context, br_math_inverse_work(n));
-	if (work == NULL)
+	sweep.factor = br_base_alloc(context, br_math_inverse_work(n));
+	if (sweep.factor == NULL)
 		return BR_ERR_MEMORY;
+	sweep.root = sweep.factor + PANEL * PANEL;
+	sweep.root_transposed = sweep.root + PANEL * PANEL;
+	sweep.panel = sweep.root_transposed + PANEL * PANEL;
+	sweep.half = sweep.panel + (size_t) n * PANEL;
+	sweep.diagonal = sweep.half + (size_t) n * PANEL;
 	for (int i = 0; i < n; i++)
-		work[i] = *element(&whole, i, i);
-	sweep.diagonal = work;
-	next = work + n;
-	for (int level = 0; level < LEVELS; level++)
-	{
-		int order = level == 0 ? n : least(n, panel_columns[0]);
-		size_t columns = (size_t) least(order, panel_columns[level]);
-
-		sweep.panel[level] = next;
-		sweep.swept[level] = next + columns * (size_t) order;
-		sweep.block[level] = next + 2 * columns * (size_t) order;
-		next += level_work(order, level);
-	}
-	status = invert(&sweep, &whole, 0);
-	br_base_free(context, work);
+		sweep.diagonal[i] = *element(&sweep, i, i);
+	for (int k = 0; status == BR_OK && k < n; k += PANEL)
+		status = sweep_panel(&sweep, k);
+	if (status == BR_OK)
+		status = negate_and_mirror(&sweep);
+	br_base_free(context, sweep.factor);
 	return status;
 }

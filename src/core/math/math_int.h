@@ -58,6 +58,7 @@ extern BrNormalLanes br_math_normal_lanes_avx2(void);
  */
 typedef int (*BrFactorRows)(double *matrix /* (stride, stride) */, int stride, int first, int last);
 
+extern BrFactorRows br_math_factor(void); /* the fastest here */
 extern BrFactorRows br_math_factor_portable(void);
 
 /* NULL where the processor or the build lacks it. */

@@ -73,8 +73,8 @@ br_math_factor_avx512(void)
 }
 #endif
 
-static BrFactorRows
-best_factor(void)
+BrFactorRows
+br_math_factor(void)
 {
 	BrFactorRows factor = br_math_factor_avx512();
 
@@ -108,7 +108,7 @@ BrStatus
 br_math_solve_positive_definite(BrContext *context, double *matrix, int stride, int n,
 								double *vector)
 {
-	BrFactorRows factor = best_factor();
+	BrFactorRows factor = br_math_factor();
 
 	if (n < 0 || stride < n || stride % BR_MATH_SOLVE_ALIGN != 0)
 		return br_base_fail(context, BR_ERR_ARGUMENT,
