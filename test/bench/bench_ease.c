@@ -1,7 +1,7 @@
 /*
  * bench_ease.c
- *	  What EASE takes on one core: seconds of the dense form by columns and
- *	  backend, and of the local one over a hundred thousand columns.
+ *	  What EASE takes on one core: processor seconds of the dense form by
+ *	  columns and backend, and of the local one over a hundred thousand columns.
  *
  * Events are drawn from a Zipf distribution over the columns, ten to a row,
  * repeated ones counted up. Nothing goes with anything else in them, which is
