@@ -104,7 +104,7 @@ replace_panel(Sweep *sweep, int k, int columns)
 static BrStatus
 check_pivot(const Sweep *sweep, double pivot, int at)
 {
-	if (pivot > sweep->n * DBL_EPSILON * sweep->diagonal[at] && isfinite(pivot))
+	if (pivot > 4 * DBL_EPSILON * sweep->n * sweep->diagonal[at] && isfinite(pivot))
 		return BR_OK;
 	return br_base_fail(sweep->context, BR_ERR_NUMERIC,
 						"The matrix of order %d is not positive definite: pivot %d is %g.",
