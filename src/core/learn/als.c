@@ -63,6 +63,8 @@ check(BrContext *context, const BrSparse *matrix, const BrAlsOptions *options)
 	if (options->solver != BR_ALS_CG && options->solver != BR_ALS_CHOLESKY)
 		return br_base_fail(context, BR_ERR_ARGUMENT, "There is no solver %d.",
 							(int) options->solver);
+	if (options->solver == BR_ALS_CHOLESKY && options->lambda == 0)
+		return br_base_fail(context, BR_ERR_ARGUMENT, "The exact solver needs a lambda above 0.");
 	status = check_values(context, matrix);
 	return status != BR_OK ? status
 						   : br_learn_start_check(context, options->start, matrix->rows,

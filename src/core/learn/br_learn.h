@@ -283,7 +283,7 @@ typedef enum BrAlsSolver
 typedef struct BrAlsOptions
 {
 	int factors;   /* 1 to 512 */
-	double lambda; /* >= 0; 0 only where the entries determine every vector */
+	double lambda; /* >= 0, and > 0 for BR_ALS_CHOLESKY */
 	double alpha;  /* > 0 */
 	int iterations; /* 1 to 1000, each of all rows and then all columns */
 	BrAlsSolver solver;
@@ -308,8 +308,8 @@ typedef struct BrAlsOptions
  * with p = 1 and c = 1 + alpha r where there is an entry, p = 0 and c = 1
  * elsewhere. Rows and columns without entries get zeros. matrix: as
  * br_learn_sparse_check wants it.
- * BR_ERR_NUMERIC: lambda is too small to tell the vectors apart, or vectors
- * outgrow float.
+ * BR_ERR_NUMERIC: lambda is below what float resolves beside the entries' sums, or
+ * vectors outgrow float.
  *
  * Sources: Hu, Koren, Volinsky, "Collaborative filtering for implicit feedback
  * datasets", ICDM 2008; for BR_ALS_CG Takacs, Pilaszy, Tikk, "Applications of the
