@@ -41,43 +41,48 @@
  *	m.user_factors, m.item_factors = X, Y
  *	m.fit(csr_matrix(np.where(R > 0, 1 + 2*R, 0)))
  */
-static const float rows_1[] = {
-	-1.694015, 0.6433514,  3.116237,  0.2628578,  -0.8524166,  1.701214,   0.624082,
-	-1.244453, 0.6131404,  2.446079,  2.233565,	  1.720894,	   -0.03504968, -0.2196173,
-	3.618887,  -0.8249352, 2.739963,  -2.063739,  1.46799,	   0.28072,	   0,
-	0,		   0,		   0,		  0,		  1.705709,	   -0.5742606, 1.943205,
-	0.2184033, 2.668588,   -1.316489, -0.2702149, 0.6217757,   1.67113,	   -0.8547541,
-	-2.350827, 0.7692703,  4.035797,  0.6000315,  -1.213763};
-static const float columns_1[] = {
-	-0.1886125, 0.1417968,	 0.09251375, 0.4332656,	  0.05690521,  0.00473484,
-	0.2161534,	-0.04919183, 0.1971922,	 0.1878624,	  0,		   0,
-	0,			0,			 0,			 0,			  0,		   0,
-	0,			0,			 0.09518641, -0.02373008, 0.07033059,  0.2413468,
-	0.2525793,	0.01073871,	 0.1906756,	 0.2965764,	  -0.02804698, 0.1793224};
-static const float rows_5[] = {
-	-0.6647783, 1.063485,  1.638557,   0.6913944, 0.4554213, 0.9111344,	 0.3105605,	 -0.7853131,
-	0.9118574,	1.546485,  0.990682,   1.056104,  0.4133125, 0.5249436,	 2.174099,	 -0.4385453,
-	1.58602,	-0.709399, 1.239224,   0.5501042, 0,		 0,			 0,			 0,
-	0,			0.7550792, -0.2036748, 1.398732,  0.4317547, 1.531044,	 -0.7279418, 0.314685,
-	0.3252572,	1.112449,  -0.1703858, -0.6858133, 1.086555, 1.672114,	 0.7176963,	 0.4615012};
-static const float columns_5[] = {
-	-0.3579753, 0.1811475,	0.126154,  0.5514398, -0.07961027, 0.1147533,
-	0.337893,	-0.3100772, 0.1197817, 0.2723801, 0,		   0,
-	0,			0,			0,		   0,		  0,		   0,
-	0,			0,			0.2654158, -0.2373,	  0.03466209,  0.2749696,
-	0.3821663,	0.05866512, 0.222273,  0.4636312, -0.1234038,  0.261352};
-static const float cg_rows_4[] = {
-	-0.7279432, 1.098498,	1.776177,	0.6607352,	0.4239661, 0.9972124, 0.5385648,  -0.8536211,
-	0.9138593,	1.723343,	1.06385,	1.297322,	0.4683693, 0.355816,  2.334167,	  -0.4821914,
-	1.940168,	-0.7417493, 1.094248,	0.6152909,	0,		   0,		  0,		  0,
-	0,			0.8386638,	-0.2364527, 1.435723,	0.561472,  1.645592,  -0.8122584, 0.4329546,
-	0.3041871,	1.243565,	-0.1977064, -0.7539478, 1.123845,  1.817085,  0.6929074,  0.4301475};
-static const float cg_columns_4[] = {
-	-0.3288004, 0.2354705,	0.117481,  0.4603968,  -0.07055122, 0.09713656,
-	0.3214265,	-0.2610575, 0.07445882, 0.2455099, 0,			0,
-	0,			0,			0,		   0,		   0,			0,
-	0,			0,			0.2523159, -0.1569323, 0.02742216,	0.2315321,
-	0.3594391,	0.04715778, 0.149534,  0.4586423,  -0.083533,	0.2355312};
+static const float rows_1[] = {-1.694015,  0.6433514,  3.116237,	0.2628578,	-0.8524166,
+							   1.701214,   0.624082,   -1.244453,	0.6131404,	2.446079,
+							   2.233565,   1.720894,   -0.03504968, -0.2196173, 3.618887,
+							   -0.8249352, 2.739963,   -2.063739,	1.46799,	0.28072,
+							   0,		   0,		   0,			0,			0,
+							   1.705709,   -0.5742606, 1.943205,	0.2184033,	2.668588,
+							   -1.316489,  -0.2702149, 0.6217757,	1.67113,	-0.8547541,
+							   -2.350827,  0.7692703,  4.035797,	0.6000315,	-1.213763};
+static const float columns_1[] = {-0.1886125, 0.1417968,   0.09251375,	0.4332656,	 0.05690521,
+								  0.00473484, 0.2161534,   -0.04919183, 0.1971922,	 0.1878624,
+								  0,		  0,		   0,			0,			 0,
+								  0,		  0,		   0,			0,			 0,
+								  0.09518641, -0.02373008, 0.07033059,	0.2413468,	 0.2525793,
+								  0.01073871, 0.1906756,   0.2965764,	-0.02804698, 0.1793224};
+static const float rows_5[] = {-0.6647783, 1.063485,   1.638557,   0.6913944, 0.4554213,
+							   0.9111344,  0.3105605,  -0.7853131, 0.9118574, 1.546485,
+							   0.990682,   1.056104,   0.4133125,  0.5249436, 2.174099,
+							   -0.4385453, 1.58602,	   -0.709399,  1.239224,  0.5501042,
+							   0,		   0,		   0,		   0,		  0,
+							   0.7550792,  -0.2036748, 1.398732,   0.4317547, 1.531044,
+							   -0.7279418, 0.314685,   0.3252572,  1.112449,  -0.1703858,
+							   -0.6858133, 1.086555,   1.672114,   0.7176963, 0.4615012};
+static const float columns_5[] = {-0.3579753, 0.1811475, 0.126154,	 0.5514398,	 -0.07961027,
+								  0.1147533,  0.337893,	 -0.3100772, 0.1197817,	 0.2723801,
+								  0,		  0,		 0,			 0,			 0,
+								  0,		  0,		 0,			 0,			 0,
+								  0.2654158,  -0.2373,	 0.03466209, 0.2749696,	 0.3821663,
+								  0.05866512, 0.222273,	 0.4636312,	 -0.1234038, 0.261352};
+static const float cg_rows_4[] = {-0.7279432, 1.098498,	  1.776177,	  0.6607352, 0.4239661,
+								  0.9972124,  0.5385648,  -0.8536211, 0.9138593, 1.723343,
+								  1.06385,	  1.297322,	  0.4683693,  0.355816,	 2.334167,
+								  -0.4821914, 1.940168,	  -0.7417493, 1.094248,	 0.6152909,
+								  0,		  0,		  0,		  0,		 0,
+								  0.8386638,  -0.2364527, 1.435723,	  0.561472,	 1.645592,
+								  -0.8122584, 0.4329546,  0.3041871,  1.243565,	 -0.1977064,
+								  -0.7539478, 1.123845,	  1.817085,	  0.6929074, 0.4301475};
+static const float cg_columns_4[] = {-0.3288004, 0.2354705,	 0.117481,	 0.4603968,	 -0.07055122,
+									 0.09713656, 0.3214265,	 -0.2610575, 0.07445882, 0.2455099,
+									 0,			 0,			 0,			 0,			 0,
+									 0,			 0,			 0,			 0,			 0,
+									 0.2523159,	 -0.1569323, 0.02742216, 0.2315321,	 0.3594391,
+									 0.04715778, 0.149534,	 0.4586423,	 -0.083533,	 0.2355312};
 
 typedef struct Small
 {
@@ -100,8 +105,9 @@ set_up_small(Small *small)
 		for (int i = 0; i < COLUMNS; i++)
 			if ((5 * u + 3 * i + u * i) % 7 < 3 && u != 4 && i != 3)
 				entries[n++] = (BrEntry){u, i, (float) (1 + (u + 2 * i) % 3)};
-	assert_int_equal(
-		br_learn_sparse_build(&small->context, entries, n, ROWS, COLUMNS, &small->matrix), BR_OK);
+	assert_int_equal(br_learn_sparse_build(&small->context, entries, n, ROWS, COLUMNS,
+										   &small->matrix),
+					 BR_OK);
 	for (int u = 0; u < ROWS; u++)
 		for (int d = 0; d < FACTORS; d++)
 			small->row[u * FACTORS + d] = (float) ((7 * u + 11 * d) % 13 - 6) / 64;
@@ -124,8 +130,8 @@ objective_of(const BrSparse *matrix, const BrFactors *factors)
 	double objective;
 
 	br_base_context_init(&context);
-	assert_int_equal(
-		br_learn_als_objective(&context, matrix, factors, LAMBDA, ALPHA, &objective), BR_OK);
+	assert_int_equal(br_learn_als_objective(&context, matrix, factors, LAMBDA, ALPHA, &objective),
+					 BR_OK);
 	return objective;
 }
 
@@ -260,8 +266,11 @@ static void
 objective_is_the_sum_over_all_pairs(void **state)
 {
 	BrSparse matrix = factor_matrix(4, 30, 21, 3, .4, .05, false);
-	BrAlsOptions options = {
-		.factors = 7, .lambda = LAMBDA, .alpha = ALPHA, .iterations = 2, .seed = 1};
+	BrAlsOptions options = {.factors = 7,
+							.lambda = LAMBDA,
+							.alpha = ALPHA,
+							.iterations = 2,
+							.seed = 1};
 	BrFactors factors = learn(&matrix, &options);
 	double sum = 0;
 
@@ -325,8 +334,11 @@ static void
 gradients_come_near_the_exact_solution(void **state)
 {
 	BrSparse matrix = factor_matrix(6, 120, 50, 5, .3, .02, false);
-	BrAlsOptions options = {
-		.factors = 12, .lambda = LAMBDA, .alpha = ALPHA, .iterations = 40, .seed = 9};
+	BrAlsOptions options = {.factors = 12,
+							.lambda = LAMBDA,
+							.alpha = ALPHA,
+							.iterations = 40,
+							.seed = 9};
 	BrFactors gradients = learn(&matrix, &options);
 	BrFactors exact;
 	double ratio;
@@ -346,8 +358,11 @@ static void
 long_rows_are_solved_in_parts(void **state)
 {
 	BrSparse matrix = factor_matrix(8, 9001, 5, 1, .5, 0, true);
-	BrAlsOptions options = {
-		.factors = 2, .lambda = LAMBDA, .alpha = ALPHA, .iterations = 2, .seed = 2};
+	BrAlsOptions options = {.factors = 2,
+							.lambda = LAMBDA,
+							.alpha = ALPHA,
+							.iterations = 2,
+							.seed = 2};
 	BrFactors gradients = learn(&matrix, &options);
 	BrFactors exact;
 
@@ -398,8 +413,11 @@ static void
 seeds_make_the_start(void **state)
 {
 	BrSparse matrix = factor_matrix(6, 60, 40, 5, .3, .02, false);
-	BrAlsOptions options = {
-		.factors = 6, .lambda = LAMBDA, .alpha = ALPHA, .iterations = 1, .seed = 1};
+	BrAlsOptions options = {.factors = 6,
+							.lambda = LAMBDA,
+							.alpha = ALPHA,
+							.iterations = 1,
+							.seed = 1};
 	BrFactors first = learn(&matrix, &options);
 	BrFactors again = learn(&matrix, &options);
 	BrFactors other;
@@ -483,18 +501,18 @@ folding_in_matches_hand_arithmetic(void **state)
 	br_base_context_init(&context);
 	assert_int_equal(br_learn_als_gram(&context, others, 2, 1, &gram), BR_OK);
 	assert_true(fabs(gram - 4.25) < 1e-12);
-	assert_int_equal(
-		br_learn_als_fold_in(&context, others, 2, 1, &gram, .25, 2, &done, &vector), BR_OK);
+	assert_int_equal(br_learn_als_fold_in(&context, others, 2, 1, &gram, .25, 2, &done, &vector),
+					 BR_OK);
 	/* 7 * 2 / (4.25 + 6 * 4 + .25) */
 	assert_true(fabs((double) vector - 14 / 28.5) < 1e-7);
 	done.values = NULL;
-	assert_int_equal(
-		br_learn_als_fold_in(&context, others, 2, 1, &gram, .25, 2, &done, &vector), BR_OK);
+	assert_int_equal(br_learn_als_fold_in(&context, others, 2, 1, &gram, .25, 2, &done, &vector),
+					 BR_OK);
 	/* 3 * 2 / (4.25 + 2 * 4 + .25) */
 	assert_true(fabs((double) vector - 6 / 12.5) < 1e-7);
 	done.n = 0;
-	assert_int_equal(
-		br_learn_als_fold_in(&context, others, 2, 1, &gram, .25, 2, &done, &vector), BR_OK);
+	assert_int_equal(br_learn_als_fold_in(&context, others, 2, 1, &gram, .25, 2, &done, &vector),
+					 BR_OK);
 	assert_true(vector == 0);
 }
 
@@ -559,14 +577,14 @@ bad_arguments_are_refused(void **state)
 	(void) state;
 	set_up_small(&small);
 	start = small.start;
-#define ASSERT_REFUSED(field, bad)                                                            \
-	do                                                                                        \
-	{                                                                                         \
-		BrAlsOptions options = small.options;                                                 \
-		options.field = bad;                                                                  \
-		assert_int_equal(br_learn_als(&small.context, &small.matrix, &options, &factors),     \
-						 BR_ERR_ARGUMENT);                                                    \
-		assert_true(small.context.detail[0] != 0 && factors.row == NULL);                     \
+#define ASSERT_REFUSED(field, bad)                                                        \
+	do                                                                                    \
+	{                                                                                     \
+		BrAlsOptions options = small.options;                                             \
+		options.field = bad;                                                              \
+		assert_int_equal(br_learn_als(&small.context, &small.matrix, &options, &factors), \
+						 BR_ERR_ARGUMENT);                                                \
+		assert_true(small.context.detail[0] != 0 && factors.row == NULL);                 \
 	} while (0)
 	ASSERT_REFUSED(factors, 0);
 	ASSERT_REFUSED(factors, 513);

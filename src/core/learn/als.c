@@ -96,9 +96,9 @@ begin(BrContext *context, const BrSparse *matrix, const BrAlsOptions *options, L
 		status = br_learn_vectors_start(context, &learning->row, start != NULL ? start->row : NULL,
 										options->seed, BR_LEARN_ROW_STREAMS, 0, START_RANGE);
 	if (status == BR_OK)
-		status = br_learn_vectors_start(context, &learning->column,
-										start != NULL ? start->column : NULL, options->seed,
-										BR_LEARN_COLUMN_STREAMS, 0, START_RANGE);
+		status =
+			br_learn_vectors_start(context, &learning->column, start != NULL ? start->column : NULL,
+								   options->seed, BR_LEARN_COLUMN_STREAMS, 0, START_RANGE);
 	return status;
 }
 
@@ -111,8 +111,8 @@ sweep(const BrSparse *matrix, const BrAlsOptions *options, Learning *learning)
 	for (int64_t done = 0; done < total && status == BR_OK; done++)
 	{
 		if (done % 2 == 0)
-			status = br_learn_als_half_sweep(&learning->work, matrix, &learning->column,
-											 &learning->row);
+			status =
+				br_learn_als_half_sweep(&learning->work, matrix, &learning->column, &learning->row);
 		else
 			status = br_learn_als_half_sweep(&learning->work, &learning->transposed, &learning->row,
 											 &learning->column);
@@ -132,9 +132,8 @@ br_learn_als(BrContext *context, const BrSparse *matrix, const BrAlsOptions *opt
 	memset(factors, 0, sizeof(*factors));
 	if (status != BR_OK)
 		return status;
-	*factors = (BrFactors){.rows = matrix->rows,
-						   .columns = matrix->columns,
-						   .dims = options->factors};
+	*factors =
+		(BrFactors){.rows = matrix->rows, .columns = matrix->columns, .dims = options->factors};
 	status = begin(context, matrix, options, &learning);
 	if (status == BR_OK)
 		status = sweep(matrix, options, &learning);

@@ -55,13 +55,12 @@ br_learn_als_begin(BrContext *context, const BrAlsOptions *options, BrAlsWork *w
 						.kernels = br_learn_factor_kernels(),
 						.padded = (int) padded,
 						.workers = br_base_pool_threads(options->pool)};
-	work->scratch_size = options->solver == BR_ALS_CHOLESKY
-		? square + (PANEL_ROWS + 1) * padded
-		: 3 * BLOCK_ROWS * padded;
-	floats = br_learn_aligned_floats(context,
-									 (1 + SLICES) * square +
-										 (size_t) work->workers * work->scratch_size,
-									 &work->memory);
+	work->scratch_size = options->solver == BR_ALS_CHOLESKY ? square + (PANEL_ROWS + 1) * padded
+															: 3 * BLOCK_ROWS * padded;
+	floats =
+		br_learn_aligned_floats(context,
+								(1 + SLICES) * square + (size_t) work->workers * work->scratch_size,
+								&work->memory);
 	if (floats == NULL)
 		return BR_ERR_MEMORY;
 	work->gram = floats;
@@ -263,9 +262,7 @@ descend(HalfSweep *half, BrBlocks *blocks, int worker, int first, int n, float *
 	const BrFactorKernels *kernels = half->work->kernels;
 	int padded = half->work->padded;
 	size_t size = BLOCK_ROWS * (size_t) padded;
-	Gradients at = {.residual = scratch,
-					.direction = scratch + size,
-					.image = scratch + 2 * size};
+	Gradients at = {.residual = scratch, .direction = scratch + size, .image = scratch + 2 * size};
 
 	start_gradients(half, blocks, worker, first, n, &at);
 	for (int step = 0; step < CG_STEPS; step++)

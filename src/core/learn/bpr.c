@@ -110,8 +110,7 @@ begin(Bpr *bpr)
 		status = br_learn_vectors_alloc(context, matrix->columns, dims, &bpr->column);
 	if (status != BR_OK)
 		return status;
-	bpr->row_of =
-		br_base_alloc_array(context, (size_t) br_learn_entries(matrix), sizeof(int32_t));
+	bpr->row_of = br_base_alloc_array(context, (size_t) br_learn_entries(matrix), sizeof(int32_t));
 	bpr->bias = br_base_alloc_array(context, (size_t) matrix->columns, sizeof(float));
 	if (bpr->row_of == NULL || bpr->bias == NULL)
 		return BR_ERR_MEMORY;
@@ -120,9 +119,9 @@ begin(Bpr *bpr)
 			bpr->row_of[i] = row;
 	if (start != NULL && start->bias != NULL && matrix->columns > 0)
 		memcpy(bpr->bias, start->bias, sizeof(float) * (size_t) matrix->columns);
-	status = br_learn_vectors_start(context, &bpr->row, start != NULL ? start->row : NULL,
-									bpr->options->seed, BR_LEARN_ROW_STREAMS, -.5 / dims,
-									1. / dims);
+	status =
+		br_learn_vectors_start(context, &bpr->row, start != NULL ? start->row : NULL,
+							   bpr->options->seed, BR_LEARN_ROW_STREAMS, -.5 / dims, 1. / dims);
 	if (status == BR_OK)
 		status = br_learn_vectors_start(context, &bpr->column, start != NULL ? start->column : NULL,
 										bpr->options->seed, BR_LEARN_COLUMN_STREAMS, -.5 / dims,
@@ -183,9 +182,9 @@ step(Bpr *bpr)
 		return;
 	j = draw_other(&bpr->random, matrix->columns, matrix->ids + first, n);
 	other = bpr->column.vector + (size_t) j * padded;
-	slope = (float) br_math_logistic(
-		-(double) (bpr->kernels->pair_score(user, liked, other, padded) + bpr->bias[i] -
-				   bpr->bias[j]));
+	slope =
+		(float) br_math_logistic(-(double) (bpr->kernels->pair_score(user, liked, other, padded) +
+											bpr->bias[i] - bpr->bias[j]));
 	bpr->kernels->pair_step(user, liked, other, keep, rate * slope, padded);
 	bpr->bias[i] = keep * bpr->bias[i] + rate * slope;
 	bpr->bias[j] = keep * bpr->bias[j] - rate * slope;
@@ -224,9 +223,8 @@ br_learn_bpr(BrContext *context, const BrSparse *matrix, const BrBprOptions *opt
 	memset(factors, 0, sizeof(*factors));
 	if (status != BR_OK)
 		return status;
-	*factors = (BrFactors){.rows = matrix->rows,
-						   .columns = matrix->columns,
-						   .dims = options->factors};
+	*factors =
+		(BrFactors){.rows = matrix->rows, .columns = matrix->columns, .dims = options->factors};
 	status = begin(&bpr);
 	if (status == BR_OK)
 		status = run_epochs(&bpr);
@@ -292,8 +290,8 @@ br_learn_bpr_fold_in(BrContext *context, const BrFactors *factors, const BrBprOp
 			return BR_ERR_CANCELLED;
 		if (done->n == factors->columns)
 			break;
-		fold_in_step(factors, options, i,
-					 draw_other(&random, factors->columns, done->ids, done->n), user);
+		fold_in_step(factors, options, i, draw_other(&random, factors->columns, done->ids, done->n),
+					 user);
 	}
 	for (int d = 0; d < factors->dims; d++)
 		vector[d] = (float) user[d];

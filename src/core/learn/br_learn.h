@@ -282,9 +282,9 @@ typedef enum BrAlsSolver
 
 typedef struct BrAlsOptions
 {
-	int factors;   /* 1 to 512 */
-	double lambda; /* >= 0, and > 0 for BR_ALS_CHOLESKY */
-	double alpha;  /* > 0 */
+	int factors;	/* 1 to 512 */
+	double lambda;	/* >= 0, and > 0 for BR_ALS_CHOLESKY */
+	double alpha;	/* > 0 */
 	int iterations; /* 1 to 1000, each of all rows and then all columns */
 	BrAlsSolver solver;
 	uint64_t seed;
@@ -344,7 +344,8 @@ typedef struct BrFoldIn
  */
 extern BrStatus br_learn_als_fold_in(BrContext *context, const float *others /* (n_others, dims) */,
 									 int n_others, int dims, const double *gram, double lambda,
-									 double alpha, const BrFoldIn *done, float *vector /* (dims) */);
+									 double alpha, const BrFoldIn *done,
+									 float *vector /* (dims) */);
 
 typedef struct BrBprOptions
 {

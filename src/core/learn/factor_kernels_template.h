@@ -62,8 +62,7 @@ TARGET static void
 mix(float *out, float keep, const float *added, float scale, int n)
 {
 	for (int i = 0; i < n; i += LANES)
-		store(out + i,
-			  MULTIPLY_ADD(SPLAT(keep), load(out + i), SPLAT(scale) * load(added + i)));
+		store(out + i, MULTIPLY_ADD(SPLAT(keep), load(out + i), SPLAT(scale) * load(added + i)));
 }
 
 /* ---- products of matrices ---- */

@@ -32,12 +32,12 @@ typedef struct Search
 	int depth;
 	float least;
 	void *memory;
-	float *unit;	   /* (groups, dims, GROUP) */
-	float *tile;	   /* (GROUP, GROUP) */
-	Neighbour *heap;   /* (GROUP, depth), the weakest of each row first */
-	int32_t *ids;	   /* (max of depth and GROUP) */
-	float *cosines;	   /* likewise */
-	int found[GROUP];  /* in each heap */
+	float *unit;		/* (groups, dims, GROUP) */
+	float *tile;		/* (GROUP, GROUP) */
+	Neighbour *heap;	/* (GROUP, depth), the weakest of each row first */
+	int32_t *ids;		/* (max of depth and GROUP) */
+	float *cosines;		/* likewise */
+	int found[GROUP];	/* in each heap */
 	float bound[GROUP]; /* what a cosine must be above to be kept */
 } Search;
 
@@ -62,8 +62,7 @@ open_search(BrContext *context, const BrFactors *factors, Search *search)
 	search->tile = search->unit + size;
 	if (search->unit == NULL)
 		return BR_ERR_MEMORY;
-	search->heap =
-		br_base_alloc_array(context, (size_t) search->depth, GROUP * sizeof(Neighbour));
+	search->heap = br_base_alloc_array(context, (size_t) search->depth, GROUP * sizeof(Neighbour));
 	search->ids = br_base_alloc_array(context, room, sizeof(int32_t));
 	search->cosines = br_base_alloc_array(context, room, sizeof(float));
 	return search->heap != NULL && search->ids != NULL && search->cosines != NULL ? BR_OK

@@ -50,8 +50,8 @@ BrStatus
 br_learn_vectors_alloc(BrContext *context, int n, int dims, BrVectors *vectors)
 {
 	*vectors = (BrVectors){.n = n, .dims = dims, .padded = BR_LEARN_PADDED(dims)};
-	vectors->vector = br_learn_aligned_floats(context, (size_t) n * (size_t) vectors->padded,
-											  &vectors->memory);
+	vectors->vector =
+		br_learn_aligned_floats(context, (size_t) n * (size_t) vectors->padded, &vectors->memory);
 	return vectors->vector != NULL ? BR_OK : BR_ERR_MEMORY;
 }
 
