@@ -66,6 +66,30 @@ factor_assert_near(const float *values, const float *expected, int n, double tol
 			fail_msg("value %d is %.9g, not %.9g", i, (double) values[i], (double) expected[i]);
 }
 
+BrFactors
+factor_learn_als(const BrSparse *matrix, const BrAlsOptions *options)
+{
+	BrContext context;
+	BrFactors factors;
+
+	br_base_context_init(&context);
+	if (br_learn_als(&context, matrix, options, &factors) != BR_OK)
+		fail_msg("%s", context.detail);
+	return factors;
+}
+
+void
+factor_release(BrSparse *matrix, BrFactors *factors)
+{
+	BrContext context;
+
+	br_base_context_init(&context);
+	if (matrix != NULL)
+		br_learn_sparse_free(&context, matrix);
+	if (factors != NULL)
+		br_learn_factors_free(&context, factors);
+}
+
 static void *
 ledger_alloc(void *arg, size_t size)
 {

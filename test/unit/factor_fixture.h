@@ -18,6 +18,11 @@ extern BrSparse factor_matrix(uint64_t seed, int rows, int columns, int blocks, 
 
 extern bool factor_has(const BrSparse *matrix, int row, int column, double *value);
 
+/* Fails the test where it does not succeed. */
+extern BrFactors factor_learn_als(const BrSparse *matrix, const BrAlsOptions *options);
+
+extern void factor_release(BrSparse *matrix, BrFactors *factors); /* NULL is ignored */
+
 /* Fails the test where values differ by more than tolerance times the largest expected one. */
 extern void factor_assert_near(const float *values, const float *expected, int n, double tolerance);
 

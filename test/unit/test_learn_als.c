@@ -135,42 +135,18 @@ objective_of(const BrSparse *matrix, const BrFactors *factors)
 	return objective;
 }
 
-static BrFactors
-learn(const BrSparse *matrix, const BrAlsOptions *options)
-{
-	BrContext context;
-	BrFactors factors;
-
-	br_base_context_init(&context);
-	if (br_learn_als(&context, matrix, options, &factors) != BR_OK)
-		fail_msg("%s", context.detail);
-	return factors;
-}
-
-static void
-release(BrSparse *matrix, BrFactors *factors)
-{
-	BrContext context;
-
-	br_base_context_init(&context);
-	if (matrix != NULL)
-		br_learn_sparse_free(&context, matrix);
-	if (factors != NULL)
-		br_learn_factors_free(&context, factors);
-}
-
 static void
 assert_small(Small *small, const float *row, const float *column, double objective,
 			 double tolerance)
 {
-	BrFactors factors = learn(&small->matrix, &small->options);
+	BrFactors factors = factor_learn_als(&small->matrix, &small->options);
 	double have = objective_of(&small->matrix, &factors);
 
 	factor_assert_near(factors.row, row, ROWS * FACTORS, tolerance);
 	factor_assert_near(factors.column, column, COLUMNS * FACTORS, tolerance);
 	if (!(fabs(have - objective) <= 1e-4 * objective))
 		fail_msg("the objective is %.9g, not %.9g", have, objective);
-	release(NULL, &factors);
+	factor_release(NULL, &factors);
 }
 
 static void
@@ -184,7 +160,7 @@ exact_sweeps_match_numpy(void **state)
 	assert_small(&small, rows_1, columns_1, 11.468575406121554, 1e-4);
 	small.options.iterations = 5;
 	assert_small(&small, rows_5, columns_5, 3.5942100298918915, 1e-4);
-	release(&small.matrix, NULL);
+	factor_release(&small.matrix, NULL);
 }
 
 /* three steps do not solve for five factors, so a step more or less would show */
@@ -198,7 +174,7 @@ gradients_match_implicit(void **state)
 	small.options.solver = BR_ALS_CG;
 	small.options.iterations = 4;
 	assert_small(&small, cg_rows_4, cg_columns_4, 4.168743547503418, 1e-3);
-	release(&small.matrix, NULL);
+	factor_release(&small.matrix, NULL);
 }
 
 /*
@@ -254,12 +230,12 @@ exact_vectors_have_no_slope(void **state)
 								.iterations = 2,
 								.solver = BR_ALS_CHOLESKY,
 								.seed = 5};
-		BrFactors factors = learn(&matrix, &options);
+		BrFactors factors = factor_learn_als(&matrix, &options);
 
 		assert_no_slope(&matrix, &factors);
-		release(NULL, &factors);
+		factor_release(NULL, &factors);
 	}
-	release(&matrix, NULL);
+	factor_release(&matrix, NULL);
 }
 
 static void
@@ -271,7 +247,7 @@ objective_is_the_sum_over_all_pairs(void **state)
 							.alpha = ALPHA,
 							.iterations = 2,
 							.seed = 1};
-	BrFactors factors = learn(&matrix, &options);
+	BrFactors factors = factor_learn_als(&matrix, &options);
 	double sum = 0;
 
 	(void) state;
@@ -291,7 +267,7 @@ objective_is_the_sum_over_all_pairs(void **state)
 	for (int k = 0; k < 21 * 7; k++)
 		sum += LAMBDA * (double) factors.column[k] * (double) factors.column[k];
 	assert_true(fabs(objective_of(&matrix, &factors) - sum) <= 1e-10 * sum);
-	release(&matrix, &factors);
+	factor_release(&matrix, &factors);
 }
 
 /* Each sweep begins where the last one ended; the result is that of sweeps in one call. */
@@ -305,7 +281,7 @@ objective_falls_and_sweeps_resume(void **state)
 							.iterations = 1,
 							.solver = BR_ALS_CHOLESKY,
 							.seed = 9};
-	BrFactors stepwise = learn(&matrix, &options);
+	BrFactors stepwise = factor_learn_als(&matrix, &options);
 	double last = objective_of(&matrix, &stepwise);
 	BrFactors at_once;
 
@@ -313,21 +289,21 @@ objective_falls_and_sweeps_resume(void **state)
 	options.start = &stepwise;
 	for (int i = 1; i < 8; i++)
 	{
-		BrFactors next = learn(&matrix, &options);
+		BrFactors next = factor_learn_als(&matrix, &options);
 		double objective = objective_of(&matrix, &next);
 
 		assert_true(objective < last);
 		last = objective;
-		release(NULL, &stepwise);
+		factor_release(NULL, &stepwise);
 		stepwise = next;
 	}
 	options.start = NULL;
 	options.iterations = 8;
-	at_once = learn(&matrix, &options);
+	at_once = factor_learn_als(&matrix, &options);
 	assert_memory_equal(stepwise.row, at_once.row, sizeof(float) * 120 * 12);
 	assert_memory_equal(stepwise.column, at_once.column, sizeof(float) * 50 * 12);
-	release(NULL, &at_once);
-	release(&matrix, &stepwise);
+	factor_release(NULL, &at_once);
+	factor_release(&matrix, &stepwise);
 }
 
 static void
@@ -339,18 +315,18 @@ gradients_come_near_the_exact_solution(void **state)
 							.alpha = ALPHA,
 							.iterations = 40,
 							.seed = 9};
-	BrFactors gradients = learn(&matrix, &options);
+	BrFactors gradients = factor_learn_als(&matrix, &options);
 	BrFactors exact;
 	double ratio;
 
 	(void) state;
 	options.solver = BR_ALS_CHOLESKY;
-	exact = learn(&matrix, &options);
+	exact = factor_learn_als(&matrix, &options);
 	ratio = objective_of(&matrix, &gradients) / objective_of(&matrix, &exact);
 	if (!(ratio > .98 && ratio < 1.02))
 		fail_msg("the objective is %g times the exact one", ratio);
-	release(NULL, &gradients);
-	release(&matrix, &exact);
+	factor_release(NULL, &gradients);
+	factor_release(&matrix, &exact);
 }
 
 /* More entries than are added between two looks at cancellation; two steps solve exactly. */
@@ -363,16 +339,16 @@ long_rows_are_solved_in_parts(void **state)
 							.alpha = ALPHA,
 							.iterations = 2,
 							.seed = 2};
-	BrFactors gradients = learn(&matrix, &options);
+	BrFactors gradients = factor_learn_als(&matrix, &options);
 	BrFactors exact;
 
 	(void) state;
 	options.solver = BR_ALS_CHOLESKY;
-	exact = learn(&matrix, &options);
+	exact = factor_learn_als(&matrix, &options);
 	factor_assert_near(gradients.column, exact.column, 5 * 2, 1e-3);
 	assert_no_slope(&matrix, &exact);
-	release(NULL, &gradients);
-	release(&matrix, &exact);
+	factor_release(NULL, &gradients);
+	factor_release(&matrix, &exact);
 }
 
 static void
@@ -389,7 +365,7 @@ threads_do_not_change_a_bit(void **state)
 								.iterations = 3,
 								.solver = (BrAlsSolver) solver,
 								.seed = 4};
-		BrFactors one = learn(&matrix, &options);
+		BrFactors one = factor_learn_als(&matrix, &options);
 
 		for (int threads = 2; threads <= 5; threads += 3)
 		{
@@ -398,15 +374,15 @@ threads_do_not_change_a_bit(void **state)
 
 			br_base_context_init(&context);
 			assert_int_equal(br_base_pool_create(&context, threads, &options.pool), BR_OK);
-			many = learn(&matrix, &options);
+			many = factor_learn_als(&matrix, &options);
 			br_base_pool_destroy(options.pool);
 			assert_memory_equal(one.row, many.row, sizeof(float) * 701 * 20);
 			assert_memory_equal(one.column, many.column, sizeof(float) * 203 * 20);
-			release(NULL, &many);
+			factor_release(NULL, &many);
 		}
-		release(NULL, &one);
+		factor_release(NULL, &one);
 	}
-	release(&matrix, NULL);
+	factor_release(&matrix, NULL);
 }
 
 static void
@@ -418,18 +394,18 @@ seeds_make_the_start(void **state)
 							.alpha = ALPHA,
 							.iterations = 1,
 							.seed = 1};
-	BrFactors first = learn(&matrix, &options);
-	BrFactors again = learn(&matrix, &options);
+	BrFactors first = factor_learn_als(&matrix, &options);
+	BrFactors again = factor_learn_als(&matrix, &options);
 	BrFactors other;
 
 	(void) state;
 	options.seed = 2;
-	other = learn(&matrix, &options);
+	other = factor_learn_als(&matrix, &options);
 	assert_memory_equal(first.row, again.row, sizeof(float) * 60 * 6);
 	assert_true(memcmp(first.row, other.row, sizeof(float) * 60 * 6) != 0);
-	release(NULL, &first);
-	release(NULL, &again);
-	release(&matrix, &other);
+	factor_release(NULL, &first);
+	factor_release(NULL, &again);
+	factor_release(&matrix, &other);
 }
 
 /* A further half-sweep of rows, and then of columns, gives each what folding it in gives. */
@@ -443,7 +419,7 @@ folding_in_is_a_half_sweep(void **state)
 							.iterations = 4,
 							.solver = BR_ALS_CHOLESKY,
 							.seed = 3};
-	BrFactors before = learn(&matrix, &options);
+	BrFactors before = factor_learn_als(&matrix, &options);
 	double gram[10 * 11 / 2];
 	float vector[10];
 	BrContext context;
@@ -454,7 +430,7 @@ folding_in_is_a_half_sweep(void **state)
 	br_base_context_init(&context);
 	options.start = &before;
 	options.iterations = 1;
-	after = learn(&matrix, &options);
+	after = factor_learn_als(&matrix, &options);
 	assert_int_equal(br_learn_sparse_transpose(&context, &matrix, &transposed), BR_OK);
 	assert_int_equal(br_learn_als_gram(&context, before.column, 40, 10, gram), BR_OK);
 	for (int u = 0; u < 90; u++)
@@ -481,8 +457,8 @@ folding_in_is_a_half_sweep(void **state)
 		factor_assert_near(vector, after.column + i * 10, 10, 1e-4);
 	}
 	br_learn_sparse_free(&context, &transposed);
-	release(NULL, &before);
-	release(&matrix, &after);
+	factor_release(NULL, &before);
+	factor_release(&matrix, &after);
 }
 
 /* One column y, one factor: x = (1 + 2 r) y / (y^2 + 2 r y^2 + lambda) by hand. */
@@ -516,266 +492,6 @@ folding_in_matches_hand_arithmetic(void **state)
 	assert_true(vector == 0);
 }
 
-static void
-small_and_empty_matrices_are_learned(void **state)
-{
-	static const int shapes[][2] = {{0, 0}, {0, 3}, {3, 0}, {1, 1}, {1, 4}, {4, 1}, {20, 20}};
-
-	(void) state;
-	for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
-		for (int solver = BR_ALS_CG; solver <= BR_ALS_CHOLESKY; solver++)
-		{
-			int rows = shapes[i][0];
-			int columns = shapes[i][1];
-			BrSparse matrix = factor_matrix(1, rows, columns, 1, 0, 0, false);
-			BrAlsOptions options = {.factors = 3,
-									.lambda = solver == BR_ALS_CG ? 0 : LAMBDA,
-									.alpha = ALPHA,
-									.iterations = 2,
-									.solver = (BrAlsSolver) solver};
-			BrFactors factors = learn(&matrix, &options);
-
-			assert_int_equal(factors.rows, rows);
-			assert_int_equal(factors.columns, columns);
-			assert_int_equal(factors.dims, 3);
-			for (int k = 0; k < rows * 3; k++)
-				assert_true(factors.row[k] == 0);
-			release(&matrix, &factors);
-		}
-}
-
-/* One entry of r = 1: 3 (1 - x y)^2 + .1 (x^2 + y^2) is least where x = y and x y = 1 - .1 / 3. */
-static void
-one_entry_matches_hand_arithmetic(void **state)
-{
-	BrEntry entry = {0, 0, 1};
-	BrAlsOptions options = {.factors = 1,
-							.lambda = LAMBDA,
-							.alpha = ALPHA,
-							.iterations = 300,
-							.solver = BR_ALS_CHOLESKY,
-							.seed = 1};
-	BrContext context;
-	BrSparse matrix;
-	BrFactors factors;
-
-	(void) state;
-	br_base_context_init(&context);
-	assert_int_equal(br_learn_sparse_build(&context, &entry, 1, 1, 1, &matrix), BR_OK);
-	factors = learn(&matrix, &options);
-	assert_true(fabs((double) factors.row[0] * (double) factors.column[0] - (1 - .1 / 3)) < 1e-4);
-	release(&matrix, &factors);
-}
-
-static void
-bad_arguments_are_refused(void **state)
-{
-	Small small;
-	BrFactors start;
-	BrFactors factors;
-
-	(void) state;
-	set_up_small(&small);
-	start = small.start;
-#define ASSERT_REFUSED(field, bad)                                                        \
-	do                                                                                    \
-	{                                                                                     \
-		BrAlsOptions options = small.options;                                             \
-		options.field = bad;                                                              \
-		assert_int_equal(br_learn_als(&small.context, &small.matrix, &options, &factors), \
-						 BR_ERR_ARGUMENT);                                                \
-		assert_true(small.context.detail[0] != 0 && factors.row == NULL);                 \
-	} while (0)
-	ASSERT_REFUSED(factors, 0);
-	ASSERT_REFUSED(factors, 513);
-	ASSERT_REFUSED(factors, FACTORS + 1); /* than the start has */
-	ASSERT_REFUSED(lambda, -1e-9);
-	ASSERT_REFUSED(lambda, (double) NAN);
-	ASSERT_REFUSED(lambda, (double) INFINITY);
-	ASSERT_REFUSED(lambda, 0); /* by the exact solver */
-	ASSERT_REFUSED(alpha, 0);
-	ASSERT_REFUSED(alpha, (double) INFINITY);
-	ASSERT_REFUSED(iterations, 0);
-	ASSERT_REFUSED(iterations, 1001);
-	ASSERT_REFUSED(solver, (BrAlsSolver) 2);
-	start.rows--;
-	ASSERT_REFUSED(start, &start);
-	start = small.start;
-	small.column[3] = NAN;
-	ASSERT_REFUSED(start, &start);
-	small.column[3] = 0;
-	small.matrix.values[0] = -1;
-	ASSERT_REFUSED(seed, 1);
-	small.matrix.values[0] = INFINITY;
-	ASSERT_REFUSED(seed, 1);
-	small.matrix.values[0] = 1;
-	small.matrix.ids[1] = COLUMNS;
-	ASSERT_REFUSED(seed, 1);
-	small.matrix.ids[1] = COLUMNS - 1;
-	small.options.seed = 1;
-	factors = learn(&small.matrix, &small.options);
-	release(&small.matrix, &factors);
-}
-
-static void
-bad_entries_are_not_folded_in(void **state)
-{
-	const float others[] = {.5f, 2};
-	int32_t ids[] = {0, 1};
-	float values[] = {1, 1};
-	double gram = 4.25;
-	float vector;
-	BrContext context;
-	BrFoldIn done = {ids, values, 2};
-
-	(void) state;
-	br_base_context_init(&context);
-#define FOLD_IN(dims, lambda, alpha) \
-	br_learn_als_fold_in(&context, others, 2, dims, &gram, lambda, alpha, &done, &vector)
-	assert_int_equal(FOLD_IN(1, .1, 1), BR_OK);
-	assert_int_equal(FOLD_IN(0, .1, 1), BR_ERR_ARGUMENT);
-	assert_int_equal(FOLD_IN(1, -.1, 1), BR_ERR_ARGUMENT);
-	assert_int_equal(FOLD_IN(1, (double) NAN, 1), BR_ERR_ARGUMENT);
-	assert_int_equal(FOLD_IN(1, .1, 0), BR_ERR_ARGUMENT);
-	values[1] = -1;
-	assert_int_equal(FOLD_IN(1, .1, 1), BR_ERR_ARGUMENT);
-	values[1] = NAN;
-	assert_int_equal(FOLD_IN(1, .1, 1), BR_ERR_ARGUMENT);
-	values[1] = 1;
-	ids[1] = 2;
-	assert_int_equal(FOLD_IN(1, .1, 1), BR_ERR_ARGUMENT);
-	ids[1] = 0;
-	assert_int_equal(FOLD_IN(1, .1, 1), BR_ERR_ARGUMENT);
-	done.n = -1;
-	assert_int_equal(FOLD_IN(1, .1, 1), BR_ERR_ARGUMENT);
-	done.n = 1;
-	gram = -9;
-	assert_int_equal(FOLD_IN(1, .1, 1), BR_ERR_NUMERIC);
-}
-
-/* Four columns cannot tell 64 factors apart nearly without lambda; huge values outgrow float. */
-static void
-what_floats_cannot_hold_is_told(void **state)
-{
-	BrSparse matrix = factor_matrix(2, 30, 5, 1, .7, 0, false);
-	BrAlsOptions options = {.factors = 64,
-							.lambda = 1e-12,
-							.alpha = ALPHA,
-							.iterations = 1,
-							.solver = BR_ALS_CHOLESKY,
-							.seed = 1};
-	BrContext context;
-	BrFactors factors;
-
-	(void) state;
-	br_base_context_init(&context);
-	assert_int_equal(br_learn_als(&context, &matrix, &options, &factors), BR_ERR_NUMERIC);
-	assert_non_null(strstr(context.detail, "lambda"));
-	for (int64_t i = 0; i < matrix.starts[matrix.rows]; i++)
-		matrix.values[i] = 3e38f;
-	options.lambda = 1;
-	options.solver = BR_ALS_CG;
-	assert_int_equal(br_learn_als(&context, &matrix, &options, &factors), BR_ERR_NUMERIC);
-	assert_null(factors.row);
-	release(&matrix, NULL);
-}
-
-static BrStatus
-learn_in(BrContext *context, BrAlsSolver solver, BrPool *pool)
-{
-	BrSparse matrix = factor_matrix(6, 60, 30, 3, .3, .02, false);
-	BrAlsOptions options = {.factors = 6,
-							.lambda = LAMBDA,
-							.alpha = ALPHA,
-							.iterations = 2,
-							.solver = solver,
-							.pool = pool};
-	BrFactors factors;
-	double gram[6 * 7 / 2];
-	float vector[6];
-	double objective;
-	BrFoldIn done = {matrix.ids, NULL, 2};
-	BrStatus status = br_learn_als(context, &matrix, &options, &factors);
-
-	if (status == BR_OK)
-		status = br_learn_als_objective(context, &matrix, &factors, LAMBDA, ALPHA, &objective);
-	if (status == BR_OK)
-		status = br_learn_als_gram(context, factors.column, 30, 6, gram);
-	if (status == BR_OK)
-		status = br_learn_als_fold_in(context, factors.column, 30, 6, gram, LAMBDA, ALPHA, &done,
-									  vector);
-	br_learn_factors_free(context, &factors);
-	release(&matrix, NULL);
-	return status;
-}
-
-static BrStatus
-learn_by_gradients(BrContext *context)
-{
-	return learn_in(context, BR_ALS_CG, NULL);
-}
-
-static BrStatus
-learn_exactly(BrContext *context)
-{
-	return learn_in(context, BR_ALS_CHOLESKY, NULL);
-}
-
-static void
-nothing_is_left_after_failures(void **state)
-{
-	(void) state;
-	factor_assert_cleans_up(learn_by_gradients);
-	factor_assert_cleans_up(learn_exactly);
-}
-
-/* The caller's answer reaches the threads, too. */
-static void
-threads_are_cancelled(void **state)
-{
-	FactorLedger ledger = {.allowed = -1};
-	BrContext context;
-	BrContext plain;
-	BrPool *pool;
-	int left = 5;
-
-	(void) state;
-	br_base_context_init(&plain);
-	assert_int_equal(br_base_pool_create(&plain, 3, &pool), BR_OK);
-	factor_ledger_context(&context, &ledger);
-	context.cancel = (BrCancel){factor_count_down, &left};
-	assert_int_equal(learn_in(&context, BR_ALS_CHOLESKY, pool), BR_ERR_CANCELLED);
-	assert_int_equal(ledger.live, 0);
-	br_base_pool_destroy(pool);
-}
-
-static void
-count_report(void *arg, int64_t done, int64_t total)
-{
-	int64_t *last = arg;
-
-	assert_int_equal(done, *last + 1);
-	assert_int_equal(total, 6);
-	*last = done;
-}
-
-static void
-half_sweeps_are_reported(void **state)
-{
-	int64_t last = 0;
-	BrProgress progress = {count_report, &last};
-	Small small;
-	BrFactors factors;
-
-	(void) state;
-	set_up_small(&small);
-	small.options.iterations = 3;
-	small.options.progress = &progress;
-	factors = learn(&small.matrix, &small.options);
-	assert_int_equal(last, 6);
-	release(&small.matrix, &factors);
-}
-
 int
 main(void)
 {
@@ -791,14 +507,6 @@ main(void)
 		cmocka_unit_test(seeds_make_the_start),
 		cmocka_unit_test(folding_in_is_a_half_sweep),
 		cmocka_unit_test(folding_in_matches_hand_arithmetic),
-		cmocka_unit_test(small_and_empty_matrices_are_learned),
-		cmocka_unit_test(one_entry_matches_hand_arithmetic),
-		cmocka_unit_test(bad_arguments_are_refused),
-		cmocka_unit_test(bad_entries_are_not_folded_in),
-		cmocka_unit_test(what_floats_cannot_hold_is_told),
-		cmocka_unit_test(nothing_is_left_after_failures),
-		cmocka_unit_test(threads_are_cancelled),
-		cmocka_unit_test(half_sweeps_are_reported),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -41,18 +41,6 @@ learn(const BrSparse *matrix, const BrBprOptions *options)
 }
 
 static void
-release(BrSparse *matrix, BrFactors *factors)
-{
-	BrContext context;
-
-	br_base_context_init(&context);
-	if (matrix != NULL)
-		br_learn_sparse_free(&context, matrix);
-	if (factors != NULL)
-		br_learn_factors_free(&context, factors);
-}
-
-static void
 slopes_are_differences_of_the_loss(void **state)
 {
 	const double step = 1e-5;
@@ -140,7 +128,7 @@ a_step_goes_down_the_slope(void **state)
 	factor_assert_near(factors.column, expected + 2 * DIMS, DIMS, 1e-6);
 	assert_true(fabs((double) (factors.bias[1] - expected[3 * DIMS])) < 1e-6);
 	assert_true(fabs((double) (factors.bias[0] - expected[3 * DIMS + 1])) < 1e-6);
-	release(NULL, &factors);
+	factor_release(NULL, &factors);
 }
 
 static double
@@ -191,7 +179,7 @@ planted_blocks_are_found(void **state)
 		right += area_under_curve(&matrix, &factors, factors.row + row * factors.dims, row, &pairs);
 	if (!(right / pairs > .9))
 		fail_msg("%g of pairs are ordered rightly", right / pairs);
-	release(&matrix, &factors);
+	factor_release(&matrix, &factors);
 }
 
 /* Users who were not learned from, with the entries that they would have had. */
@@ -221,8 +209,8 @@ new_users_find_their_block(void **state)
 	}
 	if (!(right / pairs > .9))
 		fail_msg("%g of pairs are ordered rightly", right / pairs);
-	release(&others, NULL);
-	release(&matrix, &factors);
+	factor_release(&others, NULL);
+	factor_release(&matrix, &factors);
 }
 
 /* One epoch of one entry and one other column: x = rate sigma(b_j - b_i) (y_i - y_j). */
@@ -271,9 +259,9 @@ seeds_decide(void **state)
 	assert_memory_equal(first.column, again.column, sizeof(float) * 30 * 8);
 	assert_memory_equal(first.bias, again.bias, sizeof(float) * 30);
 	assert_true(memcmp(first.row, other.row, sizeof(float) * 40 * 8) != 0);
-	release(NULL, &first);
-	release(NULL, &again);
-	release(&matrix, &other);
+	factor_release(NULL, &first);
+	factor_release(NULL, &again);
+	factor_release(&matrix, &other);
 }
 
 /* A row with an entry everywhere has no other column to draw: it and the rest stay. */
@@ -298,14 +286,14 @@ small_and_full_matrices_are_learned(void **state)
 		factors = learn(&matrix, &options);
 		assert_int_equal(factors.rows, shapes[i][0]);
 		assert_int_equal(factors.columns, shapes[i][1]);
-		release(&matrix, &factors);
+		factor_release(&matrix, &factors);
 	}
 	options.factors = DIMS;
 	options.start = &start;
 	factors = learn(&full, &options);
 	assert_memory_equal(factors.row, row, sizeof(row));
 	assert_memory_equal(factors.column, column, sizeof(column));
-	release(NULL, &factors);
+	factor_release(NULL, &factors);
 }
 
 static void
@@ -372,7 +360,7 @@ bad_arguments_are_refused(void **state)
 					 BR_ERR_ARGUMENT);
 	matrix.ids[0] = 10;
 	assert_int_equal(br_learn_bpr(&context, &matrix, &usual, &factors), BR_ERR_ARGUMENT);
-	release(&matrix, NULL);
+	factor_release(&matrix, NULL);
 }
 
 static BrStatus
@@ -390,7 +378,7 @@ learn_in(BrContext *context)
 	if (status == BR_OK)
 		status = br_learn_bpr_fold_in(context, &factors, &options, &done, vector);
 	br_learn_factors_free(context, &factors);
-	release(&matrix, NULL);
+	factor_release(&matrix, NULL);
 	return status;
 }
 
