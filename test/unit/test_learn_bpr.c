@@ -232,6 +232,9 @@ a_step_of_folding_in_matches_hand_arithmetic(void **state)
 	assert_int_equal(br_learn_bpr_fold_in(&context, &factors, &options, &done, vector), BR_OK);
 	assert_true(fabs((double) vector[0] - .1 * slope * 3) < 1e-7);
 	assert_true(fabs((double) vector[1] + .1 * slope * 2) < 1e-7);
+	column[0] = INFINITY;
+	assert_int_equal(br_learn_bpr_fold_in(&context, &factors, &options, &done, vector),
+					 BR_ERR_NUMERIC);
 	/* nothing is liked less, or nothing is liked */
 	for (done.n = 0; done.n <= 2; done.n += 2)
 	{

@@ -294,6 +294,11 @@ br_learn_bpr_fold_in(BrContext *context, const BrFactors *factors, const BrBprOp
 					 user);
 	}
 	for (int d = 0; d < factors->dims; d++)
+	{
 		vector[d] = (float) user[d];
+		if (!isfinite(vector[d]))
+			return br_base_fail(context, BR_ERR_NUMERIC,
+								"The vector of a new row grew beyond the range of float.");
+	}
 	return BR_OK;
 }

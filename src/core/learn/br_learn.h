@@ -383,7 +383,7 @@ extern double br_learn_bpr_loss(const double *parameters /* (3 dims + 2) */, int
  * A new row's vector under columns that stand still: epochs * n steps from 0, as
  * br_learn_bpr takes them, with the options' learning_rate, lambda, epochs and
  * seed. The loss is convex in the row's vector, so a step size that suited the
- * learning suits this. For a new column no such function is given: what it is
+ * learning suits this. BR_ERR_NUMERIC: as there. For a new column no such function is given: what it is
  * liked less than has to be learned.
  */
 extern BrStatus br_learn_bpr_fold_in(BrContext *context, const BrFactors *factors,
