@@ -482,6 +482,27 @@ bad_input_is_refused(void **state)
 }
 
 static void
+too_many_users_are_refused(void **state)
+{
+	const int users = 1 << 20;
+	int64_t *starts = calloc((size_t) users + 1, sizeof(int64_t));
+	BrSparse bought = {users, 3, starts, (int32_t[]){0}, NULL};
+	BrGraphOptions options = small_options();
+	BrContext context;
+	BrGraph graph;
+
+	(void) state;
+	br_base_context_init(&context);
+	starts[users] = 1;
+	options.dims = 64;
+	assert_int_equal(br_learn_graph(&context, &bought, NULL, &bundle_item, &options, NULL, &graph),
+					 BR_ERR_LIMIT);
+	assert_string_equal(context.detail,
+						"1048584 users, items and bundles of 64 dimensions exceed 67108864 numbers.");
+	free(starts);
+}
+
+static void
 folding_in_refuses_what_does_not_exist(void **state)
 {
 	const int32_t ids[] = {0, 3};
@@ -585,6 +606,7 @@ main(void)
 		cmocka_unit_test(planted_tastes_are_found),
 		cmocka_unit_test(a_seed_repeats_every_bit),
 		cmocka_unit_test(bad_input_is_refused),
+		cmocka_unit_test(too_many_users_are_refused),
 		cmocka_unit_test(folding_in_refuses_what_does_not_exist),
 		cmocka_unit_test(one_of_each_is_learned),
 		cmocka_unit_test(memory_may_run_out_anywhere),

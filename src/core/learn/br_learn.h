@@ -590,8 +590,9 @@ typedef struct BrComplementOptions
 } BrComplementOptions;
 
 /*
- * rank 64, temperature .05, rate .001, penalty 10, smoothing 5, a tenth held
- * out, at most 50 epochs, patience 3, batches of 256 with 4 hard ones each.
+ * rank 128, temperature .05, rate .001, penalty 1, smoothing 5, a tenth held out,
+ * at most 50 epochs, patience 3, batches of 256, no hard ones. The rank must be
+ * lowered to the dims where these are fewer.
  */
 extern void br_learn_complement_defaults(BrComplementOptions *options);
 
@@ -693,8 +694,11 @@ typedef struct BrGraph
  * Values of the matrices are not looked at: an edge is there or not.
  * user_item: NULL: the items of a user's bundles, as br_learn_graph_items.
  * progress: in epochs.
- * BR_ERR_ARGUMENT also where nobody has a bundle; BR_ERR_NUMERIC: the learning
- * rate was too high for the loss to stay finite.
+ * It takes 4 (12 + 2 layers) bytes for each dimension of each user, item and
+ * bundle while it trains, and each batch walks all edges.
+ * BR_ERR_ARGUMENT also where nobody has a bundle; BR_ERR_LIMIT: users, items and
+ * bundles times dims exceed 2^26; BR_ERR_NUMERIC: the learning rate was too high
+ * for the loss to stay finite.
  */
 extern BrStatus br_learn_graph(BrContext *context,
 							   const BrSparse *user_bundle /* (users, bundles) */,

@@ -19,16 +19,15 @@
 void
 br_learn_complement_defaults(BrComplementOptions *options)
 {
-	*options = (BrComplementOptions){.rank = 64,
+	*options = (BrComplementOptions){.rank = 128,
 									 .temperature = 0.05,
 									 .learning_rate = 0.001,
-									 .penalty = 10,
+									 .penalty = 1,
 									 .smoothing = 5,
 									 .held_out = 0.1,
 									 .epochs = 50,
 									 .patience = 3,
-									 .batch = 256,
-									 .hard = 4};
+									 .batch = 256};
 }
 
 static BrStatus

@@ -19,6 +19,7 @@
 /* parameters between two looks at the cancel callback */
 #define ADAM_BLOCK (INT64_C(1) << 20)
 
+#define MAX_PARAMETERS (INT64_C(1) << 26)
 #define MAX_EPOCHS 100000
 #define MAX_BATCH (1 << 20)
 
@@ -99,6 +100,18 @@ check_matrices(BrContext *context, const BrSparse *user_bundle, const BrSparse *
 	if (br_learn_entries(user_bundle) == 0)
 		return br_base_fail(context, BR_ERR_ARGUMENT, "No user has a bundle.");
 	return BR_OK;
+}
+
+static BrStatus
+check_size(BrContext *context, const BrSparse *user_bundle, const BrSparse *bundle_item, int dims)
+{
+	int64_t rows = (int64_t) user_bundle->rows + user_bundle->columns + bundle_item->columns;
+
+	if (rows * dims <= MAX_PARAMETERS)
+		return BR_OK;
+	return br_base_fail(context, BR_ERR_LIMIT,
+						"%lld users, items and bundles of %d dimensions exceed %lld numbers.",
+						(long long) rows, dims, (long long) MAX_PARAMETERS);
 }
 
 /* What one epoch draws from: every purchase as a pair, and one bundle not bought for each. */
@@ -367,6 +380,8 @@ br_learn_graph(BrContext *context, const BrSparse *user_bundle, const BrSparse *
 	memset(graph, 0, sizeof(*graph));
 	if (status == BR_OK)
 		status = check_matrices(context, user_bundle, user_item, bundle_item);
+	if (status == BR_OK)
+		status = check_size(context, user_bundle, bundle_item, options->dims);
 	if (status == BR_OK && user_item == NULL)
 	{
 		status = br_learn_graph_items(context, user_bundle, bundle_item, &derived);
