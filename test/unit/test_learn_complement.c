@@ -14,32 +14,13 @@
 #include <cmocka.h>
 
 #include "core/learn/complement_int.h"
-#include "core/math/br_math.h"
-#include "learn_countdown.h"
+#include "learn_shop.h"
 
 static void
 assert_near(double have, double want, double tolerance)
 {
 	if (!(fabs(have - want) <= tolerance))
 		fail_msg("%.9g is not %.9g", have, want);
-}
-
-enum
-{
-	FEW = 7,
-	FEW_DIMS = 5,
-	FEW_RANK = 3
-};
-
-static float few_embeddings[FEW * FEW_DIMS];
-static const int32_t few_category[FEW] = {0, 1, -1, 0, 1, 1, 0};
-static const BrComplementItems few = {FEW, FEW_DIMS, few_embeddings, few_category, 2};
-
-static void
-set_few(void)
-{
-	for (int i = 0; i < FEW * FEW_DIMS; i++)
-		few_embeddings[i] = (float) sin(1.3 * i + 0.5);
 }
 
 /*
@@ -191,112 +172,6 @@ blocks_leave_nothing_out(void **state)
 	}
 	br_learn_lists_free(&context, &lists);
 	free(embeddings);
-}
-
-/* Phones and cases of eight makes; a make is half of what a text says, its kind a third. */
-enum
-{
-	MAKES = 8,
-	OF_A_KIND = 6,
-	ITEMS = MAKES * OF_A_KIND * 2, /* phones first */
-	DIMS = 24,
-	PAIRS = MAKES * OF_A_KIND * 3
-};
-
-typedef struct Shop
-{
-	float embeddings[ITEMS * DIMS];
-	int32_t category[ITEMS];
-	BrComplementPair pairs[PAIRS];
-	BrComplementItems items;
-	int64_t alike_starts[ITEMS + 1];
-	int32_t alike_ids[ITEMS * (OF_A_KIND - 1)];
-	BrLists alike; /* the others of the make and kind */
-} Shop;
-
-static int
-phone(int make, int number)
-{
-	return make * OF_A_KIND + number;
-}
-
-static int
-phone_case(int make, int number)
-{
-	return ITEMS / 2 + make * OF_A_KIND + number;
-}
-
-static void
-draw_vector(BrRandom *random, double scale, float *vector)
-{
-	for (int d = 0; d < DIMS; d++)
-		vector[d] += (float) (scale * br_math_normal(random));
-}
-
-static void
-be_alike(Shop *shop)
-{
-	for (int item = 0; item < ITEMS; item++)
-	{
-		int64_t next = shop->alike_starts[item];
-
-		for (int k = 0; k < OF_A_KIND; k++)
-			if (item / OF_A_KIND * OF_A_KIND + k != item)
-				shop->alike_ids[next++] = item / OF_A_KIND * OF_A_KIND + k;
-		shop->alike_starts[item + 1] = next;
-	}
-	shop->alike = (BrLists){ITEMS, shop->alike_starts, shop->alike_ids, NULL};
-}
-
-/* Three of the six cases of its make are bought after each phone. */
-static void
-open_shop(Shop *shop)
-{
-	int n = 0;
-
-	memset(shop, 0, sizeof(*shop));
-	for (int item = 0; item < ITEMS; item++)
-	{
-		float *row = shop->embeddings + item * DIMS;
-		double squared = 0;
-		BrRandom random;
-
-		br_base_random_init(&random, 1, (uint64_t) (item / OF_A_KIND % MAKES));
-		draw_vector(&random, 1, row);
-		br_base_random_init(&random, 2, (uint64_t) (item >= ITEMS / 2));
-		draw_vector(&random, 0.8, row);
-		br_base_random_init(&random, 3, (uint64_t) item);
-		draw_vector(&random, 0.5, row);
-		for (int d = 0; d < DIMS; d++)
-			squared += (double) row[d] * (double) row[d];
-		for (int d = 0; d < DIMS; d++)
-			row[d] /= (float) sqrt(squared);
-		shop->category[item] = item >= ITEMS / 2;
-	}
-	for (int make = 0; make < MAKES; make++)
-		for (int i = 0; i < OF_A_KIND; i++)
-			for (int k = 0; k < 3; k++)
-				shop->pairs[n++] = (BrComplementPair){phone(make, i),
-													  phone_case(make, (i + 2 * k) % OF_A_KIND), 1};
-	shop->items = (BrComplementItems){ITEMS, DIMS, shop->embeddings, NULL, 2};
-	be_alike(shop);
-}
-
-static BrComplementOptions
-shop_options(void)
-{
-	BrComplementOptions options;
-
-	br_learn_complement_defaults(&options);
-	options.rank = 16;
-	options.temperature = 0.1;
-	options.penalty = 1;
-	options.learning_rate = 0.003;
-	options.batch = 48;
-	options.epochs = 60;
-	options.hard = 0;
-	options.seed = 4;
-	return options;
 }
 
 static void
@@ -586,158 +461,6 @@ a_seed_repeats_every_bit(void **state)
 	br_learn_complement_free(&context, &first);
 }
 
-/* One pair, or one pair many times, has nothing to be told from: the maps stay. */
-static void
-one_pair_moves_nothing(void **state)
-{
-	const BrComplementPair pairs[] = {{0, 1, 1}, {0, 1, 1}, {0, 1, 1}};
-	BrComplementOptions options;
-	BrContext context;
-	BrComplement start;
-	BrComplement after;
-
-	(void) state;
-	set_few();
-	br_base_context_init(&context);
-	br_learn_complement_defaults(&options);
-	options.rank = 4;
-	options.held_out = 0;
-	options.epochs = 0;
-	assert_int_equal(br_learn_complement(&context, &few, pairs, 1, NULL, &options, NULL, &start),
-					 BR_OK);
-	options.epochs = 3;
-	for (int n = 1; n <= 3; n += 2)
-	{
-		assert_int_equal(br_learn_complement(&context, &few, pairs, n, NULL, &options, NULL,
-											 &after),
-						 BR_OK);
-		assert_memory_equal(after.source, start.source, sizeof(float) * 4 * FEW_DIMS);
-		assert_memory_equal(after.target, start.target, sizeof(float) * 4 * FEW_DIMS);
-		br_learn_complement_free(&context, &after);
-	}
-	br_learn_complement_free(&context, &start);
-}
-
-static void
-refuses(const BrComplementItems *items, BrComplementPair pair, int64_t n,
-		const BrComplementOptions *options, const char *detail)
-{
-	BrContext context;
-	BrComplement complement;
-
-	br_base_context_init(&context);
-	assert_int_equal(br_learn_complement(&context, items, &pair, n, NULL, options, NULL,
-										 &complement),
-					 BR_ERR_ARGUMENT);
-	assert_string_equal(context.detail, detail);
-	assert_null(complement.source);
-}
-
-static void
-bad_input_is_refused(void **state)
-{
-	const BrComplementPair pair = {0, 1, 1};
-	const BrComplementItems one = {1, FEW_DIMS, few_embeddings, NULL, 0};
-	const BrComplementItems none = {0, FEW_DIMS, few_embeddings, NULL, 0};
-	const BrComplementItems narrow = {FEW, FEW_DIMS, few_embeddings, few_category, 1};
-	BrComplementOptions options;
-
-	(void) state;
-	set_few();
-	br_learn_complement_defaults(&options);
-	options.rank = 2;
-	refuses(&one, pair, 1, &options, "A pair leads from item 0 to item 1.");
-	refuses(&none, pair, 1, &options,
-			"There are 0 items of 5 dimensions; 1 to 1024 are learned from.");
-	refuses(&narrow, pair, 1, &options, "Item 1 is of category 1 of 1.");
-	refuses(&few, pair, 0, &options, "There are no pairs to learn from.");
-	refuses(&few, (BrComplementPair){2, 2, 1}, 1, &options, "A pair leads from item 2 to item 2.");
-	refuses(&few, (BrComplementPair){2, 3, 0}, 1, &options,
-			"The pair from item 2 to item 3 weighs 0.");
-	options.rank = 6;
-	refuses(&few, pair, 1, &options, "rank is 6, which is not in [1, 5].");
-	options.rank = 2;
-	options.temperature = NAN;
-	refuses(&few, pair, 1, &options, "temperature is nan, which is not in [0.001, 100].");
-	options.temperature = 1;
-	options.batch = 1;
-	refuses(&few, pair, 1, &options, "batch is 1, which is not in [2, 4096].");
-	options.batch = 2;
-	few_embeddings[3 * FEW_DIMS] = NAN;
-	refuses(&few, pair, 1, &options, "The embedding of item 3 is not finite.");
-}
-
-static void
-memory_may_run_out_anywhere(void **state)
-{
-	Shop shop;
-	BrComplementOptions options = shop_options();
-	BrStatus status = BR_ERR_MEMORY;
-	int allowed;
-
-	(void) state;
-	open_shop(&shop);
-	shop.items.category = shop.category;
-	options.epochs = 1;
-	for (allowed = 0; status != BR_OK; allowed++)
-	{
-		Countdown countdown;
-		BrContext context;
-		BrComplement complement;
-		BrLists lists;
-
-		countdown_begin(&context, &countdown, allowed, INT_MAX);
-		status = br_learn_complement(&context, &shop.items, shop.pairs, PAIRS, NULL, &options, NULL,
-									 &complement);
-		if (status == BR_OK)
-		{
-			status = br_learn_complement_lists(&context, br_math_portable_backend(), &complement,
-											   &shop.items, 3, &lists);
-			if (status == BR_OK)
-				br_learn_lists_free(&context, &lists);
-			br_learn_complement_free(&context, &complement);
-		}
-		assert_true(status == BR_OK || status == BR_ERR_MEMORY);
-		assert_int_equal(countdown.live, 0);
-	}
-	assert_true(allowed > 30);
-}
-
-static void
-cancelling_leaves_nothing(void **state)
-{
-	Shop shop;
-	BrComplementOptions options = shop_options();
-	BrStatus status = BR_ERR_CANCELLED;
-	int asked;
-
-	(void) state;
-	open_shop(&shop);
-	options.epochs = 2;
-	for (asked = 0; status != BR_OK; asked++)
-	{
-		Countdown countdown;
-		BrContext context;
-		BrComplement complement;
-		BrLists lists;
-
-		countdown_begin(&context, &countdown, INT_MAX, asked);
-		status = br_learn_complement(&context, &shop.items, shop.pairs, PAIRS, NULL, &options, NULL,
-									 &complement);
-		if (status == BR_OK)
-		{
-			status = br_learn_complement_lists(&context, br_math_portable_backend(), &complement,
-											   &shop.items, 3, &lists);
-			if (status == BR_OK)
-				br_learn_lists_free(&context, &lists);
-			br_learn_complement_free(&context, &complement);
-		}
-		assert_true(status == BR_OK || status == BR_ERR_CANCELLED);
-		assert_int_equal(countdown.live, 0);
-	}
-	assert_true(asked > 20);
-}
-
 int
 main(void)
 {
@@ -753,10 +476,6 @@ main(void)
 		cmocka_unit_test(hard_negatives_are_pushed_down),
 		cmocka_unit_test(biases_match_numpy),
 		cmocka_unit_test(a_seed_repeats_every_bit),
-		cmocka_unit_test(one_pair_moves_nothing),
-		cmocka_unit_test(bad_input_is_refused),
-		cmocka_unit_test(memory_may_run_out_anywhere),
-		cmocka_unit_test(cancelling_leaves_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
