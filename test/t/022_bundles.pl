@@ -1,6 +1,7 @@
 # 022_bundles.pl
 #    Curated bundles among several sessions: two writers of one bundle lose
-#    nothing, whatever becomes of either; dump and restore.
+#    nothing, whatever becomes of either; two rules that contradict each other;
+#    dump and restore.
 
 use strict;
 use warnings;
@@ -59,6 +60,21 @@ foreach my $end ('COMMIT', 'ROLLBACK')
 	$second->query_safe('SELECT 1');
 	$second->quit;
 	is(sql("$items '$end'"), $end eq 'COMMIT' ? '{20,21}' : '{21}', "nor where the bundle is new, and the first writer's end is $end");
+}
+
+# ---- two rules that contradict each other ----
+
+foreach my $end ('COMMIT', 'ROLLBACK')
+{
+	$first->query_safe("BEGIN; SELECT bundle_rec.create_rule('shop', '$end', 'ban', '{1}');");
+	my ($out, $err) = ('', '');
+	my $second = IPC::Run::start([ 'psql', '-Xq', '-d', $node->connstr('postgres'), '-c', "SELECT bundle_rec.create_rule('shop', 'hero', 'pin', '{1,2}')" ],
+		'>', \$out, '2>', \$err);
+	ok($node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ 'hero'}), 'the second rule waits');
+	$first->query_safe("$end;");
+	$second->finish;
+	like($err, $end eq 'COMMIT' ? qr/rule "hero" contradicts rule "COMMIT"/ : qr/^$/, "and knows of the first one where its end is $end");
+	sql(q{SELECT bundle_rec.drop_rule(catalog, rule) FROM bundle_rec.rule});
 }
 $first->quit;
 

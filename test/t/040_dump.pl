@@ -160,6 +160,7 @@ foreach my $triggers (qw(without with))
 	is("$status $warnings" =~ s/belongs to no catalog.*/belongs to no catalog/sr =~ s/psql:\S+ //r,
 		$triggers eq 'with' ? '0 WARNING:  trigger "bundle_rec_1_update" of table "product" belongs to no catalog' : '0 ', "$what: it sells");
 	make_catalog($node, "alone_$triggers");
+	make_rules($node, "alone_$triggers");
 	is(values_of($node, "alone_$triggers", $untaught), values_of($node, 'postgres', $untaught), "$what: a new catalog answers as the old one before it learned");
 	counts_are_right($node, "alone_$triggers", $what);
 	is(sql("alone_$triggers", "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'bundle_rec%'"), '8', "$what: with its own triggers");

@@ -13,7 +13,7 @@ use warnings;
 use Exporter 'import';
 use Test::More;
 
-our @EXPORT = qw(make_shop make_catalog answers counts_are_right shop_goes_on error_of values_of);
+our @EXPORT = qw(make_shop make_catalog make_rules answers counts_are_right shop_goes_on error_of values_of);
 
 # Roles of a server: keeper owns shops and is no superuser, web serves visitors.
 sub make_roles
@@ -51,7 +51,18 @@ SELECT bundle_rec.create_catalog('shop', 'shop.product', item_id => 'sku', text 
                                  stock => 'stock', category => 'category', model => 'tiny');
 SELECT bundle_rec.add_event_source('shop', 'shop.purchase', user_id => 'shopper', item_id => 'sku', basket_id => 'basket');
 SELECT bundle_rec.refresh('shop');
-SELECT bundle_rec.create_rule('shop', 'shelf', 'pin', '{p5,p9}', slot => 2), bundle_rec.create_rule('shop', 'lamps', 'boost', categories => '{kind 3}', amount => 3);
+SQL
+	return;
+}
+
+# Something pinned and something boosted, in all that the catalog answers.
+sub make_rules
+{
+	my ($node, $database) = @_;
+	$node->safe_psql($database, <<'SQL');
+SET ROLE keeper;
+SELECT bundle_rec.create_rule('shop', 'shelf', 'pin', '{p5,p9}', slot => 2),
+       bundle_rec.create_rule('shop', 'lamps', 'boost', categories => '{kind 3}', amount => 3);
 SQL
 	return;
 }
@@ -66,6 +77,7 @@ sub make_shop
 		SELECT bundle_rec.load_model('tiny', '$ENV{BR_GOLDEN_DIR}/models/tiny-bert-cls')");
 	make_tables($node, $database);
 	make_catalog($node, $database);
+	make_rules($node, $database);
 	$node->safe_psql($database, <<'SQL');
 SET ROLE keeper;
 SELECT bundle_rec.create_policy('at once', 'linear_thompson', 'shop', attribution_window => '0', make_default => true);

@@ -34,8 +34,8 @@
 #define RULED_ITEMS (BR_PG_CANDIDATES * 5 / 6)
 #define RULED_FRUGAL_ITEMS 20
 /* popular and new items looked through for rules, and taken, for each rule or category */
-#define RULED_WALK "1000"
-#define RULED_EACH 24
+#define RULED_WALK "500"
+#define RULED_EACH 16
 #define RULED_OF_CATEGORY 8
 
 /*

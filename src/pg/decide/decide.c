@@ -60,6 +60,17 @@ draw_slate(BrPgDecision *decision)
 				&context, "could not choose among the bundles", NULL);
 }
 
+/* part of an ereport: whoever forgot a rule should not have to search for the reason */
+static int
+hint_at_rules(const BrPgRequest *request)
+{
+	if (!br_pg_rules_have(request->rules, BR_PG_RULE_BAN) &&
+		!br_pg_rules_have(request->rules, BR_PG_RULE_CAP) &&
+		!br_pg_rules_have(request->rules, BR_PG_RULE_REQUIRE))
+		return 0;
+	return errhint("The view bundle_rec.rule shows rules that ban, cap or require.");
+}
+
 /* tells why there are fewer rows than asked for */
 static void
 report_shortage(const BrPgDecision *decision)
@@ -83,7 +94,8 @@ report_shortage(const BrPgDecision *decision)
 		ereport(NOTICE,
 				(errmsg("only %d of %d %s are possible", found, request->wanted, what),
 				 errdetail("%d items may be offered after stock, category and exclusions.",
-						   decision->n_items)));
+						   decision->n_items),
+				 hint_at_rules(request)));
 	else
 		ereport(NOTICE,
 				(errmsg("only %d of %d %s are possible", found, request->wanted, what),
@@ -93,7 +105,8 @@ report_shortage(const BrPgDecision *decision)
 						   (long long) refusals->margin, (long long) refusals->category,
 						   refusals->required == 0 ? ""
 												   : psprintf("; %lld lack what a rule requires",
-															  (long long) refusals->required))));
+															  (long long) refusals->required)),
+				 hint_at_rules(request)));
 }
 
 static void
