@@ -20,15 +20,14 @@
 size_t
 br_learn_association_memory(int columns, int64_t pairs)
 {
-	size_t solver = br_learn_lbfgs_memory(pairs + columns);
-	/* the parameters; weights and slopes in single precision, ids; a list of each */
-	size_t each = sizeof(double) + 2 * sizeof(float) + sizeof(int32_t);
-	size_t lists = sizeof(float) + sizeof(int32_t);
+	/* the parameter; a weight and a slope in single precision; the pair's id; the list's id and weight */
+	size_t each =
+		sizeof(double) + 2 * sizeof(float) + sizeof(int32_t) + sizeof(int32_t) + sizeof(float);
 	size_t fixed = (size_t) columns * 16 * sizeof(double);
 
-	if ((uint64_t) pairs > SIZE_MAX / 1024 || solver > SIZE_MAX / 2)
+	if ((uint64_t) pairs > SIZE_MAX / 1024)
 		return SIZE_MAX;
-	return solver + (size_t) pairs * (each + lists) + fixed;
+	return br_learn_lbfgs_memory(pairs + columns) + (size_t) pairs * each + fixed;
 }
 
 static BrStatus

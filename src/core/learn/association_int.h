@@ -7,7 +7,7 @@
 
 #include "core/learn/learn_int.h"
 
-/* Columns are padded to a multiple of this many, so that kernels have no remainder. */
+/* Columns of a block; the last is padded, so that kernels have no remainder. */
 #define BR_ASSOCIATION_LANES 16
 
 /* ---- kernels (association_kernels.c, association_x86.c) ---- */
@@ -23,17 +23,24 @@
 #define BR_ASSOCIATION_EXP_3 1.6666665459e-1f
 #define BR_ASSOCIATION_EXP_2 5.0000001201e-1f
 
-/* Arrays of n floats, n a multiple of the lanes; results differ in the last bits between sets. */
+/* Which blocks of an array of columns to work on, in any order. */
+typedef struct BrBlocks
+{
+	int32_t *ids; /* (n), from 0 */
+	int n;
+} BrBlocks;
+
+/* Loops over blocks of arrays of columns; results differ in the last bits between sets. */
 typedef struct BrAssociationKernels
 {
 	const char *name;
 	/* scores = bias + scale * scores; returns the greatest */
-	float (*combine)(const float *bias, float scale, float *scores, size_t n);
+	float (*combine)(const BrBlocks *blocks, const float *bias, float scale, float *scores);
 	/* scores = exp(scores - greatest), 0 below exp(-60); returns the sum */
-	double (*exponentials)(float *scores, float greatest, size_t n);
+	double (*exponentials)(const BrBlocks *blocks, float *scores, float greatest);
 	/* sums += factor * values */
-	void (*add)(float factor, const float *values, float *sums, size_t n);
-	/* sums[k] += factor * values[ids[k]], for any n */
+	void (*add)(const BrBlocks *blocks, float factor, const float *values, float *sums);
+	/* sums[k] += factor * values[ids[k]] for k from 0 to n - 1 */
 	void (*gather)(float factor, const int32_t *ids, const float *values, float *sums, size_t n);
 } BrAssociationKernels;
 

@@ -1,6 +1,6 @@
 /*
  * association_kernels.c
- *	  The loops of a softmax over all columns, in plain C.
+ *	  The loops of a softmax over columns, in plain C.
  *
  * exp takes most of the time where libm does it. Here e^x = 2^k e^r with
  * |r| <= ln(2)/2 and a polynomial for e^r, which single precision allows to be
@@ -14,14 +14,19 @@
 #define LANES BR_ASSOCIATION_LANES
 
 static float
-combine(const float *bias, float scale, float *scores, size_t n)
+combine(const BrBlocks *blocks, const float *bias, float scale, float *scores)
 {
 	float greatest = -INFINITY;
 
-	for (size_t i = 0; i < n; i++)
+	for (int block = 0; block < blocks->n; block++)
 	{
-		scores[i] = bias[i] + scale * scores[i];
-		greatest = scores[i] > greatest ? scores[i] : greatest;
+		size_t first = (size_t) blocks->ids[block] * LANES;
+
+		for (size_t i = first; i < first + LANES; i++)
+		{
+			scores[i] = bias[i] + scale * scores[i];
+			greatest = scores[i] > greatest ? scores[i] : greatest;
+		}
 	}
 	return greatest;
 }
@@ -55,29 +60,35 @@ exponential(float x)
 }
 
 static double
-exponentials(float *scores, float greatest, size_t n)
+exponentials(const BrBlocks *blocks, float *scores, float greatest)
 {
 	double sum = 0;
 
-	for (size_t first = 0; first < n; first += LANES)
+	for (int block = 0; block < blocks->n; block++)
 	{
-		float block = 0;
+		size_t first = (size_t) blocks->ids[block] * LANES;
+		float part = 0;
 
 		for (size_t i = first; i < first + LANES; i++)
 		{
 			scores[i] = exponential(scores[i] - greatest);
-			block += scores[i];
+			part += scores[i];
 		}
-		sum += (double) block;
+		sum += (double) part;
 	}
 	return sum;
 }
 
 static void
-add(float factor, const float *values, float *sums, size_t n)
+add(const BrBlocks *blocks, float factor, const float *values, float *sums)
 {
-	for (size_t i = 0; i < n; i++)
-		sums[i] += factor * values[i];
+	for (int block = 0; block < blocks->n; block++)
+	{
+		size_t first = (size_t) blocks->ids[block] * LANES;
+
+		for (size_t i = first; i < first + LANES; i++)
+			sums[i] += factor * values[i];
+	}
 }
 
 static void

@@ -8,6 +8,11 @@
  * and each column takes back the error of the history that it is not in. A row
  * of n columns thus takes 2 n instead of n^2 passes over lists of weights, both
  * ways.
+ *
+ * A softmax is over all columns, but beyond those that have a weight with one
+ * of the row, the candidates of all rows have the same shares among themselves:
+ * what is in touched blocks of columns is computed for each history, and the
+ * rest is one number, known from the biases.
  */
 #include <math.h>
 #include <string.h>
@@ -29,18 +34,28 @@ struct BrAssociationLoss
 	double l2;
 	double bias_l2;
 	size_t padded;
-	double alone;	/* rows of one column */
-	double *prior;	/* (columns): what b is drawn to */
-	float *scales;	/* (rows): (length - 1)^-damping */
-	float *shares;	/* (rows): what each column of the row weighs */
-	float *weights; /* (pairs) */
-	float *slopes;	/* (pairs): the gradient of the weights */
-	float *bias;	/* (padded) */
-	float *base;	/* (padded): the weights of a whole row, added up */
-	float *scores;	/* (padded) */
-	float *errors;	/* (padded): likelihoods less what was left out, of all histories of a row */
-	float *own;		/* (columns): the base of the columns of a row */
-	int64_t work;	/* since we last asked */
+	BrBlocks all;
+	BrBlocks touched;	 /* by the row at hand */
+	int64_t *touched_by; /* (blocks): the last row that did, + 1 */
+	float *plain;		 /* (padded): e^(b - greatest_bias) */
+	double *plain_sums;	 /* (blocks) */
+	double plain_sum;
+	float greatest_bias;
+	double plain_rate;	   /* of all histories: what plain is to be multiplied with */
+	double row_plain_rate; /* of the histories of the row at hand */
+	double plain_left;	   /* sum of plain over the blocks that the row does not touch */
+	double alone;		   /* rows of one column */
+	double *prior;		   /* (columns): what b is drawn to */
+	float *scales;		   /* (rows): (length - 1)^-damping */
+	float *shares;		   /* (rows): what each column of the row weighs */
+	float *weights;		   /* (pairs) */
+	float *slopes;		   /* (pairs): the gradient of the weights */
+	float *bias;		   /* (padded) */
+	float *base;		   /* (padded): the weights of a whole row, added up */
+	float *scores;		   /* (padded) */
+	float *errors; /* (padded): likelihoods less what was left out, of all histories of a row */
+	float *own;	   /* (columns): the base of the columns of a row */
+	int64_t work;  /* since we last asked */
 };
 
 int64_t
@@ -54,6 +69,11 @@ br_learn_association_loss_free(BrContext *context, BrAssociationLoss *loss)
 {
 	if (loss == NULL)
 		return;
+	br_base_free(context, loss->all.ids);
+	br_base_free(context, loss->touched.ids);
+	br_base_free(context, loss->touched_by);
+	br_base_free(context, loss->plain);
+	br_base_free(context, loss->plain_sums);
 	br_base_free(context, loss->prior);
 	br_base_free(context, loss->scales);
 	br_base_free(context, loss->shares);
@@ -73,7 +93,13 @@ allocate(BrContext *context, BrAssociationLoss *loss)
 	size_t columns = (size_t) loss->rows->columns;
 	size_t rows = (size_t) loss->rows->rows;
 	size_t pairs = (size_t) loss->pairs->starts[columns];
+	size_t blocks = loss->padded / BR_ASSOCIATION_LANES;
 
+	loss->all.ids = br_base_alloc_array(context, blocks, sizeof(int32_t));
+	loss->touched.ids = br_base_alloc_array(context, blocks, sizeof(int32_t));
+	loss->touched_by = br_base_alloc_array(context, blocks, sizeof(int64_t));
+	loss->plain = br_base_alloc_array(context, loss->padded, sizeof(float));
+	loss->plain_sums = br_base_alloc_array(context, blocks, sizeof(double));
 	loss->prior = br_base_alloc_array(context, columns, sizeof(double));
 	loss->scales = br_base_alloc_array(context, rows, sizeof(float));
 	loss->shares = br_base_alloc_array(context, rows, sizeof(float));
@@ -84,9 +110,11 @@ allocate(BrContext *context, BrAssociationLoss *loss)
 	loss->scores = br_base_alloc_array(context, loss->padded, sizeof(float));
 	loss->errors = br_base_alloc_array(context, loss->padded, sizeof(float));
 	loss->own = br_base_alloc_array(context, columns, sizeof(float));
-	if (loss->prior == NULL || loss->scales == NULL || loss->shares == NULL ||
-		loss->weights == NULL || loss->slopes == NULL || loss->bias == NULL || loss->base == NULL ||
-		loss->scores == NULL || loss->errors == NULL || loss->own == NULL)
+	if (loss->all.ids == NULL || loss->touched.ids == NULL || loss->touched_by == NULL ||
+		loss->plain == NULL || loss->plain_sums == NULL || loss->prior == NULL ||
+		loss->scales == NULL || loss->shares == NULL || loss->weights == NULL ||
+		loss->slopes == NULL || loss->bias == NULL || loss->base == NULL || loss->scores == NULL ||
+		loss->errors == NULL || loss->own == NULL)
 		return BR_ERR_MEMORY;
 	return BR_OK;
 }
@@ -121,6 +149,9 @@ br_learn_association_loss_create(BrContext *context, const BrAssociationRows *ro
 	}
 	for (size_t i = (size_t) rows->columns; i < loss->padded; i++)
 		loss->bias[i] = (float) NEVER;
+	loss->all.n = (int) (loss->padded / BR_ASSOCIATION_LANES);
+	for (int block = 0; block < loss->all.n; block++)
+		loss->all.ids[block] = block;
 	for (int64_t row = 0; row < rows->rows; row++)
 	{
 		double length = (double) (rows->starts[row + 1] - rows->starts[row]);
@@ -171,6 +202,25 @@ ask(BrContext *context, BrAssociationLoss *loss, int32_t column)
 	return br_base_cancelled(context) ? BR_ERR_CANCELLED : BR_OK;
 }
 
+/* What the biases alone say, of all blocks. */
+static void
+find_plain(BrAssociationLoss *loss)
+{
+	loss->plain_sum = 0;
+	loss->plain_rate = 0;
+	memset(loss->plain, 0, sizeof(float) * loss->padded);
+	loss->greatest_bias = loss->kernels->combine(&loss->all, loss->bias, 0, loss->plain);
+	for (int block = 0; block < loss->all.n; block++)
+	{
+		BrBlocks one = {loss->all.ids + block, 1};
+
+		loss->plain_sums[block] =
+			loss->kernels->exponentials(&one, loss->plain, loss->greatest_bias);
+		loss->plain_sum += loss->plain_sums[block];
+		loss->touched_by[block] = 0;
+	}
+}
+
 /*
  * Of the rows of one column, whose history is empty: the loss; the gradient is
  * added to that of the bias.
@@ -180,38 +230,81 @@ lone_columns(BrAssociationLoss *loss, double *bias_gradient)
 {
 	const BrAssociationRows *rows = loss->rows;
 	double value = 0;
-	double normaliser;
-	float greatest;
 
 	if (loss->alone == 0)
 		return 0;
-	memset(loss->scores, 0, sizeof(float) * loss->padded);
-	greatest = loss->kernels->combine(loss->bias, 0, loss->scores, loss->padded);
-	normaliser = loss->kernels->exponentials(loss->scores, greatest, loss->padded);
+	loss->plain_rate += loss->alone / loss->plain_sum;
 	for (int column = 0; column < rows->columns; column++)
-	{
-		double likelihood = (double) loss->scores[column] / normaliser;
-
-		bias_gradient[column] += loss->alone * likelihood - rows->alone[column];
 		if (rows->alone[column] > 0)
-			value +=
-				rows->alone[column] * (log(normaliser) + (double) (greatest - loss->bias[column]));
-	}
+		{
+			bias_gradient[column] -= rows->alone[column];
+			value += rows->alone[column] *
+				(log(loss->plain_sum) + (double) (loss->greatest_bias - loss->bias[column]));
+		}
 	return value;
+}
+
+static void
+touch(BrAssociationLoss *loss, int64_t row, int32_t block)
+{
+	size_t first = (size_t) block * BR_ASSOCIATION_LANES;
+
+	if (loss->touched_by[block] == row + 1)
+		return;
+	loss->touched_by[block] = row + 1;
+	loss->touched.ids[loss->touched.n++] = block;
+	loss->plain_left -= loss->plain_sums[block];
+	memset(loss->base + first, 0, sizeof(float) * BR_ASSOCIATION_LANES);
+	memset(loss->errors + first, 0, sizeof(float) * BR_ASSOCIATION_LANES);
+}
+
+/* Touches the blocks of a column and of those that it has weights for. */
+static void
+touch_others(BrAssociationLoss *loss, int64_t row, int32_t column)
+{
+	const BrAssociationPairs *pairs = loss->pairs;
+	int32_t last = column / BR_ASSOCIATION_LANES;
+
+	touch(loss, row, last);
+	for (int64_t i = pairs->starts[column]; i < pairs->starts[column + 1]; i++)
+	{
+		int32_t block = pairs->ids[i] / BR_ASSOCIATION_LANES;
+
+		if (block != last)
+			touch(loss, row, block);
+		last = block;
+	}
 }
 
 /* The weights of the row added up, and nothing that it holds as a candidate. */
 static void
-add_up_row(BrAssociationLoss *loss, const int32_t *ids, int64_t n)
+add_up_row(BrAssociationLoss *loss, int64_t row, const int32_t *ids, int64_t n)
 {
-	memset(loss->base, 0, sizeof(float) * loss->padded);
-	memset(loss->errors, 0, sizeof(float) * loss->padded);
+	loss->touched.n = 0;
+	loss->plain_left = loss->plain_sum;
+	loss->row_plain_rate = 0;
 	for (int64_t i = 0; i < n; i++)
+	{
+		touch_others(loss, row, ids[i]);
 		scatter(loss, ids[i], 1, loss->base);
+	}
+	if (loss->touched.n == loss->all.n || loss->plain_left < 0)
+		loss->plain_left = 0;
 	for (int64_t i = 0; i < n; i++)
 	{
 		loss->own[i] = loss->base[ids[i]];
 		loss->base[ids[i]] = OWNED;
+	}
+}
+
+static void
+copy_base(BrAssociationLoss *loss)
+{
+	for (int block = 0; block < loss->touched.n; block++)
+	{
+		size_t first = (size_t) loss->touched.ids[block] * BR_ASSOCIATION_LANES;
+
+		memcpy(loss->scores + first, loss->base + first, sizeof(float) * BR_ASSOCIATION_LANES);
 	}
 }
 
@@ -226,19 +319,47 @@ leave_out(BrAssociationLoss *loss, int64_t row, int64_t place)
 	float greatest;
 	float target_score;
 	float factor;
+	double plain_scale;
 	double sum;
 
-	memcpy(loss->scores, loss->base, sizeof(float) * loss->padded);
+	copy_base(loss);
 	scatter(loss, target, -1, loss->scores);
 	loss->scores[target] = loss->own[place];
-	greatest = kernels->combine(loss->bias, scale, loss->scores, loss->padded);
+	greatest = kernels->combine(&loss->touched, loss->bias, scale, loss->scores);
+	if (loss->plain_left > 0 && greatest < loss->greatest_bias)
+		greatest = loss->greatest_bias;
 	target_score = loss->scores[target];
-	sum = kernels->exponentials(loss->scores, greatest, loss->padded);
+	plain_scale = exp((double) (loss->greatest_bias - greatest));
+	sum = kernels->exponentials(&loss->touched, loss->scores, greatest) +
+		plain_scale * loss->plain_left;
 	factor = (float) ((double) share / sum);
-	kernels->add(factor, loss->scores, loss->errors, loss->padded);
+	kernels->add(&loss->touched, factor, loss->scores, loss->errors);
 	loss->errors[target] -= share;
+	loss->row_plain_rate += (double) share / sum * plain_scale;
 	gather(loss, target, -scale * factor, loss->scores);
 	return (double) share * (log(sum) + (double) (greatest - target_score));
+}
+
+/*
+ * Adds the errors of the row to the gradient of the bias. What plain has beyond
+ * the touched blocks is added for all rows at once, and taken back here.
+ */
+static void
+add_bias_gradient(BrAssociationLoss *loss, double *bias_gradient)
+{
+	double rate = loss->plain_left > 0 ? loss->row_plain_rate : 0;
+
+	loss->plain_rate += rate;
+	for (int block = 0; block < loss->touched.n; block++)
+	{
+		int first = loss->touched.ids[block] * BR_ASSOCIATION_LANES;
+		int end = first + BR_ASSOCIATION_LANES;
+
+		end = end < loss->rows->columns ? end : loss->rows->columns;
+		for (int column = first; column < end; column++)
+			bias_gradient[column] +=
+				(double) loss->errors[column] - rate * (double) loss->plain[column];
+	}
 }
 
 static BrStatus
@@ -248,7 +369,7 @@ row_loss(BrContext *context, BrAssociationLoss *loss, int64_t row, double *value
 	const int32_t *ids = loss->rows->ids + loss->rows->starts[row];
 	int64_t n = loss->rows->starts[row + 1] - loss->rows->starts[row];
 
-	add_up_row(loss, ids, n);
+	add_up_row(loss, row, ids, n);
 	for (int64_t place = 0; place < n; place++)
 	{
 		BrStatus status = ask(context, loss, ids[place]);
@@ -259,8 +380,7 @@ row_loss(BrContext *context, BrAssociationLoss *loss, int64_t row, double *value
 	}
 	for (int64_t place = 0; place < n; place++)
 		gather(loss, ids[place], loss->scales[row], loss->errors);
-	for (int column = 0; column < loss->rows->columns; column++)
-		bias_gradient[column] += (double) loss->errors[column];
+	add_bias_gradient(loss, bias_gradient);
 	return BR_OK;
 }
 
@@ -307,6 +427,7 @@ br_learn_association_evaluate(BrContext *context, void *arg, const double *param
 		loss->bias[column] = (float) parameters[pairs + column];
 		bias_gradient[column] = 0;
 	}
+	find_plain(loss);
 	*value = lone_columns(loss, bias_gradient);
 	for (int64_t row = 0; row < loss->rows->rows; row++)
 	{
@@ -315,6 +436,8 @@ br_learn_association_evaluate(BrContext *context, void *arg, const double *param
 		if (status != BR_OK)
 			return status;
 	}
+	for (int column = 0; column < loss->rows->columns; column++)
+		bias_gradient[column] += loss->plain_rate * (double) loss->plain[column];
 	regularise(loss, parameters, value, gradient);
 	return BR_OK;
 }

@@ -3,9 +3,9 @@
  *	  Rows of a matrix with equal ones merged, and which columns share rows.
  *
  * People own the same few sets: of Steam's 29,634 histories 2,843 differ. A
- * hash table finds the equal ones in one pass that can be cancelled. A pair
- * that shares no row gets a weight only by regularised guesswork, so that W is
- * kept for pairs that do.
+ * hash table finds the equal ones in one pass that can be cancelled. W is kept
+ * for pairs that share rows: on Steam those are 8 % of all, and weights of the
+ * others change no hit rate.
  */
 #include <string.h>
 
@@ -146,7 +146,7 @@ typedef struct Holders
 {
 	int64_t *starts; /* (columns + 1) */
 	int64_t *rows;
-	int64_t *next;	  /* (columns) */
+	int64_t *next;	  /* (columns): where the next of its rows, or pairs, goes */
 	double *together; /* (columns), of one column with all; 0 between columns */
 	int32_t *met;	  /* (columns): those with which it is not 0 */
 	int64_t work;
@@ -190,17 +190,12 @@ find_holders(BrContext *context, const BrAssociationRows *rows, Holders *holders
 	return BR_OK;
 }
 
-/*
- * Those that share enough rows with the column: how many, and, unless ids is
- * NULL, which, ascending. -1: cancelled.
- */
-static int64_t
-find_others(BrContext *context, const BrAssociationRows *rows, Holders *holders, int column,
-			int least, int32_t *ids)
+/* Counts the rows that the column shares with each other; *n: with how many, in holders->met. */
+static BrStatus
+meet_others(BrContext *context, const BrAssociationRows *rows, Holders *holders, int column,
+			int64_t *n)
 {
-	int64_t n_met = 0;
-	int64_t n = 0;
-
+	*n = 0;
 	for (int64_t h = holders->starts[column]; h < holders->starts[column + 1]; h++)
 	{
 		int64_t row = holders->rows[h];
@@ -210,7 +205,7 @@ find_others(BrContext *context, const BrAssociationRows *rows, Holders *holders,
 			int32_t other = rows->ids[i];
 
 			if (holders->together[other] == 0)
-				holders->met[n_met++] = other;
+				holders->met[(*n)++] = other;
 			holders->together[other] += rows->counts[row];
 		}
 		holders->work += rows->starts[row + 1] - rows->starts[row];
@@ -218,20 +213,41 @@ find_others(BrContext *context, const BrAssociationRows *rows, Holders *holders,
 		{
 			holders->work = 0;
 			if (br_base_cancelled(context))
-				return -1;
+				return BR_ERR_CANCELLED;
 		}
 	}
 	holders->together[column] = 0;
-	if (ids == NULL)
-		for (int64_t i = 0; i < n_met; i++)
-			n += holders->together[holders->met[i]] >= least;
-	else
-		for (int32_t other = 0; other < rows->columns; other++)
-			if (holders->together[other] >= least)
-				ids[n++] = other;
-	for (int64_t i = 0; i < n_met; i++)
-		holders->together[holders->met[i]] = 0;
-	return n;
+	return BR_OK;
+}
+
+/*
+ * One pass over the columns. Without ids it counts the pairs of each; with them
+ * it puts the column at the end of the list of each of its others, which so
+ * ascends.
+ */
+static BrStatus
+pass_columns(BrContext *context, const BrAssociationRows *rows, int least, Holders *holders,
+			 BrAssociationPairs *pairs)
+{
+	for (int column = 0; column < rows->columns; column++)
+	{
+		int64_t n;
+		BrStatus status = meet_others(context, rows, holders, column, &n);
+
+		if (status != BR_OK)
+			return status;
+		for (int64_t i = 0; i < n; i++)
+		{
+			int32_t other = holders->met[i];
+
+			if (holders->together[other] >= least && pairs->ids != NULL)
+				pairs->ids[holders->next[other]++] = column;
+			else if (holders->together[other] >= least)
+				pairs->starts[column + 1]++;
+			holders->together[other] = 0;
+		}
+	}
+	return BR_OK;
 }
 
 static BrStatus
@@ -251,15 +267,14 @@ static BrStatus
 fill_pairs(BrContext *context, const BrAssociationRows *rows, int least, size_t memory_limit,
 		   Holders *holders, BrAssociationPairs *pairs)
 {
-	BrStatus status;
+	BrStatus status = pass_columns(context, rows, least, holders, pairs);
 
+	if (status != BR_OK)
+		return status;
 	for (int column = 0; column < rows->columns; column++)
 	{
-		int64_t n = find_others(context, rows, holders, column, least, NULL);
-
-		if (n < 0)
-			return BR_ERR_CANCELLED;
-		pairs->starts[column + 1] = pairs->starts[column] + n;
+		pairs->starts[column + 1] += pairs->starts[column];
+		holders->next[column] = pairs->starts[column];
 	}
 	status = check_memory(context, rows->columns, pairs->starts[rows->columns], memory_limit);
 	if (status != BR_OK)
@@ -268,14 +283,7 @@ fill_pairs(BrContext *context, const BrAssociationRows *rows, int least, size_t 
 		br_base_alloc_array(context, (size_t) pairs->starts[rows->columns], sizeof(int32_t));
 	if (pairs->ids == NULL)
 		return BR_ERR_MEMORY;
-	for (int column = 0; column < rows->columns; column++)
-	{
-		holders->work += rows->columns;
-		if (find_others(context, rows, holders, column, least, pairs->ids + pairs->starts[column]) <
-			0)
-			return BR_ERR_CANCELLED;
-	}
-	return BR_OK;
+	return pass_columns(context, rows, least, holders, pairs);
 }
 
 BrStatus

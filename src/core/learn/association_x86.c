@@ -1,6 +1,6 @@
 /*
  * association_x86.c
- *	  The loops of a softmax over all columns, for AVX2 and AVX-512.
+ *	  The loops of a softmax over columns, for AVX2 and AVX-512.
  */
 #include "core/learn/association_int.h"
 
@@ -8,19 +8,28 @@
 #include <immintrin.h>
 #include <math.h>
 
+#define LANES BR_ASSOCIATION_LANES
 #define AVX2 __attribute__((target("avx2,fma")))
 #define AVX512 __attribute__((target("avx512f,avx2,fma")))
 
+/* where half a block begins */
+static inline size_t
+half_at(const BrBlocks *blocks, int half)
+{
+	return (size_t) blocks->ids[half / 2] * LANES + (size_t) (half % 2) * (LANES / 2);
+}
+
 AVX2 static float
-combine_avx2(const float *bias, float scale, float *scores, size_t n)
+combine_avx2(const BrBlocks *blocks, const float *bias, float scale, float *scores)
 {
 	__m256 factor = _mm256_set1_ps(scale);
 	__m256 most = _mm256_set1_ps(-INFINITY);
 	float lanes[8];
 	float greatest = -INFINITY;
 
-	for (size_t i = 0; i < n; i += 8)
+	for (int half = 0; half < 2 * blocks->n; half++)
 	{
+		size_t i = half_at(blocks, half);
 		__m256 sum =
 			_mm256_fmadd_ps(factor, _mm256_loadu_ps(scores + i), _mm256_loadu_ps(bias + i));
 
@@ -60,15 +69,16 @@ exponential_avx2(__m256 x)
 }
 
 AVX2 static double
-exponentials_avx2(float *scores, float greatest, size_t n)
+exponentials_avx2(const BrBlocks *blocks, float *scores, float greatest)
 {
 	__m256 most = _mm256_set1_ps(greatest);
 	__m256 sums = _mm256_setzero_ps();
 	float lanes[8];
 	double sum = 0;
 
-	for (size_t i = 0; i < n; i += 8)
+	for (int half = 0; half < 2 * blocks->n; half++)
 	{
+		size_t i = half_at(blocks, half);
 		__m256 value = exponential_avx2(_mm256_sub_ps(_mm256_loadu_ps(scores + i), most));
 
 		_mm256_storeu_ps(scores + i, value);
@@ -81,14 +91,18 @@ exponentials_avx2(float *scores, float greatest, size_t n)
 }
 
 AVX2 static void
-add_avx2(float factor, const float *values, float *sums, size_t n)
+add_avx2(const BrBlocks *blocks, float factor, const float *values, float *sums)
 {
 	__m256 by = _mm256_set1_ps(factor);
 
-	for (size_t i = 0; i < n; i += 8)
+	for (int half = 0; half < 2 * blocks->n; half++)
+	{
+		size_t i = half_at(blocks, half);
+
 		_mm256_storeu_ps(sums + i,
 						 _mm256_fmadd_ps(by, _mm256_loadu_ps(values + i),
 										 _mm256_loadu_ps(sums + i)));
+	}
 }
 
 AVX2 static void
@@ -109,13 +123,14 @@ gather_avx2(float factor, const int32_t *ids, const float *values, float *sums, 
 }
 
 AVX512 static float
-combine_avx512(const float *bias, float scale, float *scores, size_t n)
+combine_avx512(const BrBlocks *blocks, const float *bias, float scale, float *scores)
 {
 	__m512 factor = _mm512_set1_ps(scale);
 	__m512 most = _mm512_set1_ps(-INFINITY);
 
-	for (size_t i = 0; i < n; i += 16)
+	for (int block = 0; block < blocks->n; block++)
 	{
+		size_t i = (size_t) blocks->ids[block] * LANES;
 		__m512 sum =
 			_mm512_fmadd_ps(factor, _mm512_loadu_ps(scores + i), _mm512_loadu_ps(bias + i));
 
@@ -146,13 +161,14 @@ exponential_avx512(__m512 x)
 }
 
 AVX512 static double
-exponentials_avx512(float *scores, float greatest, size_t n)
+exponentials_avx512(const BrBlocks *blocks, float *scores, float greatest)
 {
 	__m512 most = _mm512_set1_ps(greatest);
 	__m512 sums = _mm512_setzero_ps();
 
-	for (size_t i = 0; i < n; i += 16)
+	for (int block = 0; block < blocks->n; block++)
 	{
+		size_t i = (size_t) blocks->ids[block] * LANES;
 		__m512 value = exponential_avx512(_mm512_sub_ps(_mm512_loadu_ps(scores + i), most));
 
 		_mm512_storeu_ps(scores + i, value);
@@ -162,14 +178,18 @@ exponentials_avx512(float *scores, float greatest, size_t n)
 }
 
 AVX512 static void
-add_avx512(float factor, const float *values, float *sums, size_t n)
+add_avx512(const BrBlocks *blocks, float factor, const float *values, float *sums)
 {
 	__m512 by = _mm512_set1_ps(factor);
 
-	for (size_t i = 0; i < n; i += 16)
+	for (int block = 0; block < blocks->n; block++)
+	{
+		size_t i = (size_t) blocks->ids[block] * LANES;
+
 		_mm512_storeu_ps(sums + i,
 						 _mm512_fmadd_ps(by, _mm512_loadu_ps(values + i),
 										 _mm512_loadu_ps(sums + i)));
+	}
 }
 
 AVX512 static void

@@ -201,6 +201,8 @@ search(Lbfgs *state, const BrSmooth *function, const double *x, double value, do
 
 		for (int64_t i = 0; i < state->n; i++)
 			state->next[i] = x[i] + length * state->direction[i];
+		if (stopped(state))
+			return BR_ERR_CANCELLED;
 		status = function->evaluate(state->context, function->arg, state->next, next_value,
 									state->next_gradient);
 		if (status != BR_OK)
@@ -235,7 +237,7 @@ step(Lbfgs *state, const BrSmooth *function, double *x, double *value, double *g
 	state->next_gradient = gradient;
 	*gain = *value - next_value;
 	*value = next_value;
-	return BR_OK;
+	return stopped(state) ? BR_ERR_CANCELLED : BR_OK;
 }
 
 static BrStatus
