@@ -74,7 +74,8 @@ FUZZ_SOURCES := $(wildcard test/fuzz/*.c)
 ENCODE_SOURCE := test/tokenizer/encode.c
 ifeq ($(HAVE_ENCODER),)
 # What is in the encoder's room or calls it, reads JSON, or folds words (words_int.h) or calls what does.
-br_no_encoder = $(filter-out $(shell grep -l '"core/encoder/\|<cjson/\|"cjson/\|<utf8proc\|/words_int\.h"\|\bbr_learn_\(words\|shared_words\|vocabulary_[a-z]*\)(' \
+br_no_encoder = $(filter-out $(shell grep -lw -e '"core/encoder/.*' -e '[<"]cjson/.*' -e '<utf8proc.*' \
+	-e '"core/learn/words_int.*' -e 'br_learn_words' -e 'br_learn_shared_words' -e 'br_learn_vocabulary_[a-z]*' \
 	$(1) /dev/null),$(1))
 CORE_SOURCES := $(call br_no_encoder,$(filter-out src/core/encoder/%,$(CORE_SOURCES)))
 UNIT_SOURCES := $(call br_no_encoder,$(UNIT_SOURCES))

@@ -448,15 +448,6 @@ extern BrStatus br_learn_words(BrContext *context, const BrText *texts /* (n) */
 							   BrVocabulary *vocabulary, const BrWordOptions *options,
 							   BrSparse *counts);
 
-/*
- * The same of runs of three to five characters of each word, which is read with a
- * blank before and behind it; a shorter word is one run. As scikit-learn's
- * analyzer "char_wb" with ngram_range (3, 5), words apart.
- */
-extern BrStatus br_learn_word_parts(BrContext *context, const BrText *texts /* (n) */, int n,
-									BrVocabulary *vocabulary, const BrProgress *progress,
-									BrSparse *counts);
-
 #define BR_SHARED_WORDS_MAX 5
 #define BR_SHARED_WORDS_SIZE 60
 
@@ -524,9 +515,9 @@ extern BrStatus br_learn_lexical_weights(BrContext *context, const BrSparse *cou
 
 typedef struct BrLexicalSearch
 {
-	int depth;		/* of each list, >= 1 */
-	float least;	/* weights above it are listed; >= 0 */
-	bool same;		/* query i is text i, and not listed for itself */
+	int depth;	 /* of each list, >= 1 */
+	float least; /* weights above it are listed; >= 0 */
+	bool same;	 /* query i is text i, and not listed for itself */
 	const BrProgress *progress;
 } BrLexicalSearch;
 

@@ -311,8 +311,7 @@ BrStatus
 br_learn_lexical_lists(BrContext *context, const BrSparse *queries, const BrSparse *texts,
 					   const BrLexicalSearch *options, BrLists *lists)
 {
-	Search search = {
-		.context = context, .queries = queries, .texts = texts, .options = options};
+	Search search = {.context = context, .queries = queries, .texts = texts, .options = options};
 	BrStatus status;
 
 	memset(lists, 0, sizeof(*lists));
