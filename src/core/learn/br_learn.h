@@ -448,6 +448,15 @@ extern BrStatus br_learn_words(BrContext *context, const BrText *texts /* (n) */
 							   BrVocabulary *vocabulary, const BrWordOptions *options,
 							   BrSparse *counts);
 
+/*
+ * The same of runs of three to five characters of each word, which is read with a
+ * blank before and behind it; a shorter word is one run. As scikit-learn's
+ * analyzer "char_wb" with ngram_range (3, 5), words apart.
+ */
+extern BrStatus br_learn_word_parts(BrContext *context, const BrText *texts /* (n) */, int n,
+									BrVocabulary *vocabulary, const BrProgress *progress,
+									BrSparse *counts);
+
 #define BR_SHARED_WORDS_MAX 5
 #define BR_SHARED_WORDS_SIZE 60
 
