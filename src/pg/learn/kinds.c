@@ -72,14 +72,14 @@ static const BrPgParameter bpr_parameters[] = {
 static const BrPgParameter complement_parameters[] = {
 	[BR_PG_COMPLEMENT_RANK] = {"rank", 64, 1, 128, true},
 	[BR_PG_COMPLEMENT_L2] = {"l2", 1, 0, 1e9, false},
-	[BR_PG_COMPLEMENT_EPOCHS] = {"epochs", 10, 1, 1000, true},
+	[BR_PG_COMPLEMENT_EPOCHS] = {"epochs", 50, 1, 1000, true},
 	[BR_PG_COMPLEMENT_DEPTH] = {"depth", 100, 1, 10000, true},
 	[BR_PG_COMPLEMENT_SEED] = {"seed", 1, 0, 2147483647, true},
 	{NULL},
 };
 
 static const BrPgParameter lexical_parameters[] = {
-	[BR_PG_LEXICAL_SHRINKAGE] = {"shrinkage", 0.3, 1e-6, 1e6, false},
+	[BR_PG_LEXICAL_SHRINKAGE] = {"shrinkage", 0.1, 1e-6, 1e6, false},
 	[BR_PG_LEXICAL_PARTS] = {"parts", 0.5, 0, 1, false},
 	[BR_PG_LEXICAL_DEPTH] = {"depth", 200, 1, 10000, true},
 	{NULL},
@@ -100,17 +100,25 @@ static const BrPgParameter likeness_parameters[] = {
 
 static const BrPgParameter graph_parameters[] = {
 	[BR_PG_GRAPH_DIMS] = {"dims", 64, 8, 256, true},
-	[BR_PG_GRAPH_LAYERS] = {"layers", 1, 1, 3, true},
+	[BR_PG_GRAPH_LAYERS] = {"layers", 2, 1, 3, true},
 	[BR_PG_GRAPH_EPOCHS] = {"epochs", 20, 1, 1000, true},
-	[BR_PG_GRAPH_CONTRAST] = {"contrast", 0.04, 0, 10, false},
+	[BR_PG_GRAPH_CONTRAST] = {"contrast", 0, 0, 10, false},
 	[BR_PG_GRAPH_SEED] = {"seed", 1, 0, 2147483647, true},
 	{NULL},
 };
 
 static const BrPgParameter ranker_parameters[] = {
 	[BR_PG_RANKER_L2] = {"l2", 0.001, 1e-9, 1e6, false},
-	[BR_PG_RANKER_CASES] = {"cases", 3000, 20, 100000, true},
+	[BR_PG_RANKER_CASES] = {"cases", 5000, 20, 100000, true},
 	[BR_PG_RANKER_ROBUSTNESS] = {"robustness", 0.99, 0, 0.9999, false},
+	{NULL},
+};
+
+/* what is taken explains most purchases of bundles: nothing has to be taken to be random */
+static const BrPgParameter bundle_ranker_parameters[] = {
+	[BR_PG_RANKER_L2] = {"l2", 0.001, 1e-9, 1e6, false},
+	[BR_PG_RANKER_CASES] = {"cases", 5000, 20, 100000, true},
+	[BR_PG_RANKER_ROBUSTNESS] = {"robustness", 0, 0, 0.9999, false},
 	{NULL},
 };
 
@@ -133,8 +141,8 @@ static const Kind kinds[BR_PG_N_KINDS] = {
 	[BR_PG_KIND_BUNDLE_GRAPH] = {"bundle_graph", 0, graph_parameters, br_pg_fit_bundle_graph},
 	[BR_PG_KIND_RANKER] = {"ranker", BR_PG_LEARN_TEXTS | BR_PG_LEARN_EMBEDDINGS, ranker_parameters,
 						   br_pg_fit_ranker},
-	[BR_PG_KIND_BUNDLE_RANKER] = {"bundle_ranker", BR_PG_LEARN_TEXTS, ranker_parameters,
-								  br_pg_fit_bundle_ranker},
+	[BR_PG_KIND_BUNDLE_RANKER] = {"bundle_ranker", BR_PG_LEARN_TEXTS,
+								  bundle_ranker_parameters, br_pg_fit_bundle_ranker},
 };
 
 const char *

@@ -74,6 +74,7 @@ typedef struct BrPgLooks BrPgLooks;
 extern BrPgLooks *br_pg_looks_create(const BrPgLearnData *data);
 extern const BrLists *br_pg_looks_content(BrPgLooks *looks);
 extern const BrSparse *br_pg_looks_words(BrPgLooks *looks);
+extern const BrSparse *br_pg_looks_phrases(BrPgLooks *looks);
 extern const BrSparse *br_pg_looks_parts(BrPgLooks *looks);
 
 /* What learners are given. Matrices are made on first use, of the events in use. */
@@ -107,8 +108,12 @@ extern const BrSparse *br_pg_training_bundle_items(BrPgTraining *training);
 /* Nearest items by embedding; empty where there are none. */
 extern const BrLists *br_pg_training_content(BrPgTraining *training);
 
-/* Words and parts of words of the items' texts, (n_items, terms); NULL: no texts. */
+/*
+ * Words of the items' texts, words and adjacent pairs of them, and parts of words,
+ * each (n_items, terms); NULL: no texts.
+ */
 extern const BrSparse *br_pg_training_words(BrPgTraining *training);
+extern const BrSparse *br_pg_training_phrases(BrPgTraining *training);
 extern const BrSparse *br_pg_training_word_parts(BrPgTraining *training);
 
 /* NULL: no such kind */

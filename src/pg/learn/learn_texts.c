@@ -111,7 +111,7 @@ list_alike(const BrSparse *rows, int depth, BrLists *lists)
 const char *
 br_pg_fit_lexical(BrPgTraining *training, BrPgLearned *learned)
 {
-	const BrSparse *words = br_pg_training_words(training);
+	const BrSparse *words = br_pg_training_phrases(training);
 	const BrSparse *parts = br_pg_training_word_parts(training);
 	const BrSparse *sets = br_pg_training_sets(training);
 	double share = learned->parameters[BR_PG_LEXICAL_PARTS];
@@ -123,7 +123,7 @@ br_pg_fit_lexical(BrPgTraining *training, BrPgLearned *learned)
 	of_words = learn_terms(words, sets, shrinkage);
 	of_parts = learn_terms(parts, sets, shrinkage);
 	both = side_by_side(&of_words, 1 - share, &of_parts, share);
-	br_pg_add_figure(learned, "words", words->columns);
+	br_pg_add_figure(learned, "phrases", words->columns);
 	br_pg_add_figure(learned, "parts", parts->columns);
 	list_alike(&both, (int) learned->parameters[BR_PG_LEXICAL_DEPTH], &learned->lists);
 	return NULL;

@@ -30,6 +30,7 @@ struct BrPgLooks
 	bool has_words;
 	bool any_text;
 	BrSparse words;
+	BrSparse phrases;
 	BrSparse parts;
 };
 
@@ -159,8 +160,8 @@ read_words(BrPgLooks *looks)
 	const BrPgLearnData *data = looks->data;
 	MemoryContext outer = MemoryContextSwitchTo(data->memory);
 	BrText *texts = br_pg_training_texts(data);
-	BrWordOptions options = {0};
-	BrVocabulary *words, *parts;
+	BrWordOptions single = {0}, paired = {.pairs = true};
+	BrVocabulary *words, *phrases, *parts;
 	BrContext context;
 	BrStatus status;
 
@@ -169,13 +170,18 @@ read_words(BrPgLooks *looks)
 	br_pg_context(&context, data->memory);
 	status = br_learn_vocabulary_create(&context, &words);
 	if (status == BR_OK)
+		status = br_learn_vocabulary_create(&context, &phrases);
+	if (status == BR_OK)
 		status = br_learn_vocabulary_create(&context, &parts);
 	if (status == BR_OK)
-		status = br_learn_words(&context, texts, data->n_items, words, &options, &looks->words);
+		status = br_learn_words(&context, texts, data->n_items, words, &single, &looks->words);
+	if (status == BR_OK)
+		status = br_learn_words(&context, texts, data->n_items, phrases, &paired, &looks->phrases);
 	if (status == BR_OK)
 		status = br_learn_word_parts(&context, texts, data->n_items, parts, NULL, &looks->parts);
 	br_pg_check(status, &context, "could not read the words of texts", NULL);
 	br_learn_vocabulary_free(&context, words);
+	br_learn_vocabulary_free(&context, phrases);
 	br_learn_vocabulary_free(&context, parts);
 	MemoryContextSwitchTo(outer);
 }
@@ -187,6 +193,12 @@ br_pg_looks_words(BrPgLooks *looks)
 		read_words(looks);
 	looks->has_words = true;
 	return looks->any_text ? &looks->words : NULL;
+}
+
+const BrSparse *
+br_pg_looks_phrases(BrPgLooks *looks)
+{
+	return br_pg_looks_words(looks) != NULL ? &looks->phrases : NULL;
 }
 
 const BrSparse *

@@ -25,6 +25,8 @@
 #define PARTS 5
 /* with more entries than these, one part tells enough */
 #define MANY_ENTRIES 20000
+/* where there are few sets, each is asked about so often, with another item hidden */
+#define MOST_EACH 3
 /* fewer cases than these say nothing about a dozen weights */
 #define LEAST_CASES 20
 
@@ -34,7 +36,7 @@ static const uint32 item_kinds = 1u << BR_PG_KIND_POPULARITY | 1u << BR_PG_KIND_
 
 static const uint32 bundle_kinds = 1u << BR_PG_KIND_BUNDLE_COMPANIONS |
 	1u << BR_PG_KIND_BUNDLE_ASSOCIATION | 1u << BR_PG_KIND_BUNDLE_EASE |
-	1u << BR_PG_KIND_BUNDLE_LIKENESS | 1u << BR_PG_KIND_BUNDLE_GRAPH;
+	1u << BR_PG_KIND_BUNDLE_LIKENESS;
 
 uint32
 br_pg_ranked_item_kinds(void)
@@ -67,9 +69,9 @@ mask_part(const BrPgTraining *training, int part, bool of_part)
 
 /* ---- items ---- */
 
-/* one case: a set without one of its items */
+/* one case: a set without one of its items, another one for each turn */
 static void
-add_item_case(const BrPgModel *model, const BrSparse *sets, int row, uint64 key, float *features,
+add_item_case(const BrPgModel *model, const BrSparse *sets, int row, int turn, float *features,
 			  bool *left_out, BrPgChoices *choices)
 {
 	int64 first = sets->starts[row];
@@ -78,8 +80,8 @@ add_item_case(const BrPgModel *model, const BrSparse *sets, int row, uint64 key,
 	BrRandom random;
 	int hidden, kept = 0;
 
-	br_base_random_init(&random, key, 0x68696465u);
-	hidden = (int) br_base_random_below(&random, (uint32) n);
+	br_base_random_init(&random, (uint64) row, 0x68696465u);
+	hidden = (int) ((br_base_random_below(&random, (uint32) n) + (uint32) turn) % (uint32) n);
 	for (int i = 0; i < n; i++)
 	{
 		left_out[sets->ids[first + i]] = true;
@@ -88,7 +90,7 @@ add_item_case(const BrPgModel *model, const BrSparse *sets, int row, uint64 key,
 	}
 	br_pg_model_item_features(model, context, kept, features);
 	br_pg_choices_add_group(choices, features, sets->columns, left_out, sets->ids[first + hidden],
-							key);
+							(uint64) row * MOST_EACH + (uint64) turn);
 	for (int i = 0; i < n; i++)
 		left_out[sets->ids[first + i]] = false;
 	pfree(context);
@@ -110,6 +112,7 @@ add_item_cases(BrPgTraining *training, int part, int cases, BrPgChoices *choices
 	BrPgModel *model = br_pg_model_fit(rest, item_kinds);
 	const BrSparse *sets = br_pg_training_sets(held_out);
 	int stride = stride_of(sets, cases), met = 0;
+	int each = Min(Max(cases / Max(br_pg_count_sets(sets), 1), 1), MOST_EACH);
 	float *features =
 		palloc_extended(sizeof(float) * (Size) data->n_items * BR_FEATURE_COUNT, MCXT_ALLOC_HUGE);
 	bool *left_out = palloc0(sizeof(bool) * Max(data->n_items, 1));
@@ -120,7 +123,8 @@ add_item_cases(BrPgTraining *training, int part, int cases, BrPgChoices *choices
 
 		if (n < 2 || n > br_pg_max_basket_items || met++ % stride != 0)
 			continue;
-		add_item_case(model, sets, row, (uint64) row, features, left_out, choices);
+		for (int i = 0; i < Min(each, n); i++)
+			add_item_case(model, sets, row, i, features, left_out, choices);
 		CHECK_FOR_INTERRUPTS();
 	}
 	br_pg_model_free(model);

@@ -36,6 +36,12 @@ br_pg_training_words(BrPgTraining *training)
 }
 
 const BrSparse *
+br_pg_training_phrases(BrPgTraining *training)
+{
+	return br_pg_looks_phrases(training->looks);
+}
+
+const BrSparse *
 br_pg_training_word_parts(BrPgTraining *training)
 {
 	return br_pg_looks_parts(training->looks);
