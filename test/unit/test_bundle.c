@@ -287,7 +287,8 @@ features_of_a_large_bundle_are_means(void **state)
 		double share = (double) i / N;
 
 		members[i] = i;
-		candidates[i] = (BrCandidate){i, -1, 5, 3, 90 + i, share, share / 2, share / 4, 1, 0, 0, 0, {0}};
+		candidates[i] =
+			(BrCandidate){i, -1, 5, 3, 90 + i, share, share / 2, share / 4, 1, 0, 0, 0, {0}};
 		for (int j = 0; j < N; j++)
 			content[i * N + j] = i % 2 == 0 && j % 2 == 0 ? 0.8 : 0;
 	}

@@ -27,15 +27,13 @@ add_part(Parts *parts, const char *bytes, int size)
 {
 	BrText term = {bytes, (size_t) size};
 	int32_t number;
-	BrStatus status =
-		br_learn_vocabulary_add(parts->context, parts->vocabulary, term, &number);
+	BrStatus status = br_learn_vocabulary_add(parts->context, parts->vocabulary, term, &number);
 
 	if (status != BR_OK)
 		return status;
 	if (!br_learn_grow(parts->context, &parts->entries, 1, sizeof(BrEntry)))
 		return BR_ERR_MEMORY;
-	((BrEntry *) parts->entries.elements)[parts->entries.n++] =
-		(BrEntry){parts->text, number, 1};
+	((BrEntry *) parts->entries.elements)[parts->entries.n++] = (BrEntry){parts->text, number, 1};
 	return BR_OK;
 }
 
@@ -50,7 +48,8 @@ add_runs(Parts *parts, const char *padded, const int *starts, int n)
 		if (n <= length)
 			return add_part(parts, padded, starts[n]);
 		for (int first = 0; status == BR_OK && first + length <= n; first++)
-			status = add_part(parts, padded + starts[first], starts[first + length] - starts[first]);
+			status =
+				add_part(parts, padded + starts[first], starts[first + length] - starts[first]);
 	}
 	return status;
 }

@@ -48,7 +48,7 @@ typedef struct BrPgRequest
 	BrPgPolicy *policy;
 	BrPgServing *serving; /* learners */
 	int32 ranker;		  /* version by whose weights bundles are scored; 0: the fixed ones */
-	char *user_id; /* NULL: nobody in particular */
+	char *user_id;		  /* NULL: nobody in particular */
 	int n_basket;
 	char **basket;
 	char *query; /* NULL: none */

@@ -238,7 +238,7 @@ all_reasons(const BrPgDecision *decision)
 /* The columns of the log in the order of the table, with their types. */
 #define LOG_COLUMNS                                                                                                         \
 	"decision_id, kind, decided_at, user_id, anonymised_at, basket, query, wanted, filters, policy, posterior,"             \
-	" feature_schema, ranker, algorithm, epsilon, draws, diversity, random_key, deterministic,"                                     \
+	" feature_schema, ranker, algorithm, epsilon, draws, diversity, random_key, deterministic,"                             \
 	" candidates, pool_size, pool_sizes, pool_items, pool_features, votes, slot_sizes,"                                     \
 	" slot_items, slot_features, slot_item_share, slot_item_margin, propensity, score, list_price, price, margin, reasons," \
 	" pool_bundles, slot_bundles, slot_pinned"

@@ -329,11 +329,11 @@ write_exposure(Writing *writing, const Method *method)
 		shown += sorted[i] > 0;
 	}
 	qsort(sorted, n, sizeof(double), compare_numbers);
-	writing->figures[writing->n++] = (BrPgFigure){method->name, "coverage",	 SHOWN, shown / Max(n, 1),
-												  NAN,			method->n, NAN,	  NAN};
 	writing->figures[writing->n++] =
-		(BrPgFigure){method->name, "gini", SHOWN, br_eval_gini(sorted, ones, (size_t) n, 1, 0),
-					 NAN,		   method->n, NAN, NAN};
+		(BrPgFigure){method->name, "coverage", SHOWN, shown / Max(n, 1), NAN, method->n, NAN, NAN};
+	writing->figures[writing->n++] =
+		(BrPgFigure){method->name, "gini",	  SHOWN, br_eval_gini(sorted, ones, (size_t) n, 1, 0),
+					 NAN,		   method->n, NAN,	 NAN};
 	pfree(sorted);
 	pfree(ones);
 }
@@ -371,8 +371,8 @@ br_pg_board_figures(const BrPgBoard *board, const char *baseline, int *n)
 {
 	Writing writing = {.board = board};
 
-	writing.figures = palloc(sizeof(BrPgFigure) * (Size) board->n_methods *
-							 (2 * BR_PG_BOARD_CUTOFFS + 4));
+	writing.figures =
+		palloc(sizeof(BrPgFigure) * (Size) board->n_methods * (2 * BR_PG_BOARD_CUTOFFS + 4));
 	for (int i = 0; i < board->n_methods; i++)
 		write_method(&writing, &board->methods[i],
 					 find_baseline(board, baseline, board->methods[i].metric));

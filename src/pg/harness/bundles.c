@@ -71,9 +71,10 @@ rank_case(Ranking *ranking, int32 cluster, int hidden, const int32_t *owned, int
 	if (ranking->ranker == NULL)
 		return;
 	for (int i = 0; i < n_bundles; i++)
-		ranking->scores[i] = (float) br_learn_ranker_score(
-			ranking->ranker->weights, ranking->features + (Size) i * BR_FEATURE_COUNT,
-			BR_FEATURE_COUNT);
+		ranking->scores[i] =
+			(float) br_learn_ranker_score(ranking->ranker->weights,
+										  ranking->features + (Size) i * BR_FEATURE_COUNT,
+										  BR_FEATURE_COUNT);
 	br_pg_board_score(board, "bundle_ranker", ranking->scores);
 }
 
@@ -122,7 +123,8 @@ hide_one_each(const BrPgLearnData *data, const BrSparse *bought, const char *see
 	{
 		const BrPgLearnEvent *event = &data->events[i];
 
-		train[i] = !(event->bundle >= 0 && event->user >= 0 && hidden[event->user] == event->bundle);
+		train[i] =
+			!(event->bundle >= 0 && event->user >= 0 && hidden[event->user] == event->bundle);
 	}
 	return hidden;
 }

@@ -122,7 +122,7 @@ static void
 write_figure(int64 number, const BrPgEvaluation *evaluation, const char *split,
 			 const BrPgFigure *figure)
 {
-	static const Oid types[] = {INT8OID, INT4OID, TEXTOID, TEXTOID,	 INT4OID,	TEXTOID,
+	static const Oid types[] = {INT8OID, INT4OID, TEXTOID,	 TEXTOID,	INT4OID, TEXTOID,
 								TEXTOID, INT4OID, FLOAT8OID, FLOAT8OID, INT8OID};
 	Datum values[] = {Int64GetDatum(number),
 					  Int32GetDatum(evaluation->catalog->number),
@@ -184,8 +184,9 @@ br_pg_evaluate_learners(const BrPgEvaluationRequest *request, int *n)
 	evaluation.board =
 		br_pg_board_create(request->k, request->n_k, number == BR_PG_TASK_COLD_BUNDLE);
 	run_seeds(&evaluation, task);
-	figures = br_pg_board_figures(
-		evaluation.board, request->baseline != NULL ? request->baseline : task->baseline, n);
+	figures =
+		br_pg_board_figures(evaluation.board,
+							request->baseline != NULL ? request->baseline : task->baseline, n);
 	write_down(&evaluation, figures, *n);
 	br_pg_learn_data_free(data);
 	return figures;

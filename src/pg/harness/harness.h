@@ -14,11 +14,11 @@
 
 typedef enum BrPgTaskNumber
 {
-	BR_PG_TASK_COMPLETION, /* a set lacks one item */
-	BR_PG_TASK_NEXT_ITEM,  /* what a user took last */
-	BR_PG_TASK_BUNDLE,	   /* one curated bundle of each buyer is hidden */
+	BR_PG_TASK_COMPLETION,	/* a set lacks one item */
+	BR_PG_TASK_NEXT_ITEM,	/* what a user took last */
+	BR_PG_TASK_BUNDLE,		/* one curated bundle of each buyer is hidden */
 	BR_PG_TASK_COLD_BUNDLE, /* a fifth of the bundles was never bought */
-	BR_PG_TASK_DETECTION   /* which of a session's items make a bundle */
+	BR_PG_TASK_DETECTION	/* which of a session's items make a bundle */
 } BrPgTaskNumber;
 
 typedef enum BrPgSplitNumber

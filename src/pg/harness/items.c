@@ -34,7 +34,7 @@ typedef struct Ranking
 	BrPgModel *model;
 	BrPgLearned *ranker; /* NULL: there is none */
 	BrLists confidence;
-	BrLists words; /* TF-IDF, nothing learned */
+	BrLists words;	 /* TF-IDF, nothing learned */
 	float *features; /* (n_items, BR_FEATURE_COUNT) */
 	float *scores;	 /* (n_items) */
 	float *counts;	 /* (n_items): in training */
@@ -72,9 +72,10 @@ score_ranker(Ranking *ranking)
 	int n = ranking->model->training->data->n_items;
 
 	for (int i = 0; i < n; i++)
-		ranking->scores[i] = (float) br_learn_ranker_score(
-			ranking->ranker->weights, ranking->features + (Size) i * BR_FEATURE_COUNT,
-			BR_FEATURE_COUNT);
+		ranking->scores[i] =
+			(float) br_learn_ranker_score(ranking->ranker->weights,
+										  ranking->features + (Size) i * BR_FEATURE_COUNT,
+										  BR_FEATURE_COUNT);
 	br_pg_board_score(ranking->evaluation->board, "ranker", ranking->scores);
 }
 
@@ -228,8 +229,7 @@ ask_next_items(Ranking *ranking, const bool *test)
 	for (int64 i = 0; i < data->n_events; i++)
 		if (test[i] && data->events[i].user >= 0 && data->events[i].item >= 0 &&
 			data->events[i].bought > 0)
-			taken[n++] =
-				(Taken){data->events[i].user, data->events[i].item, data->events[i].at};
+			taken[n++] = (Taken){data->events[i].user, data->events[i].item, data->events[i].at};
 	qsort(taken, n, sizeof(Taken), compare_taken);
 	for (int64 first = 0, last; first < n; first = last)
 	{

@@ -367,7 +367,8 @@ static const char events_statement[] =
 	" ORDER BY e.source, e.basket_id, e.user_id, i.item, b.bundle";
 
 static void
-read_event(BrPgLearnData *data, uint64 row, NumberedTexts *users, NumberedTexts *baskets, BrPgLearnEvent *event)
+read_event(BrPgLearnData *data, uint64 row, NumberedTexts *users, NumberedTexts *baskets,
+		   BrPgLearnEvent *event)
 {
 	char *user = br_pg_column_text(row, 1);
 	char *basket = br_pg_column_text(row, 2);

@@ -141,8 +141,8 @@ static const Kind kinds[BR_PG_N_KINDS] = {
 	[BR_PG_KIND_BUNDLE_GRAPH] = {"bundle_graph", 0, graph_parameters, br_pg_fit_bundle_graph},
 	[BR_PG_KIND_RANKER] = {"ranker", BR_PG_LEARN_TEXTS | BR_PG_LEARN_EMBEDDINGS, ranker_parameters,
 						   br_pg_fit_ranker},
-	[BR_PG_KIND_BUNDLE_RANKER] = {"bundle_ranker", BR_PG_LEARN_TEXTS,
-								  bundle_ranker_parameters, br_pg_fit_bundle_ranker},
+	[BR_PG_KIND_BUNDLE_RANKER] = {"bundle_ranker", BR_PG_LEARN_TEXTS, bundle_ranker_parameters,
+								  br_pg_fit_bundle_ranker},
 };
 
 const char *

@@ -121,8 +121,7 @@ pairs_of(const BrSparse *sets, int64 *n)
 		for (int64 i = 0; i < size; i++)
 			for (int64 j = 0; j < size; j++)
 				if (i != j)
-					pairs[(*n)++] =
-						(BrComplementPair){ids[i], ids[j], 1.0f / (float) (size - 1)};
+					pairs[(*n)++] = (BrComplementPair){ids[i], ids[j], 1.0f / (float) (size - 1)};
 	}
 	return pairs;
 }
@@ -132,7 +131,8 @@ br_pg_fit_complement(BrPgTraining *training, BrPgLearned *learned)
 {
 	const BrPgLearnData *data = training->data;
 	const BrSparse *sets = br_pg_training_sets(training);
-	BrComplementItems items = {.n = data->n_items, .dims = data->dims,
+	BrComplementItems items = {.n = data->n_items,
+							   .dims = data->dims,
 							   .embeddings = data->embeddings};
 	int32_t *category = palloc(sizeof(int32_t) * Max(data->n_items, 1));
 	BrComplementOptions options;

@@ -91,8 +91,8 @@ typedef struct BrPgTraining
 	bool has_user_bundles;
 	BrSparse user_bundles;
 	bool has_bundle_items;
-	BrSparse bundle_items;	 /* those that are known */
-	BrPgLooks *looks; /* shared by trainings of the same data */
+	BrSparse bundle_items; /* those that are known */
+	BrPgLooks *looks;	   /* shared by trainings of the same data */
 	const BrProgress *progress;
 	MemoryContext memory;
 } BrPgTraining;

@@ -48,8 +48,7 @@ weighted(const BrSparse *terms, const float *weights)
 		for (int64 i = terms->starts[row]; i < terms->starts[row + 1]; i++)
 			square += (double) weights[terms->ids[i]] * weights[terms->ids[i]];
 		for (int64 i = terms->starts[row]; i < terms->starts[row + 1]; i++)
-			weighted.values[i] =
-				square > 0 ? (float) (weights[terms->ids[i]] / sqrt(square)) : 0;
+			weighted.values[i] = square > 0 ? (float) (weights[terms->ids[i]] / sqrt(square)) : 0;
 	}
 	return weighted;
 }
@@ -99,8 +98,10 @@ learn_terms(const BrSparse *terms, const BrSparse *sets, double shrinkage)
 static void
 list_alike(const BrSparse *rows, int depth, BrLists *lists)
 {
-	BrLexicalSearch search = {
-		.depth = depth, .least = 0, .same = true, .progress = br_pg_progress_report()};
+	BrLexicalSearch search = {.depth = depth,
+							  .least = 0,
+							  .same = true,
+							  .progress = br_pg_progress_report()};
 	BrContext context;
 
 	br_pg_context(&context, CurrentMemoryContext);
@@ -193,7 +194,8 @@ br_pg_bundle_words(BrPgTraining *training, BrSparse *result)
 	n = 0;
 	for (int b = 0; b < bundles->rows; b++)
 		for (int64 i = bundles->starts[b]; i < bundles->starts[b + 1]; i++)
-			for (int64 t = words.starts[bundles->ids[i]]; t < words.starts[bundles->ids[i] + 1]; t++)
+			for (int64 t = words.starts[bundles->ids[i]]; t < words.starts[bundles->ids[i] + 1];
+				 t++)
 				entries[n++] = (BrEntry){b, words.ids[t], words.values[t]};
 	br_pg_context(&context, CurrentMemoryContext);
 	br_pg_check(br_learn_sparse_build(&context, entries, n, bundles->rows, words.columns, result),
@@ -202,12 +204,22 @@ br_pg_bundle_words(BrPgTraining *training, BrSparse *result)
 	pfree(entries);
 }
 
-/* squares sharpen: a bundle that is twice as alike counts four times */
+/*
+ * Squares sharpen: a bundle that is twice as alike counts four times. And what
+ * everybody has tells little about a like of it: it counts less by the root of
+ * its purchases.
+ */
 static void
-square_weights(BrLists *lists)
+sharpen(BrPgTraining *training, BrLists *lists)
 {
+	const BrSparse *bought = br_pg_training_user_bundles(training);
+	int32 *purchases = palloc0(sizeof(int32) * Max(bought->columns, 1));
+
+	for (int64 i = 0; i < bought->starts[bought->rows]; i++)
+		purchases[bought->ids[i]]++;
 	for (int64 i = 0; i < lists->starts[lists->n]; i++)
-		lists->weights[i] *= lists->weights[i];
+		lists->weights[i] *= lists->weights[i] / (float) sqrt(1.0 + purchases[lists->ids[i]]);
+	pfree(purchases);
 }
 
 const char *
@@ -234,7 +246,7 @@ br_pg_fit_bundle_likeness(BrPgTraining *training, BrPgLearned *learned)
 	both = side_by_side(&items, 1 - share, &words, share);
 	learned->of_bundles = true;
 	list_alike(&both, (int) learned->parameters[BR_PG_LIKENESS_DEPTH], &learned->lists);
-	square_weights(&learned->lists);
+	sharpen(training, &learned->lists);
 	return NULL;
 }
 
@@ -255,9 +267,8 @@ br_pg_profiles_create(BrPgTraining *training)
 		return NULL;
 	profiles = palloc0(sizeof(BrPgProfiles));
 	br_pg_bundle_words(training, &profiles->bundles);
-	profiles->profile =
-		palloc_extended(sizeof(float) * Max(profiles->bundles.columns, 1),
-						MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	profiles->profile = palloc_extended(sizeof(float) * Max(profiles->bundles.columns, 1),
+										MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	return profiles;
 }
 

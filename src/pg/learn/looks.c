@@ -79,11 +79,11 @@ compare_all(BrPgLooks *looks)
 		int rows = Min(ROWS, data->n_items - first);
 
 		CHECK_FOR_INTERRUPTS();
-		backend->multiply_transposed(data->embeddings + (Size) first * data->dims,
-									 data->embeddings, rows, data->n_items, data->dims, products);
+		backend->multiply_transposed(data->embeddings + (Size) first * data->dims, data->embeddings,
+									 rows, data->n_items, data->dims, products);
 		for (int i = 0; status == BR_OK && i < rows; i++)
-			status = br_learn_lists_add(builder, products + (Size) i * data->n_items,
-										data->n_items, first + i, 0);
+			status = br_learn_lists_add(builder, products + (Size) i * data->n_items, data->n_items,
+										first + i, 0);
 	}
 	if (status == BR_OK)
 		status = br_learn_lists_end(builder, &looks->content);
@@ -100,9 +100,9 @@ read_neighbours(BrPgLooks *looks)
 	int32_t *ids = palloc(sizeof(int32_t) * room);
 	float *weights = palloc(sizeof(float) * room);
 	int next = 0;
-	Portal portal = br_pg_open_latest(br_pg_catalog_sql(
-		"SELECT item, neighbours, similarity FROM bundle_rec.item_neighbour_@ ORDER BY item",
-		data->catalog->number));
+	Portal portal = br_pg_open_latest(
+		br_pg_catalog_sql("SELECT item, neighbours, similarity FROM bundle_rec.item_neighbour_@ ORDER BY item",
+						  data->catalog->number));
 	BrListBuilder *builder;
 	BrContext context;
 	BrStatus status;
@@ -114,8 +114,7 @@ read_neighbours(BrPgLooks *looks)
 		for (uint64 row = 0; row < SPI_processed && status == BR_OK; row++)
 		{
 			bool is_null;
-			int index =
-				br_pg_learn_item_index(data, DatumGetInt32(br_pg_column(row, 1, &is_null)));
+			int index = br_pg_learn_item_index(data, DatumGetInt32(br_pg_column(row, 1, &is_null)));
 			int n, n_weights, kept = 0;
 			const int32 *others = br_pg_column_elements(row, 2, &n);
 			const float *similarity = br_pg_column_elements(row, 3, &n_weights);

@@ -239,8 +239,9 @@ take_factors(const BrPgModel *model, const int32_t *context, int n, float *featu
 									 learned->parameters[BR_PG_ALS_ALPHA], &done, vector),
 				&core, "could not fold the context into the factors", NULL);
 	for (int i = 0; i < data->n_items; i++)
-		features[(Size) i * BR_FEATURE_COUNT + BR_FEATURE_FACTOR] = (float) br_pg_factor_score(
-			vector, learned->vectors + (Size) i * learned->dims, learned->dims);
+		features[(Size) i * BR_FEATURE_COUNT + BR_FEATURE_FACTOR] =
+			(float) br_pg_factor_score(vector, learned->vectors + (Size) i * learned->dims,
+									   learned->dims);
 	pfree(ids);
 	pfree(vector);
 }
@@ -249,8 +250,8 @@ void
 br_pg_model_item_features(const BrPgModel *model, const int32_t *context, int n, float *features)
 {
 	static const BrPgKindNumber kinds[] = {BR_PG_KIND_POPULARITY, BR_PG_KIND_ASSOCIATION,
-										   BR_PG_KIND_EASE,
-										   BR_PG_KIND_COMPLEMENT, BR_PG_KIND_LEXICAL};
+										   BR_PG_KIND_EASE, BR_PG_KIND_COMPLEMENT,
+										   BR_PG_KIND_LEXICAL};
 	const BrPgLearnData *data = model->training->data;
 
 	memset(features, 0, sizeof(float) * (Size) data->n_items * BR_FEATURE_COUNT);
@@ -300,8 +301,7 @@ take_likeness(const BrPgModel *model, const int32_t *owned, int n, float *featur
 			weight += likeness->lists.weights[i];
 		}
 		features[(Size) b * BR_FEATURE_COUNT + BR_FEATURE_GRAPH] =
-			(float) br_pg_likeness_share(weight > 0 ? sum / weight : 0,
-										 model->bundle_purchases[b]);
+			(float) br_pg_likeness_share(weight > 0 ? sum / weight : 0, model->bundle_purchases[b]);
 	}
 }
 

@@ -107,8 +107,10 @@ static void
 add_item_cases(BrPgTraining *training, int part, int cases, BrPgChoices *choices)
 {
 	const BrPgLearnData *data = training->data;
-	BrPgTraining *rest = br_pg_training_create(data, mask_part(training, part, false), training->looks);
-	BrPgTraining *held_out = br_pg_training_create(data, mask_part(training, part, true), training->looks);
+	BrPgTraining *rest =
+		br_pg_training_create(data, mask_part(training, part, false), training->looks);
+	BrPgTraining *held_out =
+		br_pg_training_create(data, mask_part(training, part, true), training->looks);
 	BrPgModel *model = br_pg_model_fit(rest, item_kinds);
 	const BrSparse *sets = br_pg_training_sets(held_out);
 	int stride = stride_of(sets, cases), met = 0;
@@ -233,9 +235,9 @@ add_cold_cases(BrPgTraining *training, int cases, BrPgChoices *choices)
 	bool *cold = palloc(sizeof(bool) * Max(data->n_bundles, 1));
 	bool *left_out = palloc(sizeof(bool) * Max(data->n_bundles, 1));
 	BrPgTraining *rest = br_pg_training_create(data, mask_cold(training, cold), training->looks);
-	float *features = palloc_extended(sizeof(float) * (Size) Max(data->n_bundles, 1) *
-										  BR_FEATURE_COUNT,
-									  MCXT_ALLOC_HUGE);
+	float *features =
+		palloc_extended(sizeof(float) * (Size) Max(data->n_bundles, 1) * BR_FEATURE_COUNT,
+						MCXT_ALLOC_HUGE);
 	const BrSparse *bought;
 	BrPgModel *model;
 	int64 n = 0, met = 0, stride;

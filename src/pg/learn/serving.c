@@ -89,8 +89,7 @@ static void
 say_row(const BrPgServing *serving, uint64 row, int most, BrPgSaid said, void *state)
 {
 	bool is_null;
-	BrPgKindNumber kind =
-		kind_of_version(serving, DatumGetInt32(br_pg_column(row, 1, &is_null)));
+	BrPgKindNumber kind = kind_of_version(serving, DatumGetInt32(br_pg_column(row, 1, &is_null)));
 	int32 from = DatumGetInt32(br_pg_column(row, 2, &is_null));
 	int n, n_weights;
 	const int32 *others = br_pg_column_elements(row, 3, &n);
@@ -119,12 +118,13 @@ read_lists(const BrPgServing *serving, const int32 *versions, int n_versions, co
 	memcpy(items + 1, things, sizeof(int32) * n);
 	values[0] = br_pg_int4_array(versions, n_versions);
 	values[1] = br_pg_int4_array(items, n + 1);
-	found = br_pg_execute(br_pg_catalog_sql("SELECT l.version, l.item, l.others, l.weights"
-											" FROM pg_catalog.unnest($1) AS v(version)"
-											" CROSS JOIN pg_catalog.unnest($2) AS u(item)"
-											" JOIN bundle_rec.learned_list_@ l USING (version, item)",
-											serving->catalog),
-						  lengthof(types), types, values, NULL, true, 0);
+	found =
+		br_pg_execute(br_pg_catalog_sql("SELECT l.version, l.item, l.others, l.weights"
+										" FROM pg_catalog.unnest($1) AS v(version)"
+										" CROSS JOIN pg_catalog.unnest($2) AS u(item)"
+										" JOIN bundle_rec.learned_list_@ l USING (version, item)",
+										serving->catalog),
+					  lengthof(types), types, values, NULL, true, 0);
 	for (uint64 row = 0; row < found; row++)
 		say_row(serving, row, most, said, state);
 	SPI_freetuptable(SPI_tuptable);
@@ -137,9 +137,9 @@ br_pg_serving_lists(const BrPgServing *serving, bool of_bundles, const int32 *th
 	static const BrPgKindNumber item_kinds[] = {BR_PG_KIND_POPULARITY, BR_PG_KIND_ASSOCIATION,
 												BR_PG_KIND_EASE,	   BR_PG_KIND_ALS,
 												BR_PG_KIND_COMPLEMENT, BR_PG_KIND_LEXICAL};
-	static const BrPgKindNumber bundle_kinds[] = {
-		BR_PG_KIND_BUNDLE_COMPANIONS, BR_PG_KIND_BUNDLE_ASSOCIATION, BR_PG_KIND_BUNDLE_EASE,
-		BR_PG_KIND_BUNDLE_GRAPH};
+	static const BrPgKindNumber bundle_kinds[] = {BR_PG_KIND_BUNDLE_COMPANIONS,
+												  BR_PG_KIND_BUNDLE_ASSOCIATION,
+												  BR_PG_KIND_BUNDLE_EASE, BR_PG_KIND_BUNDLE_GRAPH};
 	const BrPgKindNumber *kinds = of_bundles ? bundle_kinds : item_kinds;
 	int n_kinds = of_bundles ? lengthof(bundle_kinds) : lengthof(item_kinds);
 	int32 versions[BR_PG_N_KINDS];
@@ -184,8 +184,7 @@ br_pg_serving_fold_in(const BrPgServing *serving, const int32 *items, const floa
 					  int *dims)
 {
 	static const Oid types[] = {INT4OID, INT4ARRAYOID};
-	Datum values[] = {Int32GetDatum(serving->version[BR_PG_KIND_ALS]),
-					  br_pg_int4_array(items, n)};
+	Datum values[] = {Int32GetDatum(serving->version[BR_PG_KIND_ALS]), br_pg_int4_array(items, n)};
 	float *vectors = NULL, *kept_strength = palloc(sizeof(float) * Max(n, 1)), *folded;
 	int32_t *ids = palloc(sizeof(int32_t) * Max(n, 1));
 	double *gram;
@@ -196,12 +195,13 @@ br_pg_serving_fold_in(const BrPgServing *serving, const int32 *items, const floa
 
 	if (serving->version[BR_PG_KIND_ALS] == 0 || n == 0)
 		return NULL;
-	found = br_pg_execute(br_pg_catalog_sql("SELECT u.place, v.vector FROM pg_catalog.unnest($2)"
-											" WITH ORDINALITY AS u(item, place)"
-											" JOIN bundle_rec.learned_vector_@ v"
-											" ON v.version = $1 AND v.item = u.item ORDER BY u.place",
-											serving->catalog),
-						  lengthof(types), types, values, NULL, true, 0);
+	found =
+		br_pg_execute(br_pg_catalog_sql("SELECT u.place, v.vector FROM pg_catalog.unnest($2)"
+										" WITH ORDINALITY AS u(item, place)"
+										" JOIN bundle_rec.learned_vector_@ v"
+										" ON v.version = $1 AND v.item = u.item ORDER BY u.place",
+										serving->catalog),
+					  lengthof(types), types, values, NULL, true, 0);
 	for (uint64 row = 0; row < found; row++)
 	{
 		bool is_null;
