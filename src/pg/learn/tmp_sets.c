@@ -1,5 +1,6 @@
-#include "pg/learn/kinds.h"
 #include "postgres.h"
+
+#include "pg/learn/kinds.h"
 const char *
 br_pg_fit_itemsets(BrPgTraining *training, BrPgLearned *learned)
 {
