@@ -321,4 +321,80 @@ extern BrStatus br_bundle_pool_add(BrContext *context, const BrCandidate *candid
 /* How much bundle b repeats bundle a: shared items over the smaller size, in [0, 1]. */
 extern double br_bundle_overlap(const BrBundle *a, const BrBundle *b);
 
+/* ---- diversity across a slate (diversity.c) ---- */
+
+/*
+ * A determinantal point process over n candidates: the larger the determinant of
+ * a set's rows and columns of
+ *
+ *		L_ij = q_i S_ij q_j,
+ *
+ * the better its members are, and the less they repeat one another. Members are
+ * chosen one by one, each by how much it adds to ln det L, which is at most
+ * 2 ln q_i and falls with every similar member.
+ *
+ * similarity: S, (n, n), symmetric, 1 on the diagonal, within [-1, 1]; read until
+ * the end. It should be positive semidefinite, as products of unit vectors are;
+ * what is not ends the choosing early.
+ * log_quality: ln q_i, (n), finite; see br_bundle_log_quality.
+ * most: members that are chosen at most, 0 .. n. Takes (most + 3) * n doubles.
+ *
+ * Source: Chen, Zhang, Zhou, "Fast greedy MAP inference for determinantal point
+ * process to improve recommendation diversity", NeurIPS 2018.
+ */
+typedef struct BrDiversity BrDiversity;
+
+extern BrStatus br_bundle_diversity_begin(BrContext *context, const double *similarity,
+										  const double *log_quality, int n, int most,
+										  BrDiversity **diversity);
+
+/* Takes a candidate as chosen. BR_ERR_ARGUMENT: it is already, there is none, or `most` are. */
+extern BrStatus br_bundle_diversity_add(BrContext *context, BrDiversity *diversity, int candidate);
+
+/*
+ * (n): what each candidate would add to ln det L now; -INFINITY of those chosen,
+ * and of those that repeat them (less than 1e-10 of S_ii is left). Changed by
+ * add, valid until the end.
+ */
+extern const double *br_bundle_diversity_gains(const BrDiversity *diversity);
+extern void br_bundle_diversity_end(BrContext *context, BrDiversity *diversity); /* or NULL */
+
+/*
+ * ln q of a candidate of this relevance: theta / (2 (1 - theta)) * relevance, so
+ * that ln det L is in proportion to
+ *
+ *		theta * sum of relevances + (1 - theta) * ln det S.
+ *
+ * theta: [0, 1]; 0: diversity alone; above .9999 it counts as that, with which a
+ * difference in relevance of .0024 outweighs any similarity.
+ */
+extern double br_bundle_log_quality(double relevance, double theta);
+
+/*
+ * The greedy choice of k of n, in order; ties by index. Where nothing adds
+ * anything any more, the rest is filled by quality. k: 0 .. n.
+ * *diverse: how many were chosen before that; may be NULL.
+ * BR_ERR_ARGUMENT: similarity or quality not as above; BR_ERR_CANCELLED.
+ */
+extern BrStatus br_bundle_diverse(BrContext *context, const double *similarity /* (n, n) */,
+								  const double *log_quality /* (n) */, int n, int k,
+								  int *picks /* (k) */, int *diverse);
+
+/*
+ * The greedy choice of k of n, in order, ties by index, that raises
+ *
+ *		f(S) = sum of quality over S + gamma * sum over all v of max over S of sim(v, i),
+ *
+ * where similarities below 0 count as 0. With qualities >= 0 it reaches 1 - 1/e of
+ * the largest f of any k.
+ *
+ * similarity: (n, n), finite; row v, column i. quality: (n), finite. gamma: >= 0.
+ * value: f after each pick; may be NULL.
+ * Sources: Nemhauser, Wolsey, Fisher, "An analysis of approximations for
+ * maximizing submodular set functions", 1978; Lin, Bilmes, ACL 2011.
+ */
+extern BrStatus br_bundle_covering(BrContext *context, const double *similarity /* (n, n) */,
+								   const double *quality /* (n) */, int n, int k, double gamma,
+								   int *picks /* (k) */, double *value /* (k) */);
+
 #endif /* BR_BUNDLE_H */
