@@ -400,6 +400,48 @@ extern BrStatus br_learn_factor_lists(BrContext *context, const BrFactors *facto
 
 /* ---- frequent sets (itemsets.c) ---- */
 
+#define BR_ITEMSETS_MAX_SIZE 8
+
+typedef struct BrItemsetOptions
+{
+	int64_t least_support; /* baskets, >= 1 */
+	int min_size;		   /* 1 .. max_size */
+	int max_size;		   /* .. BR_ITEMSETS_MAX_SIZE */
+	int64_t limit;		   /* >= 1: sets that are kept at most */
+	/*
+	 * (columns, columns): of each item its ancestors at all levels, such as its
+	 * category, which then has a column of its own and is in the baskets of its
+	 * items. A set that holds an item and its ancestor says nothing that it would
+	 * not say without, and is left out. Values are not looked at. NULL: none.
+	 */
+	const BrSparse *ancestors;
+	size_t memory_limit; /* bytes, at any time, of everything but the result; 0: none */
+	const BrProgress *progress;
+} BrItemsetOptions;
+
+/* Sets by support, largest first; ties by their items, a set before those that continue it. */
+typedef struct BrItemsets
+{
+	int64_t n;
+	int64_t *starts;  /* (n + 1) */
+	int32_t *items;	  /* (starts[n]), ascending within a set */
+	int64_t *support; /* (n): baskets that hold all of the set */
+	bool truncated;	  /* more sets are frequent: these are the first of all */
+} BrItemsets;
+
+/*
+ * All sets of items that stand together in at least least_support baskets. No
+ * set is looked at that is not frequent, and few of those beyond the limit are.
+ *
+ * Sources: Han, Pei, Yin, "Mining frequent patterns without candidate
+ * generation", SIGMOD 2000; Srikant, Agrawal, "Mining generalized association
+ * rules", VLDB 1995 (ancestors).
+ */
+extern BrStatus br_learn_itemsets(BrContext *context,
+								  const BrSparse *baskets /* (baskets, items) */,
+								  const BrItemsetOptions *options, BrItemsets *sets);
+extern void br_learn_itemsets_free(BrContext *context, BrItemsets *sets);
+
 /* ---- words (words.c, vocabulary.c, shared_words.c, lexical.c, lexical_lists.c) ---- */
 
 /* A text in UTF-8. It need not end with a zero, and may hold some. */

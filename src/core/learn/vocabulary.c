@@ -21,27 +21,6 @@ struct BrVocabulary
 	size_t slots;	  /* a power of two */
 };
 
-bool
-br_learn_grow(BrContext *context, BrGrowing *array, size_t more, size_t size)
-{
-	size_t room = array->room * 2 > array->n + more ? array->room * 2 : array->n + more + 64;
-	void *elements;
-
-	if (more <= array->room - array->n)
-		return true;
-	if (room > SIZE_MAX / size)
-		return false;
-	elements = br_base_alloc(context, room * size);
-	if (elements == NULL)
-		return false;
-	if (array->n > 0)
-		memcpy(elements, array->elements, array->n * size);
-	br_base_free(context, array->elements);
-	array->elements = elements;
-	array->room = room;
-	return true;
-}
-
 /* ---- the table ---- */
 
 BrStatus

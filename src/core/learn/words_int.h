@@ -1,12 +1,13 @@
 /*
  * words_int.h
- *	  What the files about words share: a reader of words, and growing arrays.
+ *	  What the files about words share: a reader of words.
  *
  * Files that include it need utf8proc, and are left out where it is missing.
  */
 #ifndef WORDS_INT_H
 #define WORDS_INT_H
 
+#include "core/learn/growing_int.h"
 #include "core/learn/learn_int.h"
 
 typedef struct BrWord
@@ -36,16 +37,5 @@ extern void br_learn_word_reader_start(BrWordReader *reader, BrText text);
 
 /* The word is valid until the next call. BR_ERR_ARGUMENT: not UTF-8; BR_ERR_CANCELLED. */
 extern BrStatus br_learn_word_reader_next(BrWordReader *reader, BrWord *word);
-
-/* An array of elements that is reallocated as it grows. */
-typedef struct BrGrowing
-{
-	void *elements;
-	size_t n;
-	size_t room;
-} BrGrowing;
-
-/* Room for `more` further elements of this size; false: no memory, and nothing changed. */
-extern bool br_learn_grow(BrContext *context, BrGrowing *array, size_t more, size_t size);
 
 #endif /* WORDS_INT_H */
