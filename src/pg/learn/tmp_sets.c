@@ -1,8 +1,0 @@
-#include "postgres.h"
-
-#include "pg/learn/kinds.h"
-const char *
-br_pg_fit_itemsets(BrPgTraining *training, BrPgLearned *learned)
-{
-	return "later";
-}
