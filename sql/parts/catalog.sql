@@ -76,9 +76,10 @@ CREATE TABLE catalog_state (
     typical_price double precision,
     refreshed_at timestamptz,
     synced_at timestamptz,
-    events_since timestamptz
+    events_since timestamptz,
+    events_counted bigint NOT NULL DEFAULT 0
 );
-COMMENT ON TABLE catalog_state IS 'What refresh knows of a catalog as a whole: baskets counted, the largest basket whose pairs were counted, how many neighbours each item has, median price of an active item; and the moment before which events are too old to be taken from a source';
+COMMENT ON TABLE catalog_state IS 'What refresh knows of a catalog as a whole: baskets and events counted, the largest basket whose pairs were counted, how many neighbours each item has, median price of an active item; and the moment before which events are too old to be taken from a source';
 
 CREATE TABLE item (
     catalog int NOT NULL,

@@ -14,10 +14,11 @@ CREATE TABLE learned_version (
     weights double precision[],
     fitted_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     seconds double precision NOT NULL,
+    events bigint NOT NULL,
     serving boolean NOT NULL
 );
 CREATE UNIQUE INDEX learned_version_serving ON learned_version (catalog, kind) WHERE serving;
-COMMENT ON TABLE learned_version IS 'One row per version of a learner: what it was fitted with and to, its own weights, and whether recommendations read it; only serving ever changes';
+COMMENT ON TABLE learned_version IS 'One row per version of a learner: what it was fitted with and to, its own weights, how many events refresh had ever counted then, and whether recommendations read it; only serving ever changes';
 
 CREATE TABLE learned_list (
     catalog int NOT NULL,
@@ -55,8 +56,9 @@ REVOKE ALL ON SEQUENCE learned_version_number FROM PUBLIC;
 REVOKE ALL ON TABLE learned_version, learned_list, learned_vector, learned_set FROM PUBLIC;
 
 CREATE VIEW learner WITH (security_barrier) AS
-SELECT c.name AS catalog, l.version, l.kind, l.serving, l.parameters, l.figures, l.fitted_at, l.seconds
-FROM @extschema@.learned_version l JOIN @extschema@.catalog c USING (catalog)
+SELECT c.name AS catalog, l.version, l.kind, l.serving, l.parameters, l.figures, l.fitted_at, l.seconds,
+       s.events_counted - l.events AS events_since
+FROM @extschema@.learned_version l JOIN @extschema@.catalog c USING (catalog) JOIN @extschema@.catalog_state s USING (catalog)
 WHERE pg_catalog.has_table_privilege(c.items, 'SELECT');
 COMMENT ON VIEW learner IS 'Versions of what was learned from the events of catalogs, for those who may SELECT from their source; fit makes them, serve_version and drop_version change what is in service';
 COMMENT ON COLUMN learner.catalog IS 'Name of the catalog';
@@ -67,6 +69,7 @@ COMMENT ON COLUMN learner.parameters IS 'What it was fitted with, defaults inclu
 COMMENT ON COLUMN learner.figures IS 'What it was fitted to, and what came of it';
 COMMENT ON COLUMN learner.fitted_at IS 'When the transaction that fitted it began';
 COMMENT ON COLUMN learner.seconds IS 'How long fitting took';
+COMMENT ON COLUMN learner.events_since IS 'Events that refresh has counted since; when they are a share bundle_rec.refit_share of all before, refresh queues a fit of the catalog';
 GRANT SELECT ON learner TO PUBLIC;
 
 CREATE FUNCTION fit(catalog text, kind text DEFAULT NULL, parameters jsonb DEFAULT NULL)

@@ -40,6 +40,7 @@ extern int br_pg_max_basket_items; /* larger baskets count for items but not for
 extern int br_pg_neighbours;	   /* stored content neighbours per item */
 extern int br_pg_packed_file_days; /* unused packed files are removed after so many; 0: never */
 extern int br_pg_precision;		   /* BrPrecision, or BR_PG_PRECISION_AUTO */
+extern double br_pg_refit_share;   /* of all events: after so many new ones refresh queues a fit */
 extern int br_pg_query_cache;	   /* kB for embeddings of single texts; 0: none are kept */
 extern int br_pg_threads;		   /* of a session; 0: as many as it has cores */
 extern int br_pg_worker_threads;   /* the same of a refresh worker */

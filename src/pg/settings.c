@@ -19,6 +19,7 @@ int br_pg_max_basket_items = 200;
 int br_pg_neighbours = 32;
 int br_pg_packed_file_days = 30;
 int br_pg_precision = BR_PG_PRECISION_AUTO;
+double br_pg_refit_share = 0.1;
 int br_pg_query_cache = 1024;
 int br_pg_threads = 1;
 int br_pg_worker_threads = 0;
@@ -95,5 +96,10 @@ br_pg_define_settings(void)
 							"Days after which a model's packed file that no session uses is removed.",
 							"It is made again when it is wanted; 0 removes none.",
 							&br_pg_packed_file_days, 30, 0, 10000, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomRealVariable("bundle_rec.refit_share",
+							 "Share of new events after which refresh queues a fit.",
+							 "Of a catalog that was fitted before: so the cost of learning, too, "
+							 "is in proportion to what is new. 0 queues none.",
+							 &br_pg_refit_share, 0.1, 0.0, 1000.0, PGC_USERSET, 0, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("bundle_rec");
 }

@@ -184,6 +184,12 @@ br_pg_fit_memory(void)
 	return (Size) maintenance_work_mem * 1024;
 }
 
+const char *
+br_pg_too_large(const BrContext *context)
+{
+	return psprintf("%s maintenance_work_mem is the limit.", context->detail);
+}
+
 void
 br_pg_add_matrix_figures(BrPgLearned *learned, const BrSparse *matrix)
 {

@@ -119,13 +119,16 @@ extern const char *br_pg_fit_ranker(BrPgTraining *training, BrPgLearned *learned
 extern const char *br_pg_fit_bundle_ranker(BrPgTraining *training, BrPgLearned *learned);
 
 /* The same over any matrix. */
-extern void br_pg_fit_association_lists(const BrSparse *matrix, const double *parameters,
-										BrPgLearned *learned);
+extern const char *br_pg_fit_association_lists(const BrSparse *matrix, const double *parameters,
+											   BrPgLearned *learned);
 extern void br_pg_fit_ease_lists(const BrSparse *matrix, const BrSparse *extra,
 								 const double *parameters, float least, BrPgLearned *learned);
 
 /* Bytes that a learner may take at once. */
 extern Size br_pg_fit_memory(void);
+
+/* Why there is nothing where a learner said BR_ERR_LIMIT. */
+extern const char *br_pg_too_large(const BrContext *context);
 extern void br_pg_add_matrix_figures(BrPgLearned *learned, const BrSparse *matrix);
 extern int br_pg_count_sets(const BrSparse *matrix);
 

@@ -40,6 +40,14 @@ extern BrPgFitted *br_pg_fit(const char *catalog, const char *kind, Jsonb *param
 /* What fit will do, checked before it is queued: raises as above. */
 extern void br_pg_fit_check(const char *kind, Jsonb *parameters);
 
+/*
+ * Queues a fit of a catalog that was fitted before, once new events are
+ * bundle_rec.refit_share of those that were counted by then, unless one waits
+ * already: learning costs in proportion to what is new. The caller has the
+ * owner's rights.
+ */
+extern void br_pg_refit_when_stale(const BrPgCatalog *catalog);
+
 /* Both raise 42704 for a version that the catalog has not, and 42501. */
 extern void br_pg_serve_version(const char *catalog, int32 version);
 extern void br_pg_drop_version(const char *catalog, int32 version);

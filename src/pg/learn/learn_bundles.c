@@ -55,8 +55,7 @@ br_pg_fit_bundle_association(BrPgTraining *training, BrPgLearned *learned)
 						bought->columns, BR_PG_MOST_ASSOCIATED);
 	learned->of_bundles = true;
 	br_pg_add_matrix_figures(learned, bought);
-	br_pg_fit_association_lists(bought, learned->parameters, learned);
-	return NULL;
+	return br_pg_fit_association_lists(bought, learned->parameters, learned);
 }
 
 /* What stands in a bundle as rows: bundles that share an item share a row. */

@@ -14,6 +14,8 @@
 #define SECONDS_PER_DAY 86400.0
 /* more columns than these are never held in a dense matrix */
 #define MOST_DENSE 20000
+/* items whose popularity is kept */
+#define MOST_POPULAR 1000
 
 static const char nothing_together[] =
 	"Fewer than two items were ever wanted together by one basket or user, as of the last refresh.";
@@ -30,6 +32,29 @@ faded(const BrPgLearnData *data, const BrPgLearnEvent *event, double half_life, 
 					   (half_life * SECONDS_PER_DAY));
 }
 
+static int
+compare_descending(const void *left, const void *right)
+{
+	double a = *(const double *) left;
+	double b = *(const double *) right;
+
+	return a > b ? -1 : a < b;
+}
+
+/* a decision reads the whole list, so it holds only what is popular indeed */
+static double
+least_of_strongest(const double *sums, int n)
+{
+	double *sorted = palloc_extended(sizeof(double) * Max(n, 1), MCXT_ALLOC_HUGE);
+	double least;
+
+	memcpy(sorted, sums, sizeof(double) * n);
+	qsort(sorted, n, sizeof(double), compare_descending);
+	least = n > MOST_POPULAR ? sorted[MOST_POPULAR - 1] : 0;
+	pfree(sorted);
+	return Max(least, 1e-12);
+}
+
 const char *
 br_pg_fit_popularity(BrPgTraining *training, BrPgLearned *learned)
 {
@@ -37,7 +62,7 @@ br_pg_fit_popularity(BrPgTraining *training, BrPgLearned *learned)
 	const BrSparse *bundles = br_pg_training_bundle_items(training);
 	double half_life = learned->parameters[BR_PG_POPULARITY_HALF_LIFE];
 	double *sums = palloc0(sizeof(double) * Max(data->n_items, 1));
-	double most = 0;
+	double most = 0, least;
 	bool timed = false;
 
 	for (int64 i = 0; i < data->n_events; i++)
@@ -62,8 +87,11 @@ br_pg_fit_popularity(BrPgTraining *training, BrPgLearned *learned)
 	if (most <= 0)
 		return "Nothing was bought or looked at, as of the last refresh.";
 	learned->bias = palloc_extended(sizeof(float) * Max(data->n_items, 1), MCXT_ALLOC_HUGE);
+	least = least_of_strongest(sums, data->n_items);
 	for (int i = 0; i < data->n_items; i++)
-		learned->bias[i] = (float) (br_math_log(1 + sums[i]) / br_math_log(1 + most));
+		learned->bias[i] = sums[i] < least
+			? 0
+			: (float) (br_math_log(1 + sums[i]) / br_math_log(1 + most));
 	br_pg_add_figure(learned, "most", most);
 	return NULL;
 }
@@ -124,7 +152,7 @@ br_pg_fit_ease(BrPgTraining *training, BrPgLearned *learned)
 
 /* ---- associations ---- */
 
-void
+const char *
 br_pg_fit_association_lists(const BrSparse *matrix, const double *parameters, BrPgLearned *learned)
 {
 	BrAssociationOptions options = {.l2 = parameters[BR_PG_ASSOCIATION_L2],
@@ -136,10 +164,14 @@ br_pg_fit_association_lists(const BrSparse *matrix, const double *parameters, Br
 									.memory_limit = br_pg_fit_memory(),
 									.progress = br_pg_progress_report()};
 	BrContext context;
+	BrStatus status;
 
 	br_pg_context(&context, CurrentMemoryContext);
-	br_pg_check(br_learn_association(&context, matrix, &options, &learned->lists, &learned->bias),
-				&context, "could not fit associations", "Raise maintenance_work_mem.");
+	status = br_learn_association(&context, matrix, &options, &learned->lists, &learned->bias);
+	if (status == BR_ERR_LIMIT)
+		return br_pg_too_large(&context);
+	br_pg_check(status, &context, "could not fit associations", NULL);
+	return NULL;
 }
 
 const char *
@@ -154,6 +186,5 @@ br_pg_fit_association(BrPgTraining *training, BrPgLearned *learned)
 						" which is done for up to %d.",
 						sets->columns, BR_PG_MOST_ASSOCIATED);
 	br_pg_add_matrix_figures(learned, sets);
-	br_pg_fit_association_lists(sets, learned->parameters, learned);
-	return NULL;
+	return br_pg_fit_association_lists(sets, learned->parameters, learned);
 }

@@ -85,6 +85,7 @@ br_pg_fit_itemsets(BrPgTraining *training, BrPgLearned *learned)
 								.progress = br_pg_progress_report()};
 	BrItemsets found;
 	BrContext context;
+	BrStatus status;
 
 	if (n_sets < 2)
 		return "Fewer than two baskets or users hold two items, as of the last refresh.";
@@ -93,9 +94,10 @@ br_pg_fit_itemsets(BrPgTraining *training, BrPgLearned *learned)
 	ancestors = ancestors_of(data);
 	options.ancestors = &ancestors;
 	br_pg_context(&context, CurrentMemoryContext);
-	br_pg_check(br_learn_itemsets(&context, &levels, &options, &found), &context,
-				"could not mine frequent sets",
-				"Raise maintenance_work_mem, or ask for more support.");
+	status = br_learn_itemsets(&context, &levels, &options, &found);
+	if (status == BR_ERR_LIMIT)
+		return br_pg_too_large(&context);
+	br_pg_check(status, &context, "could not mine frequent sets", NULL);
 	take_sets(&found, learned);
 	br_pg_add_matrix_figures(learned, sets);
 	br_pg_add_figure(learned, "least_support", (double) options.least_support);

@@ -284,7 +284,8 @@ insert_version(int32 catalog, const BrPgLearned *learned, Datum figures)
 	bool is_null;
 
 	br_pg_execute("INSERT INTO bundle_rec.learned_version (catalog, kind, parameters, figures, weights,"
-				  " seconds, serving) VALUES ($1, $2, $3, $4, NULLIF($5, '{}'), $6, true)"
+				  " seconds, serving, events) SELECT $1, $2, $3, $4, NULLIF($5, '{}'), $6, true,"
+				  " events_counted FROM bundle_rec.catalog_state WHERE catalog = $1"
 				  " RETURNING version",
 				  lengthof(types), types, values, NULL, false, 0);
 	return DatumGetInt32(br_pg_column(0, 1, &is_null));

@@ -12,6 +12,7 @@
 
 #include "catalog/pg_type.h"
 
+#include "pg/learn/learn.h"
 #include "pg/policy/reward.h"
 #include "pg/privacy/privacy.h"
 #include "pg/refresh/refresh.h"
@@ -239,17 +240,30 @@ fold_events(int32 catalog, int32 limit_was, int64 *baskets)
 	" WHERE s.active)"
 
 static void
-write_state(int32 catalog, int64 baskets)
+write_state(int32 catalog, int64 baskets, int64 events)
 {
-	static const Oid types[] = {INT4OID, INT8OID, INT4OID};
+	static const Oid types[] = {INT4OID, INT8OID, INT4OID, INT8OID};
 	Datum values[] = {Int32GetDatum(catalog), Int64GetDatum(baskets),
-					  Int32GetDatum(br_pg_max_basket_items)};
+					  Int32GetDatum(br_pg_max_basket_items), Int64GetDatum(events)};
 
 	br_pg_execute(br_pg_catalog_sql("UPDATE bundle_rec.catalog_state SET baskets = baskets + $2,"
+									" events_counted = events_counted + $4,"
 									" max_basket_items = $3, refreshed_at = pg_catalog.now(),"
 									" typical_price = " TYPICAL_PRICE " WHERE catalog = $1",
 									catalog),
 				  lengthof(types), types, values, NULL, false, 0);
+}
+
+/* rows that wait to be counted */
+static int64
+count_queue(int32 catalog)
+{
+	bool is_null;
+
+	br_pg_execute(br_pg_catalog_sql("SELECT pg_catalog.count(*) FROM bundle_rec.event_queue_@",
+									catalog),
+				  0, NULL, NULL, NULL, false, 0);
+	return DatumGetInt64(br_pg_column(0, 1, &is_null));
 }
 
 /* ---- the whole ---- */
@@ -260,7 +274,7 @@ br_pg_catalog_refresh(const char *name, BrPgRefreshWork *work)
 	BrPgCatalog *catalog = br_pg_catalog_open(name);
 	BrPgRights rights;
 	int32 limit;
-	int64 folded, baskets, embedded = 0;
+	int64 folded, baskets, queued, embedded = 0;
 
 	br_pg_catalog_require_owner(catalog);
 	br_pg_catalog_follow_owner(catalog);
@@ -272,8 +286,10 @@ br_pg_catalog_refresh(const char *name, BrPgRefreshWork *work)
 	br_pg_enter_owner(&rights);
 	br_pg_expire_events(catalog->number);
 	analyze_queue(catalog->number);
+	queued = count_queue(catalog->number);
 	folded = fold_events(catalog->number, limit, &baskets);
 	fold_bundles(catalog->number);
+	queued -= count_queue(catalog->number);
 	br_pg_compact_events(catalog->number);
 	br_pg_leave(&rights);
 	if (catalog->model != 0)
@@ -283,7 +299,7 @@ br_pg_catalog_refresh(const char *name, BrPgRefreshWork *work)
 	br_pg_retry_items(catalog);
 
 	br_pg_enter_owner(&rights);
-	write_state(catalog->number, baskets);
+	write_state(catalog->number, baskets, queued);
 	br_pg_expire_decisions(catalog->number);
 	if (folded >= MANY_CHANGES || embedded >= MANY_CHANGES)
 		analyze("ANALYZE bundle_rec.item_@, bundle_rec.item_state_@, bundle_rec.item_count_@,"
@@ -292,4 +308,5 @@ br_pg_catalog_refresh(const char *name, BrPgRefreshWork *work)
 	/* what changes locks of the whole table comes last of all */
 	br_pg_catalog_index_embeddings(catalog);
 	br_pg_leave(&rights);
+	br_pg_refit_when_stale(catalog);
 }
