@@ -61,13 +61,42 @@ psql -Xq -d postgres -c "CREATE TABLE made AS SELECT row_number() OVER (ORDER BY
 decisions=$(psql -XAtq -d postgres -c "SELECT count(*) FROM made")
 
 names="recommend_basket recommend_bought recommend_user recommend_items feedback"
+# latencies SUFFIX: medians over the runs, each name with that suffix
+latencies() {
+	for run in $(seq "$runs"); do
+		for name in $names; do measure "$name" "$1$run" >>"$work/$name$1.result"; done
+	done
+	for name in $names; do
+		printf '%-26s p50 %6.2f ms   p99 %6.2f ms\n' "$name$1" "$(cut -d' ' -f1 "$work/$name$1.result" | median)" \
+			"$(cut -d' ' -f2 "$work/$name$1.result" | median)"
+	done
+}
+latencies ""
+
+# ---- with everything learned ----
+
+psql -XAtq -d postgres -c "SET client_min_messages = error" -c "SET bundle_rec.threads = 0" \
+	-c "SELECT format('fit %s: %s s', kind, round(seconds::numeric, 1)) FROM bundle_rec.fit('shop')"
+psql -Xq -d postgres -c "VACUUM ANALYZE"
+latencies " (fitted)"
+
+# Decisions per second of 1 and of 16 connections.
+rate() {
+	PGOPTIONS=$settings pgbench -n -c "$1" -j 2 -T 10 -f "$work/recommend_bought.sql" -D items="$items" -D sales="$sales" \
+		postgres 2>/dev/null | sed -n 's/^tps = \([0-9.]*\).*/\1/p'
+}
+one=$(rate 1)
+many=$(rate 16)
+echo "decisions a second: $one over one connection, $many over 16, $(awk "BEGIN { printf \"%.2f\", $many / $one }") times as many on $(nproc) cores"
+
+# ---- refresh ----
+
 for run in $(seq "$runs"); do
-	for name in $names; do measure "$name" "$run" >>"$work/$name.result"; done
+	psql -XAtq -d postgres -c "SET client_min_messages = error" -c "SET search_path = public, bundle_rec" -c '\timing on' -c '\timing off' \
+		-c "INSERT INTO purchase SELECT 10000000 + $run * 1000 + i / 4, 'u' || i % 30000, 1 + (i * 7919 + $run) % $items, now() FROM generate_series(1, 1000) i" \
+		-c '\timing on' -c "SELECT refresh('shop')" | sed -n 's/^Time: \([0-9.]*\) ms.*/\1/p' | tail -1 >>"$work/refresh.result"
 done
-for name in $names; do
-	printf '%-18s p50 %6.2f ms   p99 %6.2f ms\n' "$name" "$(cut -d' ' -f1 "$work/$name.result" | median)" \
-		"$(cut -d' ' -f2 "$work/$name.result" | median)"
-done
+echo "refresh after 1,000 new events: $(median <"$work/refresh.result") ms"
 
 # ---- memory ----
 
