@@ -1,9 +1,8 @@
 /*
  * test_learn_association.c
- *	  Log-linear associations: loss, gradient, optimum, lists and scores.
+ *	  Log-linear associations: optimum, lists, scores and limits.
  *
- * The loss is held to its definition, written out in double here; optima to
- * SciPy 1.17 and NumPy 2.4, whose lines stand above the values.
+ * Optima are SciPy's and NumPy's, whose lines stand above the values.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -16,17 +15,12 @@
 
 #include <cmocka.h>
 
-#include "core/learn/association_int.h"
+#include "core/learn/br_learn.h"
+#include "unit/association_fixture.h"
 
 /* NaN is near nothing */
 #define assert_near(value, expected, tolerance) \
 	assert_true(fabs((value) - (expected)) <= (tolerance))
-
-static const BrAssociationOptions usual = {.l2 = 0.3,
-										   .damping = 0.25,
-										   .least_together = 1,
-										   .iterations = 1000,
-										   .depth = 1000};
 
 /* ---- a counting allocator and a clock ---- */
 
@@ -95,328 +89,11 @@ watched(void *arg)
 	return watch->left-- <= 0;
 }
 
-/* ---- matrices ---- */
-
-#define MAX_ENTRIES 20000
-#define MAX_ROWS 4000
-
-typedef struct Matrix
-{
-	BrSparse sparse;
-	int64_t starts[MAX_ROWS + 1];
-	int32_t ids[MAX_ENTRIES];
-} Matrix;
-
-static Matrix *
-new_matrix(int columns)
-{
-	Matrix *matrix = calloc(1, sizeof(Matrix));
-
-	matrix->sparse = (BrSparse){.columns = columns, .starts = matrix->starts, .ids = matrix->ids};
-	return matrix;
-}
-
-/* the row `times` times; columns ascending, ended by -1 */
-static void
-add_row(Matrix *matrix, int times, const int32_t *columns)
-{
-	for (; times > 0; times--)
-	{
-		int64_t end = matrix->starts[matrix->sparse.rows];
-
-		for (int i = 0; columns[i] >= 0; i++)
-			matrix->ids[end++] = columns[i];
-		matrix->starts[++matrix->sparse.rows] = end;
-	}
-}
-
-#define ROW(matrix, times, ...) add_row(matrix, times, (const int32_t[]){__VA_ARGS__, -1})
-
-/* 17 rows of 5 columns, of which 3 is in none */
-static Matrix *
-small_matrix(void)
-{
-	Matrix *matrix = new_matrix(5);
-
-	ROW(matrix, 2, 0, 1);
-	ROW(matrix, 3, 1, 2);
-	ROW(matrix, 2, 0, 1, 2);
-	ROW(matrix, 5, 0);
-	ROW(matrix, 2, 0, 1);
-	ROW(matrix, 1, 2);
-	ROW(matrix, 1, 0, 2);
-	ROW(matrix, 1, 2, 4);
-	return matrix;
-}
-
-/*
- * Rows of 2 to 6 of the 16 columns beside a random place, so that most blocks
- * are touched by no column of a row; every tenth row has one column. The last
- * three columns are in none.
- */
-static Matrix *
-random_matrix(int rows, int columns, uint64_t key)
-{
-	Matrix *matrix = new_matrix(columns);
-	BrRandom random;
-
-	br_base_random_init(&random, key, 0);
-	for (int row = 0; row < rows; row++)
-	{
-		int centre = (int) br_base_random_below(&random, (uint32_t) (columns - 3 - 16));
-		int length = row % 10 == 0 ? 1 : 2 + (int) br_base_random_below(&random, 5);
-		int32_t ids[8];
-		int n = 0;
-
-		for (int column = 0; column < 16 && n < length; column++)
-			if (br_base_random_below(&random, (uint32_t) (16 - column)) < (uint32_t) (length - n))
-				ids[n++] = centre + column;
-		ids[n] = -1;
-		add_row(matrix, 1, ids);
-	}
-	return matrix;
-}
-
-/* ---- the loss ---- */
-
-typedef struct Problem
-{
-	BrContext context;
-	BrAssociationRows rows;
-	BrAssociationPairs pairs;
-	BrAssociationLoss *loss;
-	int64_t n;
-	double *parameters;
-	double *gradient;
-} Problem;
-
-static void
-open_problem(Problem *problem, const Matrix *matrix, const BrAssociationOptions *options,
-			 const BrAssociationKernels *kernels)
-{
-	BrContext *context = &problem->context;
-	BrRandom random;
-
-	br_base_context_init(context);
-	assert_int_equal(br_learn_association_merge(context, &matrix->sparse, &problem->rows), BR_OK);
-	assert_int_equal(br_learn_association_pairs(context, &problem->rows, options->least_together, 0,
-												&problem->pairs),
-					 BR_OK);
-	assert_int_equal(br_learn_association_loss_create(context, &problem->rows, &problem->pairs,
-													  options, kernels, &problem->loss),
-					 BR_OK);
-	problem->n = br_learn_association_parameters(problem->loss);
-	problem->parameters = calloc((size_t) problem->n, sizeof(double));
-	problem->gradient = calloc((size_t) problem->n, sizeof(double));
-	br_learn_association_start(problem->loss, problem->parameters);
-	br_base_random_init(&random, 5, 0);
-	for (int64_t i = 0; i < problem->n - matrix->sparse.columns; i++)
-		problem->parameters[i] = 4 * br_base_random_uniform(&random) - 1.5;
-}
-
-static void
-close_problem(Problem *problem)
-{
-	free(problem->parameters);
-	free(problem->gradient);
-	br_learn_association_loss_free(&problem->context, problem->loss);
-	br_learn_association_pairs_free(&problem->context, &problem->pairs);
-	br_learn_association_rows_free(&problem->context, &problem->rows);
-}
-
-static double
-loss_of(Problem *problem)
-{
-	double value;
-
-	assert_int_equal(br_learn_association_evaluate(&problem->context, problem->loss,
-												   problem->parameters, &value, problem->gradient),
-					 BR_OK);
-	return value;
-}
-
-static double
-weight_of(const Problem *problem, int32_t from, int32_t to)
-{
-	for (int64_t i = problem->pairs.starts[from]; i < problem->pairs.starts[from + 1]; i++)
-		if (problem->pairs.ids[i] == to)
-			return problem->parameters[i];
-	return 0;
-}
-
-static bool
-holds(const Matrix *matrix, int row, int32_t column)
-{
-	for (int64_t i = matrix->starts[row]; i < matrix->starts[row + 1]; i++)
-		if (matrix->ids[i] == column)
-			return true;
-	return false;
-}
-
-/* - ln P(target | row without it), by definition */
-static double
-surprise(const Problem *problem, const Matrix *matrix, int row, int32_t target, double damping)
-{
-	int columns = matrix->sparse.columns;
-	int64_t n = matrix->starts[row + 1] - matrix->starts[row];
-	const double *bias = problem->parameters + problem->n - columns;
-	double sum = 0;
-	double own = 0;
-
-	for (int32_t j = 0; j < columns; j++)
-	{
-		double score = 0;
-
-		if (problem->rows.met[j] == 0 || (j != target && holds(matrix, row, j)))
-			continue;
-		for (int64_t i = matrix->starts[row]; i < matrix->starts[row + 1]; i++)
-			if (matrix->ids[i] != target)
-				score += weight_of(problem, matrix->ids[i], j);
-		score = bias[j] + (n > 1 ? score * pow((double) (n - 1), -damping) : 0);
-		sum += exp(score);
-		if (j == target)
-			own = score;
-	}
-	return log(sum) - own;
-}
-
-/* The loss by definition, over the rows as they are in the matrix. */
-static double
-defined_loss(const Problem *problem, const Matrix *matrix, const BrAssociationOptions *options)
-{
-	int columns = matrix->sparse.columns;
-	int64_t n_pairs = problem->n - columns;
-	double value = 0;
-
-	for (int row = 0; row < matrix->sparse.rows; row++)
-		for (int64_t i = matrix->starts[row]; i < matrix->starts[row + 1]; i++)
-			value += pow((double) (matrix->starts[row + 1] - matrix->starts[row]),
-						 -options->row_damping) *
-				surprise(problem, matrix, row, matrix->ids[i], options->damping);
-	for (int64_t i = 0; i < n_pairs; i++)
-		value += options->l2 / 2 * problem->parameters[i] * problem->parameters[i];
-	for (int column = 0; column < columns; column++)
-	{
-		double met = problem->rows.met[column];
-		double apart = problem->parameters[n_pairs + column] - log(met + 0.5);
-
-		if (met > 0)
-			value += options->l2 / 20 * apart * apart;
-	}
-	return value;
-}
-
-static const BrAssociationKernels *
-kernels_at(int set)
-{
-	return set == 0 ? br_learn_association_portable()
-		: set == 1	? br_learn_association_avx2()
-					: br_learn_association_avx512();
-}
-
-/* Merged rows, untouched blocks, single precision and each set of kernels: all the same loss. */
-static void
-loss_is_as_defined(void **state)
-{
-	static const BrAssociationOptions cases[] = {
-		{.l2 = 0.3, .damping = 0.25, .least_together = 1},
-		{.l2 = 2, .damping = 0, .row_damping = 1, .least_together = 2},
-		{.l2 = 0.1, .damping = 1, .row_damping = 0.5, .least_together = 3},
-	};
-	Matrix *matrices[] = {small_matrix(), random_matrix(300, 120, 1), random_matrix(400, 37, 2)};
-
-	(void) state;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-		for (int m = 0; m < 3; m++)
-			for (int set = 0; set < 3; set++)
-			{
-				Problem problem;
-				double expected;
-
-				if (kernels_at(set) == NULL)
-					continue;
-				open_problem(&problem, matrices[m], &cases[i], kernels_at(set));
-				problem.parameters[problem.n - matrices[m]->sparse.columns] += 0.7;
-				expected = defined_loss(&problem, matrices[m], &cases[i]);
-				assert_near(loss_of(&problem), expected, 2e-6 * expected);
-				close_problem(&problem);
-			}
-	for (int m = 0; m < 3; m++)
-		free(matrices[m]);
-}
-
-/* Central differences of the loss by definition, in double. */
-static void
-gradient_is_of_the_loss(void **state)
-{
-	BrAssociationOptions options = usual;
-	Matrix *matrices[] = {small_matrix(), random_matrix(60, 70, 3)};
-
-	(void) state;
-	options.row_damping = 0.5;
-	for (int m = 0; m < 2; m++)
-		for (int set = 0; set < 3; set++)
-		{
-			Problem problem;
-
-			if (kernels_at(set) == NULL)
-				continue;
-			open_problem(&problem, matrices[m], &options, kernels_at(set));
-			loss_of(&problem);
-			for (int64_t i = 0; i < problem.n; i++)
-			{
-				double here = problem.parameters[i];
-				double above;
-				double below;
-
-				problem.parameters[i] = here + 1e-4;
-				above = defined_loss(&problem, matrices[m], &options);
-				problem.parameters[i] = here - 1e-4;
-				below = defined_loss(&problem, matrices[m], &options);
-				problem.parameters[i] = here;
-				assert_near(problem.gradient[i], (above - below) / 2e-4, 2e-5);
-			}
-			close_problem(&problem);
-		}
-	free(matrices[0]);
-	free(matrices[1]);
-}
-
-/* libm's expf of the difference, to a few units in the last place; nothing below e^-60 */
-static void
-exponentials_are_near_libm(void **state)
-{
-	int32_t ids[] = {2, 0, 1};
-	BrBlocks blocks = {ids, 3};
-
-	(void) state;
-	for (int set = 0; set < 3; set++)
-		for (int start = 0; start < 70 && kernels_at(set) != NULL; start++)
-		{
-			float scores[3 * BR_ASSOCIATION_LANES];
-			float before[3 * BR_ASSOCIATION_LANES];
-			double expected = 0;
-			double sum;
-
-			for (int i = 0; i < 3 * BR_ASSOCIATION_LANES; i++)
-				before[i] = scores[i] = (float) (3.5 - start - 0.021 * i);
-			sum = kernels_at(set)->exponentials(&blocks, scores, 3.5f);
-			for (int i = 0; i < 3 * BR_ASSOCIATION_LANES; i++)
-			{
-				double x = (double) (before[i] - 3.5f);
-				double value = x < -60 ? 0 : exp(x);
-
-				assert_near(scores[i], value, 4e-7 * value);
-				expected += value;
-			}
-			assert_near(sum, expected, 1e-6 * expected);
-		}
-}
-
 /* ---- the fit ---- */
 
 static void
-fit(const Matrix *matrix, const BrAssociationOptions *options, BrLists *lists, float **bias)
+fit(const AssociationMatrix *matrix, const BrAssociationOptions *options, BrLists *lists,
+	float **bias)
 {
 	BrContext context;
 
@@ -492,7 +169,7 @@ static const Optimum optima[] = {
 static void
 optimum_is_scipys(void **state)
 {
-	Matrix *matrix = small_matrix();
+	AssociationMatrix *matrix = association_small_matrix();
 
 	(void) state;
 	for (size_t i = 0; i < sizeof(optima) / sizeof(optima[0]); i++)
@@ -513,57 +190,6 @@ optimum_is_scipys(void **state)
 	free(matrix);
 }
 
-/* The rows each for itself are a problem of the same optimum as merged. */
-static void
-merging_changes_nothing(void **state)
-{
-	Matrix *matrix = small_matrix();
-	Problem merged;
-	Problem plain;
-	double value;
-	int64_t rows = 0;
-
-	(void) state;
-	open_problem(&merged, matrix, &usual, NULL);
-	open_problem(&plain, matrix, &usual, NULL);
-	assert_int_equal(merged.rows.rows, 5); /* of 11 with two columns and more */
-	br_learn_association_loss_free(&plain.context, plain.loss);
-	br_base_free(&plain.context, plain.rows.starts);
-	br_base_free(&plain.context, plain.rows.counts);
-	plain.rows.starts = br_base_alloc_array(&plain.context, MAX_ROWS + 1, sizeof(int64_t));
-	plain.rows.counts = br_base_alloc_array(&plain.context, MAX_ROWS, sizeof(double));
-	for (int row = 0; row < matrix->sparse.rows; row++)
-	{
-		int64_t n = matrix->starts[row + 1] - matrix->starts[row];
-
-		if (n < 2)
-			continue;
-		memcpy(plain.rows.ids + plain.rows.starts[rows], matrix->ids + matrix->starts[row],
-			   sizeof(int32_t) * (size_t) n);
-		plain.rows.starts[rows + 1] = plain.rows.starts[rows] + n;
-		plain.rows.counts[rows++] = 1;
-	}
-	plain.rows.rows = rows;
-	assert_int_equal(rows, 11);
-	assert_int_equal(br_learn_association_loss_create(&plain.context, &plain.rows, &plain.pairs,
-													  &usual, NULL, &plain.loss),
-					 BR_OK);
-	for (int set = 0; set < 2; set++)
-	{
-		Problem *problem = set ? &merged : &plain;
-		BrSmooth function = {br_learn_association_evaluate, problem->loss, problem->n};
-
-		assert_int_equal(br_learn_lbfgs(&problem->context, &function, 1000, 1e-9, NULL,
-										problem->parameters, &value),
-						 BR_OK);
-	}
-	for (int64_t i = 0; i < plain.n; i++)
-		assert_near(plain.parameters[i], merged.parameters[i], 1e-3);
-	close_problem(&plain);
-	close_problem(&merged);
-	free(matrix);
-}
-
 /*
  * Rows of two columns, the pair (i, j) times[i][j] times: with hardly any
  * regularisation the model is saturated, and P(j | i) is the share of j among
@@ -573,8 +199,8 @@ static void
 shares_of_pairs_are_learned(void **state)
 {
 	static const int times[4][4] = {{0, 40, 10, 5}, {0, 0, 60, 20}, {0, 0, 0, 30}};
-	BrAssociationOptions options = usual;
-	Matrix *matrix = new_matrix(4);
+	BrAssociationOptions options = association_usual;
+	AssociationMatrix *matrix = association_matrix(4);
 	BrLists lists;
 	float *bias;
 
@@ -612,7 +238,7 @@ shares_of_pairs_are_learned(void **state)
 static void
 planted_groups_are_found(void **state)
 {
-	Matrix *matrix = new_matrix(40);
+	AssociationMatrix *matrix = association_matrix(40);
 	BrRandom random;
 	BrLists lists;
 	float *bias;
@@ -631,9 +257,9 @@ planted_groups_are_found(void **state)
 			if (column == any || (column / 4 == group && column % 4 != without))
 				ids[n++] = column;
 		ids[n] = -1;
-		add_row(matrix, 1, ids);
+		association_add_row(matrix, 1, ids);
 	}
-	fit(matrix, &usual, &lists, &bias);
+	fit(matrix, &association_usual, &lists, &bias);
 	for (int column = 0; column < 40; column++)
 	{
 		assert_true(lists.starts[column + 1] - lists.starts[column] > 3);
@@ -677,8 +303,8 @@ scores_follow_the_formula(void **state)
 static void
 depth_keeps_the_largest_magnitudes(void **state)
 {
-	BrAssociationOptions options = usual;
-	Matrix *matrix = small_matrix();
+	BrAssociationOptions options = association_usual;
+	AssociationMatrix *matrix = association_small_matrix();
 	BrLists lists;
 	float *bias;
 	int64_t start;
@@ -699,26 +325,26 @@ depth_keeps_the_largest_magnitudes(void **state)
 static void
 empty_matrices_give_empty_lists(void **state)
 {
-	Matrix *nothing = new_matrix(0);
-	Matrix *columns = new_matrix(3);
-	Matrix *one_row = new_matrix(2);
-	Matrix *one_column = new_matrix(1);
+	AssociationMatrix *nothing = association_matrix(0);
+	AssociationMatrix *columns = association_matrix(3);
+	AssociationMatrix *one_row = association_matrix(2);
+	AssociationMatrix *one_column = association_matrix(1);
 	BrLists lists;
 	float *bias;
 
 	(void) state;
-	fit(nothing, &usual, &lists, &bias);
+	fit(nothing, &association_usual, &lists, &bias);
 	assert_int_equal(lists.n, 0);
 	discard(&lists, bias);
 
-	fit(columns, &usual, &lists, &bias);
+	fit(columns, &association_usual, &lists, &bias);
 	assert_int_equal(lists.starts[3], 0);
 	assert_true(bias[0] == 0 && bias[1] == 0 && bias[2] == 0);
 	discard(&lists, bias);
 
 	/* each of the two is the only candidate where the other is known */
 	ROW(one_row, 1, 0, 1);
-	fit(one_row, &usual, &lists, &bias);
+	fit(one_row, &association_usual, &lists, &bias);
 	assert_int_equal(lists.n, 2);
 	assert_near(bias[0], log(1.5), 1e-6);
 	assert_near(bias[1], log(1.5), 1e-6);
@@ -726,7 +352,7 @@ empty_matrices_give_empty_lists(void **state)
 	discard(&lists, bias);
 
 	ROW(one_column, 7, 0);
-	fit(one_column, &usual, &lists, &bias);
+	fit(one_column, &association_usual, &lists, &bias);
 	assert_int_equal(lists.starts[1], 0);
 	assert_near(bias[0], log(7.5), 1e-6);
 	discard(&lists, bias);
@@ -737,7 +363,8 @@ empty_matrices_give_empty_lists(void **state)
 }
 
 static void
-expect_refusal(const Matrix *matrix, const BrAssociationOptions *options, const char *hint)
+expect_refusal(const AssociationMatrix *matrix, const BrAssociationOptions *options,
+			   const char *hint)
 {
 	BrContext context;
 	BrLists lists;
@@ -756,33 +383,33 @@ bad_input_is_refused(void **state)
 {
 	static const double no_l2[] = {0, -1, NAN, INFINITY};
 	static const double no_damping[] = {-0.1, 1.1, NAN, INFINITY};
-	Matrix *matrix = small_matrix();
+	AssociationMatrix *matrix = association_small_matrix();
 	BrAssociationOptions options;
 
 	(void) state;
 	for (int i = 0; i < 4; i++)
 	{
-		options = usual;
+		options = association_usual;
 		options.l2 = no_l2[i];
 		expect_refusal(matrix, &options, "regularised");
-		options = usual;
+		options = association_usual;
 		options.damping = no_damping[i];
 		expect_refusal(matrix, &options, "The damping");
-		options = usual;
+		options = association_usual;
 		options.row_damping = no_damping[i];
 		expect_refusal(matrix, &options, "The row damping");
 	}
-	options = usual;
+	options = association_usual;
 	options.iterations = 0;
 	expect_refusal(matrix, &options, "not 0, 1000 and 1");
-	options = usual;
+	options = association_usual;
 	options.depth = 0;
 	expect_refusal(matrix, &options, "not 1000, 0 and 1");
-	options = usual;
+	options = association_usual;
 	options.least_together = 0;
 	expect_refusal(matrix, &options, "1000 and 0");
 	matrix->ids[1] = 5;
-	expect_refusal(matrix, &usual, "Row 0 has column 5");
+	expect_refusal(matrix, &association_usual, "Row 0 has column 5");
 	free(matrix);
 }
 
@@ -790,8 +417,8 @@ bad_input_is_refused(void **state)
 static void
 memory_limit_is_kept(void **state)
 {
-	Matrix *matrix = small_matrix();
-	BrAssociationOptions options = usual;
+	AssociationMatrix *matrix = association_small_matrix();
+	BrAssociationOptions options = association_usual;
 	BrContext context;
 	BrLists lists;
 	float *bias;
@@ -818,7 +445,7 @@ memory_limit_is_kept(void **state)
 static void
 cancelled_and_starved_fits_leave_nothing(void **state)
 {
-	Matrix *matrix = small_matrix();
+	AssociationMatrix *matrix = association_small_matrix();
 	BrStatus status = BR_ERR_MEMORY;
 	BrContext context;
 	Ledger ledger;
@@ -832,7 +459,7 @@ cancelled_and_starved_fits_leave_nothing(void **state)
 		ledger = (Ledger){.allowed = stops};
 		br_base_context_init(&context);
 		context.allocator = (BrAllocator){ledger_alloc, ledger_free, &ledger};
-		status = br_learn_association(&context, &matrix->sparse, &usual, &lists, &bias);
+		status = br_learn_association(&context, &matrix->sparse, &association_usual, &lists, &bias);
 		if (status != BR_OK)
 			assert_true(ledger.live == 0 && bias == NULL && lists.ids == NULL);
 	}
@@ -851,7 +478,7 @@ cancelled_and_starved_fits_leave_nothing(void **state)
 		br_base_context_init(&context);
 		context.allocator = (BrAllocator){ledger_alloc, ledger_free, &ledger};
 		context.cancel = (BrCancel){count_down, &left};
-		status = br_learn_association(&context, &matrix->sparse, &usual, &lists, &bias);
+		status = br_learn_association(&context, &matrix->sparse, &association_usual, &lists, &bias);
 		if (status != BR_OK)
 			assert_true(ledger.live == 0 && bias == NULL && lists.ids == NULL);
 	}
@@ -862,27 +489,39 @@ cancelled_and_starved_fits_leave_nothing(void **state)
 	free(matrix);
 }
 
-/* Of 300 columns with 4,000 rows: never a tenth of a second without asking. */
+/*
+ * 500 rows of 200 among 4,000 columns: one evaluation of the loss alone takes
+ * longer than a tenth of a second, and is stopped in its midst.
+ */
 static void
 cancel_is_asked_often(void **state)
 {
-	Matrix *matrix = random_matrix(4000, 300, 6);
-	BrAssociationOptions options = usual;
-	Watch watch = {.left = 1000000};
+	AssociationMatrix *matrix = association_matrix(4000);
+	Watch watch = {.left = 100};
 	BrContext context;
+	BrRandom random;
 	BrLists lists;
 	float *bias;
 
 	(void) state;
 	br_base_context_init(&context);
-	options.iterations = 20;
+	br_base_random_init(&random, 6, 0);
+	for (int row = 0; row < 500; row++)
+	{
+		int32_t ids[201];
+
+		for (int i = 0; i < 200; i++)
+			ids[i] = i * 20 + (int32_t) br_base_random_below(&random, 20);
+		ids[200] = -1;
+		association_add_row(matrix, 1, ids);
+	}
 	watch.last = seconds();
 	context.cancel = (BrCancel){watched, &watch};
-	assert_int_equal(br_learn_association(&context, &matrix->sparse, &options, &lists, &bias),
-					 BR_OK);
+	assert_int_equal(br_learn_association(&context, &matrix->sparse, &association_usual, &lists,
+										  &bias),
+					 BR_ERR_CANCELLED);
 	watched(&watch);
 	assert_true(watch.longest < 0.1);
-	discard(&lists, bias);
 	free(matrix);
 }
 
@@ -898,10 +537,10 @@ count_report(void *arg, int64_t done, int64_t total)
 static void
 progress_ends_at_the_total(void **state)
 {
-	Matrix *matrix = small_matrix();
+	AssociationMatrix *matrix = association_small_matrix();
 	int64_t last = 0;
 	BrProgress progress = {count_report, &last};
-	BrAssociationOptions options = usual;
+	BrAssociationOptions options = association_usual;
 	BrLists lists;
 	float *bias;
 
@@ -913,60 +552,11 @@ progress_ends_at_the_total(void **state)
 	free(matrix);
 }
 
-/* ---- L-BFGS alone ---- */
-
-/* Rosenbrock's valley; its minimum is 0 at (1, 1) */
-static BrStatus
-rosenbrock(BrContext *context, void *arg, const double *x, double *value, double *gradient)
-{
-	double across = x[1] - x[0] * x[0];
-
-	(void) context;
-	(void) arg;
-	*value = 100 * across * across + (1 - x[0]) * (1 - x[0]);
-	gradient[0] = -400 * across * x[0] - 2 * (1 - x[0]);
-	gradient[1] = 200 * across;
-	return BR_OK;
-}
-
-static BrStatus
-nowhere(BrContext *context, void *arg, const double *x, double *value, double *gradient)
-{
-	(void) context;
-	(void) arg;
-	(void) x;
-	*value = NAN;
-	gradient[0] = gradient[1] = 0;
-	return BR_OK;
-}
-
-static void
-lbfgs_finds_the_end_of_the_valley(void **state)
-{
-	BrSmooth function = {rosenbrock, NULL, 2};
-	double x[2] = {-1.2, 1};
-	BrContext context;
-	double value;
-
-	(void) state;
-	br_base_context_init(&context);
-	assert_int_equal(br_learn_lbfgs(&context, &function, 200, 0, NULL, x, &value), BR_OK);
-	assert_near(x[0], 1, 1e-6);
-	assert_near(x[1], 1, 1e-6);
-	assert_true(value < 1e-12);
-	function.evaluate = nowhere;
-	assert_int_equal(br_learn_lbfgs(&context, &function, 200, 0, NULL, x, &value), BR_ERR_NUMERIC);
-}
-
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(loss_is_as_defined),
-		cmocka_unit_test(gradient_is_of_the_loss),
-		cmocka_unit_test(exponentials_are_near_libm),
 		cmocka_unit_test(optimum_is_scipys),
-		cmocka_unit_test(merging_changes_nothing),
 		cmocka_unit_test(shares_of_pairs_are_learned),
 		cmocka_unit_test(planted_groups_are_found),
 		cmocka_unit_test(scores_follow_the_formula),
@@ -977,7 +567,6 @@ main(void)
 		cmocka_unit_test(cancelled_and_starved_fits_leave_nothing),
 		cmocka_unit_test(cancel_is_asked_often),
 		cmocka_unit_test(progress_ends_at_the_total),
-		cmocka_unit_test(lbfgs_finds_the_end_of_the_valley),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -20,7 +20,7 @@
 size_t
 br_learn_association_memory(int columns, int64_t pairs)
 {
-	/* the parameter; a weight and a slope in single precision; the pair's id; the list's id and weight */
+	/* the parameter; a weight, a slope and an id of the pair; an id and a weight of the list */
 	size_t each =
 		sizeof(double) + 2 * sizeof(float) + sizeof(int32_t) + sizeof(int32_t) + sizeof(float);
 	size_t fixed = (size_t) columns * 16 * sizeof(double);

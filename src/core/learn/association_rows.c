@@ -2,10 +2,10 @@
  * association_rows.c
  *	  Rows of a matrix with equal ones merged, and which columns share rows.
  *
- * People own the same few sets: of Steam's 29,634 histories 2,843 differ. A
+ * People own the same few sets: of Steam's 29,634 histories 2,754 differ. A
  * hash table finds the equal ones in one pass that can be cancelled. W is kept
- * for pairs that share rows: on Steam those are 8 % of all, and weights of the
- * others change no hit rate.
+ * for pairs that share rows: on Steam those are 8 % of all, and without
+ * weights of the others no hit rate changes by more than .0002.
  */
 #include <string.h>
 
@@ -185,8 +185,17 @@ find_holders(BrContext *context, const BrAssociationRows *rows, Holders *holders
 		holders->next[column] = holders->starts[column];
 	}
 	for (int64_t row = 0; row < rows->rows; row++)
+	{
 		for (int64_t i = rows->starts[row]; i < rows->starts[row + 1]; i++)
 			holders->rows[holders->next[rows->ids[i]]++] = row;
+		holders->work += rows->starts[row + 1] - rows->starts[row];
+		if (holders->work >= CHUNK)
+		{
+			holders->work = 0;
+			if (br_base_cancelled(context))
+				return BR_ERR_CANCELLED;
+		}
+	}
 	return BR_OK;
 }
 
