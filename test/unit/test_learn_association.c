@@ -490,14 +490,14 @@ cancelled_and_starved_fits_leave_nothing(void **state)
 }
 
 /*
- * 500 rows of 200 among 4,000 columns: one evaluation of the loss alone takes
+ * 2,000 rows of 50 among 1,000 columns: one evaluation of the loss alone takes
  * longer than a tenth of a second, and is stopped in its midst.
  */
 static void
 cancel_is_asked_often(void **state)
 {
-	AssociationMatrix *matrix = association_matrix(4000);
-	Watch watch = {.left = 100};
+	AssociationMatrix *matrix = association_matrix(1000);
+	Watch watch = {.left = 40};
 	BrContext context;
 	BrRandom random;
 	BrLists lists;
@@ -506,13 +506,13 @@ cancel_is_asked_often(void **state)
 	(void) state;
 	br_base_context_init(&context);
 	br_base_random_init(&random, 6, 0);
-	for (int row = 0; row < 500; row++)
+	for (int row = 0; row < 2000; row++)
 	{
-		int32_t ids[201];
+		int32_t ids[51];
 
-		for (int i = 0; i < 200; i++)
+		for (int i = 0; i < 50; i++)
 			ids[i] = i * 20 + (int32_t) br_base_random_below(&random, 20);
-		ids[200] = -1;
+		ids[50] = -1;
 		association_add_row(matrix, 1, ids);
 	}
 	watch.last = seconds();

@@ -52,7 +52,8 @@ open_problem(Problem *problem, const AssociationMatrix *matrix, const BrAssociat
 	problem->n = br_learn_association_parameters(problem->loss);
 	problem->parameters = calloc((size_t) problem->n, sizeof(double));
 	problem->gradient = calloc((size_t) problem->n, sizeof(double));
-	br_learn_association_start(problem->loss, problem->parameters);
+	assert_int_equal(br_learn_association_start(context, problem->loss, problem->parameters),
+					 BR_OK);
 	br_base_random_init(&random, 5, 0);
 	for (int64_t i = 0; i < problem->n - matrix->sparse.columns; i++)
 		problem->parameters[i] = 4 * br_base_random_uniform(&random) - 1.5;

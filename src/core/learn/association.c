@@ -17,6 +17,33 @@
 /* a step that gains less than this part of the loss is the last */
 #define TOLERANCE 1e-9
 
+/* bytes cleared between two questions whether to stop */
+#define PIECE ((size_t) 1 << 23)
+
+void *
+br_learn_association_room(BrContext *context, int64_t count, size_t size)
+{
+	if (count < 0 || (uint64_t) count > SIZE_MAX / size)
+	{
+		br_base_fail(context, BR_ERR_MEMORY, "%lld entries of %zu bytes do not fit the memory.",
+					 (long long) count, size);
+		return NULL;
+	}
+	return br_base_alloc(context, count > 0 ? (size_t) count * size : 1);
+}
+
+BrStatus
+br_learn_association_clear(BrContext *context, void *array, size_t bytes)
+{
+	for (size_t first = 0; first < bytes; first += PIECE)
+	{
+		memset((char *) array + first, 0, bytes - first < PIECE ? bytes - first : PIECE);
+		if (bytes > PIECE && br_base_cancelled(context))
+			return BR_ERR_CANCELLED;
+	}
+	return BR_OK;
+}
+
 size_t
 br_learn_association_memory(int columns, int64_t pairs)
 {
@@ -144,15 +171,14 @@ fit(BrContext *context, const BrAssociationRows *rows, const BrAssociationPairs 
 	if (status != BR_OK)
 		return status;
 	function.n = br_learn_association_parameters(loss);
-	*parameters = br_base_alloc_array(context, (size_t) function.n, sizeof(double));
+	*parameters = br_learn_association_room(context, function.n, sizeof(double));
 	if (*parameters == NULL)
 		status = BR_ERR_MEMORY;
 	else
-	{
-		br_learn_association_start(loss, *parameters);
+		status = br_learn_association_start(context, loss, *parameters);
+	if (status == BR_OK)
 		status = br_learn_lbfgs(context, &function, options->iterations, TOLERANCE,
 								options->progress, *parameters, &value);
-	}
 	br_learn_association_loss_free(context, loss);
 	return status;
 }

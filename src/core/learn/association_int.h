@@ -10,6 +10,18 @@
 /* Columns of a block; the last is padded, so that kernels have no remainder. */
 #define BR_ASSOCIATION_LANES 16
 
+/* ---- memory (association.c) ---- */
+
+/*
+ * Fresh pages are slow, and nobody is asked while they are zeroed: large arrays
+ * are made as they are, and those that must be zero are cleared in pieces.
+ */
+
+/* Uninitialised; NULL: no memory, or count * size overflows. */
+extern void *br_learn_association_room(BrContext *context, int64_t count, size_t size);
+/* BR_ERR_CANCELLED between two pieces. */
+extern BrStatus br_learn_association_clear(BrContext *context, void *array, size_t bytes);
+
 /* ---- kernels (association_kernels.c, association_x86.c) ---- */
 
 /* e^r for |r| <= ln(2)/2: minimax, Cephes 2.8, expf; ln 2 in two parts, the first of few bits */
@@ -103,7 +115,8 @@ extern BrStatus br_learn_association_loss_create(BrContext *context, const BrAss
 												 BrAssociationLoss **loss);
 extern int64_t br_learn_association_parameters(const BrAssociationLoss *loss);
 /* W = 0 and the b that the regularisation draws to */
-extern void br_learn_association_start(const BrAssociationLoss *loss, double *parameters);
+extern BrStatus br_learn_association_start(BrContext *context, const BrAssociationLoss *loss,
+										   double *parameters);
 extern BrStatus br_learn_association_evaluate(BrContext *context, void *loss,
 											  const double *parameters, double *value,
 											  double *gradient);

@@ -25,6 +25,9 @@
 
 /* multiplications between two questions whether to stop */
 #define CHUNK (INT64_C(1) << 23)
+/* pairs that are passed over without asking, and what one counts for: its pages may be fresh */
+#define PASS (INT64_C(1) << 16)
+#define PASS_WORK 8
 
 struct BrAssociationLoss
 {
@@ -92,7 +95,7 @@ allocate(BrContext *context, BrAssociationLoss *loss)
 {
 	size_t columns = (size_t) loss->rows->columns;
 	size_t rows = (size_t) loss->rows->rows;
-	size_t pairs = (size_t) loss->pairs->starts[columns];
+	int64_t pairs = loss->pairs->starts[columns];
 	size_t blocks = loss->padded / BR_ASSOCIATION_LANES;
 
 	loss->all.ids = br_base_alloc_array(context, blocks, sizeof(int32_t));
@@ -103,8 +106,8 @@ allocate(BrContext *context, BrAssociationLoss *loss)
 	loss->prior = br_base_alloc_array(context, columns, sizeof(double));
 	loss->scales = br_base_alloc_array(context, rows, sizeof(float));
 	loss->shares = br_base_alloc_array(context, rows, sizeof(float));
-	loss->weights = br_base_alloc_array(context, pairs, sizeof(float));
-	loss->slopes = br_base_alloc_array(context, pairs, sizeof(float));
+	loss->weights = br_learn_association_room(context, pairs, sizeof(float));
+	loss->slopes = br_learn_association_room(context, pairs, sizeof(float));
 	loss->bias = br_base_alloc_array(context, loss->padded, sizeof(float));
 	loss->base = br_base_alloc_array(context, loss->padded, sizeof(float));
 	loss->scores = br_base_alloc_array(context, loss->padded, sizeof(float));
@@ -163,14 +166,14 @@ br_learn_association_loss_create(BrContext *context, const BrAssociationRows *ro
 	return BR_OK;
 }
 
-void
-br_learn_association_start(const BrAssociationLoss *loss, double *parameters)
+BrStatus
+br_learn_association_start(BrContext *context, const BrAssociationLoss *loss, double *parameters)
 {
 	int64_t pairs = loss->pairs->starts[loss->rows->columns];
 
-	memset(parameters, 0, sizeof(double) * (size_t) pairs);
 	if (loss->rows->columns > 0)
 		memcpy(parameters + pairs, loss->prior, sizeof(double) * (size_t) loss->rows->columns);
+	return br_learn_association_clear(context, parameters, sizeof(double) * (size_t) pairs);
 }
 
 /* sums += sign * W of the column, over all columns */
@@ -192,10 +195,9 @@ gather(BrAssociationLoss *loss, int32_t column, float factor, const float *error
 }
 
 static BrStatus
-ask(BrContext *context, BrAssociationLoss *loss, int32_t column)
+ask(BrContext *context, BrAssociationLoss *loss, int64_t work)
 {
-	loss->work +=
-		(int64_t) loss->padded * 4 + loss->pairs->starts[column + 1] - loss->pairs->starts[column];
+	loss->work += work;
 	if (loss->work < CHUNK)
 		return BR_OK;
 	loss->work = 0;
@@ -372,7 +374,10 @@ row_loss(BrContext *context, BrAssociationLoss *loss, int64_t row, double *value
 	add_up_row(loss, row, ids, n);
 	for (int64_t place = 0; place < n; place++)
 	{
-		BrStatus status = ask(context, loss, ids[place]);
+		const int64_t *starts = loss->pairs->starts + ids[place];
+		BrStatus status =
+			ask(context, loss,
+				(int64_t) loss->touched.n * BR_ASSOCIATION_LANES * 4 + 4 * (starts[1] - starts[0]));
 
 		if (status != BR_OK)
 			return status;
@@ -384,18 +389,26 @@ row_loss(BrContext *context, BrAssociationLoss *loss, int64_t row, double *value
 	return BR_OK;
 }
 
-/* Adds the regularisation of the loss to both. */
-static void
-regularise(const BrAssociationLoss *loss, const double *parameters, double *value, double *gradient)
+/* Adds the regularisation of the loss to both, and the slopes to the gradient. */
+static BrStatus
+regularise(BrContext *context, BrAssociationLoss *loss, const double *parameters, double *value,
+		   double *gradient)
 {
 	int64_t pairs = loss->pairs->starts[loss->rows->columns];
 	double squares = 0;
 	double bias_squares = 0;
 
-	for (int64_t i = 0; i < pairs; i++)
+	for (int64_t first = 0; first < pairs; first += PASS)
 	{
-		gradient[i] = (double) loss->slopes[i] + loss->l2 * parameters[i];
-		squares += parameters[i] * parameters[i];
+		int64_t end = first + PASS < pairs ? first + PASS : pairs;
+
+		for (int64_t i = first; i < end; i++)
+		{
+			gradient[i] = (double) loss->slopes[i] + loss->l2 * parameters[i];
+			squares += parameters[i] * parameters[i];
+		}
+		if (ask(context, loss, PASS_WORK * (end - first)) != BR_OK)
+			return BR_ERR_CANCELLED;
 	}
 	for (int column = 0; column < loss->rows->columns; column++)
 	{
@@ -405,6 +418,34 @@ regularise(const BrAssociationLoss *loss, const double *parameters, double *valu
 		bias_squares += apart * apart;
 	}
 	*value += loss->l2 / 2 * squares + loss->bias_l2 / 2 * bias_squares;
+	return BR_OK;
+}
+
+/* Takes the parameters over in single precision; no slopes yet. */
+static BrStatus
+take_over(BrContext *context, BrAssociationLoss *loss, const double *parameters,
+		  double *bias_gradient)
+{
+	int64_t pairs = loss->pairs->starts[loss->rows->columns];
+
+	for (int64_t first = 0; first < pairs; first += PASS)
+	{
+		int64_t end = first + PASS < pairs ? first + PASS : pairs;
+
+		for (int64_t i = first; i < end; i++)
+		{
+			loss->weights[i] = (float) parameters[i];
+			loss->slopes[i] = 0;
+		}
+		if (ask(context, loss, PASS_WORK * (end - first)) != BR_OK)
+			return BR_ERR_CANCELLED;
+	}
+	for (int column = 0; column < loss->rows->columns; column++)
+	{
+		loss->bias[column] = (float) parameters[pairs + column];
+		bias_gradient[column] = 0;
+	}
+	return BR_OK;
 }
 
 BrStatus
@@ -412,32 +453,22 @@ br_learn_association_evaluate(BrContext *context, void *arg, const double *param
 							  double *value, double *gradient)
 {
 	BrAssociationLoss *loss = arg;
-	int64_t pairs = loss->pairs->starts[loss->rows->columns];
-	double *bias_gradient = gradient + pairs;
+	double *bias_gradient = gradient + loss->pairs->starts[loss->rows->columns];
+	BrStatus status = br_base_cancelled(context) ? BR_ERR_CANCELLED : BR_OK;
 
-	if (br_base_cancelled(context))
-		return BR_ERR_CANCELLED;
-	for (int64_t i = 0; i < pairs; i++)
-	{
-		loss->weights[i] = (float) parameters[i];
-		loss->slopes[i] = 0;
-	}
-	for (int column = 0; column < loss->rows->columns; column++)
-	{
-		loss->bias[column] = (float) parameters[pairs + column];
-		bias_gradient[column] = 0;
-	}
+	if (status == BR_OK)
+		status = take_over(context, loss, parameters, bias_gradient);
+	if (status != BR_OK)
+		return status;
 	find_plain(loss);
 	*value = lone_columns(loss, bias_gradient);
 	for (int64_t row = 0; row < loss->rows->rows; row++)
 	{
-		BrStatus status = row_loss(context, loss, row, value, bias_gradient);
-
+		status = row_loss(context, loss, row, value, bias_gradient);
 		if (status != BR_OK)
 			return status;
 	}
 	for (int column = 0; column < loss->rows->columns; column++)
 		bias_gradient[column] += loss->plain_rate * (double) loss->plain[column];
-	regularise(loss, parameters, value, gradient);
-	return BR_OK;
+	return regularise(context, loss, parameters, value, gradient);
 }

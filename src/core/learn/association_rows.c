@@ -39,18 +39,19 @@ br_learn_association_pairs_free(BrContext *context, BrAssociationPairs *pairs)
 static BrStatus
 allocate(BrContext *context, const BrSparse *matrix, BrAssociationRows *rows)
 {
-	size_t n = (size_t) matrix->rows;
+	int64_t n = matrix->rows;
 
 	memset(rows, 0, sizeof(*rows));
 	rows->columns = matrix->columns;
-	rows->starts = br_base_alloc_array(context, n + 1, sizeof(int64_t));
-	rows->ids = br_base_alloc_array(context, (size_t) br_learn_entries(matrix), sizeof(int32_t));
-	rows->counts = br_base_alloc_array(context, n, sizeof(double));
+	rows->starts = br_learn_association_room(context, n + 1, sizeof(int64_t));
+	rows->ids = br_learn_association_room(context, br_learn_entries(matrix), sizeof(int32_t));
+	rows->counts = br_learn_association_room(context, n, sizeof(double));
 	rows->alone = br_base_alloc_array(context, (size_t) matrix->columns, sizeof(double));
 	rows->met = br_base_alloc_array(context, (size_t) matrix->columns, sizeof(double));
 	if (rows->starts == NULL || rows->ids == NULL || rows->counts == NULL || rows->alone == NULL ||
 		rows->met == NULL)
 		return BR_ERR_MEMORY;
+	rows->starts[0] = 0;
 	return BR_OK;
 }
 
@@ -129,9 +130,10 @@ br_learn_association_merge(BrContext *context, const BrSparse *matrix, BrAssocia
 		places *= 2;
 	if (status == BR_OK)
 	{
-		table = br_base_alloc_array(context, places, sizeof(int64_t));
-		if (table == NULL)
-			status = BR_ERR_MEMORY;
+		table = br_learn_association_room(context, (int64_t) places, sizeof(int64_t));
+		status = table == NULL
+			? BR_ERR_MEMORY
+			: br_learn_association_clear(context, table, places * sizeof(int64_t));
 	}
 	if (status == BR_OK)
 		status = count_rows(context, matrix, rows, table, places - 1);
@@ -170,7 +172,7 @@ find_holders(BrContext *context, const BrAssociationRows *rows, Holders *holders
 
 	memset(holders, 0, sizeof(*holders));
 	holders->starts = br_base_alloc_array(context, columns + 1, sizeof(int64_t));
-	holders->rows = br_base_alloc_array(context, (size_t) entries, sizeof(int64_t));
+	holders->rows = br_learn_association_room(context, entries, sizeof(int64_t));
 	holders->next = br_base_alloc_array(context, columns, sizeof(int64_t));
 	holders->together = br_base_alloc_array(context, columns, sizeof(double));
 	holders->met = br_base_alloc_array(context, columns, sizeof(int32_t));
@@ -288,8 +290,7 @@ fill_pairs(BrContext *context, const BrAssociationRows *rows, int least, size_t 
 	status = check_memory(context, rows->columns, pairs->starts[rows->columns], memory_limit);
 	if (status != BR_OK)
 		return status;
-	pairs->ids =
-		br_base_alloc_array(context, (size_t) pairs->starts[rows->columns], sizeof(int32_t));
+	pairs->ids = br_learn_association_room(context, pairs->starts[rows->columns], sizeof(int32_t));
 	if (pairs->ids == NULL)
 		return BR_ERR_MEMORY;
 	return pass_columns(context, rows, least, holders, pairs);

@@ -24,8 +24,8 @@
 /* below this cosine between step and change, squared, a pair says nothing */
 #define LEAST_CURVATURE 1e-12
 
-/* variables between two questions whether to stop */
-#define CHUNK (INT64_C(1) << 22)
+/* variables that are passed over between two questions whether to stop */
+#define CHUNK (INT64_C(1) << 20)
 
 typedef struct Lbfgs
 {
@@ -41,6 +41,8 @@ typedef struct Lbfgs
 	double scale;			   /* of the first guess at the inverse second derivatives */
 	int pairs;
 	int newest;
+	int64_t passed; /* since we last asked */
+	bool stopped;	/* cancelled: nothing computed since counts */
 } Lbfgs;
 
 size_t
@@ -65,86 +67,120 @@ release(Lbfgs *state)
 static BrStatus
 allocate(Lbfgs *state)
 {
-	size_t n = (size_t) state->n;
+	int64_t n = state->n;
 
-	state->gradient = br_base_alloc_array(state->context, n, sizeof(double));
-	state->direction = br_base_alloc_array(state->context, n, sizeof(double));
-	state->next = br_base_alloc_array(state->context, n, sizeof(double));
-	state->next_gradient = br_base_alloc_array(state->context, n, sizeof(double));
-	state->steps = br_base_alloc_array(state->context, n, MEMORY * sizeof(float));
-	state->changes = br_base_alloc_array(state->context, n, MEMORY * sizeof(float));
+	state->gradient = br_learn_association_room(state->context, n, sizeof(double));
+	state->direction = br_learn_association_room(state->context, n, sizeof(double));
+	state->next = br_learn_association_room(state->context, n, sizeof(double));
+	state->next_gradient = br_learn_association_room(state->context, n, sizeof(double));
+	state->steps = br_learn_association_room(state->context, n, MEMORY * sizeof(float));
+	state->changes = br_learn_association_room(state->context, n, MEMORY * sizeof(float));
 	if (state->gradient == NULL || state->direction == NULL || state->next == NULL ||
 		state->next_gradient == NULL || state->steps == NULL || state->changes == NULL)
 		return BR_ERR_MEMORY;
 	return BR_OK;
 }
 
+/*
+ * The end of the piece of a pass that begins at first, or first where the pass
+ * is over or must not go on.
+ */
+static int64_t
+piece(Lbfgs *state, int64_t first)
+{
+	int64_t left = state->n - first;
+	int64_t length = left < CHUNK ? left : CHUNK;
+
+	state->passed += length;
+	if (state->passed >= CHUNK)
+	{
+		state->passed = 0;
+		state->stopped = state->stopped || br_base_cancelled(state->context);
+	}
+	return state->stopped ? first : first + length;
+}
+
 static double
-dot(const double *left, const double *right, int64_t n)
+dot(Lbfgs *state, const double *left, const double *right)
 {
 	double sum = 0;
+	int64_t end;
 
-	for (int64_t i = 0; i < n; i++)
-		sum += left[i] * right[i];
+	for (int64_t first = 0; (end = piece(state, first)) > first; first = end)
+		for (int64_t i = first; i < end; i++)
+			sum += left[i] * right[i];
 	return sum;
 }
 
 static double
-dot_pair(const float *pair, const double *values, int64_t n)
+dot_pair(Lbfgs *state, const float *pair, const double *values)
 {
 	double sum = 0;
+	int64_t end;
 
-	for (int64_t i = 0; i < n; i++)
-		sum += (double) pair[i] * values[i];
+	for (int64_t first = 0; (end = piece(state, first)) > first; first = end)
+		for (int64_t i = first; i < end; i++)
+			sum += (double) pair[i] * values[i];
 	return sum;
 }
 
 static void
-add_pair(double factor, const float *pair, double *values, int64_t n)
+add_pair(Lbfgs *state, double factor, const float *pair, double *values)
 {
-	for (int64_t i = 0; i < n; i++)
-		values[i] += factor * (double) pair[i];
+	int64_t end;
+
+	for (int64_t first = 0; (end = piece(state, first)) > first; first = end)
+		for (int64_t i = first; i < end; i++)
+			values[i] += factor * (double) pair[i];
 }
 
-/* Whether to stop, asked only where a pass over all variables takes long. */
-static bool
-stopped(const Lbfgs *state)
+/* result = factor * values, and so in place */
+static void
+scale(Lbfgs *state, double factor, const double *values, double *result)
 {
-	return state->n > CHUNK / MEMORY && br_base_cancelled(state->context);
+	int64_t end;
+
+	for (int64_t first = 0; (end = piece(state, first)) > first; first = end)
+		for (int64_t i = first; i < end; i++)
+			result[i] = factor * values[i];
+}
+
+/* next = x + length * direction */
+static void
+walk(Lbfgs *state, const double *x, double length)
+{
+	int64_t end;
+
+	for (int64_t first = 0; (end = piece(state, first)) > first; first = end)
+		for (int64_t i = first; i < end; i++)
+			state->next[i] = x[i] + length * state->direction[i];
 }
 
 /* Algorithm 7.4: minus the gradient, times the remembered inverse second derivatives. */
-static BrStatus
+static void
 find_direction(Lbfgs *state)
 {
 	int64_t n = state->n;
 	double along[MEMORY];
 
-	for (int64_t i = 0; i < n; i++)
-		state->direction[i] = -state->gradient[i];
+	scale(state, -1, state->gradient, state->direction);
 	for (int back = 0; back < state->pairs; back++)
 	{
 		int pair = (state->newest - back + MEMORY) % MEMORY;
 
 		along[pair] =
-			dot_pair(state->steps + pair * n, state->direction, n) / state->curvatures[pair];
-		add_pair(-along[pair], state->changes + pair * n, state->direction, n);
-		if (stopped(state))
-			return BR_ERR_CANCELLED;
+			dot_pair(state, state->steps + pair * n, state->direction) / state->curvatures[pair];
+		add_pair(state, -along[pair], state->changes + pair * n, state->direction);
 	}
-	for (int64_t i = 0; i < n; i++)
-		state->direction[i] *= state->scale;
+	scale(state, state->scale, state->direction, state->direction);
 	for (int back = state->pairs - 1; back >= 0; back--)
 	{
 		int pair = (state->newest - back + MEMORY) % MEMORY;
 		double across =
-			dot_pair(state->changes + pair * n, state->direction, n) / state->curvatures[pair];
+			dot_pair(state, state->changes + pair * n, state->direction) / state->curvatures[pair];
 
-		add_pair(along[pair] - across, state->steps + pair * n, state->direction, n);
-		if (stopped(state))
-			return BR_ERR_CANCELLED;
+		add_pair(state, along[pair] - across, state->steps + pair * n, state->direction);
 	}
-	return BR_OK;
 }
 
 /* Remembers the step from x to next, if the gradient grew along it. */
@@ -155,18 +191,20 @@ remember(Lbfgs *state, const double *x)
 	int place = state->pairs == 0 ? 0 : (state->newest + 1) % MEMORY;
 	float *step = state->steps + place * n;
 	float *change = state->changes + place * n;
+	int64_t end;
 	double curvature = 0;
 	double step_square = 0;
 	double change_square = 0;
 
-	for (int64_t i = 0; i < n; i++)
-	{
-		step[i] = (float) (state->next[i] - x[i]);
-		change[i] = (float) (state->next_gradient[i] - state->gradient[i]);
-		curvature += (double) step[i] * (double) change[i];
-		step_square += (double) step[i] * (double) step[i];
-		change_square += (double) change[i] * (double) change[i];
-	}
+	for (int64_t first = 0; (end = piece(state, first)) > first; first = end)
+		for (int64_t i = first; i < end; i++)
+		{
+			step[i] = (float) (state->next[i] - x[i]);
+			change[i] = (float) (state->next_gradient[i] - state->gradient[i]);
+			curvature += (double) step[i] * (double) change[i];
+			step_square += (double) step[i] * (double) step[i];
+			change_square += (double) change[i] * (double) change[i];
+		}
 	if (!(curvature > 0 && curvature * curvature > LEAST_CURVATURE * step_square * change_square))
 	{
 		/* the oldest was overwritten, if the memory was full */
@@ -189,7 +227,7 @@ static BrStatus
 search(Lbfgs *state, const BrSmooth *function, const double *x, double value, double *next_value,
 	   bool *found)
 {
-	double slope = dot(state->gradient, state->direction, state->n);
+	double slope = dot(state, state->gradient, state->direction);
 	double length = 1;
 
 	*found = false;
@@ -199,9 +237,8 @@ search(Lbfgs *state, const BrSmooth *function, const double *x, double value, do
 	{
 		BrStatus status;
 
-		for (int64_t i = 0; i < state->n; i++)
-			state->next[i] = x[i] + length * state->direction[i];
-		if (stopped(state))
+		walk(state, x, length);
+		if (state->stopped)
 			return BR_ERR_CANCELLED;
 		status = function->evaluate(state->context, function->arg, state->next, next_value,
 									state->next_gradient);
@@ -223,21 +260,22 @@ step(Lbfgs *state, const BrSmooth *function, double *x, double *value, double *g
 {
 	double next_value = 0;
 	bool found = false;
-	BrStatus status = find_direction(state);
 	double *gradient = state->gradient;
+	BrStatus status;
 
 	*gain = 0;
-	if (status == BR_OK)
-		status = search(state, function, x, *value, &next_value, &found);
-	if (status != BR_OK || !found)
-		return status;
-	remember(state, x);
-	memcpy(x, state->next, sizeof(double) * (size_t) state->n);
-	state->gradient = state->next_gradient;
-	state->next_gradient = gradient;
-	*gain = *value - next_value;
-	*value = next_value;
-	return stopped(state) ? BR_ERR_CANCELLED : BR_OK;
+	find_direction(state);
+	status = search(state, function, x, *value, &next_value, &found);
+	if (status == BR_OK && found)
+	{
+		remember(state, x);
+		scale(state, 1, state->next, x);
+		state->gradient = state->next_gradient;
+		state->next_gradient = gradient;
+		*gain = *value - next_value;
+		*value = next_value;
+	}
+	return state->stopped ? BR_ERR_CANCELLED : status;
 }
 
 static BrStatus
@@ -249,7 +287,9 @@ descend(Lbfgs *state, const BrSmooth *function, int iterations, double tolerance
 
 	if (status != BR_OK)
 		return status;
-	length = sqrt(dot(state->gradient, state->gradient, state->n));
+	length = sqrt(dot(state, state->gradient, state->gradient));
+	if (state->stopped)
+		return BR_ERR_CANCELLED;
 	if (!isfinite(*value) || !isfinite(length))
 		return br_base_fail(state->context, BR_ERR_NUMERIC,
 							"The function to be minimised is not finite at the start.");
@@ -269,7 +309,7 @@ descend(Lbfgs *state, const BrSmooth *function, int iterations, double tolerance
 		if (fresh || gain > 0)
 			break;
 		state->pairs = 0;
-		length = sqrt(dot(state->gradient, state->gradient, state->n));
+		length = sqrt(dot(state, state->gradient, state->gradient));
 		state->scale = length > 1 ? 1 / length : 1;
 	}
 	br_learn_report(progress, iterations, iterations);
