@@ -74,7 +74,7 @@ static const struct
 	const char *name;
 	const char *columns;
 } indexes[] = {
-	{"item", "category", "(category) WHERE category IS NOT NULL"},
+	{"item", "category", "(category, item) WHERE category IS NOT NULL"},
 	{"item", "text_hash", "(text_hash) WHERE embedding IS NOT NULL"},
 	{"item", "pending", "(item) WHERE pending_text IS NOT NULL"},
 	{"item", "lost",

@@ -33,8 +33,9 @@
 /* candidates that are there for rules, and of them for a budget or a margin besides */
 #define RULED_ITEMS (BR_PG_CANDIDATES * 5 / 6)
 #define RULED_FRUGAL_ITEMS 20
-/* popular and new items looked through for rules, and taken, for each rule or category */
+/* popular items, and new ones of each category, looked through for rules; taken for each */
 #define RULED_WALK "500"
+#define RULED_NEW "100"
 #define RULED_EACH 16
 #define RULED_OF_CATEGORY 8
 
@@ -53,11 +54,11 @@
 
 #define RULE_ARGUMENT TEXTARRAYOID
 
-/* the six above, with room for a statement's own sixth, and eighth and ninth */
+/* the six above, and room for a statement's own sixth and eighth */
 typedef struct Filter
 {
-	Datum values[9];
-	char nulls[9];
+	Datum values[8];
+	char nulls[8];
 	bool hid; /* there were items that the caller cannot see */
 } Filter;
 
@@ -119,7 +120,7 @@ static void
 propose_offerable(const BrPgDecision *decision, HTAB *proposals, Filter *filter, const char *sql,
 				  int n)
 {
-	static const Oid types[] = {FILTER_ARGUMENTS, INT4OID, RULE_ARGUMENT, TEXTARRAYOID, BOOLOID};
+	static const Oid types[] = {FILTER_ARGUMENTS, INT4OID, RULE_ARGUMENT, TEXTARRAYOID};
 	uint64 found;
 
 	filter->values[5] = Int32GetDatum(n);
@@ -518,43 +519,43 @@ fetch_others(BrPgDecision *decision, HTAB *proposals, Filter *filter, int n_evid
 
 /* ---- what rules ask for ---- */
 
-/* of certain categories ($8), or of all others ($9 false) */
-#define OF_CATEGORIES " AND COALESCE(i.category = ANY ($8), false) = $9"
-
-/* popular and new items of categories, and with `more` those that strain limits least */
+/*
+ * Popular and new items of categories ($8), and with `more` those that strain
+ * limits least. The index on categories gives the newest of each, however few
+ * there are.
+ */
 static void
 propose_category(const BrPgDecision *decision, HTAB *ruled, Filter *filter, char **categories,
 				 int n, bool more)
 {
 	int32 number = decision->request->catalog->number;
-	const char *walk = more ? "ALL" : RULED_WALK;
 	int each = more ? BR_PG_CANDIDATES : RULED_EACH;
 
 	if (n == 0)
 		return;
 	filter->values[7] = br_pg_text_array_datum(categories, n);
-	filter->values[8] = BoolGetDatum(true);
 	propose_offerable(decision, ruled, filter,
 					  psprintf("SELECT c.item FROM (SELECT item, baskets FROM bundle_rec.item_count_%d"
 							   " ORDER BY baskets DESC, item LIMIT %s) c"
 							   " JOIN bundle_rec.item_state_%d s USING (item)"
 							   " JOIN bundle_rec.item_%d i USING (item) WHERE" MAY_BE_OFFERED
-								   OF_CATEGORIES " ORDER BY c.baskets DESC, c.item LIMIT $6",
-							   number, walk, number, number),
+							   " AND i.category = ANY ($8) ORDER BY c.baskets DESC, c.item LIMIT $6",
+							   number, more ? "ALL" : RULED_WALK, number, number),
 					  each);
 	propose_offerable(decision, ruled, filter,
-					  psprintf("SELECT i.item FROM (SELECT item, category FROM bundle_rec.item_%d"
-							   " ORDER BY item DESC LIMIT %s) i JOIN bundle_rec.item_state_%d s"
-							   " USING (item) WHERE" MAY_BE_OFFERED OF_CATEGORIES
+					  psprintf("SELECT i.item FROM pg_catalog.unnest($8) u(category), LATERAL"
+							   " (SELECT q.item, q.category FROM bundle_rec.item_%d q"
+							   " WHERE q.category = u.category ORDER BY q.item DESC LIMIT %s) i"
+							   " JOIN bundle_rec.item_state_%d s USING (item) WHERE" MAY_BE_OFFERED
 							   " ORDER BY i.item DESC LIMIT $6",
-							   number, walk, number),
+							   number, more ? "ALL" : RULED_NEW, number),
 					  each / 2);
 	for (int limit = 0; more && limit < 2; limit++)
 		if (limit == 0 ? decision->request->has_budget : decision->request->has_margin)
 			propose_offerable(decision, ruled, filter,
 							  psprintf("SELECT s.item FROM bundle_rec.item_state_%d s"
 									   " JOIN bundle_rec.item_%d i USING (item) WHERE" MAY_BE_OFFERED
-										   OF_CATEGORIES " ORDER BY %s, s.item LIMIT $6",
+									   " AND i.category = ANY ($8) ORDER BY %s, s.item LIMIT $6",
 									   number, number, limit == 0 ? "s.price" : "s.cost / s.price"),
 							  each);
 }
@@ -590,6 +591,7 @@ propose_ruled(const BrPgDecision *decision, HTAB *ruled, Filter *filter, bool mo
 {
 	static const Oid types[] = {TEXTARRAYOID};
 	const BrPgRules *rules = decision->request->rules;
+	const BrConstraints *constraints = &decision->request->constraints;
 	int n_pinned, n_boosted;
 	char **pinned = br_pg_rules_items(rules, BR_PG_RULE_PIN, &n_pinned);
 	char **boosted = br_pg_rules_items(rules, BR_PG_RULE_BOOST, &n_boosted);
@@ -614,12 +616,12 @@ propose_ruled(const BrPgDecision *decision, HTAB *ruled, Filter *filter, bool mo
 	{
 		const BrPgRule *rule = &rules->rules[i];
 
-		if (rule->action == BR_PG_RULE_REQUIRE ||
-			(rule->action == BR_PG_RULE_BOOST && rule->amount > 1))
-			propose_category(decision, ruled, filter, rule->categories, rule->n_categories,
-							 more && rule->action == BR_PG_RULE_REQUIRE);
+		if (rule->action == BR_PG_RULE_REQUIRE && constraints->required != 0)
+			propose_category(decision, ruled, filter, rule->categories, rule->n_categories, more);
+		if (rule->action == BR_PG_RULE_BOOST && rule->amount > 1)
+			propose_category(decision, ruled, filter, rule->categories, rule->n_categories, false);
 	}
-	if (br_pg_rules_have(rules, BR_PG_RULE_CAP))
+	if (br_pg_rules_have(rules, BR_PG_RULE_CAP) && constraints->max_size > 1)
 		propose_each_category(decision, ruled, filter, more);
 }
 
