@@ -72,7 +72,7 @@ static const BrPgParameter bpr_parameters[] = {
 static const BrPgParameter complement_parameters[] = {
 	[BR_PG_COMPLEMENT_RANK] = {"rank", 64, 1, 128, true},
 	[BR_PG_COMPLEMENT_L2] = {"l2", 1, 0, 1e9, false},
-	[BR_PG_COMPLEMENT_EPOCHS] = {"epochs", 50, 1, 1000, true},
+	[BR_PG_COMPLEMENT_EPOCHS] = {"epochs", 20, 1, 1000, true},
 	[BR_PG_COMPLEMENT_DEPTH] = {"depth", 100, 1, 10000, true},
 	[BR_PG_COMPLEMENT_SEED] = {"seed", 1, 0, 2147483647, true},
 	{NULL},

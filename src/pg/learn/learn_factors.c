@@ -96,11 +96,16 @@ br_pg_fit_bpr(BrPgTraining *training, BrPgLearned *learned)
 
 /* ---- complements ---- */
 
-/* ordered pairs of every set, each set weighing as much as it has things */
+#define MOST_PAIRS 100000
+
+/*
+ * Ordered pairs of sets, each set weighing as much as it has things; of very many
+ * sets every so many-th: two maps of vectors need no more.
+ */
 static BrComplementPair *
 pairs_of(const BrSparse *sets, int64 *n)
 {
-	int64 room = 0;
+	int64 room = 0, stride;
 	BrComplementPair *pairs;
 
 	for (int row = 0; row < sets->rows; row++)
@@ -110,8 +115,9 @@ pairs_of(const BrSparse *sets, int64 *n)
 		room += size <= br_pg_max_basket_items ? size * (size - 1) : 0;
 	}
 	pairs = palloc_extended(sizeof(BrComplementPair) * Max(room, 1), MCXT_ALLOC_HUGE);
+	stride = Max(1, room / MOST_PAIRS);
 	*n = 0;
-	for (int row = 0; row < sets->rows; row++)
+	for (int64 row = 0; row < sets->rows; row += stride)
 	{
 		const int32_t *ids = sets->ids + sets->starts[row];
 		int64 size = sets->starts[row + 1] - sets->starts[row];
