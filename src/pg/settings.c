@@ -100,6 +100,7 @@ br_pg_define_settings(void)
 							 "Share of new events after which refresh queues a fit.",
 							 "Of a catalog that was fitted before: so the cost of learning, too, "
 							 "is in proportion to what is new. 0 queues none.",
-							 &br_pg_refit_share, 0.1, 0.0, 1000.0, PGC_USERSET, 0, NULL, NULL, NULL);
+							 &br_pg_refit_share, 0.1, 0.0, 1000.0, PGC_USERSET, 0, NULL, NULL,
+							 NULL);
 	MarkGUCPrefixReserved("bundle_rec");
 }

@@ -15,8 +15,10 @@
 #include "core/learn/br_learn.h"
 #include "learn_countdown.h"
 
-static const BrText texts[] = {
-	{"Caf\u00E9 au lait", 13}, {"a USB-C", 7}, {"na\u00EFve", 6}, {"", 0}};
+static const BrText texts[] = {{"Caf\u00E9 au lait", 13},
+							   {"a USB-C", 7},
+							   {"na\u00EFve", 6},
+							   {"", 0}};
 
 #define N_TEXTS 4
 #define N_PARTS 41

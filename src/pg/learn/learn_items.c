@@ -89,9 +89,8 @@ br_pg_fit_popularity(BrPgTraining *training, BrPgLearned *learned)
 	learned->bias = palloc_extended(sizeof(float) * Max(data->n_items, 1), MCXT_ALLOC_HUGE);
 	least = least_of_strongest(sums, data->n_items);
 	for (int i = 0; i < data->n_items; i++)
-		learned->bias[i] = sums[i] < least
-			? 0
-			: (float) (br_math_log(1 + sums[i]) / br_math_log(1 + most));
+		learned->bias[i] =
+			sums[i] < least ? 0 : (float) (br_math_log(1 + sums[i]) / br_math_log(1 + most));
 	br_pg_add_figure(learned, "most", most);
 	return NULL;
 }
