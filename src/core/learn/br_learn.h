@@ -49,10 +49,10 @@ typedef struct BrEntry
 
 /*
  * The matrix of n entries in any order; entries of one place are added, and
- * places whose sum is 0 or less are left out. The entries are sorted in place.
+ * places whose sum is 0 or less are left out.
  */
-extern BrStatus br_learn_sparse_build(BrContext *context, BrEntry *entries, int64_t n, int rows,
-									  int columns, BrSparse *matrix);
+extern BrStatus br_learn_sparse_build(BrContext *context, const BrEntry *entries, int64_t n,
+									  int rows, int columns, BrSparse *matrix);
 
 /* For each of n things a list of others, the strongest first, ties by number. */
 typedef struct BrLists

@@ -8,6 +8,9 @@
 
 #include "core/learn/learn_int.h"
 
+/* entries that are looked at between two questions whether to stop */
+#define BETWEEN_QUESTIONS 1000000
+
 BrStatus
 br_learn_sparse_check(BrContext *context, const BrSparse *matrix)
 {
@@ -99,27 +102,68 @@ br_learn_sparse_transpose(BrContext *context, const BrSparse *matrix, BrSparse *
 }
 
 static int
-compare_entries(const void *left, const void *right)
+compare_columns(const void *left, const void *right)
 {
 	const BrEntry *a = left;
 	const BrEntry *b = right;
 
-	if (a->row != b->row)
-		return a->row < b->row ? -1 : 1;
 	return a->column < b->column ? -1 : a->column > b->column;
 }
 
-/* Adds up entries of one place, in place; returns how many are left. */
+static BrStatus
+check_entries(BrContext *context, const BrEntry *entries, int64_t n, int rows, int columns)
+{
+	for (int64_t i = 0; i < n; i++)
+	{
+		if (entries[i].row < 0 || entries[i].row >= rows || entries[i].column < 0 ||
+			entries[i].column >= columns || !isfinite(entries[i].value))
+			return br_base_fail(context, BR_ERR_ARGUMENT,
+								"An entry at row %d and column %d is out of range.", entries[i].row,
+								entries[i].column);
+		if (i % BETWEEN_QUESTIONS == 0 && br_base_cancelled(context))
+			return BR_ERR_CANCELLED;
+	}
+	return BR_OK;
+}
+
+/* entries row by row; ends (rows): where each row ends, 0 each at first */
+static BrStatus
+group_by_row(BrContext *context, const BrEntry *entries, int64_t n, int rows, int64_t *ends,
+			 BrEntry *grouped)
+{
+	int64_t before = 0;
+
+	for (int64_t i = 0; i < n; i++)
+		ends[entries[i].row]++;
+	for (int row = 0; row < rows; row++)
+	{
+		int64_t size = ends[row];
+
+		ends[row] = before;
+		before += size;
+	}
+	for (int64_t i = 0; i < n; i++)
+	{
+		grouped[ends[entries[i].row]++] = entries[i];
+		if (i % BETWEEN_QUESTIONS == 0 && br_base_cancelled(context))
+			return BR_ERR_CANCELLED;
+	}
+	return BR_OK;
+}
+
+/* a row's entries by column, those of one column added up; returns how many are left */
 static int64_t
-add_up(BrEntry *entries, int64_t n)
+settle_row(BrEntry *entries, int64_t n)
 {
 	int64_t kept = 0;
 
+	if (n > 1)
+		qsort(entries, (size_t) n, sizeof(BrEntry), compare_columns);
 	for (int64_t i = 0; i < n;)
 	{
 		BrEntry sum = entries[i];
 
-		for (i++; i < n && compare_entries(&sum, &entries[i]) == 0; i++)
+		for (i++; i < n && entries[i].column == sum.column; i++)
 			sum.value += entries[i].value;
 		if (sum.value > 0)
 			entries[kept++] = sum;
@@ -127,25 +171,31 @@ add_up(BrEntry *entries, int64_t n)
 	return kept;
 }
 
-BrStatus
-br_learn_sparse_build(BrContext *context, BrEntry *entries, int64_t n, int rows, int columns,
-					  BrSparse *matrix)
+/* entries: grouped by row, and overwritten */
+static BrStatus
+settle(BrContext *context, BrEntry *entries, const int64_t *ends, int rows, int columns,
+	   BrSparse *matrix)
 {
+	int64_t kept = 0, since = 0;
 	BrStatus status;
 
-	for (int64_t i = 0; i < n; i++)
-		if (entries[i].row < 0 || entries[i].row >= rows || entries[i].column < 0 ||
-			entries[i].column >= columns || !isfinite(entries[i].value))
-			return br_base_fail(context, BR_ERR_ARGUMENT,
-								"An entry at row %d and column %d is out of range.", entries[i].row,
-								entries[i].column);
-	if (n > 0)
-		qsort(entries, (size_t) n, sizeof(BrEntry), compare_entries);
-	n = add_up(entries, n);
-	status = allocate(context, rows, columns, n, true, matrix);
+	for (int row = 0; row < rows; row++)
+	{
+		int64_t start = row > 0 ? ends[row - 1] : 0;
+		int64_t n = settle_row(entries + start, ends[row] - start);
+
+		if (n > 0)
+			memmove(entries + kept, entries + start, sizeof(BrEntry) * (size_t) n);
+		kept += n;
+		since += ends[row] - start;
+		if (since > BETWEEN_QUESTIONS && br_base_cancelled(context))
+			return BR_ERR_CANCELLED;
+		since = since > BETWEEN_QUESTIONS ? 0 : since;
+	}
+	status = allocate(context, rows, columns, kept, true, matrix);
 	if (status != BR_OK)
 		return status;
-	for (int64_t i = 0; i < n; i++)
+	for (int64_t i = 0; i < kept; i++)
 	{
 		matrix->starts[entries[i].row + 1]++;
 		matrix->ids[i] = entries[i].column;
@@ -154,4 +204,24 @@ br_learn_sparse_build(BrContext *context, BrEntry *entries, int64_t n, int rows,
 	for (int row = 0; row < rows; row++)
 		matrix->starts[row + 1] += matrix->starts[row];
 	return BR_OK;
+}
+
+BrStatus
+br_learn_sparse_build(BrContext *context, const BrEntry *entries, int64_t n, int rows, int columns,
+					  BrSparse *matrix)
+{
+	BrEntry *grouped = br_base_alloc(context, sizeof(BrEntry) * (size_t) n);
+	int64_t *ends = br_base_alloc_array(context, (size_t) rows, sizeof(int64_t));
+	BrStatus status = grouped != NULL && ends != NULL ? BR_OK : BR_ERR_MEMORY;
+
+	memset(matrix, 0, sizeof(*matrix));
+	if (status == BR_OK)
+		status = check_entries(context, entries, n, rows, columns);
+	if (status == BR_OK)
+		status = group_by_row(context, entries, n, rows, ends, grouped);
+	if (status == BR_OK)
+		status = settle(context, grouped, ends, rows, columns, matrix);
+	br_base_free(context, grouped);
+	br_base_free(context, ends);
+	return status;
 }

@@ -398,7 +398,6 @@ read_events(BrPgLearnData *data)
 {
 	int64 room = FIRST_ROOM;
 	NumberedTexts users, baskets;
-	MemoryContext batch = AllocSetContextCreate(data->memory, "events", ALLOCSET_DEFAULT_SIZES);
 	Portal portal = br_pg_open_latest(br_pg_catalog_sql(events_statement, data->catalog->number));
 
 	names_init(&users, "users");
@@ -422,7 +421,6 @@ read_events(BrPgLearnData *data)
 		}
 		SPI_freetuptable(SPI_tuptable);
 	}
-	MemoryContextDelete(batch);
 	data->n_users = users.n;
 	data->users = users.names;
 	data->n_baskets = baskets.n;
