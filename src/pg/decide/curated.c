@@ -15,7 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#include "pg/decide/curated.h"
+#include "pg/decide/curated_learned.h"
 #include "pg/decide/proposals.h"
 
 /* bundles read at a time: a few more than fit into the pool, and of all others ever more */
@@ -47,7 +47,8 @@ typedef struct Search
 {
 	BrPgDecision *decision;
 	const BrPgRequest *request;
-	BrPgOwned *owned; /* NULL: does not matter */
+	BrPgOwned *owned;			 /* NULL: does not matter */
+	BrPgCuratedLearned *learned; /* NULL: nothing serves */
 	Names exclude, basket, categories;
 	MemoryContext portion;
 	int room; /* in the pool */
@@ -300,7 +301,8 @@ static void
 look_at_promising(Search *search, HTAB *proposals, bool *all)
 {
 	int n;
-	int32 *numbers = br_pg_curated_promising(search->decision, proposals, search->room, &n, all);
+	int32 *numbers = br_pg_curated_promising(search->decision, proposals, search->learned,
+											 search->room, &n, all);
 
 	for (int done = 0; done < n && search->n < search->room; done += PORTION(search->room))
 		look_at(search, numbers + done, Min(PORTION(search->room), n - done));
@@ -394,6 +396,7 @@ br_pg_decide_curated(BrPgDecision *decision)
 	const BrPgRequest *request = decision->request;
 	Search *search = palloc0(sizeof(Search));
 	HTAB *proposals = br_pg_proposals_create();
+	BrPgOwned *owned = NULL;
 	bool all;
 
 	search->decision = decision;
@@ -411,8 +414,11 @@ br_pg_decide_curated(BrPgDecision *decision)
 	search->looked_at = create_looked_at();
 	search->portion =
 		AllocSetContextCreate(CurrentMemoryContext, "curated bundles", ALLOCSET_DEFAULT_SIZES);
-	if (request->exclude_owned && request->user_id != NULL)
-		search->owned = br_pg_curated_owned(decision);
+	if (request->user_id != NULL)
+		owned = br_pg_curated_owned(decision);
+	if (request->exclude_owned)
+		search->owned = owned;
+	search->learned = br_pg_curated_learned(request, owned);
 
 	br_pg_propose_evidence(decision, proposals);
 	propose_basket(decision, proposals);
@@ -423,6 +429,6 @@ br_pg_decide_curated(BrPgDecision *decision)
 		look_at_all(search);
 	MemoryContextDelete(search->portion);
 	report_shortage(search);
-	br_pg_curated_pool(decision, proposals, search->offers, search->n);
+	br_pg_curated_pool(decision, proposals, search->learned, search->offers, search->n);
 	br_pg_decide_pin_curated(decision);
 }

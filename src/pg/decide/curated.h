@@ -74,16 +74,18 @@ typedef struct BrPgOwned
 	HTAB *items;
 } BrPgOwned;
 
+typedef struct BrPgCuratedLearned BrPgCuratedLearned; /* curated_learned.c */
+
 extern BrPgOwned *br_pg_curated_owned(const BrPgDecision *decision);
 extern bool br_pg_curated_owns(HTAB *numbers, int32 number);
 
 /*
- * Bundles with evidence from the context, much purchased ones and new ones, for
- * a pool of `room`: up to `room` of each, the most promising first, each once.
- * *all: there are no others.
+ * Bundles with evidence from the context, those that learners speak for, much
+ * purchased ones and new ones, for a pool of `room`: up to `room` of each, the most
+ * promising first, each once. learned: may be NULL. *all: there are no others.
  */
-extern int32 *br_pg_curated_promising(const BrPgDecision *decision, HTAB *proposals, int room,
-									  int *n, bool *all);
+extern int32 *br_pg_curated_promising(const BrPgDecision *decision, HTAB *proposals,
+									  BrPgCuratedLearned *learned, int room, int *n, bool *all);
 
 /*
  * The n newest bundles below a number that the budget and the categories do not
@@ -135,8 +137,11 @@ typedef struct BrPgOffer
 	double margin;
 } BrPgOffer;
 
-/* curated_pool.c: items, curated and pool of the decision from n offers, strongest first */
-extern void br_pg_curated_pool(BrPgDecision *decision, HTAB *proposals, const BrPgOffer *offers,
-							   int n);
+/*
+ * curated_pool.c: items, curated and pool of the decision from n offers, strongest
+ * first. learned: may be NULL.
+ */
+extern void br_pg_curated_pool(BrPgDecision *decision, HTAB *proposals,
+							   BrPgCuratedLearned *learned, const BrPgOffer *offers, int n);
 
 #endif /* BR_CURATED_H */

@@ -2,9 +2,10 @@
  * curated_find.c
  *	  Which curated bundles to look at, of perhaps very many.
  *
- * Three orders are asked for their first bundles, each answered by an index:
+ * Some orders are asked for their first bundles, each answered by an index:
  * bundles of items that some evidence speaks for, the most purchased bundles,
- * and the newest. Where these do not make enough that may be offered, all the
+ * and the newest; where learners of bundles serve, also those that they speak
+ * for, and such as are like those. Where these do not make enough that may be offered, all the
  * others follow that the budget and the categories leave, newest first.
  */
 #include "postgres.h"
@@ -14,7 +15,7 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 
-#include "pg/decide/curated.h"
+#include "pg/decide/curated_learned.h"
 #include "pg/decide/proposals.h"
 
 /* items with evidence whose bundles are looked for, and the newest bundles of each of them */
@@ -199,16 +200,30 @@ br_pg_curated_below(const BrPgDecision *decision, int32 number, int *n)
 	return numbers;
 }
 
+typedef enum Order
+{
+	WITH_EVIDENCE,
+	LEARNED,
+	LIKE_LEARNED,
+	MOST_PURCHASED,
+	NEWEST,
+	N_ORDERS
+} Order;
+
 /* the first `share` of each order, then the rest of each */
 static int32 *
-merge(int32 *const orders[3], const int n_in[3], const int share[3], int *n)
+merge(int32 *const *orders, const int *n_in, const int *share, int *n)
 {
-	int32 *merged = palloc(sizeof(int32) * Max(n_in[0] + n_in[1] + n_in[2], 1));
 	HTAB *seen = create_numbers("bundles seen");
+	int32 *merged;
+	int all = 0;
 
+	for (int order = 0; order < N_ORDERS; order++)
+		all += n_in[order];
+	merged = palloc(sizeof(int32) * Max(all, 1));
 	*n = 0;
 	for (int rest = 0; rest < 2; rest++)
-		for (int order = 0; order < 3; order++)
+		for (int order = 0; order < N_ORDERS; order++)
 		{
 			int first = rest ? Min(share[order], n_in[order]) : 0;
 			int last = rest ? n_in[order] : Min(share[order], n_in[order]);
@@ -227,20 +242,30 @@ merge(int32 *const orders[3], const int n_in[3], const int share[3], int *n)
 }
 
 int32 *
-br_pg_curated_promising(const BrPgDecision *decision, HTAB *proposals, int room, int *n, bool *all)
+br_pg_curated_promising(const BrPgDecision *decision, HTAB *proposals, BrPgCuratedLearned *learned,
+						int room, int *n, bool *all)
 {
-	/* of a full pool: the places that evidence, purchases and newness are sure of */
-	const int share[3] = {room * 5 / 8, room / 4, room / 8};
+	/* the places of a full pool that each order is sure of, in sixteenths */
+	static const int unlearned_share[N_ORDERS] = {10, 0, 0, 4, 2};
+	static const int learned_share[N_ORDERS] = {4, 6, 2, 3, 1};
 	const BrPgCatalog *catalog = decision->request->catalog;
-	int32 *orders[3];
-	int n_in[3];
+	int32 *orders[N_ORDERS] = {NULL};
+	int n_in[N_ORDERS] = {0}, share[N_ORDERS];
 	BrPgRights rights;
 
+	for (int order = 0; order < N_ORDERS; order++)
+		share[order] =
+			room * (learned == NULL ? unlearned_share[order] : learned_share[order]) / 16;
+	if (learned != NULL)
+	{
+		orders[LEARNED] = br_pg_curated_learned_best(learned, room, &n_in[LEARNED]);
+		orders[LIKE_LEARNED] = br_pg_curated_learned_like(learned, room, &n_in[LIKE_LEARNED]);
+	}
 	br_pg_enter_owner(&rights);
-	orders[0] = with_evidence(catalog, proposals, room, &n_in[0]);
-	orders[1] = most_purchased(catalog, room, &n_in[1]);
-	orders[2] = newest(catalog, room, &n_in[2]);
+	orders[WITH_EVIDENCE] = with_evidence(catalog, proposals, room, &n_in[WITH_EVIDENCE]);
+	orders[MOST_PURCHASED] = most_purchased(catalog, room, &n_in[MOST_PURCHASED]);
+	orders[NEWEST] = newest(catalog, room, &n_in[NEWEST]);
 	br_pg_leave(&rights);
-	*all = n_in[2] < room;
+	*all = n_in[NEWEST] < room;
 	return merge(orders, n_in, share, n);
 }

@@ -14,7 +14,7 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 
-#include "pg/decide/curated.h"
+#include "pg/decide/curated_learned.h"
 #include "pg/decide/proposals.h"
 
 /* ---- items ---- */
@@ -248,7 +248,9 @@ fill_bundle(BrPgDecision *decision, const BrPgOffer *offer, int b, int64 most_pu
 	bundle->list_price = offer->list_price;
 	bundle->price = offer->price;
 	bundle->margin = offer->margin;
-	bundle->log_odds = br_bundle_purchase_log_odds(draft->purchases, most_purchases);
+	/* a ranker weighs it among the features */
+	if (decision->request->constraints.ranker == NULL)
+		bundle->log_odds = br_bundle_purchase_log_odds(draft->purchases, most_purchases);
 	curated->bundle = draft->bundle;
 	curated->bundle_id = draft->bundle_id;
 	curated->purchases = draft->purchases;
@@ -257,22 +259,37 @@ fill_bundle(BrPgDecision *decision, const BrPgOffer *offer, int b, int64 most_pu
 	curated->together = palloc0(sizeof(int64) * pairs);
 }
 
+/* learned: may be NULL */
+typedef struct Filling
+{
+	BrPgDecision *decision;
+	const BrPgCuratedLearned *learned;
+	int64 most_purchases;
+} Filling;
+
 /*
- * Two figures are the bundle's own: how often it was bought as a whole counts
+ * Some figures are the bundle's own: how often it was bought as a whole counts
  * half of its popularity, beside that of its items, as soon as any bundle was;
- * and its stock is how many times it can be sold.
+ * its stock is how many times it can be sold; and what was learned of bundles was
+ * learned of it, so that each of its items has that.
  */
 static void
-fill_features(BrPgDecision *decision, const BrPgOffer *offer, int b, int64 most_purchases)
+fill_features(const Filling *filling, const BrPgOffer *offer, int b)
 {
+	BrPgDecision *decision = filling->decision;
+	int64 most_purchases = filling->most_purchases;
 	const BrBundle *bundle = &decision->pool.bundles[b];
 	const BrPgCurated *curated = &decision->curated[b];
 	BrAffinity affinity = {curated->content, curated->copurchase};
 	BrCandidate *candidates = palloc(sizeof(BrCandidate) * bundle->size);
 	int *members = palloc(sizeof(int) * bundle->size);
 	double whole = br_pg_decide_popularity(curated->purchases, most_purchases);
+	double evidence[BR_LEARNED_COUNT] = {0};
 	BrBundle alone = *bundle;
 
+	if (filling->learned != NULL)
+		br_pg_curated_learned_evidence(filling->learned, curated->bundle, curated->purchases,
+									   most_purchases, evidence);
 	for (int i = 0; i < bundle->size; i++)
 	{
 		members[i] = i;
@@ -280,6 +297,7 @@ fill_features(BrPgDecision *decision, const BrPgOffer *offer, int b, int64 most_
 		candidates[i].stock = floor(candidates[i].stock / offer->draft.members[i].quantity);
 		if (most_purchases > 0)
 			candidates[i].popularity = (candidates[i].popularity + whole) / 2;
+		memcpy(candidates[i].learned, evidence, sizeof(evidence));
 	}
 	alone.members = members;
 	br_bundle_features(candidates, bundle->size, &affinity,
@@ -333,15 +351,19 @@ sort_pool(BrPgDecision *decision)
 }
 
 void
-br_pg_curated_pool(BrPgDecision *decision, HTAB *proposals, const BrPgOffer *offers, int n)
+br_pg_curated_pool(BrPgDecision *decision, HTAB *proposals, BrPgCuratedLearned *learned,
+				   const BrPgOffer *offers, int n)
 {
 	int64 most_purchases = br_pg_curated_most_purchases(decision->request->catalog);
+	Filling filling = {decision, learned, most_purchases};
 
+	if (learned != NULL)
+		br_pg_curated_learned_compare(learned, offers, n);
 	fill_items(decision, proposals, offers, n);
 	memset(&decision->pool, 0, sizeof(decision->pool));
 	decision->pool.n = n;
 	decision->pool.complete = decision->pool.exhaustive = true;
-	decision->pool.bundles = palloc(sizeof(BrBundle) * Max(n, 1));
+	decision->pool.bundles = palloc0(sizeof(BrBundle) * Max(n, 1));
 	decision->pool.features = palloc(sizeof(float) * Max(n * BR_FEATURE_COUNT, 1));
 	decision->curated = palloc(sizeof(BrPgCurated) * Max(n, 1));
 	for (int b = 0; b < n; b++)
@@ -351,6 +373,6 @@ br_pg_curated_pool(BrPgDecision *decision, HTAB *proposals, const BrPgOffer *off
 	}
 	fill_copurchase(decision);
 	for (int b = 0; b < n; b++)
-		fill_features(decision, &offers[b], b, most_purchases);
+		fill_features(&filling, &offers[b], b);
 	sort_pool(decision);
 }

@@ -9,8 +9,6 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "catalog/pg_type.h"
 
 #include "pg/decide/learned.h"
@@ -124,7 +122,7 @@ br_pg_propose_learned(BrPgDecision *decision, HTAB *proposals)
 		weight += decision->context[i].weight;
 	}
 	for (int kind = 0; kind < BR_PG_N_KINDS; kind++)
-		reading.share[kind] = weight > 0 ? pow(weight, -br_pg_kind_damping(kind)) : 0;
+		reading.share[kind] = br_pg_kind_share(kind, weight);
 	br_pg_serving_lists(serving, false, items, decision->n_context,
 						Max(ENTRIES / Max(decision->n_context, 1), LEAST_ENTRIES), take, &reading);
 	fold_in(decision, items);

@@ -23,7 +23,7 @@
 static const struct
 {
 	int feature;	/* -1: none */
-	double damping; /* see br_pg_kind_damping */
+	double damping; /* see br_pg_kind_share */
 } evidence[BR_PG_N_KINDS] = {
 	[BR_PG_KIND_POPULARITY] = {BR_FEATURE_TREND, 0},
 	[BR_PG_KIND_ASSOCIATION] = {BR_FEATURE_ASSOCIATION, 0.25},
@@ -43,9 +43,9 @@ static const struct
 };
 
 double
-br_pg_kind_damping(BrPgKindNumber kind)
+br_pg_kind_share(BrPgKindNumber kind, double weight)
 {
-	return evidence[kind].damping;
+	return weight > 0 ? pow(weight, -evidence[kind].damping) : 0;
 }
 
 int
@@ -55,9 +55,16 @@ br_pg_kind_feature(BrPgKindNumber kind)
 }
 
 double
-br_pg_likeness_share(double likeness, double purchases)
+br_pg_likeness_said(double companions, bool owned)
 {
-	return likeness * LIKENESS_PURCHASES / (purchases + LIKENESS_PURCHASES);
+	return owned ? companions + 1 : companions;
+}
+
+double
+br_pg_likeness_share(double alike, double likeness, double purchases)
+{
+	return likeness > 0 ? alike / likeness * LIKENESS_PURCHASES / (purchases + LIKENESS_PURCHASES)
+						: 0;
 }
 
 /* a preference is 0 or 1, but for what the fit leaves */
@@ -177,7 +184,7 @@ br_pg_learned_scores(const BrPgLearned *learned, const int32_t *context, int n, 
 					 int n_scores)
 {
 	const BrLists *lists = &learned->lists;
-	double share = n > 0 ? pow(n, -evidence[learned->kind].damping) : 0;
+	double share = br_pg_kind_share(learned->kind, n);
 
 	if (learned->bias != NULL)
 		memcpy(scores, learned->bias, sizeof(float) * n_scores);
@@ -290,7 +297,7 @@ take_likeness(const BrPgModel *model, const int32_t *owned, int n, float *featur
 		return;
 	br_pg_learned_scores(companions, owned, n, model->work, n_bundles);
 	for (int i = 0; i < n; i++)
-		model->work[owned[i]] += 1;
+		model->work[owned[i]] = (float) br_pg_likeness_said(model->work[owned[i]], true);
 	for (int b = 0; b < n_bundles; b++)
 	{
 		double sum = 0, weight = 0;
@@ -301,7 +308,7 @@ take_likeness(const BrPgModel *model, const int32_t *owned, int n, float *featur
 			weight += likeness->lists.weights[i];
 		}
 		features[(Size) b * BR_FEATURE_COUNT + BR_FEATURE_GRAPH] =
-			(float) br_pg_likeness_share(weight > 0 ? sum / weight : 0, model->bundle_purchases[b]);
+			(float) br_pg_likeness_share(sum, weight, model->bundle_purchases[b]);
 	}
 }
 

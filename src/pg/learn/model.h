@@ -43,11 +43,24 @@ extern void br_pg_model_bundle_features(const BrPgModel *model, const int32_t *o
 extern void br_pg_learned_scores(const BrPgLearned *learned, const int32_t *context, int n,
 								 float *scores, int n_scores);
 
-/* How the weights of n context things become one number: their sum over n to this power. */
-extern double br_pg_kind_damping(BrPgKindNumber kind);
+/*
+ * What a thing of the context counts for in what a kind says, where all of them
+ * weigh so much together: 1 over that, to a power that is the kind's own.
+ */
+extern double br_pg_kind_share(BrPgKindNumber kind, double weight);
 
-/* What bundles like one that was bought so often say of it. */
-extern double br_pg_likeness_share(double likeness, double purchases);
+/*
+ * What is said of a bundle as the like of another: the share of the owned bundles'
+ * buyers who have it, a mean over those, and 1 more where it is owned itself.
+ */
+extern double br_pg_likeness_said(double companions, bool owned);
+
+/*
+ * What its likes say of a bundle that was bought so often: the mean of what is said
+ * of them, by how alike they are. alike: the sum of the products; likeness: how
+ * alike they are in all.
+ */
+extern double br_pg_likeness_share(double alike, double likeness, double purchases);
 
 /* The score that two vectors of ALS make, within the range of features. */
 extern double br_pg_factor_score(const float *user, const float *item, int dims);

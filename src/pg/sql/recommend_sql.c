@@ -291,8 +291,10 @@ br_pg_decide_request(FunctionCallInfo fcinfo, const char *kind, const char *want
 	request->constraints.discount = at->size >= 0 ? catalog->discount : 0;
 	request->constraints.typical_price = catalog->typical_price * BR_PG_MILLIONTHS;
 	request->serving = br_pg_serving_open(catalog->number);
-	request->constraints.ranker =
-		br_pg_serving_ranker(request->serving, request->curated, &request->ranker);
+	/* a ranker of bundles knows what users own, nothing of baskets and queries */
+	if (!request->curated || (request->n_basket == 0 && request->query == NULL))
+		request->constraints.ranker =
+			br_pg_serving_ranker(request->serving, request->curated, &request->ranker);
 	budget_argument(fcinfo, at->budget, request);
 	margin_argument(fcinfo, at->min_margin, request);
 	category_argument(fcinfo, at->categories, request);
