@@ -1,7 +1,8 @@
 /*
  * complete.c
- *	  What is missing from a set of items: the others by their mean affinity to
- *	  it, found by a scan of all of them.
+ *	  What is missing from a set of items: the others by what the ranker in
+ *	  service makes of them (complete_ranked.c), or where there is none by their
+ *	  mean affinity to it, found by a scan of all of them.
  *
  * Affinity falls again where two texts are nearly the same, so that neither
  * the nearest items by text nor the most frequent partners need be the best.
@@ -16,18 +17,11 @@
 
 #include "core/bundle/br_bundle.h"
 #include "pg/decide/complete.h"
+#include "pg/decide/complete_ranked.h"
 #include "pg/decide/nearest.h"
-#include "pg/embedding.h"
 #include "pg/rule/rule.h"
 
 #define MOST_GIVEN BR_BUNDLE_MAX_CURATED_SIZE
-
-typedef struct Given
-{
-	int32 item;
-	int64 baskets;
-	BrEmbedding *embedding; /* NULL: none */
-} Given;
 
 /* An item that was bought with some of the given ones. */
 typedef struct Partner
@@ -36,21 +30,15 @@ typedef struct Partner
 	double copurchase[FLEXIBLE_ARRAY_MEMBER]; /* (n_given): shrunk cosine */
 } Partner;
 
-typedef struct Scored
-{
-	int32 item;
-	double score;
-} Scored;
-
 typedef struct Search
 {
 	const BrPgCatalog *catalog;
 	int n_given;
-	Given *given; /* by id */
+	BrPgGiven *given; /* by id */
 	HTAB *partners;
 	int n;
 	int room;
-	Scored *scored;
+	BrPgScoredItem *scored;
 } Search;
 
 /* ---- the set ---- */
@@ -75,10 +63,10 @@ find_given(Search *search, char **item_ids, int n)
 										search->catalog->number),
 					  1, types, values, NULL, true, 0);
 	br_pg_leave(&rights);
-	search->given = palloc0(sizeof(Given) * found);
+	search->given = palloc0(sizeof(BrPgGiven) * found);
 	for (uint64 row = 0; row < found; row++)
 	{
-		Given *given = &search->given[search->n_given++];
+		BrPgGiven *given = &search->given[search->n_given++];
 		bool is_null;
 		Datum value = br_pg_column(row, 2, &is_null);
 
@@ -183,17 +171,17 @@ score_item(void *state, int32 item, const BrEmbedding *embedding)
 	if (search->n == search->room)
 	{
 		search->room *= 2;
-		search->scored = repalloc_huge(search->scored, sizeof(Scored) * search->room);
+		search->scored = repalloc_huge(search->scored, sizeof(BrPgScoredItem) * search->room);
 	}
-	search->scored[search->n++] = (Scored){item, score};
+	search->scored[search->n++] = (BrPgScoredItem){item, score};
 }
 
 /* best first, then the older item */
 static int
 compare_scored(const void *left, const void *right)
 {
-	const Scored *a = left;
-	const Scored *b = right;
+	const BrPgScoredItem *a = left;
+	const BrPgScoredItem *b = right;
 
 	if (a->score != b->score)
 		return a->score > b->score ? -1 : 1;
@@ -246,7 +234,7 @@ first_visible(const Search *search, int k, int *n)
 	*n = 0;
 	for (int first = 0; first < search->n && *n < k; first += step)
 	{
-		const Scored *scored = search->scored + first;
+		const BrPgScoredItem *scored = search->scored + first;
 		int length = Min(step, search->n - first);
 		char **item_ids;
 
@@ -269,6 +257,8 @@ BrPgCompletion *
 br_pg_complete(const BrPgCatalog *catalog, char **item_ids, int n_ids, int k, int *n)
 {
 	Search search = {.catalog = catalog, .room = 1024};
+	BrPgServing *serving;
+	int32 version;
 
 	if (n_ids < 1 || n_ids > MOST_GIVEN)
 		ereport(ERROR,
@@ -278,9 +268,16 @@ br_pg_complete(const BrPgCatalog *catalog, char **item_ids, int n_ids, int k, in
 				 errhint("Give the ids of what is in the set already;"
 						 " recommend_items serves an empty basket.")));
 	find_given(&search, item_ids, n_ids);
-	find_partners(&search);
-	search.scored = palloc(sizeof(Scored) * search.room);
-	br_pg_scan_items(search.catalog, score_item, &search);
-	qsort(search.scored, search.n, sizeof(Scored), compare_scored);
+	serving = br_pg_serving_open(catalog->number);
+	if (br_pg_serving_ranker(serving, false, &version) != NULL)
+		search.scored =
+			br_pg_complete_ranked(catalog, serving, search.given, search.n_given, &search.n);
+	else
+	{
+		find_partners(&search);
+		search.scored = palloc(sizeof(BrPgScoredItem) * search.room);
+		br_pg_scan_items(search.catalog, score_item, &search);
+	}
+	qsort(search.scored, search.n, sizeof(BrPgScoredItem), compare_scored);
 	return first_visible(&search, k, n);
 }

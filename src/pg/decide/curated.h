@@ -141,7 +141,7 @@ typedef struct BrPgOffer
  * curated_pool.c: items, curated and pool of the decision from n offers, strongest
  * first. learned: may be NULL.
  */
-extern void br_pg_curated_pool(BrPgDecision *decision, HTAB *proposals,
-							   BrPgCuratedLearned *learned, const BrPgOffer *offers, int n);
+extern void br_pg_curated_pool(BrPgDecision *decision, HTAB *proposals, BrPgCuratedLearned *learned,
+							   const BrPgOffer *offers, int n);
 
 #endif /* BR_CURATED_H */
