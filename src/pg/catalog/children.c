@@ -82,6 +82,7 @@ static const struct
 	{"item_shadow", "text_hash", "(text_hash)"},
 	{"item_count", "most", "(baskets DESC, item)"},
 	{"item_pair", "most", "(item, together DESC, other)"},
+	{"learned_set", "items", "USING gin (items) WITH (fastupdate = off)"},
 	{"event", "user", "(user_id, occurred_at DESC) WHERE user_id IS NOT NULL"},
 	{"event", "basket", "(source, basket_id)"},
 	{"event", "taken", "(source) WHERE weight < 0"},

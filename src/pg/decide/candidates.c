@@ -654,6 +654,7 @@ br_pg_decide_candidates(BrPgDecision *decision, bool more)
 	Filter filter;
 	BrPgRights rights;
 
+	decision->proposals = proposals;
 	br_pg_enter_owner(&rights);
 	set_filter(&filter, decision);
 	br_pg_leave(&rights);
@@ -664,6 +665,31 @@ br_pg_decide_candidates(BrPgDecision *decision, bool more)
 	if (decision->request->rules->n > 0)
 		fetch_ruled(decision, proposals, &filter, more);
 	choose_items(decision, more);
+	number_categories(decision);
+	br_pg_decide_rule_candidates(decision);
+}
+
+void
+br_pg_decide_fetch_ready(BrPgDecision *decision, const int32 *items, int n)
+{
+	BrPgProposal **proposals = palloc(sizeof(BrPgProposal *) * Max(n, 1));
+	int before = decision->n_items;
+	Filter filter;
+	BrPgRights rights;
+
+	br_pg_enter_owner(&rights);
+	set_filter(&filter, decision);
+	br_pg_leave(&rights);
+	/* whatever an item costs, a set may have a price of its own */
+	filter.nulls[1] = 'n';
+	filter.values[2] = BoolGetDatum(false);
+	for (int i = 0; i < n; i++)
+		proposals[i] = br_pg_propose(decision->proposals, items[i]);
+	decision->items = repalloc(decision->items, sizeof(BrPgItem) * (decision->n_items + n));
+	fetch_items(decision, &filter, proposals, n);
+	for (int i = before; i < decision->n_items; i++)
+		decision->items[i].ready_only = true;
+	qsort(decision->items, decision->n_items, sizeof(BrPgItem), compare_numbers);
 	number_categories(decision);
 	br_pg_decide_rule_candidates(decision);
 }

@@ -87,17 +87,16 @@ is_named(const Names *names, const char *name)
 }
 
 static bool
-source_is_there(const BrPgRequest *request, int32 source)
+source_is_there(const BrPgBundleTables *tables, int32 source)
 {
-	for (int i = 0; i < request->bundle_tables->n; i++)
-		if (request->bundle_tables->tables[i].source == source)
+	for (int i = 0; i < tables->n; i++)
+		if (tables->tables[i].source == source)
 			return true;
 	return false;
 }
 
-/* whether the bundle is whole, and its rows agree about its price */
-static bool
-is_available(const BrPgRequest *request, const BrPgDraft *draft)
+bool
+br_pg_curated_is_whole(const BrPgBundleTables *tables, const BrPgDraft *draft)
 {
 	double first = draft->members[0].bundle_price;
 
@@ -109,7 +108,7 @@ is_available(const BrPgRequest *request, const BrPgDraft *draft)
 		double price = member->bundle_price;
 
 		if (!member->live || (price != first && !(isnan(price) && isnan(first))) ||
-			!source_is_there(request, member->source))
+			!source_is_there(tables, member->source))
 			return false;
 	}
 	return true;
@@ -186,7 +185,7 @@ judge(const Search *search, BrPgOffer *offer)
 	const BrPgRequest *request = search->request;
 	Refusal refusal;
 
-	if (!is_available(request, &offer->draft))
+	if (!br_pg_curated_is_whole(request->bundle_tables, &offer->draft))
 		return UNAVAILABLE;
 	refusal = judge_items(search, &offer->draft);
 	if (refusal != OFFERED)
@@ -201,15 +200,15 @@ judge(const Search *search, BrPgOffer *offer)
 
 /* ---- looking through bundles ---- */
 
-/* leaves the bundles of which the caller can see every row */
-static int
-keep_visible(const BrPgRequest *request, BrPgDraft *drafts, int n)
+int
+br_pg_curated_keep_visible(const BrPgCatalog *catalog, const BrPgBundleTables *tables,
+						   BrPgDraft *drafts, int n)
 {
 	BrPgBundleRow *rows;
 	bool *visible;
 	int n_rows = 0, row = 0, kept = 0;
 
-	if (!request->bundle_tables->filtered || n == 0)
+	if (!tables->filtered || n == 0)
 		return n;
 	for (int i = 0; i < n; i++)
 		n_rows += drafts[i].size;
@@ -219,7 +218,7 @@ keep_visible(const BrPgRequest *request, BrPgDraft *drafts, int n)
 		for (int j = 0; j < drafts[i].size; j++)
 			rows[row++] = (BrPgBundleRow){drafts[i].bundle_id, drafts[i].members[j].item_id,
 										  drafts[i].members[j].source};
-	br_pg_bundle_rows_visible(request->catalog, request->bundle_tables, rows, n_rows, visible);
+	br_pg_bundle_rows_visible(catalog, tables, rows, n_rows, visible);
 	row = 0;
 	for (int i = 0; i < n; i++)
 	{
@@ -270,7 +269,8 @@ look_at(Search *search, const int32 *numbers, int n)
 			fresh[n_fresh++] = numbers[i];
 	}
 	drafts = br_pg_curated_read(search->request->catalog, fresh, n_fresh, &n_drafts);
-	n_drafts = keep_visible(search->request, drafts, n_drafts);
+	n_drafts = br_pg_curated_keep_visible(search->request->catalog, search->request->bundle_tables,
+										  drafts, n_drafts);
 	MemoryContextSwitchTo(decision);
 	for (int i = 0; i < n_drafts && search->n < search->room; i++)
 	{

@@ -45,6 +45,12 @@ typedef struct BrPgBundleRow
 } BrPgBundleRow;
 
 /*
+ * The same for a caller who need not get curated bundles: NULL where the catalog
+ * has none, or he may not SELECT from all of their tables.
+ */
+extern BrPgBundleTables *br_pg_bundle_tables_readable(const BrPgCatalog *catalog);
+
+/*
  * Whether the caller can see each of n rows where they came from, and the
  * item in the source of the items. Rows of tables that are not there count as
  * seen.
@@ -124,6 +130,13 @@ typedef struct BrPgDraft
 /* The bundles of these numbers that have items, in the order of the numbers. */
 extern BrPgDraft *br_pg_curated_read(const BrPgCatalog *catalog, const int32 *numbers, int n,
 									 int *n_drafts);
+
+/* curated.c: leaves the bundles of which the caller can see every row; returns how many */
+extern int br_pg_curated_keep_visible(const BrPgCatalog *catalog, const BrPgBundleTables *tables,
+									  BrPgDraft *drafts, int n);
+
+/* Whether all of it is there and active, and its rows agree about its price. */
+extern bool br_pg_curated_is_whole(const BrPgBundleTables *tables, const BrPgDraft *draft);
 
 /* How often the most purchased bundle was bought, 0 where none was. */
 extern int64 br_pg_curated_most_purchases(const BrPgCatalog *catalog);

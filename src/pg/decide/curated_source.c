@@ -20,10 +20,16 @@
 
 #include "pg/decide/curated.h"
 
+static bool
+may_read(Oid table)
+{
+	return pg_class_aclcheck(table, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
+}
+
 static void
 require_reader(const BrPgCatalog *catalog, Oid table)
 {
-	if (pg_class_aclcheck(table, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+	if (!may_read(table))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for the bundles of catalog \"%s\"", catalog->name),
@@ -32,8 +38,9 @@ require_reader(const BrPgCatalog *catalog, Oid table)
 													get_rel_name(table)))));
 }
 
-BrPgBundleTables *
-br_pg_bundle_tables(const BrPgCatalog *catalog)
+/* NULL: the catalog never had any */
+static BrPgBundleTables *
+read_tables(const BrPgCatalog *catalog)
 {
 	static const Oid types[] = {INT4OID};
 	Datum values[] = {Int32GetDatum(catalog->number)};
@@ -48,11 +55,7 @@ br_pg_bundle_tables(const BrPgCatalog *catalog)
 					  1, types, values, NULL, true, 0);
 	br_pg_leave(&rights);
 	if (n == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("catalog \"%s\" has no curated bundles", catalog->name),
-				 errhint("add_bundle_source names the table that holds them;"
-						 " recommend makes bundles itself.")));
+		return NULL;
 	found->tables = palloc(sizeof(BrPgBundleTable) * n);
 	found->filtered = br_pg_catalog_must_ask(catalog);
 	for (uint64 row = 0; row < n; row++)
@@ -64,7 +67,6 @@ br_pg_bundle_tables(const BrPgCatalog *catalog)
 		table->table = DatumGetObjectId(br_pg_column(row, 2, &is_null));
 		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(table->table)))
 			continue;
-		require_reader(catalog, table->table);
 		table->bundle_id = br_pg_column_text(row, 3);
 		table->item_id = br_pg_column_text(row, 4);
 		table->priced = DatumGetBool(br_pg_column(row, 5, &is_null));
@@ -73,6 +75,33 @@ br_pg_bundle_tables(const BrPgCatalog *catalog)
 		found->n++;
 	}
 	SPI_freetuptable(SPI_tuptable);
+	return found;
+}
+
+BrPgBundleTables *
+br_pg_bundle_tables(const BrPgCatalog *catalog)
+{
+	BrPgBundleTables *found = read_tables(catalog);
+
+	if (found == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("catalog \"%s\" has no curated bundles", catalog->name),
+				 errhint("add_bundle_source names the table that holds them;"
+						 " recommend makes bundles itself.")));
+	for (int i = 0; i < found->n; i++)
+		require_reader(catalog, found->tables[i].table);
+	return found;
+}
+
+BrPgBundleTables *
+br_pg_bundle_tables_readable(const BrPgCatalog *catalog)
+{
+	BrPgBundleTables *found = read_tables(catalog);
+
+	for (int i = 0; found != NULL && i < found->n; i++)
+		if (!may_read(found->tables[i].table))
+			return NULL;
 	return found;
 }
 

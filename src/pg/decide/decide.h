@@ -93,6 +93,7 @@ typedef struct BrPgItem
 	int copurchase_from; /* index into context, -1: none */
 	int64 together;
 	double strength; /* by which candidates are chosen */
+	bool ready_only; /* a ready set needs it; no bundle is made of it (ready_sets.h) */
 } BrPgItem;
 
 typedef struct BrPgDecisionLearned BrPgDecisionLearned; /* learned.c */
@@ -126,6 +127,7 @@ typedef struct BrPgDecision
 	int n_context;
 	BrPgContextItem *context;
 	BrPgDecisionLearned *learned;
+	HTAB *proposals; /* of a request for generated bundles or items (proposals.h) */
 	int n_items;
 	BrPgItem *items; /* by dense number */
 	double *content; /* (n_items, n_items): similarity of text, at least 0 */
@@ -133,6 +135,8 @@ typedef struct BrPgDecision
 	int64 *together; /* (n_items, n_items): baskets with both */
 	BrPool pool;
 	BrPgCurated *curated; /* (pool.n) where the request is for curated bundles; else NULL */
+	/* (pool.n) of generated bundles: the curated one that a member is, or NULL; NULL: none is any */
+	char **curated_ids;
 	int n_pinned;
 	BrPgPinned *pinned;
 	BrSlate slate;
@@ -165,6 +169,12 @@ extern BrPgDecision *br_pg_decide(const BrPgRequest *request);
 /* Context and candidates of a request; more: look further for what its constraints need. */
 extern void br_pg_decide_context(BrPgDecision *decision);
 extern void br_pg_decide_candidates(BrPgDecision *decision, bool more);
+
+/*
+ * Adds those of n items, none of which is there, that may be offered at any price,
+ * marked as ready_only.
+ */
+extern void br_pg_decide_fetch_ready(BrPgDecision *decision, const int32 *items, int n);
 
 /* Log-scaled to [0, 1]: n of all. */
 extern double br_pg_decide_popularity(int64 n, int64 all);

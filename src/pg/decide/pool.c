@@ -11,7 +11,7 @@
 #include "utils/memutils.h"
 
 #include "core/math/br_math.h"
-#include "pg/decide/decide.h"
+#include "pg/decide/ready_sets.h"
 
 /* partners looked at per candidate; a pair counts when either end lists the other */
 #define PARTNERS 40
@@ -153,14 +153,67 @@ fill_content(BrPgDecision *decision)
 	}
 }
 
+/* rows and columns of a matrix over all items, (n, n), that belong to some of them */
+static double *
+part_of(const double *matrix, int n, const int *kept, int n_kept)
+{
+	double *part = palloc(sizeof(double) * Max(n_kept * n_kept, 1));
+
+	for (int i = 0; i < n_kept; i++)
+		for (int j = 0; j < n_kept; j++)
+			part[i * n_kept + j] = matrix[kept[i] * n + kept[j]];
+	return part;
+}
+
+/*
+ * Searches through the candidates that bundles are made of, which are all but those
+ * of ready sets, and leaves room for such sets.
+ */
+static void
+search_pool(BrPgDecision *decision, const BrCandidate *candidates, const BrAffinity *affinity,
+			int room)
+{
+	const BrPgRequest *request = decision->request;
+	int n = decision->n_items, n_kept = 0;
+	int *kept = palloc(sizeof(int) * Max(n, 1));
+	BrCandidate *searched = palloc(sizeof(BrCandidate) * Max(n, 1));
+	BrAffinity part = *affinity;
+	BrContext context;
+
+	for (int i = 0; i < n; i++)
+		if (!decision->items[i].ready_only)
+		{
+			searched[n_kept] = candidates[i];
+			kept[n_kept++] = i;
+		}
+	if (n_kept < n)
+	{
+		part.content = part_of(affinity->content, n, kept, n_kept);
+		part.copurchase = part_of(affinity->copurchase, n, kept, n_kept);
+	}
+	br_pg_context(&context, CurrentMemoryContext);
+	br_pg_check(br_bundle_pool(&context, searched, n_kept, &part, &request->constraints,
+							   request->wanted, Max(request->wanted, BR_BUNDLE_MAX_POOL - room),
+							   &decision->pool),
+				&context, "could not assemble bundles", NULL);
+	/* back to indexes of all items */
+	for (int b = 0; n_kept < n && b < decision->pool.n; b++)
+		for (int i = 0; i < decision->pool.bundles[b].size; i++)
+		{
+			int *member = unconstify(int *, &decision->pool.bundles[b].members[i]);
+
+			*member = kept[*member];
+		}
+}
+
 void
 br_pg_decide_pool(BrPgDecision *decision)
 {
 	const BrPgRequest *request = decision->request;
+	const BrPgReadySets *ready = br_pg_ready_sets(decision);
 	int n = decision->n_items;
 	BrCandidate *candidates = palloc(sizeof(BrCandidate) * Max(n, 1));
 	BrAffinity affinity;
-	BrContext context;
 
 	decision->content = palloc0(sizeof(double) * Max(n * n, 1));
 	decision->copurchase = palloc0(sizeof(double) * Max(n * n, 1));
@@ -175,9 +228,9 @@ br_pg_decide_pool(BrPgDecision *decision)
 	affinity.content = decision->content;
 	affinity.copurchase = decision->copurchase;
 
-	br_pg_context(&context, CurrentMemoryContext);
-	br_pg_check(br_bundle_pool(&context, candidates, n, &affinity, &request->constraints,
-							   request->wanted, BR_BUNDLE_MAX_POOL, &decision->pool),
-				&context, "could not assemble bundles", NULL);
+	decision->curated_ids = NULL;
+	search_pool(decision, candidates, &affinity, ready == NULL ? 0 : ready->n);
+	if (ready != NULL)
+		br_pg_ready_sets_add(decision, ready, candidates, &affinity);
 	br_pg_decide_pin(decision, candidates, &affinity);
 }

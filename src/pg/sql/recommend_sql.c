@@ -320,6 +320,17 @@ br_pg_decide_item_ids(const BrPgDecision *decision, const BrBundle *bundle)
 	return DatumGetArrayTypeP(br_pg_text_array_datum(ids, bundle->size));
 }
 
+/* the fraction taken off; of what has a price of its own as that says, perhaps negative */
+static double
+discount_of(const BrPgDecision *decision, const BrBundle *bundle)
+{
+	double usual = decision->request->constraints.discount;
+
+	return bundle->list_price == 0 || bundle->price == bundle->list_price * (1 - usual)
+		? usual
+		: 1 - bundle->price / bundle->list_price;
+}
+
 /* rank, decision_id, items, score, propensity, price, list_price, discount, margin, reasons */
 static void
 return_bundles(ReturnSetInfo *result, const BrPgDecision *decision)
@@ -339,7 +350,7 @@ return_bundles(ReturnSetInfo *result, const BrPgDecision *decision)
 		values[4] = Float8GetDatum(decision->slate.propensity[slot]);
 		br_pg_set_number(values, nulls, 5, bundle->price / BR_PG_MILLIONTHS);
 		br_pg_set_number(values, nulls, 6, bundle->list_price / BR_PG_MILLIONTHS);
-		values[7] = Float8GetDatum(decision->request->constraints.discount);
+		values[7] = Float8GetDatum(discount_of(decision, bundle));
 		nulls[7] = nulls[6];
 		br_pg_set_number(values, nulls, 8, bundle->margin);
 		values[9] = DirectFunctionCall1(jsonb_in, CStringGetDatum(decision->reasons[slot]));
