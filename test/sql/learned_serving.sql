@@ -7,7 +7,7 @@
 --    completions recomputed by SQL from the stored lists, and what happens when
 --    versions, items and bundles go.
 --
-SELECT plan(37);
+SELECT plan(57);
 SET client_min_messages = error;
 SET bundle_rec.backend = portable;
 SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
@@ -201,5 +201,76 @@ SELECT is((SELECT count(*) FROM complete('theme', '{t01,t05}', 40)), 26::bigint,
 SELECT is((SELECT count(*) FROM complete('theme', '{t01,t05}', 40) WHERE item_id IN ('t07', 't23')), 0::bigint, 'not even by the lists that name them');
 SELECT is((SELECT count(*) FROM recommend('theme', 's3', bundles => 4, log => false)), 4::bigint, 'bundles are made of the others');
 SELECT is_empty($$SELECT FROM generate_series(1, 20) AS seed, recommend('theme', 's3', bundles => 4, seed => seed, log => false) r WHERE r.items && '{t07,t23}'$$, 'of those alone');
+
+---- one list of generated, curated and mined ----
+
+-- a shop where hardly anything is a candidate: old, and never bought
+SELECT drop_version('theme', version) FROM learner WHERE catalog = 'theme' \g /dev/null
+INSERT INTO theme.thing SELECT format('f%s', lpad(i::text, 3, '0')), NULL, 9, 5, '2001-01-01' FROM generate_series(1, 200) AS i;
+INSERT INTO theme.thing SELECT format('n%s', lpad(i::text, 3, '0')), NULL, 9, 5, now() FROM generate_series(1, 200) AS i;
+SELECT refresh('theme') \g /dev/null
+SET bundle_rec.log_pool = 1;
+-- all of the pool of a request for three things, as sorted ids
+CREATE FUNCTION theme.pool(shopper text, budget float8 DEFAULT NULL, min_margin float8 DEFAULT NULL)
+RETURNS TABLE (place bigint, items text[], price_fit real, margin real) LANGUAGE plpgsql SET search_path = bundle_rec, public AS $$
+DECLARE
+    id bigint := (SELECT min(r.decision_id) FROM recommend('theme', shopper, bundles => 5, size => '[3,3]', budget => budget, min_margin => min_margin, seed => 1) r);
+BEGIN
+    RETURN QUERY SELECT i, (SELECT array_agg(x.item_id COLLATE "default" ORDER BY x.item_id) FROM item x JOIN catalog c USING (catalog) WHERE c.name = 'theme' AND x.item = ANY (d.pool_items[3 * i - 2:3 * i])),
+                 d.pool_features[17 * i - 9], d.pool_features[17 * i - 8]
+                 FROM decision d, generate_series(1, cardinality(d.pool_sizes)::bigint) AS i WHERE d.decision_id = id;
+END $$;
+CREATE TABLE theme.pool_before AS SELECT * FROM theme.pool('s3');
+SELECT is((SELECT count(*) FROM theme.pool_before WHERE items::text ~ 'f050|f051'), 0::bigint, 'what is old and was never bought is no candidate');
+
+-- a curated bundle of one thing that is a candidate and two that are not, cheaper than they are
+INSERT INTO theme.kit SELECT 'shelf', id, 13.5 FROM unnest('{t01,f050,f051}'::text[]) AS id;
+INSERT INTO theme.kit SELECT 'dear', id, 99 FROM unnest('{t02,f060,f061}'::text[]) AS id;
+INSERT INTO theme.kit SELECT 'large', id, 5 FROM unnest('{t01,t02,t03,t04,f070}'::text[]) AS id;
+INSERT INTO theme.kit SELECT 'foreign', id, 5 FROM unnest('{f080,f081,f082}'::text[]) AS id;
+CREATE TABLE theme.pool_after AS SELECT * FROM theme.pool('s3');
+SELECT is((SELECT count(*) FROM theme.pool_after WHERE items = '{f050,f051,t01}'), 1::bigint, 'a curated bundle brings its items along');
+SELECT is((SELECT array_agg(DISTINCT i ORDER BY i) FROM theme.pool_after, unnest(items) AS i WHERE i LIKE 'f%'), '{f050,f051,f060,f061}', 'which nothing else is made of');
+SELECT is((SELECT round(margin::numeric, 4) FROM theme.pool_after WHERE items = '{f050,f051,t01}'), round(1 - (4 + 5 + 5) / 13.5, 4), 'its margin is that of its own price');
+SELECT is((SELECT count(*) FROM theme.pool_before b WHERE NOT EXISTS (SELECT FROM theme.pool_after a WHERE a.items = b.items) AND b.place <= 200), 0::bigint, 'the best generated ones stay');
+SELECT is((SELECT count(*) FROM (SELECT FROM theme.pool_after GROUP BY items HAVING count(*) > 1) x), 0::bigint, 'each set is there once');
+SELECT is((SELECT count(*) FROM theme.pool('s3', budget => 14) WHERE items IN ('{f050,f051,t01}', '{f060,f061,t02}')), 1::bigint, 'a budget is for its own price');
+SELECT is((SELECT count(*) FROM theme.pool('s3', min_margin => .2) WHERE items IN ('{f050,f051,t01}', '{f060,f061,t02}')), 1::bigint, 'so is a margin');
+
+CREATE TABLE theme.offered AS
+SELECT r.* FROM generate_series(1, 60) AS seed, recommend('theme', 's' || seed, bundles => 40, size => '[3,3]', seed => seed, log => false, diversity => 0) r;
+SELECT isnt_empty($$SELECT FROM theme.offered o WHERE price <> list_price$$, 'curated bundles are offered');
+SELECT is_empty($$SELECT items, price FROM theme.offered o WHERE price <> list_price AND NOT EXISTS
+    (SELECT FROM theme.kit k GROUP BY k.kit HAVING array_agg(k.id ORDER BY k.id) = (SELECT array_agg(x ORDER BY x) FROM unnest(o.items) AS x) AND min(k.price) = o.price::numeric)$$, 'at their own prices');
+SELECT is_empty($$SELECT items, discount FROM theme.offered WHERE abs(discount - (1 - price / list_price)) > 1e-12$$, 'the discount is what these take off');
+SELECT is_empty($$SELECT FROM generate_series(1, 60) AS seed, recommend('theme', 's' || seed, bundles => 20, budget => 15, min_margin => .1, seed => seed, log => false) r
+    WHERE r.price > 15 OR r.margin < .1 OR r.price IS NULL
+       OR abs(r.margin - (r.price - (SELECT sum(t.cost) FROM theme.thing t WHERE t.id = ANY (r.items))::float8) / r.price) > 1e-9$$, 'limits are kept by every price');
+SELECT is((SELECT count(*) FROM generate_series(1, 20) AS seed, recommend('theme', 's' || seed, bundles => 20, seed => seed, log => false) r), 400::bigint, 'as many rows as are wanted');
+SELECT is_empty($$SELECT FROM generate_series(1, 20) AS seed, recommend('theme', basket => '{t01,t02}', bundles => 40, size => '[3,3]', seed => seed, log => false) r WHERE r.items && '{t01,t02}'$$, 'nothing that is in the basket');
+SELECT is_empty($$SELECT FROM generate_series(1, 20) AS seed, recommend('theme', 's3', exclude => '{f050}', bundles => 40, size => '[3,3]', seed => seed, log => false) r WHERE r.items && '{f050}'$$, 'nothing that is excluded');
+
+-- mined sets, as fit leaves them
+INSERT INTO learned_version (catalog, kind, parameters, figures, seconds, serving) VALUES (:n, 'itemsets', '{}', '{}', 0, true) RETURNING version AS sets \gset
+SELECT format('learned_set_%s', :n) AS learned_set \gset
+INSERT INTO :learned_set (version, number, items, categories, support)
+SELECT :sets, n, (SELECT array_agg(item ORDER BY item) FROM item WHERE catalog = :n AND item_id = ANY (ids)), categories, 10 - n
+FROM (VALUES (1, '{t03,f090,f091}'::text[], '{}'::text[]), (2, '{t04,f092}', '{kind}'), (3, '{t05,f093}', '{}'), (4, '{f094,f095,f096}', '{}'), (5, '{t01,f050,f051}', '{}')) AS s(n, ids, categories);
+SELECT is((SELECT array_agg(DISTINCT i ORDER BY i) FROM theme.pool('s3'), unnest(items) AS i WHERE i LIKE 'f%'), '{f050,f051,f060,f061,f090,f091}', 'sets of that size, of things alone, that something speaks for');
+SELECT is((SELECT count(*) FROM theme.pool('s3') WHERE items IN ('{f090,f091,t03}', '{f050,f051,t01}')), 2::bigint, 'each once');
+DELETE FROM theme.thing WHERE id = 'f090';
+SELECT is((SELECT count(*) FROM theme.pool('s3') WHERE items IN ('{f090,f091,t03}', '{f050,f051,t01}')), 1::bigint, 'not one of which something is gone');
+SELECT drop_version('theme', :sets) \g /dev/null
+SELECT is((SELECT array_agg(DISTINCT i ORDER BY i) FROM theme.pool('s3'), unnest(items) AS i WHERE i LIKE 'f%'), '{f050,f051,f060,f061}', 'and none of a version that was dropped');
+
+-- who may not read the shop's bundles gets generated ones
+CREATE ROLE learned_reader;
+GRANT USAGE ON SCHEMA theme TO learned_reader;
+GRANT SELECT ON theme.thing TO learned_reader;
+SET ROLE learned_reader;
+SELECT is((SELECT count(*) FROM generate_series(1, 20) AS seed, recommend('theme', 's3', bundles => 40, size => '[3,3]', seed => seed, log => false) r WHERE r.price <> r.list_price), 0::bigint, 'bundles of tables that he cannot read are not offered');
+RESET ROLE;
+DROP OWNED BY learned_reader;
+DROP ROLE learned_reader;
 
 SELECT * FROM finish();

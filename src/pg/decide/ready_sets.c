@@ -23,7 +23,7 @@
 #define BUNDLES_PER_ITEM 16
 /* mined sets looked at, those of most baskets */
 #define MINED_LOOKED_AT 128
-/* places of candidates that items of sets may take */
+/* items that sets may bring along, beside the candidates of the search */
 #define ROOM 30
 
 /* An item that speaks for the sets that hold it: in whole millionths, 1e6 at most. */
@@ -292,7 +292,6 @@ find_members(const BrPgDecision *decision, const BrPgReadySet *set, int *members
 static void
 bring_items(BrPgDecision *decision, const BrPgReadySets *sets)
 {
-	int room = Min(ROOM, BR_BUNDLE_MAX_CANDIDATES - decision->n_items);
 	int32 missing[ROOM + BR_BUNDLE_MAX_SIZE];
 	int n = 0;
 
@@ -310,7 +309,7 @@ bring_items(BrPgDecision *decision, const BrPgReadySets *sets)
 			if (!known)
 				missing[n++] = set->items[i];
 		}
-		if (n > room)
+		if (n > ROOM)
 			n = before;
 	}
 	if (n > 0)
