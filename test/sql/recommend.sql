@@ -6,7 +6,7 @@
 -- recommend.sql
 --    Decisions: what is offered, what is logged, what is refused.
 --
-SELECT plan(66);
+SELECT plan(83);
 SET client_min_messages = warning;
 
 -- the log of the only catalog here, whatever its number is
@@ -108,6 +108,91 @@ SELECT is((SELECT count(*) FROM recommend('small', user_id => 'nobody', basket =
 SELECT is((SELECT count(*) FROM recommend('small', basket => '{no such thing}')), 5::bigint,
           'an unknown basket item is ignored');
 
+SELECT is_empty(
+    $$SELECT p FROM recommend('small', basket => '{p02}', user_id => 'u1', bundles => 200) r,
+             jsonb_array_elements((r.reasons -> 'pairs') || (r.reasons -> 'context')) p
+      WHERE p ? 'together' AND abs((p ->> 'lift')::float8 -
+            (SELECT coalesce(sum(q.together), 0) * 60.0 / (min(a.baskets) * min(b.baskets))
+             FROM (SELECT coalesce(p -> 'items' ->> 0, p ->> 'from') AS one, coalesce(p -> 'items' ->> 1, p ->> 'item') AS other) n
+             JOIN item i ON i.item_id = n.one JOIN item_count a ON a.item = i.item JOIN item j ON j.item_id = n.other JOIN item_count b ON b.item = j.item
+             LEFT JOIN item_pair q ON q.item = i.item AND q.other = j.item)) > 1e-3 * (p ->> 'lift')::float8$$,
+    'lift is N n_ij / (n_i n_j), of the 60 baskets');
+SELECT isnt_empty($$SELECT FROM recommend('small', basket => '{p02}', bundles => 200) r, jsonb_array_elements(r.reasons -> 'context') c WHERE (c ->> 'lift')::float8 > 1$$,
+                  'above 1 where more than expected');
+SELECT is_empty(
+    $$SELECT r.reasons FROM recommend('small', bundles => 200) r
+      WHERE r.reasons -> 'same_category' IS DISTINCT FROM
+            (SELECT CASE WHEN count(DISTINCT category) = 1 THEN to_jsonb(min(category)) END FROM small.product WHERE sku = ANY (items))$$,
+    'what all items have in common');
+SELECT is_empty($$SELECT reasons FROM recommend_items('small', k => 14) WHERE reasons ? 'same_category' OR reasons ? 'budget'$$, 'of one item nothing');
+SELECT is_empty(
+    $$SELECT r.reasons FROM recommend('small', bundles => 50, budget => 20.5) r
+      WHERE r.reasons -> 'budget' <> jsonb_build_object('limit', 20.5, 'price', pg_temp.list_price(items))$$, 'the budget and what of it is spent');
+
+-- the weights that README names: schema 2 of features, those of learners unlearned
+CREATE FUNCTION pg_temp.fixed() RETURNS jsonb LANGUAGE sql
+AS $$SELECT '{"content": 0.5, "copurchase": 4, "cohesion": 1, "popularity": 0.25, "freshness": 0.1, "price_fit": 0.3}'::jsonb || jsonb_build_object('bias', ln(.03 / .97))$$;
+CREATE FUNCTION pg_temp.wrong(reasons jsonb, weights jsonb) RETURNS SETOF text LANGUAGE sql AS $$
+    SELECT format('%s: %s', f.key, reasons -> 'contributions' ->> f.key) FROM jsonb_each_text(reasons -> 'features') f
+    WHERE f.key <> 'score' AND abs(coalesce((reasons -> 'contributions' ->> f.key)::float8, 0) - coalesce((weights ->> f.key)::float8, 0) * f.value::float8) > 1e-3
+    UNION ALL SELECT 'logit' WHERE abs((SELECT sum(c.value::float8) FROM jsonb_each_text(reasons -> 'contributions') c) / (reasons ->> 'logit')::float8 - 1) > 1e-4
+    UNION ALL SELECT 'score' WHERE abs(1 / (1 + exp(-(reasons ->> 'logit')::float8)) / (reasons -> 'features' ->> 'score')::float8 - 1) > 1e-3
+    UNION ALL SELECT 'zero' FROM jsonb_each_text(reasons -> 'contributions') c WHERE c.value::float8 = 0 $$;
+SELECT is_empty($$SELECT pg_temp.wrong(reasons, pg_temp.fixed()) FROM recommend('small', basket => '{p02}', query => 'product 4', bundles => 200)$$,
+                'contributions are weight times feature, and add up to the logit of the score');
+SELECT is_empty($$SELECT pg_temp.wrong(reasons, pg_temp.fixed()) FROM recommend_items('small', user_id => 'u1', k => 14)$$, 'of items too');
+SELECT create_rule('small', 'twice', 'boost', '{p02,p06}', amount => 2) \g /dev/null
+SELECT is_empty(
+    $$SELECT pg_temp.wrong(reasons, pg_temp.fixed()) FROM recommend('small', bundles => 200) UNION ALL
+      SELECT reasons ->> 'contributions' FROM recommend('small', bundles => 200)
+      WHERE abs(coalesce((reasons -> 'contributions' ->> 'boost')::float8, 0) - ln(2) * ((items @> '{p02}')::int + (items @> '{p06}')::int) / cardinality(items)) > 1e-5$$,
+    'and what rules add');
+SELECT drop_rule('small', 'twice') \g /dev/null
+SELECT is((SELECT count(*) FROM recommend('small') WHERE reasons -> 'ranker' = 'null'), 5::bigint, 'no ranker has been fitted');
+-- a ranker of the largest, which is bought most: 17 weights, in the order of the features
+INSERT INTO learned_version (catalog, kind, parameters, figures, weights, seconds, serving)
+SELECT catalog, 'ranker', '{}', '{}', ARRAY[-2, 0, 1, 2, .5, 3, 0, -.25, 0, 0, 0, 0, 0, 0, 0, 0, 0], 0, true FROM catalog WHERE name = 'small';
+SELECT is_empty(
+    $$SELECT pg_temp.wrong(reasons, (SELECT jsonb_object_agg(f.name, v.weights[f.place]) FROM learned_version v,
+             unnest('{bias,score,content,copurchase,cohesion,popularity,freshness,price_fit,margin,stock}'::text[]) WITH ORDINALITY f (name, place) WHERE v.kind = 'ranker'))
+      FROM recommend('small', basket => '{p02}', bundles => 200)$$, 'contributions are those of the ranker in service');
+SELECT results_eq($$SELECT DISTINCT (reasons ->> 'ranker')::int FROM recommend('small')$$, $$SELECT version FROM learned_version WHERE kind = 'ranker'$$, 'whose version is named');
+DELETE FROM learned_version;
+
+---- exploring ----
+
+-- a policy that has learned nothing expects a bundle's score; what repeats an earlier slot is worth less
+CREATE FUNCTION pg_temp.explored(asked text) RETURNS TABLE (decision_id bigint, rank bigint, explored boolean, expected boolean) LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN QUERY EXECUTE replace($q$
+    WITH d AS (SELECT e.* FROM @ e WHERE e.filters ->> 'in_stock' = 'false'),
+    pool AS (SELECT d.decision_id, u.place, d.pool_items[u.before + 1 : u.before + u.size] AS items, d.pool_features[(u.place - 1) * 17 + 2]::float8 AS score
+             FROM d, LATERAL (SELECT o.place, o.size, sum(o.size) OVER (ORDER BY o.place) - o.size AS before FROM unnest(d.pool_sizes) WITH ORDINALITY o (size, place)) u),
+    slot AS (SELECT d.decision_id, u.rank, d.slot_items[u.before + 1 : u.before + u.size] AS items
+             FROM d, LATERAL (SELECT o.rank, o.size, sum(o.size) OVER (ORDER BY o.rank) - o.size AS before FROM unnest(d.slot_sizes) WITH ORDINALITY o (size, rank)) u),
+    worth AS (SELECT s.decision_id, s.rank, p.items, p.score - d.diversity * max(p.score) OVER (PARTITION BY s.decision_id, s.rank)
+                     * coalesce((SELECT max((SELECT count(*) FROM unnest(e.items) i WHERE i = ANY (p.items))::float8 / least(cardinality(e.items), cardinality(p.items)))
+                                 FROM slot e WHERE e.decision_id = s.decision_id AND e.rank < s.rank), 0) AS worth,
+                     EXISTS (SELECT FROM slot e WHERE e.decision_id = s.decision_id AND e.rank < s.rank AND e.items = p.items) AS taken
+              FROM slot s JOIN d USING (decision_id) JOIN pool p USING (decision_id))
+    SELECT s.decision_id, s.rank, (d.reasons -> (s.rank - 1)::int ->> 'explored')::boolean,
+           (SELECT w.worth FROM worth w WHERE w.decision_id = s.decision_id AND w.rank = s.rank AND w.items = s.items)
+           < (SELECT max(w.worth) FROM worth w WHERE w.decision_id = s.decision_id AND w.rank = s.rank AND NOT w.taken) - 1e-12
+    FROM slot s JOIN d USING (decision_id) $q$, '@', asked);
+END $$;
+SELECT create_policy('surely', 'epsilon_greedy', 'small', '{"epsilon": 0}'), create_policy('any', 'epsilon_greedy', 'small', '{"epsilon": 1}') \g /dev/null
+SELECT is_empty($$SELECT FROM recommend('small', policy => 'surely', bundles => 30) WHERE (reasons ->> 'explored')::boolean$$, 'a greedy policy never explores');
+SELECT isnt_empty($$SELECT FROM recommend('small', policy => 'any', bundles => 30) WHERE (reasons ->> 'explored')::boolean$$, 'one that chooses evenly does');
+SELECT count(*) FROM generate_series(0, 3) n, LATERAL recommend('small', bundles => 3, diversity => n / 3.0, in_stock => false) \g /dev/null
+SELECT results_eq(format($$SELECT explored FROM pg_temp.explored(%L) ORDER BY decision_id, rank$$, :'decision'),
+                  format($$SELECT expected FROM pg_temp.explored(%L) ORDER BY decision_id, rank$$, :'decision'), 'explored where another was worth more');
+SELECT results_eq(format($$SELECT count(DISTINCT explored) FROM pg_temp.explored(%L)$$, :'decision'), 'VALUES (2::bigint)', 'which is so and is not so');
+SELECT create_rule('small', 'hero', 'pin', '{p13,p16}') \g /dev/null
+SELECT is((SELECT reasons ->> 'explored' FROM recommend('small', policy => 'surely') WHERE reasons ? 'rules'), 'false', 'what a rule pins is not explored');
+SELECT is_empty($$SELECT FROM recommend('small', policy => 'surely') WHERE (reasons ->> 'explored')::boolean$$, 'nor is what stands beside it');
+SELECT drop_rule('small', 'hero') \g /dev/null
+SELECT drop_policy('surely'), drop_policy('any') \g /dev/null
+
 ---- reproducible ----
 
 SELECT results_eq(
@@ -132,7 +217,7 @@ SELECT is((SELECT decision_id >> 40 FROM entry), (SELECT catalog::bigint FROM ca
 SELECT results_eq(
     $$SELECT cardinality(pool_sizes), cardinality(votes), cardinality(pool_features), cardinality(slot_features),
              (SELECT sum(s) FROM unnest(pool_sizes) s) = cardinality(pool_items) FROM entry$$,
-    $$SELECT pool_size, 4 * pool_size, 10 * pool_size, 40, true FROM entry$$, 'arrays have the lengths that sizes give');
+    $$SELECT pool_size, 4 * pool_size, 17 * pool_size, 68, true FROM entry$$, 'arrays have the lengths that sizes give');
 SELECT is_empty(
     $$SELECT k FROM entry, generate_series(1, 4) k
       WHERE (SELECT sum(v) FROM unnest(votes[(k - 1) * pool_size + 1 : k * pool_size]) v) <> draws$$,
@@ -155,14 +240,14 @@ SELECT is_empty(
     'propensity = (1 - epsilon) votes / draws + epsilon / remaining');
 SELECT is_empty(
     $$SELECT s.rank FROM entry e, slot s JOIN member m USING (items)
-      WHERE e.slot_features[(s.rank - 1) * 10 + 1 : s.rank * 10] <> e.pool_features[(m.place - 1) * 10 + 1 : m.place * 10]$$,
+      WHERE e.slot_features[(s.rank - 1) * 17 + 1 : s.rank * 17] <> e.pool_features[(m.place - 1) * 17 + 1 : m.place * 17]$$,
     'features of a slot are those of its pool member');
 SELECT is((SELECT bool_and(m.size BETWEEN 2 AND 3) FROM member m), true, 'the pool obeys the sizes');
 
 SET bundle_rec.log_pool = 0;
 SELECT decision_id AS bare FROM recommend('small') LIMIT 1 \gset
 RESET bundle_rec.log_pool;
-SELECT is((SELECT pool_items IS NULL AND votes IS NULL AND cardinality(slot_features) = 50 FROM :decision WHERE decision_id = :bare),
+SELECT is((SELECT pool_items IS NULL AND votes IS NULL AND cardinality(slot_features) = 85 FROM :decision WHERE decision_id = :bare),
           true, 'without the pool the slots are still there');
 
 SELECT is((SELECT count(*) FROM recommend('small', log => false) WHERE decision_id IS NULL), 5::bigint, 'log => false gives no id');

@@ -9,6 +9,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "miscadmin.h"
 
 #include "pg/decide/decide.h"
@@ -37,6 +39,45 @@ diversity_penalty(const BrPgDecision *decision)
 	return decision->request->diversity * best;
 }
 
+/* the most that is expected of a member that competes for the next slot, less its penalty */
+static double
+best_remaining(const BrSlate *slate, const double *penalty, int n)
+{
+	double best = -INFINITY;
+
+	for (int i = 0; i < n; i++)
+		best = Max(best, slate->expected[i] - penalty[i]);
+	return best;
+}
+
+/*
+ * Of each slot, whether chance put it there. Like the policy, it looks at what is expected of a
+ * member less the penalty for repeating an earlier slot; what a rule pinned was nobody's choice.
+ */
+static void
+mark_explored(BrPgDecision *decision, const BrSlateRequest *request)
+{
+	const BrSlate *slate = &decision->slate;
+	int n = request->pool;
+	double *penalty = palloc0(sizeof(double) * Max(n, 1));
+	double *similarity = palloc(sizeof(double) * Max(n, 1));
+
+	decision->explored = palloc(sizeof(bool) * Max(slate->slots, 1));
+	for (int i = 0; i < request->n_pins; i++)
+		penalty[request->pins[i].member] = INFINITY;
+	for (int slot = 0; slot < slate->slots; slot++)
+	{
+		int chosen = slate->chosen[slot];
+
+		decision->explored[slot] = !isinf(penalty[chosen]) &&
+			slate->expected[chosen] - penalty[chosen] < best_remaining(slate, penalty, n);
+		request->similarity(request->similarity_arg, chosen, similarity);
+		for (int i = 0; i < n; i++)
+			penalty[i] = Max(penalty[i], request->diversity * similarity[i]);
+		penalty[chosen] = INFINITY;
+	}
+}
+
 static void
 draw_slate(BrPgDecision *decision)
 {
@@ -58,6 +99,7 @@ draw_slate(BrPgDecision *decision)
 	br_pg_check(br_bandit_slate(&context, br_pg_policy_state(policy)->belief, &request,
 								&decision->slate),
 				&context, "could not choose among the bundles", NULL);
+	mark_explored(decision, &request);
 }
 
 /* part of an ereport: whoever forgot a rule should not have to search for the reason */

@@ -140,6 +140,7 @@ typedef struct BrPgDecision
 	int n_pinned;
 	BrPgPinned *pinned;
 	BrSlate slate;
+	bool *explored;	   /* (slate.slots): the policy expected more of another that remained */
 	char **reasons;	   /* (slate.slots): JSON text */
 	uint64 key;		   /* random key */
 	int64 decision_id; /* 0: not logged */
@@ -227,7 +228,10 @@ extern int32 *br_pg_decide_ruled_bundles(const BrPgRequest *request, int room, i
 extern bool br_pg_decide_rules_refuse(const BrPgRules *rules, const char *bundle_id,
 									  char *const *item_ids, char *const *categories, int n);
 
-/* Fills reasons: why each slot was offered (features, pairs inside, evidence from the context). */
+/*
+ * Fills reasons: why each slot was offered (features and what they add to the score,
+ * pairs inside, evidence from the context, whether the policy explored).
+ */
 extern void br_pg_decide_reasons(BrPgDecision *decision);
 
 /* Whether this call will write the log; raises where log => true cannot be honoured. */

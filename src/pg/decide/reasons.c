@@ -2,11 +2,14 @@
  * reasons.c
  *	  Why a slot was offered, in numbers that SQL can recompute.
  *
- * features are the logged ones; pairs name the co-purchases and the similarity
- * of text inside the bundle (pair_scores and <=> give the same); context names
- * the strongest evidence that tied an item to the request; rules names those that
- * pinned the slot, boosted items of it or required one. A large curated bundle
- * names only its strongest pairs.
+ * features are the logged ones; contributions say what each adds to the logit of
+ * their score, by the weights of ranker, or the fixed ones; pairs name the
+ * co-purchases and the similarity of text inside the bundle (pair_scores and <=>
+ * give the same); context names the strongest evidence that tied an item to the
+ * request; same_category what all items have in common, budget what was asked
+ * for; explored whether the policy expected more of another bundle; rules names
+ * those that pinned the slot, boosted items of it or required one. A large curated
+ * bundle names only its strongest pairs.
  */
 #include "postgres.h"
 
@@ -32,6 +35,27 @@ append_number(StringInfo json, const char *key, double value)
 		appendStringInfo(json, "\"%s\": null", key);
 }
 
+/* money is told as it is charged */
+static void
+append_money(StringInfo json, const char *key, double value)
+{
+	if (isfinite(value))
+		appendStringInfo(json, "\"%s\": %.15g", key, value);
+	else
+		appendStringInfo(json, "\"%s\": null", key);
+}
+
+/* adds a part that is not 0 to the sum of them, with digits enough to add them up again */
+static void
+append_part(StringInfo json, const char *key, double value, double *sum)
+{
+	if (value == 0)
+		return;
+	appendStringInfo(json, "%s\"%s\": %.6g", json->data[json->len - 1] == '{' ? "" : ", ", key,
+					 value);
+	*sum += value;
+}
+
 static void
 append_features(StringInfo json, const float *features)
 {
@@ -43,6 +67,42 @@ append_features(StringInfo json, const float *features)
 		append_number(json, br_bundle_feature_name((BrFeature) i), features[i]);
 	}
 	appendStringInfoChar(json, '}');
+}
+
+/* what adds up to the logit of the feature score, as br_bundle_features adds it up */
+static void
+append_contributions(StringInfo json, const BrPgDecision *decision, int chosen, double boost)
+{
+	const BrRanker *ranker = decision->request->constraints.ranker;
+	const double *weight = ranker != NULL ? ranker->weight : br_bundle_fixed_ranker.weight;
+	const float *features = decision->pool.features + (size_t) chosen * BR_FEATURE_COUNT;
+	double log_odds = decision->pool.bundles[chosen].log_odds;
+	double logit = 0;
+
+	appendStringInfoString(json, "\"contributions\": {");
+	for (int i = 0; i < BR_FEATURE_COUNT; i++)
+		if (i != BR_FEATURE_SCORE)
+			append_part(json, br_bundle_feature_name((BrFeature) i), weight[i] * features[i],
+						&logit);
+	append_part(json, "log_odds", log_odds, &logit);
+	append_part(json, "boost", boost, &logit);
+	appendStringInfo(json, "}, \"logit\": %.6g, \"ranker\": ", logit);
+	if (decision->request->ranker != 0)
+		appendStringInfo(json, "%d", decision->request->ranker);
+	else
+		appendStringInfoString(json, "null");
+}
+
+/* how many baskets hold two items, and how often that is expected: lift as pair_scores has it */
+static void
+append_together(StringInfo json, const BrPgDecision *decision, int64 together, int64 left,
+				int64 right)
+{
+	double expected = (double) left * (double) right / (double) decision->request->catalog->baskets;
+
+	appendStringInfo(json, "\"together\": %lld, \"baskets\": [%lld, %lld], ", (long long) together,
+					 (long long) left, (long long) right);
+	append_number(json, "lift", (double) together / expected);
 }
 
 /* Two items of a bundle, and where their figures stand. */
@@ -65,9 +125,9 @@ append_pair(StringInfo json, const BrPgDecision *decision, const Pair *pair)
 	escape_json(json, left->item_id);
 	appendStringInfoString(json, ", ");
 	escape_json(json, right->item_id);
-	appendStringInfo(json, "], \"together\": %lld, \"baskets\": [%lld, %lld], ",
-					 (long long) pair->together, (long long) left->baskets,
-					 (long long) right->baskets);
+	appendStringInfoString(json, "], ");
+	append_together(json, decision, pair->together, left->baskets, right->baskets);
+	appendStringInfoString(json, ", ");
 	append_number(json, "shrunk_cosine", pair->copurchase);
 	appendStringInfoString(json, ", ");
 	append_number(json, "similarity", pair->content);
@@ -165,9 +225,9 @@ append_context(StringInfo json, const BrPgDecision *decision, const BrBundle *bu
 
 			appendStringInfoString(json, separator);
 			append_from(json, decision, item, item->copurchase_from);
-			appendStringInfo(json, ", \"together\": %lld, \"baskets\": [%lld, %lld], ",
-							 (long long) item->together, (long long) from->baskets,
-							 (long long) item->baskets);
+			appendStringInfoString(json, ", ");
+			append_together(json, decision, item->together, from->baskets, item->baskets);
+			appendStringInfoString(json, ", ");
 			append_number(json, "shrunk_cosine",
 						  br_bundle_shrunk_cosine(item->together, from->baskets, item->baskets,
 												  BR_BUNDLE_SHRINKAGE));
@@ -205,17 +265,44 @@ touches(const BrPgDecision *decision, const BrPgRule *rule, const BrBundle *bund
 }
 
 /* what rules add to the log-odds of the score, which the features alone do not explain */
-static void
-append_boost(StringInfo json, const BrPgDecision *decision, const BrBundle *bundle)
+static double
+boost_of(const BrPgDecision *decision, const BrBundle *bundle)
 {
 	double boost = 0;
 
 	for (int i = 0; i < bundle->size; i++)
 		boost += decision->items[bundle->members[i]].candidate.boost;
-	if (boost == 0)
+	return boost / bundle->size;
+}
+
+static void
+append_same_category(StringInfo json, const BrPgDecision *decision, const BrBundle *bundle)
+{
+	const char *category = decision->items[bundle->members[0]].category;
+
+	if (bundle->size < 2 || category == NULL)
 		return;
+	for (int i = 1; i < bundle->size; i++)
+	{
+		const char *other = decision->items[bundle->members[i]].category;
+
+		if (other == NULL || strcmp(other, category) != 0)
+			return;
+	}
+	appendStringInfoString(json, ", \"same_category\": ");
+	escape_json(json, category);
+}
+
+static void
+append_budget(StringInfo json, const BrPgDecision *decision, const BrBundle *bundle)
+{
+	if (!decision->request->has_budget)
+		return;
+	appendStringInfoString(json, ", \"budget\": {");
+	append_money(json, "limit", decision->request->budget);
 	appendStringInfoString(json, ", ");
-	append_number(json, "boost_log_odds", boost / bundle->size);
+	append_money(json, "price", bundle->price / BR_PG_MILLIONTHS);
+	appendStringInfoChar(json, '}');
 }
 
 static void
@@ -243,22 +330,33 @@ static char *
 slot_reasons(const BrPgDecision *decision, int slot)
 {
 	int chosen = decision->slate.chosen[slot];
+	const BrBundle *bundle = &decision->pool.bundles[chosen];
+	double boost = boost_of(decision, bundle);
 	StringInfoData json;
 
 	initStringInfo(&json);
 	appendStringInfoChar(&json, '{');
 	append_features(&json, decision->pool.features + (size_t) chosen * BR_FEATURE_COUNT);
 	appendStringInfoString(&json, ", ");
+	append_contributions(&json, decision, chosen, boost);
+	appendStringInfoString(&json, ", ");
 	append_pairs(&json, decision, chosen);
 	appendStringInfoString(&json, ", ");
-	append_context(&json, decision, &decision->pool.bundles[chosen]);
+	append_context(&json, decision, bundle);
+	append_same_category(&json, decision, bundle);
+	append_budget(&json, decision, bundle);
+	appendStringInfo(&json, ", \"explored\": %s", decision->explored[slot] ? "true" : "false");
 	append_rules(&json, decision, slot);
-	append_boost(&json, decision, &decision->pool.bundles[chosen]);
+	if (boost != 0)
+	{
+		appendStringInfoString(&json, ", ");
+		append_number(&json, "boost_log_odds", boost);
+	}
 	if (decision->curated != NULL)
 	{
 		appendStringInfo(&json, ", \"purchases\": %lld, ",
 						 (long long) decision->curated[chosen].purchases);
-		append_number(&json, "purchase_log_odds", decision->pool.bundles[chosen].log_odds);
+		append_number(&json, "purchase_log_odds", bundle->log_odds);
 	}
 	appendStringInfoChar(&json, '}');
 	return json.data;
