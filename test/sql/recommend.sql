@@ -165,7 +165,7 @@ DELETE FROM learned_version;
 CREATE FUNCTION pg_temp.explored(asked text) RETURNS TABLE (decision_id bigint, rank bigint, explored boolean, expected boolean) LANGUAGE plpgsql AS $$
 BEGIN
     RETURN QUERY EXECUTE replace($q$
-    WITH d AS (SELECT e.* FROM @ e WHERE e.filters ->> 'in_stock' = 'false'),
+    WITH d AS (SELECT e.* FROM @ e WHERE e.wanted = 3 AND e.filters ->> 'in_stock' = 'false'),
     pool AS (SELECT d.decision_id, u.place, d.pool_items[u.before + 1 : u.before + u.size] AS items, d.pool_features[(u.place - 1) * 17 + 2]::float8 AS score
              FROM d, LATERAL (SELECT o.place, o.size, sum(o.size) OVER (ORDER BY o.place) - o.size AS before FROM unnest(d.pool_sizes) WITH ORDINALITY o (size, place)) u),
     slot AS (SELECT d.decision_id, u.rank, d.slot_items[u.before + 1 : u.before + u.size] AS items
