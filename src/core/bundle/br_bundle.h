@@ -397,4 +397,109 @@ extern BrStatus br_bundle_covering(BrContext *context, const double *similarity 
 								   const double *quality /* (n) */, int n, int k, double gamma,
 								   int *picks /* (k) */, double *value /* (k) */);
 
+/* ---- bundles within a session (detect.c) ---- */
+
+/* Items of a session at most. */
+#define BR_BUNDLE_MAX_SESSION 200
+
+/* A step of joining: clusters 0 .. n - 1 are the items, step i makes cluster n + i. */
+typedef struct BrMerge
+{
+	int left; /* the cluster with the smallest item of both */
+	int right;
+	double link; /* mean similarity over the pairs between them */
+} BrMerge;
+
+/*
+ * Joins the two clusters of the highest mean similarity until there is one; ties
+ * go to the pair whose smallest items come first.
+ *
+ * similarity: (n, n), finite; read above the diagonal. n: 0 .. BR_BUNDLE_MAX_SESSION.
+ * merges: (n - 1).
+ * Source: Sokal, Michener, "A statistical method for evaluating systematic
+ * relationships", 1958 (average linkage).
+ */
+extern BrStatus br_bundle_average_linkage(BrContext *context, const double *similarity, int n,
+										  BrMerge *merges);
+
+/* What speaks for two items of a session belonging together, each 0 where it is unknown. */
+typedef enum BrPairFeature
+{
+	BR_PAIR_WORDS,		/* cosine of the TF-IDF of their words, idf within the session */
+	BR_PAIR_CONTENT,	/* cosine of their embeddings */
+	BR_PAIR_CATEGORY,	/* how much of the path of their categories is the same, in [0, 1] */
+	BR_PAIR_COPURCHASE, /* square root of their shrunk cosine */
+	BR_PAIR_COUNT
+} BrPairFeature;
+
+/* What speaks for a set of a session's items being a bundle; p: probability of a pair. */
+typedef enum BrSetFeature
+{
+	BR_SET_MEAN_INSIDE,	 /* mean p of its pairs */
+	BR_SET_LEAST_INSIDE, /* least p of its pairs */
+	BR_SET_MOST_OUTSIDE, /* largest p of one of its items with another's; 0 of the whole */
+	BR_SET_LOG_SIZE,	 /* ln of its size */
+	BR_SET_SHARE,		 /* its size over the session's */
+	BR_SET_WHOLE,		 /* 1: it is the session */
+	BR_SET_LOG_SESSION,	 /* ln of the session's size */
+	BR_SET_PAIR,		 /* 1: of two items */
+	BR_SET_COUNT
+} BrSetFeature;
+
+/*
+ * Weights, the constant first. A pair's p = logistic(pair . features); a set's
+ * expected Jaccard index with the bundle most like it, logistic(set . features).
+ */
+typedef struct BrDetector
+{
+	double pair[1 + BR_PAIR_COUNT];
+	double set[1 + BR_SET_COUNT];
+	double threshold; /* of that expectation, from which on a set is a bundle */
+} BrDetector;
+
+/*
+ * Weights that serve until a catalog has learned its own: where items have
+ * embeddings, and where they have none. Their origin stands in detect.c.
+ */
+extern const BrDetector br_bundle_fixed_detector;
+extern const BrDetector br_bundle_fixed_detector_of_words;
+
+/* probability: (n, n), symmetric, 1 on the diagonal; features above the diagonal are read. */
+extern void br_bundle_detect_pairs(const BrDetector *detector,
+								   const float *features /* (n, n, BR_PAIR_COUNT) */, int n,
+								   double *probability);
+
+/* Sets of a session's items that may be bundles. */
+typedef struct BrSessionSets
+{
+	int n;
+	int *starts;	 /* (n + 1) */
+	int *members;	 /* (starts[n]): indexes of items, ascending within a set */
+	float *features; /* (n, BR_SET_COUNT) */
+} BrSessionSets;
+
+/*
+ * The clusters of average linkage over the probabilities, in the order of its
+ * merges, the last of which is the whole session; then each item with the one
+ * that it most probably belongs to, where that is no cluster already. None of
+ * fewer than two items.
+ *
+ * probability: (n, n), in [0, 1]; read above the diagonal.
+ * BR_ERR_ARGUMENT; BR_ERR_LIMIT: more items than BR_BUNDLE_MAX_SESSION.
+ */
+extern BrStatus br_bundle_detect_sets(BrContext *context, const double *probability, int n,
+									  BrSessionSets *sets);
+extern void br_bundle_detect_sets_free(BrContext *context, BrSessionSets *sets);
+
+/* The expected Jaccard index of each set. */
+extern void br_bundle_detect_scores(const BrDetector *detector, const BrSessionSets *sets,
+									double *scores /* (sets->n) */);
+
+/*
+ * Which sets are bundles: the best one, and all others at or above the threshold,
+ * the best first, ties by number. Returns how many.
+ */
+extern int br_bundle_detect_choose(const double *scores /* (n) */, int n, double threshold,
+								   int *chosen /* (n) */);
+
 #endif /* BR_BUNDLE_H */

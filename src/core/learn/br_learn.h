@@ -359,8 +359,26 @@ extern BrStatus br_learn_calibrate(BrContext *context, const double *scores /* (
 								   const float *weights /* (n); NULL: 1 each */,
 								   const uint8_t *taken /* (n) */, int64_t n, double *a, double *b);
 
-/* The rest of the door, which stands in files of its own for its length. */
-#include "core/learn/br_learn_vectors.h"
-#include "core/learn/br_learn_words.h"
+/* ---- logistic regression (logistic.c) ---- */
+
+typedef struct BrExamples
+{
+	int64_t n;
+	int features;		  /* 0 to 255 */
+	const float *values;  /* (n, features), finite */
+	const float *targets; /* (n), in [0, 1]: how much of an example is a yes */
+} BrExamples;
+
+/*
+ * Weights of p = logistic(w_0 + w . values), the constant first, that minimise
+ *
+ *		- sum over examples of t ln p + (1 - t) ln(1 - p)  +  l2/2 sum of w_f^2, f > 0.
+ *
+ * By Newton steps; as scikit-learn's LogisticRegression with C = 1 / l2.
+ * l2: > 0, finite.
+ * BR_ERR_ARGUMENT: also where all targets are 0, or all are 1.
+ */
+extern BrStatus br_learn_logistic_fit(BrContext *context, const BrExamples *examples, double l2,
+									  double *weights /* (1 + features) */);
 
 #endif /* BR_LEARN_H */

@@ -107,6 +107,12 @@ static const BrPgParameter graph_parameters[] = {
 	{NULL},
 };
 
+static const BrPgParameter detector_parameters[] = {
+	[BR_PG_DETECTOR_L2] = {"l2", 0.1, 1e-9, 1e9, false},
+	[BR_PG_DETECTOR_SESSIONS] = {"sessions", 5000, 20, 1000000, true},
+	{NULL},
+};
+
 static const BrPgParameter ranker_parameters[] = {
 	[BR_PG_RANKER_L2] = {"l2", 0.001, 1e-9, 1e6, false},
 	[BR_PG_RANKER_CASES] = {"cases", 5000, 20, 100000, true},
@@ -139,6 +145,8 @@ static const Kind kinds[BR_PG_N_KINDS] = {
 	[BR_PG_KIND_BUNDLE_LIKENESS] = {"bundle_likeness", BR_PG_LEARN_TEXTS, likeness_parameters,
 									br_pg_fit_bundle_likeness},
 	[BR_PG_KIND_BUNDLE_GRAPH] = {"bundle_graph", 0, graph_parameters, br_pg_fit_bundle_graph},
+	[BR_PG_KIND_DETECTOR] = {"detector", BR_PG_LEARN_TEXTS | BR_PG_LEARN_EMBEDDINGS,
+							 detector_parameters, br_pg_fit_detector},
 	[BR_PG_KIND_RANKER] = {"ranker", BR_PG_LEARN_TEXTS | BR_PG_LEARN_EMBEDDINGS, ranker_parameters,
 						   br_pg_fit_ranker},
 	[BR_PG_KIND_BUNDLE_RANKER] = {"bundle_ranker", BR_PG_LEARN_TEXTS, bundle_ranker_parameters,

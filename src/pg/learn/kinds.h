@@ -92,6 +92,11 @@ enum
 };
 enum
 {
+	BR_PG_DETECTOR_L2,
+	BR_PG_DETECTOR_SESSIONS /* at most */
+};
+enum
+{
 	BR_PG_RANKER_L2,
 	BR_PG_RANKER_CASES, /* at most */
 	BR_PG_RANKER_ROBUSTNESS
@@ -113,6 +118,9 @@ extern const char *br_pg_fit_bundle_association(BrPgTraining *training, BrPgLear
 extern const char *br_pg_fit_bundle_ease(BrPgTraining *training, BrPgLearned *learned);
 extern const char *br_pg_fit_bundle_likeness(BrPgTraining *training, BrPgLearned *learned);
 extern const char *br_pg_fit_bundle_graph(BrPgTraining *training, BrPgLearned *learned);
+
+/* learn_detector.c */
+extern const char *br_pg_fit_detector(BrPgTraining *training, BrPgLearned *learned);
 
 /* rank.c */
 extern const char *br_pg_fit_ranker(BrPgTraining *training, BrPgLearned *learned);

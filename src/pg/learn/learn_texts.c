@@ -148,16 +148,25 @@ tf_idf(const BrSparse *counts, BrSparse *weights)
 	pfree(idf);
 }
 
+bool
+br_pg_tf_idf_words(BrPgTraining *training, BrSparse *weights)
+{
+	const BrSparse *words = br_pg_training_words(training);
+
+	if (words == NULL)
+		return false;
+	tf_idf(words, weights);
+	return true;
+}
+
 void
 br_pg_tf_idf_lists(BrPgTraining *training, BrLists *lists)
 {
-	const BrSparse *words = br_pg_training_words(training);
 	BrSparse weights;
 
 	*lists = (BrLists){0};
-	if (words == NULL)
+	if (!br_pg_tf_idf_words(training, &weights))
 		return;
-	tf_idf(words, &weights);
 	list_alike(&weights, TF_IDF_DEPTH, lists);
 }
 

@@ -10,6 +10,9 @@
 /* The texts of the items, "" where there is none: (n_items). */
 extern BrText *br_pg_training_texts(const BrPgLearnData *data);
 
+/* TF-IDF of the words of each item's text, rows of length 1; false: no texts. */
+extern bool br_pg_tf_idf_words(BrPgTraining *training, BrSparse *weights);
+
 /* Nearest items by TF-IDF of words, nothing learned; no lists where there are no texts. */
 extern void br_pg_tf_idf_lists(BrPgTraining *training, BrLists *lists);
 
