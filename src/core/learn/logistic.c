@@ -15,8 +15,8 @@
 #define MAX_STEPS 100
 #define MAX_HALVINGS 40
 #define MAX_FEATURES 255
-/* a step that gains less of the loss ends the search */
-#define LEAST_GAIN 1e-13
+/* a step that promises less of the loss is taken, and ends the search: what is left is its square */
+#define LEAST_PROMISE 1e-10
 /* examples between two questions whether to go on */
 #define STRIDE 65536
 
@@ -30,6 +30,7 @@ typedef struct Fit
 	double *trial;	  /* (n) */
 	double *gradient; /* (n) */
 	double *hessian;  /* (n(n+1)/2) packed */
+	double promise;	  /* twice what the step would gain if the loss were quadratic */
 } Fit;
 
 static BrStatus
@@ -135,30 +136,31 @@ derive(Fit *fit)
 	if (br_math_cholesky(fit->context, fit->hessian, fit->n) != BR_OK)
 		return br_base_fail(fit->context, BR_ERR_NUMERIC, "The weights of a regression diverge.");
 	br_math_solve_lower(fit->hessian, fit->n, fit->gradient);
+	fit->promise = 0;
+	for (int f = 0; f < fit->n; f++)
+		fit->promise += fit->gradient[f] * fit->gradient[f];
 	br_math_solve_lower_transposed(fit->hessian, fit->n, fit->gradient);
 	return BR_OK;
 }
 
-/* along the step, halved until it gains; returns the gain */
-static double
+/* along the step, halved until it gains; false: this was the last one */
+static bool
 advance(Fit *fit, double now)
 {
+	bool last = fit->promise <= LEAST_PROMISE * now;
 	double length = 1;
 
 	for (int halving = 0; halving < MAX_HALVINGS; halving++, length /= 2)
 	{
-		double there;
-
 		for (int f = 0; f < fit->n; f++)
 			fit->trial[f] = fit->weights[f] - length * fit->gradient[f];
-		there = loss(fit, fit->trial);
-		if (there < now)
+		if (last || loss(fit, fit->trial) < now)
 		{
 			memcpy(fit->weights, fit->trial, sizeof(double) * (size_t) fit->n);
-			return now - there;
+			return !last;
 		}
 	}
-	return 0;
+	return false;
 }
 
 BrStatus
@@ -181,7 +183,7 @@ br_learn_logistic_fit(BrContext *context, const BrExamples *examples, double l2,
 		double now = loss(&fit, fit.weights);
 
 		status = derive(&fit);
-		if (status == BR_OK && advance(&fit, now) <= LEAST_GAIN * now)
+		if (status == BR_OK && !advance(&fit, now))
 			break;
 	}
 	if (status == BR_OK)

@@ -70,6 +70,25 @@ take_sets(const BrItemsets *found, BrPgLearned *learned)
 									 found->items + found->starts[i], found->support[i]};
 }
 
+/* baskets, and those that hold each item: what sets are compared with */
+static void
+count_items(const BrSparse *sets, BrPgLearned *learned)
+{
+	int64 *counts = palloc_extended(sizeof(int64) * Max(sets->columns, 1),
+									MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+
+	learned->bias = palloc_extended(sizeof(float) * Max(sets->columns, 1), MCXT_ALLOC_HUGE);
+	learned->weights = palloc0(sizeof(double));
+	learned->n_weights = 1;
+	for (int row = 0; row < sets->rows; row++)
+		learned->weights[0] += sets->starts[row + 1] > sets->starts[row];
+	for (int64 i = 0; i < sets->starts[sets->rows]; i++)
+		counts[sets->ids[i]]++;
+	for (int i = 0; i < sets->columns; i++)
+		learned->bias[i] = (float) counts[i];
+	pfree(counts);
+}
+
 const char *
 br_pg_fit_itemsets(BrPgTraining *training, BrPgLearned *learned)
 {
@@ -99,6 +118,7 @@ br_pg_fit_itemsets(BrPgTraining *training, BrPgLearned *learned)
 		return br_pg_too_large(&context);
 	br_pg_check(status, &context, "could not mine frequent sets", NULL);
 	take_sets(&found, learned);
+	count_items(sets, learned);
 	br_pg_add_matrix_figures(learned, sets);
 	br_pg_add_figure(learned, "least_support", (double) options.least_support);
 	br_pg_add_figure(learned, "sets", (double) found.n);
