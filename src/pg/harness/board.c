@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-#include "utils/hsearch.h"
+#include "lib/stringinfo.h"
 
 #include "core/eval/br_eval.h"
 #include "core/math/br_math.h"
@@ -29,6 +29,7 @@ typedef struct Method
 	const char *metric; /* of values; NULL: it ranks */
 	int64 n;
 	int64 room;
+	int64 *cases; /* (n), ascending: a method may lack those of a seed that it could not learn of */
 	Outcome *outcomes; /* (n) */
 	double *values;	   /* (n), of a method that gives values */
 	double *exposure;  /* (things): how often each was among the first */
@@ -115,6 +116,7 @@ find_method(BrPgBoard *board, const char *name, const char *metric)
 	method->name = MemoryContextStrdup(board->memory, name);
 	method->metric = metric;
 	method->room = 1024;
+	method->cases = MemoryContextAlloc(board->memory, sizeof(int64) * method->room);
 	if (metric != NULL)
 		method->values = MemoryContextAlloc(board->memory, sizeof(double) * method->room);
 	else
@@ -127,16 +129,21 @@ find_method(BrPgBoard *board, const char *name, const char *metric)
 	return method;
 }
 
-static void
-make_room(Method *method)
+/* the place of what the method did in the present case */
+static int64
+add_case(const BrPgBoard *board, Method *method)
 {
-	if (method->n < method->room)
-		return;
-	method->room *= 2;
-	if (method->values != NULL)
-		method->values = repalloc_huge(method->values, sizeof(double) * method->room);
-	else
-		method->outcomes = repalloc_huge(method->outcomes, sizeof(Outcome) * method->room);
+	if (method->n == method->room)
+	{
+		method->room *= 2;
+		method->cases = repalloc_huge(method->cases, sizeof(int64) * method->room);
+		if (method->values != NULL)
+			method->values = repalloc_huge(method->values, sizeof(double) * method->room);
+		else
+			method->outcomes = repalloc_huge(method->outcomes, sizeof(Outcome) * method->room);
+	}
+	method->cases[method->n] = board->cases - 1;
+	return method->n++;
 }
 
 /* adds the first places to what the method showed; returns their mean popularity */
@@ -183,8 +190,7 @@ br_pg_board_score(BrPgBoard *board, const char *name, const float *scores)
 		outcome.equal += scores[i] == own;
 	}
 	outcome.shown_popularity = show(board, method, scores);
-	make_room(method);
-	method->outcomes[method->n++] = outcome;
+	method->outcomes[add_case(board, method)] = outcome;
 }
 
 void
@@ -192,8 +198,7 @@ br_pg_board_value(BrPgBoard *board, const char *name, const char *metric, double
 {
 	Method *method = find_method(board, name, metric);
 
-	make_room(method);
-	method->values[method->n++] = value;
+	method->values[add_case(board, method)] = value;
 }
 
 /* ---- figures ---- */
@@ -244,28 +249,45 @@ average_clusters(double *entries, size_t n)
 	}
 }
 
+/* entries of all cases that a method has, or that both have; returns how many */
+static size_t
+list_outcomes(const BrPgBoard *board, const Method *method, const Method *less, Metric metric,
+			  int k, double *entries)
+{
+	size_t n = 0;
+	int64 other = 0;
+
+	for (int64 i = 0; i < method->n; i++)
+	{
+		int64 at = method->cases[i];
+		double *entry = entries + n * BR_EVAL_TALLY_ENTRY;
+
+		while (less != NULL && other < less->n && less->cases[other] < at)
+			other++;
+		if (less != NULL && (other == less->n || less->cases[other] != at))
+			continue;
+		entry[0] = board->clusters[at];
+		entry[1] = board->macro ? board->seeds[at] : 0;
+		entry[2] = 1;
+		entry[3] = outcome_of(method, i, metric, k) -
+			(less == NULL ? 0 : outcome_of(less, other, metric, k));
+		n++;
+	}
+	return n;
+}
+
 /* mean of a method's outcomes less those of another, if there is one, clustered */
 static void
 mean_of(const BrPgBoard *board, const Method *method, const Method *less, Metric metric, int k,
 		double *mean, double *error)
 {
-	Size n = (Size) method->n;
 	double *entries =
-		palloc_extended(sizeof(double) * BR_EVAL_TALLY_ENTRY * Max(n, 1), MCXT_ALLOC_HUGE);
+		palloc_extended(sizeof(double) * BR_EVAL_TALLY_ENTRY * Max((Size) method->n, 1),
+						MCXT_ALLOC_HUGE);
+	size_t rows = list_outcomes(board, method, less, metric, k, entries);
 	BrContext context;
-	size_t rows = n;
 	double count;
 
-	for (Size i = 0; i < n; i++)
-	{
-		double *entry = entries + i * BR_EVAL_TALLY_ENTRY;
-
-		entry[0] = board->clusters[i];
-		entry[1] = board->macro ? board->seeds[i] : 0;
-		entry[2] = 1;
-		entry[3] = outcome_of(method, (int64) i, metric, k) -
-			(less == NULL ? 0 : outcome_of(less, (int64) i, metric, k));
-	}
 	br_pg_context(&context, CurrentMemoryContext);
 	br_pg_check(br_eval_tally_compact(&context, entries, &rows), &context,
 				"could not average what the methods did", NULL);
@@ -364,6 +386,24 @@ find_baseline(const BrPgBoard *board, const char *name, const char *metric)
 			(metric == NULL || strcmp(board->methods[i].metric, metric) == 0))
 			return &board->methods[i];
 	return NULL;
+}
+
+bool
+br_pg_board_has_method(const BrPgBoard *board, const char *method)
+{
+	return find_baseline(board, method, NULL) != NULL;
+}
+
+const char *
+br_pg_board_list_methods(const BrPgBoard *board)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; i < board->n_methods; i++)
+		if (i == 0 || strcmp(board->methods[i].name, board->methods[i - 1].name) != 0)
+			appendStringInfo(&list, "%s%s", i > 0 ? ", " : "", board->methods[i].name);
+	return list.data;
 }
 
 BrPgFigure *

@@ -47,7 +47,10 @@ extern void br_pg_board_begin_seed(BrPgBoard *board);
 extern void br_pg_board_begin_case(BrPgBoard *board, int32 cluster, int hidden, int n,
 								   const bool *left_out, const float *popularity);
 
-/* What a method says of the case; each method once, all of them in every case. */
+/*
+ * What a method says of the case, at most once. Where it lacks cases, its figures
+ * are over those that it has, and differences over those of both.
+ */
 extern void br_pg_board_score(BrPgBoard *board, const char *method, const float *scores);
 
 /* A case that is a number by itself, such as an F1. */
@@ -55,6 +58,10 @@ extern void br_pg_board_value(BrPgBoard *board, const char *method, const char *
 							  double value);
 
 extern int64 br_pg_board_cases(const BrPgBoard *board);
+
+/* Whether a method of that name did any case; their names, for a hint. */
+extern bool br_pg_board_has_method(const BrPgBoard *board, const char *method);
+extern const char *br_pg_board_list_methods(const BrPgBoard *board);
 
 /* All figures, by method in the order in which they came; *n of them. */
 extern BrPgFigure *br_pg_board_figures(const BrPgBoard *board, const char *baseline, int *n);

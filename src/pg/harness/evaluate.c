@@ -106,6 +106,17 @@ run_seeds(BrPgEvaluation *evaluation, const Task *task)
 				 errhint("Call refresh after events have come, or choose another split.")));
 }
 
+/* which methods there are shows only when all are fitted: some data have no texts */
+static void
+check_baseline(const BrPgEvaluation *evaluation, const char *baseline)
+{
+	if (baseline != NULL && !br_pg_board_has_method(evaluation->board, baseline))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" is none of the methods that were compared", baseline),
+				 errhint("These are %s.", br_pg_board_list_methods(evaluation->board))));
+}
+
 /* ---- writing it down ---- */
 
 static int64
@@ -184,6 +195,7 @@ br_pg_evaluate_learners(const BrPgEvaluationRequest *request, int *n)
 	evaluation.board =
 		br_pg_board_create(request->k, request->n_k, number == BR_PG_TASK_COLD_BUNDLE);
 	run_seeds(&evaluation, task);
+	check_baseline(&evaluation, request->baseline);
 	figures =
 		br_pg_board_figures(evaluation.board,
 							request->baseline != NULL ? request->baseline : task->baseline, n);

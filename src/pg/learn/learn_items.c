@@ -18,17 +18,41 @@
 #define MOST_POPULAR 1000
 
 static const char nothing_together[] =
-	"Fewer than two items were ever wanted together by one basket or user, as of the last refresh.";
+	"Fewer than two baskets or users wanted two items together, as of the last refresh.";
 
 /* ---- popularity that fades ---- */
 
+static bool
+is_taken(const BrPgTraining *training, int64 event)
+{
+	return (training->use == NULL || training->use[event]) &&
+		training->data->events[event].strength > 0;
+}
+
+/*
+ * Ages count from the latest event that is not yet to come: what fades by the
+ * same factor everywhere changes no order, and of old events nothing would be
+ * left. -INFINITY: no event says a time.
+ */
+static double
+latest_of(const BrPgTraining *training)
+{
+	const BrPgLearnData *data = training->data;
+	double latest = -INFINITY;
+
+	for (int64 i = 0; i < data->n_events; i++)
+		if (is_taken(training, i))
+			latest = Max(latest, Min(data->events[i].at, data->now));
+	return latest;
+}
+
 /* an event that says no time is as old as can be, unless none says any */
 static double
-faded(const BrPgLearnData *data, const BrPgLearnEvent *event, double half_life, bool timed)
+faded(const BrPgLearnEvent *event, double half_life, double latest)
 {
-	if (!timed)
+	if (!isfinite(latest))
 		return 1;
-	return br_math_exp(-br_math_log(2.0) * Max(data->now - event->at, 0) /
+	return br_math_exp(-br_math_log(2.0) * Max(latest - event->at, 0) /
 					   (half_life * SECONDS_PER_DAY));
 }
 
@@ -61,20 +85,18 @@ br_pg_fit_popularity(BrPgTraining *training, BrPgLearned *learned)
 	const BrPgLearnData *data = training->data;
 	const BrSparse *bundles = br_pg_training_bundle_items(training);
 	double half_life = learned->parameters[BR_PG_POPULARITY_HALF_LIFE];
+	double latest = latest_of(training);
 	double *sums = palloc0(sizeof(double) * Max(data->n_items, 1));
-	double most = 0, least;
-	bool timed = false;
+	double most = 0;
 
-	for (int64 i = 0; i < data->n_events; i++)
-		timed = timed || isfinite(data->events[i].at);
 	for (int64 i = 0; i < data->n_events; i++)
 	{
 		const BrPgLearnEvent *event = &data->events[i];
 		double weight;
 
-		if ((training->use != NULL && !training->use[i]) || event->strength <= 0)
+		if (!is_taken(training, i))
 			continue;
-		weight = faded(data, event, half_life, timed) * Min(event->strength, 1);
+		weight = faded(event, half_life, latest) * Min(event->strength, 1);
 		if (event->item >= 0)
 			sums[event->item] += weight;
 		else

@@ -213,21 +213,60 @@ br_pg_bundle_words(BrPgTraining *training, BrSparse *result)
 	pfree(entries);
 }
 
+/* An entry of a list. */
+typedef struct Entry
+{
+	int32_t id;
+	float weight;
+} Entry;
+
+/* the strongest first, ties by number */
+static int
+compare_entries(const void *left, const void *right)
+{
+	const Entry *a = left;
+	const Entry *b = right;
+
+	if (a->weight != b->weight)
+		return a->weight > b->weight ? -1 : 1;
+	return a->id < b->id ? -1 : a->id > b->id;
+}
+
+static void
+sort_list(BrLists *lists, int list, Entry *entries)
+{
+	int64 first = lists->starts[list];
+	int n = (int) (lists->starts[list + 1] - first);
+
+	for (int i = 0; i < n; i++)
+		entries[i] = (Entry){lists->ids[first + i], lists->weights[first + i]};
+	qsort(entries, n, sizeof(Entry), compare_entries);
+	for (int i = 0; i < n; i++)
+	{
+		lists->ids[first + i] = entries[i].id;
+		lists->weights[first + i] = entries[i].weight;
+	}
+}
+
 /*
  * Squares sharpen: a bundle that is twice as alike counts four times. And what
  * everybody has tells little about a like of it: it counts less by the root of
  * its purchases.
  */
 static void
-sharpen(BrPgTraining *training, BrLists *lists)
+sharpen(BrPgTraining *training, BrLists *lists, int depth)
 {
 	const BrSparse *bought = br_pg_training_user_bundles(training);
 	int32 *purchases = palloc0(sizeof(int32) * Max(bought->columns, 1));
+	Entry *entries = palloc(sizeof(Entry) * depth);
 
 	for (int64 i = 0; i < bought->starts[bought->rows]; i++)
 		purchases[bought->ids[i]]++;
 	for (int64 i = 0; i < lists->starts[lists->n]; i++)
 		lists->weights[i] *= lists->weights[i] / (float) sqrt(1.0 + purchases[lists->ids[i]]);
+	for (int i = 0; i < lists->n; i++)
+		sort_list(lists, i, entries);
+	pfree(entries);
 	pfree(purchases);
 }
 
@@ -236,6 +275,7 @@ br_pg_fit_bundle_likeness(BrPgTraining *training, BrPgLearned *learned)
 {
 	const BrPgLearnData *data = training->data;
 	double share = learned->parameters[BR_PG_LIKENESS_WORDS];
+	int depth = (int) learned->parameters[BR_PG_LIKENESS_DEPTH];
 	BrSparse items = data->bundle_items, words, both;
 	int64 n = items.starts[items.rows];
 
@@ -254,8 +294,8 @@ br_pg_fit_bundle_likeness(BrPgTraining *training, BrPgLearned *learned)
 	}
 	both = side_by_side(&items, 1 - share, &words, share);
 	learned->of_bundles = true;
-	list_alike(&both, (int) learned->parameters[BR_PG_LIKENESS_DEPTH], &learned->lists);
-	sharpen(training, &learned->lists);
+	list_alike(&both, depth, &learned->lists);
+	sharpen(training, &learned->lists, depth);
 	return NULL;
 }
 

@@ -11,6 +11,7 @@
 #include <math.h>
 
 #include "catalog/pg_type.h"
+#include "common/shortest_dec.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -205,12 +206,15 @@ parameters_of(const BrPgLearned *learned)
 {
 	const BrPgParameter *rule = br_pg_kind_parameters(learned->kind);
 	StringInfoData json;
+	char number[DOUBLE_SHORTEST_DECIMAL_LEN];
 
 	initStringInfo(&json);
 	appendStringInfoChar(&json, '{');
 	for (int i = 0; rule[i].name != NULL; i++)
-		appendStringInfo(&json, "%s\"%s\": %.17g", i > 0 ? ", " : "", rule[i].name,
-						 learned->parameters[i]);
+	{
+		double_to_shortest_decimal_buf(learned->parameters[i], number);
+		appendStringInfo(&json, "%s\"%s\": %s", i > 0 ? ", " : "", rule[i].name, number);
+	}
 	appendStringInfoChar(&json, '}');
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
 }
