@@ -381,4 +381,8 @@ typedef struct BrExamples
 extern BrStatus br_learn_logistic_fit(BrContext *context, const BrExamples *examples, double l2,
 									  double *weights /* (1 + features) */);
 
+/* The rest of the door, which stands in files of its own for its length. */
+#include "core/learn/br_learn_vectors.h"
+#include "core/learn/br_learn_words.h"
+
 #endif /* BR_LEARN_H */

@@ -87,7 +87,7 @@ br_pg_fit_popularity(BrPgTraining *training, BrPgLearned *learned)
 	double half_life = learned->parameters[BR_PG_POPULARITY_HALF_LIFE];
 	double latest = latest_of(training);
 	double *sums = palloc0(sizeof(double) * Max(data->n_items, 1));
-	double most = 0;
+	double most = 0, least;
 
 	for (int64 i = 0; i < data->n_events; i++)
 	{
