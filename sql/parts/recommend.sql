@@ -126,11 +126,11 @@ RETURNS TABLE (rank int, items text[], score double precision, propensity double
                price double precision, list_price double precision, margin double precision,
                reasons jsonb, feedback jsonb, policy text, posterior int, pool_size int,
                decided_at timestamptz, user_id text, basket text[], query text, filters jsonb,
-               bundle_id text)
+               bundle_id text, contributions jsonb)
 LANGUAGE C STABLE STRICT PARALLEL UNSAFE COST 1000 ROWS 5
 AS 'MODULE_PATHNAME', 'br_explain_decision';
 COMMENT ON FUNCTION explain_decision(bigint) IS
-'The slots of a logged decision as they were offered, with reasons, the feedback each received, and what was asked and which posterior version decided; bundle_id is NULL but for decisions of rank_bundles. Needs SELECT on the source, and at least on the column decision_id of the catalog''s decision table: with that alone, users, queries and ids of feedback are masked as in decision_log. Names nothing that the caller cannot see in the source. No rows for NULL; columns are NULL where the request left them out';
+'The slots of a logged decision as they were offered, with reasons, the feedback each received, and what was asked and which posterior version decided; bundle_id is NULL but for decisions of rank_bundles. contributions: what each feature added to the score, its weight in that version times its value, those that are not 0; they sum to score. NULL for policies whose score is no such sum, and where keep_versions has let the version go. Needs SELECT on the source, and at least on the column decision_id of the catalog''s decision table: with that alone, users, queries and ids of feedback are masked as in decision_log. Names nothing that the caller cannot see in the source. No rows for NULL; columns are NULL where the request left them out';
 
 CREATE FUNCTION replay_decision(decision_id bigint)
 RETURNS TABLE (rank int, score double precision, propensity double precision, as_logged boolean)

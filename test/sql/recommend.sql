@@ -6,7 +6,7 @@
 -- recommend.sql
 --    Decisions: what is offered, what is logged, what is refused.
 --
-SELECT plan(83);
+SELECT plan(90);
 SET client_min_messages = warning;
 
 -- the log of the only catalog here, whatever its number is
@@ -290,5 +290,50 @@ SELECT results_eq(
     format($$SELECT rank, propensity FROM explain_decision(%s)$$, :id), 'SELECT rank::int, propensity FROM slot ORDER BY rank',
     'explain_decision gives what was logged');
 SELECT throws_ok($$SELECT explain_decision(12345)$$, '42704', NULL, 'unknown decision');
+
+CREATE FUNCTION pg_temp.sums(id bigint) RETURNS TABLE (rank int, score double precision, told double precision, parts bigint) LANGUAGE sql AS $$
+    SELECT e.rank, e.score, (SELECT sum(c.value::float8) FROM jsonb_each_text(e.contributions) c), (SELECT count(*) FROM jsonb_object_keys(e.contributions))
+    FROM explain_decision(id) e $$;
+CREATE FUNCTION pg_temp.folded(policy text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE id bigint;
+BEGIN
+    SELECT r.decision_id INTO id FROM recommend('small', basket => '{p02}', bundles => 12, policy => policy) r LIMIT 1;
+    PERFORM feedback(id, k, 'click', .1 * k) FROM generate_series(1, 9, 2) k;
+    PERFORM fold(policy);
+    SELECT r.decision_id INTO id FROM recommend('small', basket => '{p06}', user_id => 'u1', bundles => 12, policy => policy) r LIMIT 1;
+    RETURN id;
+END $$;
+SELECT create_policy(name, algorithm, 'small', '{"keep_versions": 2}', attribution_window => '0') FROM (VALUES
+    ('draws', 'linear_thompson'), ('bounds', 'linear_ucb'), ('greedy', 'epsilon_greedy'), ('logits', 'logistic_thompson')) p (name, algorithm) \g /dev/null
+CREATE TABLE small.told AS SELECT name, pg_temp.folded(name) AS id FROM unnest('{draws,bounds,greedy,logits}'::text[]) name;
+SELECT results_eq(
+    $$SELECT name, count(*), bool_and(abs(told / score - 1) < 1e-9), min(parts) > 4 FROM small.told, pg_temp.sums(id) GROUP BY 1 ORDER BY 1$$,
+    $$VALUES ('bounds', 12::bigint, true, true), ('draws', 12, true, true), ('greedy', 12, true, true), ('logits', 12, NULL, false)$$,
+    'contributions sum to the score of linear policies, and others have none');
+SET extra_float_digits = -15;
+SELECT is((SELECT count(*) FROM small.told, pg_temp.sums(id) WHERE abs(told / score - 1) < 1e-9), 36::bigint, 'in whatever digits a session prints');
+RESET extra_float_digits;
+SELECT is((SELECT count(*) FROM pg_temp.sums(:id) WHERE abs(told / score - 1) < 1e-9 AND parts = 1), 4::bigint, 'what has learned nothing expects the score alone');
+-- theta = contribution / feature solves (gram / noise + precision) theta = rewards / noise + precision prior, whose prior is 1 for the score
+CREATE TEMP TABLE theta AS
+SELECT f.place, max((e.contributions ->> f.name)::float8 / d.slot_features[(e.rank - 1) * 17 + f.place]) AS value,
+       max((e.contributions ->> f.name)::float8 / d.slot_features[(e.rank - 1) * 17 + f.place])
+       - min((e.contributions ->> f.name)::float8 / d.slot_features[(e.rank - 1) * 17 + f.place]) AS spread
+FROM small.told t, LATERAL explain_decision(t.id) e, :decision d,
+     unnest('{bias,score,content,copurchase,cohesion,popularity,freshness,price_fit,margin,stock}'::text[]) WITH ORDINALITY f (name, place)
+WHERE t.name = 'draws' AND d.decision_id = t.id AND d.slot_features[(e.rank - 1) * 17 + f.place] <> 0 GROUP BY 1;
+SELECT ok((SELECT count(*) = 10 AND max(spread) < 1e-9 FROM theta), 'one weight for each feature');
+SELECT is_empty($$
+    WITH o AS (SELECT o.evidence, (o.parameters ->> 'noise')::float8 AS noise, (o.parameters ->> 'prior_precision')::float8 AS precision
+               FROM posterior o JOIN policy p USING (policy) WHERE p.name = 'draws' AND o.version = 1)
+    SELECT a.place FROM o, theta a WHERE abs(
+        (SELECT sum(o.evidence[19 + (greatest(a.place, b.place) * (greatest(a.place, b.place) - 1) / 2 + least(a.place, b.place))] / o.noise * b.value) FROM theta b)
+        + o.precision * (a.value - (a.place = 2)::int) - o.evidence[2 + a.place] / o.noise) > 1e-9$$, 'that of the posterior mean');
+SELECT count(*) FROM generate_series(1, 3) n, LATERAL (SELECT pg_temp.folded('draws') + 0 * n) f \g /dev/null
+SELECT is((SELECT count(*) FROM small.told, LATERAL explain_decision(id) WHERE name = 'draws' AND contributions IS NULL AND score IS NOT NULL), 12::bigint,
+          'nor has what a version decided that has gone');
+SELECT drop_policy('greedy') \g /dev/null
+SELECT is((SELECT count(*) FROM small.told, LATERAL explain_decision(id) WHERE name = 'greedy' AND contributions IS NULL AND policy IS NULL), 12::bigint,
+          'or a policy');
 
 SELECT * FROM finish();

@@ -385,6 +385,16 @@ br_bandit_belief_bytes(const BrBelief *belief)
 	return belief->bytes;
 }
 
+const double *
+br_bandit_linear_mean(const BrBelief *belief)
+{
+	const BrPolicySpec *spec = belief->spec;
+
+	if (spec->model != BR_MODEL_SHARED || spec->algorithm->expected != NULL)
+		return NULL;
+	return belief->posteriors->mean;
+}
+
 void
 br_bandit_draw_of(const BrBelief *belief, uint64_t key, int m, double *theta)
 {

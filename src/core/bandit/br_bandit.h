@@ -187,6 +187,13 @@ extern void br_bandit_belief_free(BrContext *context, BrBelief *belief); /* NULL
 extern size_t br_bandit_belief_bytes(const BrBelief *belief);
 
 /*
+ * The theta (dims) with which the expected reward of a member is x'theta, over
+ * BR_MODEL_SHARED; NULL where what is expected is no such sum. Valid as long as
+ * the belief.
+ */
+extern const double *br_bandit_linear_mean(const BrBelief *belief);
+
+/*
  * The theta (dims) that draw m of a decision with that key votes by, over
  * BR_MODEL_SHARED: the same as br_bandit_slate draws.
  */

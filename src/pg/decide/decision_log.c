@@ -4,17 +4,24 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
+#include "common/shortest_dec.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 
+#include "core/bundle/br_bundle.h"
 #include "pg/bulk.h"
 #include "pg/decide/curated.h"
 #include "pg/decide/decision_log.h"
+#include "pg/policy/policy.h"
 #include "pg/privacy/privacy.h"
 
 void
@@ -121,6 +128,10 @@ br_pg_require_explained(const BrPgCatalog *catalog)
 #define BUNDLE_OF_SLOT                               \
 	"(SELECT b.bundle_id FROM bundle_rec.bundle_@ b" \
 	" WHERE b.bundle = d.slot_bundles[k.rank])"
+#define FEATURES_OF_SLOT "d.slot_features[(k.rank - 1) * n.features + 1 : k.rank * n.features]"
+#define VERSION_KEPT                                                       \
+	"EXISTS (SELECT FROM bundle_rec.posterior o WHERE o.policy = d.policy" \
+	" AND o.version = d.posterior)"
 #define SLOTS                                                                        \
 	"(SELECT u.rank, u.size, pg_catalog.sum(u.size) OVER (ORDER BY u.rank) - u.size" \
 	" AS before FROM pg_catalog.unnest(d.slot_sizes) WITH ORDINALITY AS u(size, rank))"
@@ -131,17 +142,25 @@ static const char explain[] =
 	" NULLIF(d.margin[k.rank], 'NaN'), " MASKED_REASONS ", " FEEDBACK_OF_SLOT
 	", p.name, d.posterior, d.pool_size, d.decided_at, " MASKED("user", "d.user_id") ", d.basket, " MASKED(
 		"query",
-		"d.query") ", d.filters, " BUNDLE_OF_SLOT
+		"d.query") ", d.filters, " BUNDLE_OF_SLOT ", " FEATURES_OF_SLOT ", p.policy, " VERSION_KEPT
 				   " FROM bundle_rec.decision_@ d JOIN bundle_rec.catalog_secret s USING (catalog)"
 				   " LEFT JOIN bundle_rec.policy p USING (policy), LATERAL " SLOTS " k,"
-				   " LATERAL (SELECT d.reasons -> (k.rank - 1)::pg_catalog.int4 AS slot) r"
+				   " LATERAL (SELECT d.reasons -> (k.rank - 1)::pg_catalog.int4 AS slot) r,"
+				   " LATERAL (SELECT pg_catalog.cardinality(d.slot_features)"
+				   " / NULLIF(pg_catalog.cardinality(d.slot_sizes), 0) AS features) n"
 				   " WHERE d.decision_id = $1 ORDER BY k.rank";
 
-#define EXPLAIN_COLUMNS 18
+/* columns from 0; the last that is told is made of those that follow it in the statement */
+#define EXPLAIN_COLUMNS 19
 #define REASONS_COLUMN 7
+#define POSTERIOR_COLUMN 10
 #define BASKET_COLUMN 14
 #define FILTERS_COLUMN 16
 #define BUNDLE_COLUMN 17
+#define CONTRIBUTIONS_COLUMN 18
+#define FEATURES_COLUMN 18
+#define POLICY_COLUMN 19
+#define KEPT_COLUMN 20
 
 /* $1 reasons, $2 basket, $3 filters: every item they name, but those of the slot itself */
 #define NAMED_ITEMS                                                                            \
@@ -216,6 +235,84 @@ hide_items(const BrPgCatalog *catalog, Datum *columns)
 	br_pg_leave(&rights);
 }
 
+/* ---- what adds up to the score ---- */
+
+/* The theta of a version of a policy by which scores were x'theta. */
+typedef struct Theta
+{
+	int dims;
+	double *mean; /* NULL: scores were something else, or the version is gone */
+} Theta;
+
+/* of the decision that the first row tells of */
+static Theta
+theta_of(SPITupleTable *rows)
+{
+	Theta theta = {0, NULL};
+	BrPgPolicy *policy;
+	const double *mean;
+	bool is_null;
+
+	if (!DatumGetBool(SPI_getbinval(rows->vals[0], rows->tupdesc, KEPT_COLUMN + 1, &is_null)))
+		return theta;
+	policy = br_pg_policy_find(
+		DatumGetInt32(SPI_getbinval(rows->vals[0], rows->tupdesc, POLICY_COLUMN + 1, &is_null)));
+	if (policy == NULL)
+		return theta;
+	br_pg_policy_at(policy,
+					DatumGetInt32(SPI_getbinval(rows->vals[0], rows->tupdesc, POSTERIOR_COLUMN + 1,
+												&is_null)),
+					policy->arms_version);
+	mean = br_bandit_linear_mean(br_pg_policy_state(policy)->belief);
+	if (mean == NULL)
+		return theta;
+	theta.dims = policy->spec.dims;
+	theta.mean = memcpy(palloc(sizeof(double) * theta.dims), mean, sizeof(double) * theta.dims);
+	return theta;
+}
+
+/* NULL where the features are not those that theta speaks of */
+static char *
+contributions_json(const Theta *theta, ArrayType *features)
+{
+	const float *x = (const float *) ARR_DATA_PTR(features);
+	const char *separator = "";
+	StringInfoData json;
+
+	if (theta->mean == NULL ||
+		ArrayGetNItems(ARR_NDIM(features), ARR_DIMS(features)) != theta->dims ||
+		array_contains_nulls(features))
+		return NULL;
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	for (int i = 0; i < theta->dims; i++)
+	{
+		double part = theta->mean[i] * (double) x[i];
+		char digits[DOUBLE_SHORTEST_DECIMAL_LEN];
+
+		if (part == 0 || !isfinite(part))
+			continue;
+		/* as many digits as make it the same number again, whatever extra_float_digits is */
+		double_to_shortest_decimal_buf(part, digits);
+		appendStringInfo(&json, "%s\"%s\": %s", separator, br_bundle_feature_name((BrFeature) i),
+						 digits);
+		separator = ", ";
+	}
+	appendStringInfoChar(&json, '}');
+	return json.data;
+}
+
+/* puts the last of a row's columns, of the features that follow the others in the statement */
+static void
+put_contributions(const Theta *theta, Datum features, bool is_null, Datum *columns, bool *nulls)
+{
+	char *json = is_null ? NULL : contributions_json(theta, DatumGetArrayTypeP(features));
+
+	nulls[CONTRIBUTIONS_COLUMN] = json == NULL;
+	columns[CONTRIBUTIONS_COLUMN] =
+		json == NULL ? (Datum) 0 : DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
+}
+
 void
 br_pg_explain_decision(int64 decision_id, ReturnSetInfo *result)
 {
@@ -224,6 +321,7 @@ br_pg_explain_decision(int64 decision_id, ReturnSetInfo *result)
 	Datum values[] = {Int64GetDatum(decision_id), (Datum) 0};
 	SPITupleTable *rows;
 	uint64 n;
+	Theta theta;
 	BrPgRights rights;
 
 	br_pg_require_explained(catalog);
@@ -234,6 +332,7 @@ br_pg_explain_decision(int64 decision_id, ReturnSetInfo *result)
 	rows = SPI_tuptable;
 	if (n == 0)
 		br_pg_decision_unknown(decision_id);
+	theta = theta_of(rows);
 
 	for (uint64 row = 0; row < n; row++)
 	{
@@ -246,6 +345,7 @@ br_pg_explain_decision(int64 decision_id, ReturnSetInfo *result)
 		bundle_id = nulls[BUNDLE_COLUMN] ? NULL : TextDatumGetCString(columns[BUNDLE_COLUMN]);
 		if (!slot_visible(catalog, columns[1], bundle_id))
 			continue;
+		put_contributions(&theta, columns[FEATURES_COLUMN], nulls[FEATURES_COLUMN], columns, nulls);
 		if (br_pg_catalog_must_ask(catalog))
 			hide_items(catalog, columns);
 		tuplestore_putvalues(result->setResult, result->setDesc, columns, nulls);
