@@ -14,7 +14,7 @@ CREATE TABLE learned_version (
     weights double precision[],
     fitted_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     seconds double precision NOT NULL,
-    events bigint NOT NULL,
+    events bigint NOT NULL DEFAULT 0,
     serving boolean NOT NULL
 );
 CREATE UNIQUE INDEX learned_version_serving ON learned_version (catalog, kind) WHERE serving;

@@ -67,16 +67,16 @@ CREATE FUNCTION pg_temp.expected(wanted_policy text) RETURNS TABLE (place int, v
 BEGIN
     RETURN QUERY EXECUTE format($q$
         WITH slot AS (
-            SELECT d.decision_id, r AS rank, d.slot_features[(r - 1) * 10 + 1 : r * 10]::float8[] AS x,
+            SELECT d.decision_id, r AS rank, d.slot_features[(r - 1) * 17 + 1 : r * 17]::float8[] AS x,
                    coalesce((SELECT sum(f.value * CASE f.kind WHEN 'click' THEN 1 WHEN 'purchase' THEN 3 ELSE 0 END)
                              FROM feedback f WHERE f.decision_id = d.decision_id AND f.rank = r), 0) AS reward
             FROM decision d JOIN policy p USING (policy), generate_series(1, cardinality(d.slot_sizes)) r
             WHERE p.name = %L AND NOT d.deterministic)
         SELECT 1, count(*)::float8 FROM slot
         UNION ALL SELECT 2, sum(reward ^ 2) FROM slot
-        UNION ALL SELECT 2 + i, sum(reward * x[i]) FROM slot, generate_series(1, 10) i GROUP BY i
-        UNION ALL SELECT 12 + i * (i - 1) / 2 + j, sum(x[i] * x[j])
-                  FROM slot, generate_series(1, 10) i, generate_series(1, i) j GROUP BY i, j$q$, wanted_policy);
+        UNION ALL SELECT 2 + i, sum(reward * x[i]) FROM slot, generate_series(1, 17) i GROUP BY i
+        UNION ALL SELECT 19 + i * (i - 1) / 2 + j, sum(x[i] * x[j])
+                  FROM slot, generate_series(1, 17) i, generate_series(1, i) j GROUP BY i, j$q$, wanted_policy);
 END $$;
 CREATE FUNCTION pg_temp.largest_difference(wanted_policy text) RETURNS double precision LANGUAGE sql AS $$
     SELECT max(abs(e.value - o.evidence[e.place])) FROM pg_temp.expected($1) e,
@@ -118,7 +118,7 @@ SELECT is_empty($$SELECT a FROM unnest('{softmax,square_cb,linear_ucb,logistic_t
                   WHERE (n, proper) <> (4, 4)$$, 'four bundles each, with their propensities');
 -- untaught, the expected reward is the calibrated score: softmax of it over the logged pool, slot by slot
 SELECT decision_id AS soft FROM recommend('small', policy => 'softmax', bundles => 1, diversity => 0) LIMIT 1 \gset
-SELECT cmp_ok((SELECT abs(d.propensity[1] - exp(d.score[1] / .02) / (SELECT sum(exp(d.pool_features[(b - 1) * 10 + 2] / .02)) FROM generate_series(1, d.pool_size) b))
+SELECT cmp_ok((SELECT abs(d.propensity[1] - exp(d.score[1] / .02) / (SELECT sum(exp(d.pool_features[(b - 1) * 17 + 2] / .02)) FROM generate_series(1, d.pool_size) b))
                FROM decision d WHERE decision_id = :soft), '<', 1e-9::float8, 'softmax of the scores');
 SELECT is((SELECT votes FROM decision WHERE decision_id = :soft), NULL, 'which needs no votes');
 SELECT count(feedback(decision_id, 1, 'click', .5)) FROM unnest('{softmax,square_cb,linear_ucb,logistic_thompson}'::text[]) a, generate_series(1, 6) g,
@@ -130,11 +130,11 @@ SELECT is(fold('logistic_thompson'), 1, 'and so does a logistic regression');
 SELECT cmp_ok((SELECT max(abs(total)) FROM (
     SELECT i, sum((r.reward - 1 / (1 + exp(-r.score))) * r.x[i]) - 1000 * (max(o.evidence[2 + i]) - CASE i WHEN 1 THEN -4.6 WHEN 2 THEN 4.6 ELSE 0 END) AS total
     FROM (SELECT evidence FROM posterior JOIN policy p USING (policy) WHERE p.name = 'logistic_thompson' ORDER BY version DESC LIMIT 1) o,
-         LATERAL (SELECT s.x, s.reward, (SELECT sum(s.x[j] * o.evidence[2 + j]) FROM generate_series(1, 10) j) AS score
-                  FROM (SELECT d.slot_features[(k - 1) * 10 + 1 : k * 10]::float8[] AS x,
+         LATERAL (SELECT s.x, s.reward, (SELECT sum(s.x[j] * o.evidence[2 + j]) FROM generate_series(1, 17) j) AS score
+                  FROM (SELECT d.slot_features[(k - 1) * 17 + 1 : k * 17]::float8[] AS x,
                                coalesce((SELECT sum(value) FROM feedback f WHERE f.decision_id = d.decision_id AND f.rank = k), 0) AS reward
                         FROM decision d JOIN policy p USING (policy), generate_series(1, cardinality(d.slot_sizes)) k
-                        WHERE p.name = 'logistic_thompson' AND NOT d.deterministic) s) r, generate_series(1, 10) i GROUP BY i) g), '<', 1e-6::float8, 'at its mode');
+                        WHERE p.name = 'logistic_thompson' AND NOT d.deterministic) s) r, generate_series(1, 17) i GROUP BY i) g), '<', 1e-6::float8, 'at its mode');
 
 -- every decision of every policy comes out the same when it is taken again
 SELECT recommend('small', policy => 'softmax', bundles => 6, diversity => 1), recommend_items('small', policy => 'square_cb', k => 4),

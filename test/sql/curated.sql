@@ -247,7 +247,7 @@ SELECT results_eq($$SELECT b.bundle_id COLLATE "default" FROM entry, unnest(pool
                   $$VALUES ('k01'), ('k02'), ('k10')$$, 'which bundles were considered');
 SELECT results_eq($$SELECT cardinality(pool_bundles), cardinality(slot_bundles), cardinality(votes), cardinality(pool_features),
                            (SELECT sum(s) FROM unnest(pool_sizes) s) = cardinality(pool_items) FROM entry$$,
-                  $$VALUES (3, 3, 9, 30, true)$$, 'arrays have the lengths that the pool gives');
+                  $$VALUES (3, 3, 9, 51, true)$$, 'arrays have the lengths that the pool gives');
 SELECT results_eq(format($$SELECT rank, bundle_id, items, price FROM explain_decision(%s)$$, :id),
                   $$SELECT p.place::int, b.bundle_id COLLATE "default", ARRAY(SELECT item_id FROM small.held h WHERE h.bundle_id = b.bundle_id COLLATE "default" ORDER BY 1), e.price[p.place]
                     FROM entry e, unnest(slot_bundles) WITH ORDINALITY p(bundle, place) JOIN bundle b USING (bundle) ORDER BY 1$$,

@@ -290,15 +290,15 @@ CREATE FUNCTION pg_temp.largest_difference(of_policy text, gamma float8 DEFAULT 
     WITH o AS (SELECT o.* FROM posterior o JOIN policy USING (policy) WHERE name = of_policy ORDER BY version DESC LIMIT 1),
     slot AS MATERIALIZED (
         SELECT power(gamma, extract(epoch FROM (SELECT as_of FROM o) - d.decided_at)::float8 / 86400) AS w,
-               d.slot_features[(r - 1) * 10 + 1 : r * 10]::float8[] AS x,
+               d.slot_features[(r - 1) * 17 + 1 : r * 17]::float8[] AS x,
                coalesce((SELECT sum(f.value * CASE f.kind || ' ' || p.name WHEN 'click whole' THEN 1 WHEN 'purchase whole' THEN 10 WHEN 'margin whole' THEN .5
                                               WHEN 'partial_purchase part' THEN 2 WHEN 'purchase part' THEN 4 WHEN 'click clicks' THEN 1 WHEN 'click fading' THEN 1 ELSE 0 END)
                          FROM feedback f WHERE f.decision_id = d.decision_id AND f.rank = r), 0) AS reward
         FROM decision d JOIN policy p USING (policy), generate_series(1, cardinality(d.slot_sizes)) r
         WHERE p.name = of_policy AND NOT d.deterministic AND d.decided_at > since AND NOT EXISTS (SELECT FROM unfolded_decision u WHERE u.decision_id = d.decision_id)),
     e AS (SELECT 1 AS place, sum(w) AS value FROM slot UNION ALL SELECT 2, sum(w * reward ^ 2) FROM slot
-          UNION ALL SELECT 2 + i, sum(w * reward * x[i]) FROM slot, generate_series(1, 10) i GROUP BY i
-          UNION ALL SELECT 12 + i * (i - 1) / 2 + j, sum(w * x[i] * x[j]) FROM slot, generate_series(1, 10) i, generate_series(1, i) j GROUP BY i, j)
+          UNION ALL SELECT 2 + i, sum(w * reward * x[i]) FROM slot, generate_series(1, 17) i GROUP BY i
+          UNION ALL SELECT 19 + i * (i - 1) / 2 + j, sum(w * x[i] * x[j]) FROM slot, generate_series(1, 17) i, generate_series(1, i) j GROUP BY i, j)
     SELECT max(abs(e.value - o.evidence[e.place]) / greatest(1, abs(e.value))) FROM e, o
 $$;
 SELECT cmp_ok(pg_temp.largest_difference('whole'), '<', 1e-9::float8, 'evidence is what the log says');

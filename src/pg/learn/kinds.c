@@ -24,7 +24,7 @@ static const BrPgParameter popularity_parameters[] = {
 };
 
 static const BrPgParameter association_parameters[] = {
-	[BR_PG_ASSOCIATION_L2] = {"l2", 1, 1e-6, 1e6, false},
+	[BR_PG_ASSOCIATION_L2] = {"l2", 0.3, 1e-6, 1e6, false},
 	[BR_PG_ASSOCIATION_ITERATIONS] = {"iterations", 100, 1, 10000, true},
 	[BR_PG_ASSOCIATION_DEPTH] = {"depth", 200, 1, 10000, true},
 	{NULL},
