@@ -27,6 +27,9 @@
 #define MANY_ENTRIES 20000
 /* where there are few sets, each is asked about so often, with another item hidden */
 #define MOST_EACH 3
+/* cases times items, and cases that are asked whatever the number of items */
+#define MOST_LOOKED_AT 100000000
+#define LEAST_ASKED 500
 /* fewer cases than these say nothing about a dozen weights */
 #define LEAST_CASES 20
 
@@ -270,6 +273,13 @@ add_cold_cases(BrPgTraining *training, int cases, BrPgChoices *choices)
 
 /* ---- doors ---- */
 
+/* a case looks at every item: of very many items, fewer cases tell as much in a time that is left */
+static int
+affordable(const BrPgLearnData *data, double cases)
+{
+	return (int) Min(cases, Max(LEAST_ASKED, MOST_LOOKED_AT / Max(data->n_items, 1)));
+}
+
 static const char *
 fit_weights(const BrPgChoices *choices, BrPgLearned *learned)
 {
@@ -295,7 +305,8 @@ br_pg_fit_ranker(BrPgTraining *training, BrPgLearned *learned)
 			AllocSetContextCreate(CurrentMemoryContext, "part", ALLOCSET_DEFAULT_SIZES);
 		MemoryContext outer = MemoryContextSwitchTo(memory);
 
-		add_item_cases(training, part, (int) learned->parameters[BR_PG_RANKER_CASES] / parts,
+		add_item_cases(training, part,
+					   affordable(training->data, learned->parameters[BR_PG_RANKER_CASES]) / parts,
 					   choices);
 		MemoryContextSwitchTo(outer);
 		MemoryContextDelete(memory);
