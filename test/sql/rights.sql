@@ -7,7 +7,7 @@
 --    rules and not from what the code does; what is granted to whom; and roles
 --    that come and go, with catalogs and grants behind them.
 --
-SELECT plan(150);
+SELECT plan(152);
 SET client_min_messages = error;
 SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls'), load_model('spare', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
 
@@ -46,6 +46,7 @@ SELECT create_catalog('shop', 'shop.product', item_id => 'sku', text => '{title}
 SELECT add_event_source('shop', 'shop.purchase', item_id => 'sku', basket_id => 'receipt') \g /dev/null
 SELECT add_bundle_source('shop', 'shop.kit', bundle_id => 'kit', item_id => 'sku') \g /dev/null
 SELECT refresh('shop') \g /dev/null
+SELECT fit('shop', 'itemsets', '{"support": 2}') \g /dev/null
 SELECT create_rule('shop', 'quiet', 'ban', '{p12}', valid => '[2090-01-01,)') \g /dev/null
 SELECT decision_id AS id FROM recommend('shop', seed => 1) LIMIT 1 \gset
 -- of a number that no catalog has
@@ -192,6 +193,8 @@ INSERT INTO public.call VALUES
     ('rank_bundles', $$SELECT * FROM rank_bundles('shop')$$,                     '2 2 select 2 decision decision select select select 2'),
     ('rank_bundles, log false', $$SELECT * FROM rank_bundles('shop', log => false)$$,         '2 2 select 2 2 2 select select select 2'),
     ('complete', $$SELECT * FROM complete('shop', '{p02}', k => 4)$$,            '4 4 select 4 4 4 select select select 4'),
+    ('detect_bundles', $$SELECT FROM detect_bundles('shop', '{p02,p03}')$$,     '1 1 select 1 1 1 select select select 1'),
+    ('mine_bundles', $$SELECT count(*) > 0 FROM mine_bundles('shop')$$,         '1 1 select 1 1 1 select select select 1'),
     ('bought_together', $$SELECT * FROM bought_together('shop', '{p02}', k => 4)$$,           '4 4 select 4 4 4 select select select 4'),
     ('similar_items', $$SELECT * FROM similar_items('shop', 'p02', k => 4)$$,                 '4 4 select 4 4 4 select select select 4'),
     ('similar_items by query', $$SELECT * FROM similar_items('shop', query => 'a product', k => 4)$$, '4 4 select 4 4 4 select select select 4'),

@@ -46,8 +46,8 @@ static void
 merges_are_those_of_scipy(void **state)
 {
 	static const BrMerge expected[] = {
-		{3, 5, 0.9896907216494846}, {2, 6, 0.8969072164948454},	  {1, 9, 0.8505154639175259},
-		{8, 7, 0.6030927835051547}, {0, 10, 0.5532646048109966},  {12, 11, 0.44415807560137455},
+		{3, 5, 0.9896907216494846},	  {2, 6, 0.8969072164948454},  {1, 9, 0.8505154639175259},
+		{8, 7, 0.6030927835051547},	  {0, 10, 0.5532646048109966}, {12, 11, 0.44415807560137455},
 		{13, 4, 0.30486008836524303},
 	};
 	double probability[64] = {0};
@@ -182,8 +182,8 @@ expect_features(const BrSessionSets *sets, int set, const double *expected)
 static void
 sets_and_features_match_hand_arithmetic(void **state)
 {
-	static const double probability[] = {
-		1, 0.6, 0.3, 0.4, /**/ 0.6, 1, 0.1, 0.9, /**/ 0.3, 0.1, 1, 0.2, /**/ 0.4, 0.9, 0.2, 1};
+	static const double probability[] = {1,		   0.6, 0.3, 0.4, /**/ 0.6, 1,	 0.1, 0.9,
+										 /**/ 0.3, 0.1, 1,	 0.2, /**/ 0.4, 0.9, 0.2, 1};
 	BrSessionSets sets;
 	BrContext context;
 
@@ -344,8 +344,7 @@ probabilities_and_scores_are_logistic(void **state)
 	assert_near(probability[0], 1, 0);
 	assert_near(probability[3], 1, 0);
 	br_bundle_detect_scores(&detector, &sets, &score);
-	assert_near(score,
-				1 / (1 + exp(-(0.5 + 0.5 - 0.5 + 0.375 + 0.25 + 0.5 + 2 - 2 + 4))), 1e-12);
+	assert_near(score, 1 / (1 + exp(-(0.5 + 0.5 - 0.5 + 0.375 + 0.25 + 0.5 + 2 - 2 + 4))), 1e-12);
 }
 
 static void
@@ -368,8 +367,7 @@ the_best_and_all_above_are_chosen(void **state)
 static void
 fixed_weights_name_clear_pairs(void **state)
 {
-	const BrDetector *detectors[] = {&br_bundle_fixed_detector,
-									 &br_bundle_fixed_detector_of_words};
+	const BrDetector *detectors[] = {&br_bundle_fixed_detector, &br_bundle_fixed_detector_of_words};
 
 	(void) state;
 	for (int d = 0; d < 2; d++)
@@ -410,13 +408,12 @@ bad_input_is_named(void **state)
 	(void) state;
 	br_base_context_init(&context);
 	assert_int_equal(br_bundle_detect_sets(&context, probability, -1, &sets), BR_ERR_ARGUMENT);
-	assert_int_equal(
-		br_bundle_detect_sets(&context, probability, BR_BUNDLE_MAX_SESSION + 1, &sets),
-		BR_ERR_LIMIT);
+	assert_int_equal(br_bundle_detect_sets(&context, probability, BR_BUNDLE_MAX_SESSION + 1, &sets),
+					 BR_ERR_LIMIT);
 	assert_non_null(strstr(context.detail, "201 items"));
-	assert_int_equal(
-		br_bundle_average_linkage(&context, probability, BR_BUNDLE_MAX_SESSION + 1, merges),
-		BR_ERR_LIMIT);
+	assert_int_equal(br_bundle_average_linkage(&context, probability, BR_BUNDLE_MAX_SESSION + 1,
+											   merges),
+					 BR_ERR_LIMIT);
 	probability[5] = 1.5;
 	assert_int_equal(br_bundle_detect_sets(&context, probability, 3, &sets), BR_ERR_ARGUMENT);
 	assert_non_null(strstr(context.detail, "items 1 and 2 is 1.5"));

@@ -71,7 +71,8 @@ weights_are_those_of_scikit_learn(void **state)
 
 	(void) state;
 	expect(shop.yes, 0.5, (double[]){-0.5097984324871085, -1.1086859464324526, 0.4514635540457042});
-	expect(shop.yes, 1e-3, (double[]){-0.6225326415482808, -2.5753562196713538, 0.8308137254179433});
+	expect(shop.yes, 1e-3,
+		   (double[]){-0.6225326415482808, -2.5753562196713538, 0.8308137254179433});
 }
 
 static void

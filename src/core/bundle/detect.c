@@ -253,7 +253,8 @@ add_nearest(BrSessionSets *sets, const double *probability, int n, int item)
 	for (int j = 0; j < n; j++)
 		if (j != item &&
 			(nearest < 0 ||
-			 probability_of(probability, n, item, j) > probability_of(probability, n, item, nearest)))
+			 probability_of(probability, n, item, j) >
+				 probability_of(probability, n, item, nearest)))
 			nearest = j;
 	if (has_pair(sets, item < nearest ? item : nearest, item < nearest ? nearest : item))
 		return;

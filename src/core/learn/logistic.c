@@ -59,9 +59,8 @@ check(BrContext *context, const BrExamples *examples, double l2)
 		sum += examples->targets[i];
 	}
 	if (sum == 0 || sum == (double) examples->n)
-		return br_base_fail(context, BR_ERR_ARGUMENT,
-							"All %lld examples have the same target, %g.", (long long) examples->n,
-							sum == 0 ? 0.0 : 1.0);
+		return br_base_fail(context, BR_ERR_ARGUMENT, "All %lld examples have the same target, %g.",
+							(long long) examples->n, sum == 0 ? 0.0 : 1.0);
 	return BR_OK;
 }
 

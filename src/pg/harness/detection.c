@@ -273,9 +273,9 @@ void
 br_pg_evaluate_detection(BrPgEvaluation *evaluation, const char *seed)
 {
 	BrPgParts parts = br_pg_split_events(evaluation, seed, true);
-	Naming naming = {
-		.evaluation = evaluation,
-		.training = br_pg_training_create(evaluation->data, parts.train, evaluation->looks)};
+	Naming naming = {.evaluation = evaluation,
+					 .training =
+						 br_pg_training_create(evaluation->data, parts.train, evaluation->looks)};
 	BrPgPurchases *purchases;
 	BrPgSession *sessions;
 	int n;

@@ -119,10 +119,11 @@ read_purchases(Session *session)
 	uint64 found;
 
 	br_pg_enter_owner(&rights);
-	found = br_pg_execute(br_pg_catalog_sql("SELECT item, other, together FROM bundle_rec.item_pair_@"
-											" WHERE item = ANY ($1) AND other = ANY ($1)",
-											session->catalog->number),
-						  1, types, values, NULL, true, 0);
+	found =
+		br_pg_execute(br_pg_catalog_sql("SELECT item, other, together FROM bundle_rec.item_pair_@"
+										" WHERE item = ANY ($1) AND other = ANY ($1)",
+										session->catalog->number),
+					  1, types, values, NULL, true, 0);
 	br_pg_leave(&rights);
 	for (uint64 row = 0; row < found; row++)
 	{
@@ -161,8 +162,8 @@ read_detector(const Session *session, BrDetector *detector)
 	if (n == BR_PG_DETECTOR_WEIGHTS)
 		br_pg_detector_read(weights, detector);
 	else
-		*detector = session->embedded ? br_bundle_fixed_detector
-									  : br_bundle_fixed_detector_of_words;
+		*detector =
+			session->embedded ? br_bundle_fixed_detector : br_bundle_fixed_detector_of_words;
 	SPI_freetuptable(SPI_tuptable);
 }
 

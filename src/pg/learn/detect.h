@@ -31,9 +31,9 @@ extern BrPgFound *br_pg_detect_bundles(const BrPgCatalog *catalog, char **item_i
 typedef struct BrPgMined
 {
 	int n;
-	char **item_ids; /* in the order in which the catalog met them */
+	char **item_ids;   /* in the order in which the catalog met them */
 	char **categories; /* (n), NULL: none */
-	char *name;		 /* NULL: nothing in common */
+	char *name;		   /* NULL: nothing in common */
 	int64 support;
 	double expected;
 	double lift;

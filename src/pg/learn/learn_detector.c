@@ -184,10 +184,9 @@ judge(const Example *examples, int n, double threshold)
 	for (int e = 0; e < n; e++)
 	{
 		const BrSessionSets *sets = &examples[e].sets;
-		int n_chosen =
-			br_bundle_detect_choose(examples[e].scores, sets->n, threshold, chosen);
-		BrPgDetected one = br_pg_judge_sets(examples[e].session, sets->starts, sets->members,
-											chosen, n_chosen);
+		int n_chosen = br_bundle_detect_choose(examples[e].scores, sets->n, threshold, chosen);
+		BrPgDetected one =
+			br_pg_judge_sets(examples[e].session, sets->starts, sets->members, chosen, n_chosen);
 
 		mean.exact += one.exact / n;
 		mean.f1 += one.f1 / n;
@@ -242,8 +241,7 @@ br_pg_fit_detector(BrPgTraining *training, BrPgLearned *learned)
 	purchases = br_pg_purchases_create(training->data, training->use, sessions, n_sessions);
 	for (int e = 0; e < n; e++)
 	{
-		examples[e].features =
-			palloc_extended(feature_bytes(examples[e].session), MCXT_ALLOC_HUGE);
+		examples[e].features = palloc_extended(feature_bytes(examples[e].session), MCXT_ALLOC_HUGE);
 		br_pg_session_features(training->data, purchases, examples[e].session,
 							   examples[e].features);
 		CHECK_FOR_INTERRUPTS();

@@ -27,7 +27,7 @@ typedef enum BrPgKindNumber
 	BR_PG_KIND_BUNDLE_EASE,
 	BR_PG_KIND_BUNDLE_LIKENESS, /* by what is in them */
 	BR_PG_KIND_BUNDLE_GRAPH,
-	BR_PG_KIND_DETECTOR,		/* of bundles within a session */
+	BR_PG_KIND_DETECTOR,	  /* of bundles within a session */
 	BR_PG_KIND_RANKER,		  /* of generated bundles and items */
 	BR_PG_KIND_BUNDLE_RANKER, /* of curated bundles */
 	BR_PG_N_KINDS

@@ -74,8 +74,8 @@ take_sets(const BrItemsets *found, BrPgLearned *learned)
 static void
 count_items(const BrSparse *sets, BrPgLearned *learned)
 {
-	int64 *counts = palloc_extended(sizeof(int64) * Max(sets->columns, 1),
-									MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	int64 *counts =
+		palloc_extended(sizeof(int64) * Max(sets->columns, 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 
 	learned->bias = palloc_extended(sizeof(float) * Max(sets->columns, 1), MCXT_ALLOC_HUGE);
 	learned->weights = palloc0(sizeof(double));

@@ -77,7 +77,7 @@ typedef struct Mining
 	double baskets;
 	int n;
 	MinedSet *sets;
-	HTAB *items;   /* MinedItem */
+	HTAB *items;	/* MinedItem */
 	HTAB *by_items; /* SetEntry */
 } Mining;
 
@@ -166,10 +166,11 @@ read_counts(Mining *mining)
 {
 	static const Oid types[] = {INT4OID};
 	Datum values[] = {Int32GetDatum(mining->version)};
-	uint64 found = br_pg_execute(br_pg_catalog_sql("SELECT others, weights FROM bundle_rec.learned_list_@"
-												   " WHERE version = $1 AND item = 0",
-												   mining->catalog->number),
-								 1, types, values, NULL, true, 0);
+	uint64 found =
+		br_pg_execute(br_pg_catalog_sql("SELECT others, weights FROM bundle_rec.learned_list_@"
+										" WHERE version = $1 AND item = 0",
+										mining->catalog->number),
+					  1, types, values, NULL, true, 0);
 
 	for (uint64 row = 0; row < found; row++)
 	{
@@ -302,9 +303,8 @@ support_without(const Mining *mining, const MinedSet *set, int left_out)
 
 	if (set->n == 2)
 		return (double) item_of(mining, key.items[0])->baskets;
-	return entry != NULL
-		? (double) entry->support
-		: set->expected * mining->baskets /
+	return entry != NULL ? (double) entry->support
+						 : set->expected * mining->baskets /
 			(double) Max(item_of(mining, set->key.items[left_out])->baskets, 1);
 }
 
@@ -348,8 +348,7 @@ drop_absorbed(Mining *mining)
 			SetKey key = without(larger, i);
 			const SetEntry *entry = hash_search(mining->by_items, &key, HASH_FIND, NULL);
 
-			if (entry != NULL &&
-				(double) larger->support >= NEARLY_ALL * (double) entry->support)
+			if (entry != NULL && (double) larger->support >= NEARLY_ALL * (double) entry->support)
 				absorbed[entry->set] = true;
 		}
 	}

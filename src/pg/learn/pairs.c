@@ -255,13 +255,12 @@ br_pg_purchases_create(const BrPgLearnData *data, const bool *use, const BrPgSes
 					   .entrysize = sizeof(PairCount),
 					   .hcxt = CurrentMemoryContext};
 	BrPgPurchases *purchases = palloc0(sizeof(BrPgPurchases));
-	bool *wanted = palloc_extended(sizeof(bool) * Max(data->n_items, 1),
-								   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	bool *wanted =
+		palloc_extended(sizeof(bool) * Max(data->n_items, 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 
-	purchases->bought = palloc_extended(sizeof(int64) * Max(data->n_items, 1),
-										MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	purchases->pairs =
-		hash_create("pairs", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	purchases->bought =
+		palloc_extended(sizeof(int64) * Max(data->n_items, 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	purchases->pairs = hash_create("pairs", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	for (int s = 0; s < n; s++)
 		for (int i = 0; i < sessions[s].n; i++)
 		{

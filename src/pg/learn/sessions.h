@@ -13,11 +13,11 @@
 typedef struct BrPgSession
 {
 	int32 basket;
-	int n;			 /* items, 2 .. BR_BUNDLE_MAX_SESSION */
-	int32_t *items;	 /* (n): indexes of items, ascending */
-	int n_bundles;	 /* different curated bundles of two items and more that were bought in it */
-	int *starts;	 /* (n_bundles + 1) */
-	int *members;	 /* (starts[n_bundles]): places in items, ascending within a bundle */
+	int n;			/* items, 2 .. BR_BUNDLE_MAX_SESSION */
+	int32_t *items; /* (n): indexes of items, ascending */
+	int n_bundles;	/* different curated bundles of two items and more that were bought in it */
+	int *starts;	/* (n_bundles + 1) */
+	int *members;	/* (starts[n_bundles]): places in items, ascending within a bundle */
 } BrPgSession;
 
 /* Those of the events in `use` that hold a bundle, in the order of their baskets; *n of them. */
@@ -28,8 +28,8 @@ extern BrPgSession *br_pg_sessions(const BrPgLearnData *data, const bool *use, i
 /* An item as detection sees it. */
 typedef struct BrPgPairItem
 {
-	const char *text;	  /* NULL: none */
-	const char *category; /* NULL: none */
+	const char *text;		/* NULL: none */
+	const char *category;	/* NULL: none */
 	const float *embedding; /* (dims), of unit length, or all 0; NULL: none */
 	int dims;
 } BrPgPairItem;

@@ -50,9 +50,8 @@ add_column(const BrPgCatalog *catalog, const char *column, HTAB *places, char **
 		if (place == NULL || text == NULL ||
 			!pg_verify_mbstr(PG_UTF8, text, (int) strlen(text), true))
 			continue;
-		texts[place->first] = texts[place->first][0] == '\0'
-			? text
-			: psprintf("%s %s", texts[place->first], text);
+		texts[place->first] =
+			texts[place->first][0] == '\0' ? text : psprintf("%s %s", texts[place->first], text);
 	}
 	SPI_freetuptable(SPI_tuptable);
 }
