@@ -7,7 +7,7 @@
 --    SQL over the baskets; what detect_bundles finds in planted sessions, with
 --    scores by hand; the learner of detection and its evaluation.
 --
-SELECT plan(76);
+SELECT plan(77);
 SET client_min_messages = warning;
 SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
 CREATE ROLE br_test_reader;
@@ -34,8 +34,8 @@ SELECT den.sell(1, 40, '{t1,t2}'), den.sell(1, 38, '{t3}'), den.sell(190, 199, '
        den.sell(184, 195, '{u1,u2}'), den.sell(184, 189, '{u3}') \g /dev/null
 INSERT INTO den.line SELECT r, 'p' FROM generate_series(1, 200) r WHERE r % 4 <> 0;
 INSERT INTO den.line SELECT r, 'q' FROM generate_series(1, 200) r WHERE r * r % 7 > 1;
--- bought twice, bought and returned
-INSERT INTO den.line VALUES (1, 't1', 'purchase'), (76, 'g1', 'purchase'), (76, 'g2', 'purchase'), (76, 'g2', 'return');
+-- bought twice, bought and returned, all of a basket returned
+INSERT INTO den.line VALUES (1, 't1', 'purchase'), (76, 'g1', 'purchase'), (76, 'g2', 'purchase'), (76, 'g2', 'return'), (300, 'p', 'purchase'), (300, 'p', 'return');
 CREATE TABLE den.kit (kit text, sku text);
 INSERT INTO den.kit VALUES ('one', 'c1'), ('one', 'c2'), ('two', 'g1'), ('two', 'g2'), ('two', 'unheard of'), ('three', 't1'), ('three', 't2'), ('three', 't3'), ('three', 'p');
 SELECT create_catalog('den', 'den.product', item_id => 'sku', text => '{title}', category => 'kind', price => 'price', active => 'active', model => 'tiny') \g /dev/null
@@ -207,6 +207,17 @@ SELECT results_eq($$SELECT items, round(score::numeric, 6) FROM detect_bundles('
 SELECT set_eq($$SELECT items FROM detect_bundles('things', '{601,614,602,615,603}')$$, $$VALUES ('{601,602,603}'::text[]), ('{614,615}')$$, 'a session that nobody had');
 SELECT throws_ok($$SELECT * FROM fit('things', 'detector', '{"l2": 0}')$$, '22023', NULL, 'a parameter out of range');
 SELECT throws_ok($$SELECT * FROM fit('den', 'detector')$$, '55000', NULL, 'no basket of the other has bundles');
+
+-- where a session's items were bought, its own basket says nothing of what belongs together in it
+SELECT create_catalog('bought', 'den.thing', item_id => 'id', text => '{title}', model => 'tiny') \g /dev/null
+SELECT add_bundle_source('bought', 'den.bundle', bundle_id => 'bundle', item_id => 'id') \g /dev/null
+CREATE VIEW den.bought AS TABLE den.looked UNION ALL SELECT 'alone ' || id, id FROM den.looked;
+SELECT add_event_source('bought', 'den.bought', item_id => 'id', basket_id => 'session') \g /dev/null
+SELECT add_event_source('bought', 'den.bundled', bundle_id => 'bundle', basket_id => 'session') \g /dev/null
+SELECT refresh('bought', 0) \g /dev/null
+SELECT fit('bought', 'detector') \g /dev/null
+SELECT is((SELECT weights[5] FROM learned_version ORDER BY version DESC LIMIT 1), 0::float8, 'so that copurchase has no weight');
+SELECT drop_catalog('bought') \g /dev/null
 
 -- every session looks like every other, so that all figures are those of one, by hand
 SELECT method, metric, value, standard_error, cases, difference INTO den.figure FROM evaluate('things', 'detection', 'session', seeds => 3);
