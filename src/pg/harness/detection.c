@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "utils/memutils.h"
 
 #include "pg/harness/harness.h"
 #include "pg/learn/kinds.h"
@@ -276,6 +277,7 @@ br_pg_evaluate_detection(BrPgEvaluation *evaluation, const char *seed)
 	Naming naming = {.evaluation = evaluation,
 					 .training =
 						 br_pg_training_create(evaluation->data, parts.train, evaluation->looks)};
+	MemoryContext memory, outer;
 	BrPgPurchases *purchases;
 	BrPgSession *sessions;
 	int n;
@@ -286,9 +288,14 @@ br_pg_evaluate_detection(BrPgEvaluation *evaluation, const char *seed)
 		naming.cut = choose_cut(&naming);
 	sessions = br_pg_sessions(evaluation->data, parts.test, &n);
 	purchases = br_pg_purchases_create(evaluation->data, parts.train, sessions, n);
+	memory = AllocSetContextCreate(CurrentMemoryContext, "session", ALLOCSET_DEFAULT_SIZES);
+	outer = MemoryContextSwitchTo(memory);
 	for (int s = 0; s < n; s++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		name_all(&naming, purchases, &sessions[s]);
+		MemoryContextReset(memory);
 	}
+	MemoryContextSwitchTo(outer);
+	MemoryContextDelete(memory);
 }
