@@ -98,19 +98,15 @@ COMMENT ON FUNCTION drop_version(text, int) IS
 'Drops a version that fit made; if it was in service, nothing of its kind is from then on. For the catalog''s owner. An error where an argument is NULL';
 
 CREATE FUNCTION fit_progress_rows()
-RETURNS TABLE (pid int, database oid, role oid, catalog int, kind text, done bigint, total bigint)
-LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 5
+RETURNS TABLE (pid int, catalog int, kind text, done bigint, total bigint)
+LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 5
 AS 'MODULE_PATHNAME', 'br_fit_progress_rows';
-COMMENT ON FUNCTION fit_progress_rows() IS 'Rows of the view fit_progress, for all databases and roles';
-REVOKE ALL ON FUNCTION fit_progress_rows() FROM PUBLIC;
+COMMENT ON FUNCTION fit_progress_rows() IS 'Rows of the view fit_progress, with numbers of catalogs';
 
 CREATE VIEW fit_progress WITH (security_barrier) AS
 SELECT p.pid, c.name AS catalog, p.kind, p.done, p.total,
        CASE WHEN p.total > 0 THEN 100.0 * p.done / p.total END::double precision AS percent
-FROM @extschema@.fit_progress_rows() p JOIN @extschema@.catalog c USING (catalog)
-WHERE p.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
-  AND (pg_catalog.pg_has_role(p.role, 'USAGE')
-       OR EXISTS (SELECT FROM pg_catalog.pg_class s WHERE s.oid = c.items AND pg_catalog.pg_has_role(s.relowner, 'USAGE')));
+FROM @extschema@.fit_progress_rows() p JOIN @extschema@.catalog c USING (catalog);
 COMMENT ON VIEW fit_progress IS 'Fits that are under way in this database, in sessions and workers, for those who run them and the owners of their catalogs';
 COMMENT ON COLUMN fit_progress.pid IS 'Process that fits';
 COMMENT ON COLUMN fit_progress.catalog IS 'Name of the catalog';

@@ -400,7 +400,7 @@ DROP TABLE strange;
 SELECT throws_ok($$SELECT refresh('strange')$$, '42P01', NULL, 'a catalog without its source cannot be refreshed');
 SELECT lives_ok($$SELECT drop_catalog(name) FROM catalog ORDER BY name$$, 'all are dropped, also one whose source is gone');
 SELECT is_empty($$SELECT relname FROM pg_class WHERE relnamespace = 'bundle_rec'::regnamespace AND relkind IN ('r', 'S', 'i')
-                  AND relname ~ '^(item|item_state|item_count|item_pair|item_neighbour|event|decision|feedback)_[0-9]+'$$, 'no table is left');
+                  AND relname ~ '^(item|item_state|item_count|item_pair|item_neighbour|learned_list|learned_vector|learned_set|event|decision|feedback)_[0-9]+'$$, 'no table is left');
 SELECT is_empty($$SELECT tgname FROM pg_trigger WHERE tgname LIKE 'bundle_rec%'$$, 'no trigger is left');
 SELECT is_empty($$SELECT catalog FROM catalog_state UNION ALL SELECT catalog FROM rejected UNION ALL SELECT catalog FROM event_source UNION ALL SELECT catalog FROM policy$$,
                 'no row is left');

@@ -8,7 +8,7 @@
 --    that come into service and go, parameters, and data that are too few, too
 --    large, or odd.
 --
-SELECT plan(147);
+SELECT plan(149);
 SET client_min_messages = warning;
 SELECT catalog AS n FROM catalog WHERE name = 'shop' \gset
 
@@ -337,5 +337,11 @@ SELECT cmp_ok(:'bpr'::float8, '<', 1.5::float8, 'and BPR');
 SELECT results_eq($$SELECT kind, parameters ->> 'depth' FROM learner WHERE catalog = 'parts' AND serving AND kind IN ('als', 'bpr', 'ease') ORDER BY 1$$,
     $$VALUES ('als', '5'), ('bpr', '5'), ('ease', '5')$$, 'what was in service stays');
 SELECT is_empty('SELECT FROM fit_progress', 'and nothing looks as if it went on');
+
+---- the end ----
+
+SELECT drop_catalog(name) FROM catalog \g /dev/null
+SELECT is_empty('SELECT FROM learned_version', 'versions go with their catalogs');
+SELECT is_empty($$SELECT FROM pg_class WHERE relnamespace = 'bundle_rec'::regnamespace AND relname ~ '^learned_(list|vector|set)_\d'$$, 'and what they hold');
 
 SELECT * FROM finish();

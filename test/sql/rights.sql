@@ -7,7 +7,7 @@
 --    rules and not from what the code does; what is granted to whom; and roles
 --    that come and go, with catalogs and grants behind them.
 --
-SELECT plan(152);
+SELECT plan(159);
 SET client_min_messages = error;
 SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls'), load_model('spare', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
 
@@ -48,6 +48,8 @@ SELECT add_bundle_source('shop', 'shop.kit', bundle_id => 'kit', item_id => 'sku
 SELECT refresh('shop') \g /dev/null
 SELECT fit('shop', 'itemsets', '{"support": 2}') \g /dev/null
 SELECT create_rule('shop', 'quiet', 'ban', '{p12}', valid => '[2090-01-01,)') \g /dev/null
+SELECT version FROM fit('shop', 'ease') \gset
+SELECT evaluate('shop', 'completion', seeds => 1) \g /dev/null
 SELECT decision_id AS id FROM recommend('shop', seed => 1) LIMIT 1 \gset
 -- of a number that no catalog has
 RESET ROLE;
@@ -143,6 +145,15 @@ INSERT INTO public.call VALUES
     ('create_rule', $$SELECT create_rule('shop', 'new', 'ban', '{p01}')$$,       :'only_owner'),
     ('drop_rule', $$SELECT drop_rule('shop', 'quiet')$$,                         :'only_owner'),
     ('rule', $$SELECT FROM rule$$,                                               '1 1 0 1 1 1 0 0 0 1'),
+    ('fit', $$SELECT * FROM fit('shop', 'popularity')$$,                         :'only_owner'),
+    ('fit_async', $$SELECT fit_async('shop')$$,                                  :'only_owner'),
+    ('serve_version', $$SELECT serve_version('shop', @version)$$,                :'only_owner'),
+    ('drop_version', $$SELECT drop_version('shop', @version)$$,                  :'only_owner'),
+    ('fit_progress_rows', $$SELECT * FROM fit_progress_rows()$$,                 '0 0 0 0 0 0 0 0 0 0'),
+    ('fit_progress', $$SELECT FROM fit_progress$$,                               '0 0 0 0 0 0 0 0 0 0'),
+    ('learner', $$SELECT FROM learner$$,                                         '1 1 0 1 1 1 0 0 0 1'),
+    ('evaluate', $$SELECT * FROM evaluate('shop', 'completion', seeds => 1) LIMIT 1$$, :'only_owner'),
+    ('leaderboard', $$SELECT FROM leaderboard LIMIT 1$$,                         '1 1 0 1 1 1 0 0 0 1'),
     ('create_policy', $$SELECT create_policy('new', 'epsilon_greedy', 'shop')$$, :'only_owner'),
     ('create_policy, of no catalog', $$SELECT create_policy('new', 'epsilon_greedy')$$, '1 1 create create create create create create create 1'),
     ('alter_policy', $$SELECT alter_policy('shop')$$,                            :'only_owner'),
@@ -224,7 +235,7 @@ INSERT INTO public.call VALUES
     ('model, the catalogs that use it', $$SELECT FROM model WHERE used_by = '{shop}'$$,       '1 1 0 1 1 1 0 0 0 1'),
     ('plot_series', $$SELECT plot_series('SELECT 1 AS x, 2 AS y')$$,             '1 1 1 1 1 1 1 1 1 1'),
     ('model_used_by', $$SELECT FROM unnest(model_used_by(1)) u$$,                '1 1 0 1 1 1 0 0 0 1');
-UPDATE public.call SET statement = replace(statement, '@choice', :'choice');
+UPDATE public.call SET statement = replace(replace(statement, '@choice', :'choice'), '@version', :'version');
 UPDATE public.call SET statement = replace(statement, '@place', format('%s::regclass', 'shop.place_index'::regclass::oid));
 UPDATE public.call SET statement = replace(replace(statement, '@kit', format('%s::regclass', 'shop.kit'::regclass::oid)), '@season', format('%s::regclass', 'shop.season'::regclass::oid));
 UPDATE public.call SET statement = replace(replace(replace(replace(replace(statement, '@id', :'id'),
@@ -257,7 +268,8 @@ SELECT set_eq(
              ('function load_model(text,model_file[])', 'pg_read_server_files', 'EXECUTE'), ('function load_model(text,text,bytea)', 'pg_read_server_files', 'EXECUTE'),
              ('v bundle_coverage', 'PUBLIC', 'SELECT'), ('v decision_log', 'PUBLIC', 'SELECT'), ('v privacy_state', 'PUBLIC', 'SELECT'), ('schema bundle_rec', 'PUBLIC', 'USAGE'),
              ('v catalog_coverage', 'PUBLIC', 'SELECT'), ('v job', 'PUBLIC', 'SELECT'), ('v model', 'PUBLIC', 'SELECT'), ('v policy_state', 'PUBLIC', 'SELECT'), ('v rule', 'PUBLIC', 'SELECT'),
-             ('v experiment_state', 'PUBLIC', 'SELECT'), ('v rejected_row', 'PUBLIC', 'SELECT'), ('v choice_log', 'PUBLIC', 'SELECT'), ('v arm_state', 'PUBLIC', 'SELECT'), ('v fold_lag', 'PUBLIC', 'SELECT')$$, 'to others is granted just this');
+             ('v experiment_state', 'PUBLIC', 'SELECT'), ('v rejected_row', 'PUBLIC', 'SELECT'), ('v choice_log', 'PUBLIC', 'SELECT'), ('v arm_state', 'PUBLIC', 'SELECT'), ('v fold_lag', 'PUBLIC', 'SELECT'),
+             ('v learner', 'PUBLIC', 'SELECT'), ('v fit_progress', 'PUBLIC', 'SELECT'), ('v leaderboard', 'PUBLIC', 'SELECT')$$, 'to others is granted just this');
 -- the child tables: their catalog's owner, and whom he chose
 SELECT set_eq(
     format($$SELECT DISTINCT r.rolname::text, x.privilege_type, x.is_grantable FROM pg_class c, aclexplode(relacl) x JOIN pg_roles r ON r.oid = x.grantee

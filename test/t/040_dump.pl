@@ -18,6 +18,11 @@ $node->append_conf('postgresql.conf', "fsync = off\nautovacuum = off\nmax_connec
 $node->start;
 make_shop($node, 'postgres');
 $node->safe_psql('postgres', q{SET client_min_messages = error; INSERT INTO shop.product (sku, price) VALUES ('bad', -1)});
+my $untaught = "SET bundle_rec.backend = portable; SELECT rank, items, score, propensity, price
+	FROM bundle_rec.recommend('shop', basket => '{p1,p2}', query => 'a blue stove', policy => 'shop', seed => 7, log => false)";
+my $before = values_of($node, 'postgres', $untaught);
+$node->safe_psql('postgres', q{SET ROLE keeper; SELECT bundle_rec.fit('shop', kind) FROM unnest(ARRAY['ease', 'ease', 'als', 'itemsets', 'association']) kind;
+	SELECT bundle_rec.serve_version('shop', 1); SELECT bundle_rec.evaluate('shop', 'completion', seeds => 1)});
 my $folder = PostgreSQL::Test::Utils::tempdir();
 my $answers = answers($node, 'postgres');
 my $source = $node->connstr('postgres');
@@ -43,6 +48,21 @@ sub load_file
 	return [ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', $file, '-d', $node->connstr($database) ];
 }
 
+# Versions, and what they hold and found, number by number.
+sub learned
+{
+	my ($database) = @_;
+	return sql($database, q{SELECT version, kind, serving, parameters, figures, weights FROM bundle_rec.learned_version ORDER BY version;
+		SELECT version, count(*), md5(string_agg(l::text, ' ' ORDER BY item)) FROM bundle_rec.learned_list l GROUP BY 1 ORDER BY 1;
+		SELECT version, count(*), md5(string_agg(v::text, ' ' ORDER BY item)) FROM bundle_rec.learned_vector v GROUP BY 1 ORDER BY 1;
+		SELECT version, count(*), md5(string_agg(s::text, ' ' ORDER BY number)) FROM bundle_rec.learned_set s GROUP BY 1 ORDER BY 1;
+		SELECT evaluation, method, metric, k, value, place FROM bundle_rec.leaderboard ORDER BY 1, 2, 3, 4});
+}
+
+my $learned = learned('postgres');
+like($learned, qr/1\|ease\|t\|.*2\|ease\|f\|/s, 'an older version of it serves');
+cmp_ok(scalar(split /\n/, $learned), '>', 30, 'and more was learned');
+
 # A query for the tables of the extension that have rows, but for those of models.
 sub all_rows
 {
@@ -56,11 +76,14 @@ sub is_whole
 {
 	my ($database, $what) = @_;
 	is(answers($node, $database), $answers, "$what: answers as before");
+	is(learned($database), $learned, "$what: with what was learned");
 	is(sql($database, 'SELECT row_id FROM bundle_rec.rejected_row'), 'bad', "$what: what was set aside is known");
 	shop_goes_on($node, $database, $what);
 	sql($database, q{SET ROLE keeper; SELECT bundle_rec.create_catalog('second', 'shop.product', 'sku')});
 	is(sql($database, q{SELECT number FROM bundle_rec.catalog_coverage WHERE catalog = 'second'}), '4', "$what: catalogs are numbered on");
 	is(sql($database, q{SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'bundle_rec%'}), '12', "$what: beside those there are");
+	sql($database, q{SET ROLE keeper; SELECT bundle_rec.serve_version('shop', 2)});
+	is(sql($database, q{SET ROLE keeper; SELECT version FROM bundle_rec.fit('shop', 'ease')}), 6, "$what: versions are numbered on");
 	sql($database, q{SET ROLE keeper; SELECT bundle_rec.drop_catalog('shop'), bundle_rec.drop_catalog('second'), bundle_rec.drop_policy('banner'), bundle_rec.drop_policy('indexed')});
 	is(sql($database, all_rows($database)), '', "$what: without catalogs there are no rows");
 	is(sql($database, q{SELECT count(*) FROM pg_class WHERE relname ~ '_[1-4]($|_)' AND relnamespace = 'bundle_rec'::regnamespace}), '0',
@@ -142,8 +165,6 @@ my $owned = empty_database('owned');
 $node->safe_psql('owned', 'ALTER DATABASE owned OWNER TO keeper');
 $node->command_fails_like([ 'pg_restore', '--exit-on-error', '--no-owner', '-U', 'keeper', '-d', $owned, "$folder/custom" ],
 	qr/permission denied to create extension "bundle_rec"/, 'a whole dump is not restored by whoever is no superuser');
-my $untaught = "SET bundle_rec.backend = portable; SELECT rank, items, score, propensity, price
-	FROM bundle_rec.recommend('shop', basket => '{p1,p2}', query => 'a blue stove', policy => 'shop', seed => 7, log => false)";
 $node->command_ok([ 'pg_dump', '-U', 'keeper', '-Fc', '-n', 'shop', '-f', "$folder/shop", $source ], 'the shop alone is dumped, by its owner');
 foreach my $triggers (qw(without with))
 {
@@ -161,7 +182,7 @@ foreach my $triggers (qw(without with))
 		$triggers eq 'with' ? '0 WARNING:  trigger "bundle_rec_1_update" of table "product" belongs to no catalog' : '0 ', "$what: it sells");
 	make_catalog($node, "alone_$triggers");
 	make_rules($node, "alone_$triggers");
-	is(values_of($node, "alone_$triggers", $untaught), values_of($node, 'postgres', $untaught), "$what: a new catalog answers as the old one before it learned");
+	is(values_of($node, "alone_$triggers", $untaught), $before, "$what: a new catalog answers as the old one before it learned");
 	counts_are_right($node, "alone_$triggers", $what);
 	is(sql("alone_$triggers", "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'bundle_rec%'"), '8', "$what: with its own triggers");
 }

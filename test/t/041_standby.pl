@@ -18,6 +18,7 @@ $primary->init(allows_streaming => 1);
 $primary->append_conf('postgresql.conf', "fsync = off\nautovacuum = off\nmax_connections = 30\n");
 $primary->start;
 make_shop($primary, 'postgres');
+$primary->safe_psql('postgres', q{SET ROLE keeper; SELECT bundle_rec.fit('shop', kind) FROM unnest(ARRAY['ease', 'als', 'itemsets']) kind});
 my $decision = values_of($primary, 'postgres', q{SET ROLE web; SELECT decision_id FROM bundle_rec.recommend('shop', basket => '{p9}') LIMIT 1});
 values_of($primary, 'postgres', "SET ROLE web; SELECT bundle_rec.feedback($decision, 2, 'click', 1, 'seen')");
 values_of($primary, 'postgres', q{SELECT bundle_rec.create_experiment('button'); SELECT bundle_rec.assign('button', 'u1')});
@@ -58,7 +59,7 @@ is(packed_files($standby->data_dir), packed_files($primary->data_dir), 'and made
 my $explain = "SET ROLE web; SELECT * FROM bundle_rec.explain_decision($decision)";
 like(sql($explain), qr/"event_id": "seen"/, 'it explains decisions of the primary with their feedback');
 is(sql($explain), values_of($primary, 'postgres', $explain), 'as the primary does');
-foreach my $view (qw(catalog_coverage rejected_row policy_state choice_log arm_state model))
+foreach my $view (qw(catalog_coverage rejected_row policy_state choice_log arm_state model learner leaderboard))
 {
 	my $query = "SELECT * FROM bundle_rec.$view v";
 	is(sql($query), values_of($primary, 'postgres', $query), "the view $view is that of the primary");
@@ -107,6 +108,10 @@ my %refused = (
 	"alter_policy('at once')" => 'cannot execute alter_policy() during recovery',
 	"create_rule('shop', 'more', 'ban', '{p1}')" => 'cannot execute create_rule() during recovery',
 	"drop_rule('shop', 'none')" => 'cannot execute drop_rule() during recovery',
+	"fit('shop')" => 'cannot execute fit() during recovery',
+	"fit_async('shop')" => 'cannot execute fit_async() during recovery',
+	"serve_version('shop', 1)" => 'cannot execute serve_version() during recovery',
+	"drop_version('shop', 1)" => 'cannot execute drop_version() during recovery',
 	"drop_policy('banner')" => 'cannot execute drop_policy() during recovery',
 	"add_arms('banner', '{x}')" => 'cannot execute add_arms() during recovery',
 	"retire_arm('banner', 'a')" => 'cannot execute retire_arm() during recovery',
@@ -130,9 +135,12 @@ foreach my $call (sort keys %refused)
 	is((error_of($primary, 'postgres', "BEGIN READ ONLY; SELECT bundle_rec.$call"))[0] =~ s/ during recovery| on a standby/ in a read-only transaction/r,
 		"25006: $refused{$call}" =~ s/ during recovery| on a standby/ in a read-only transaction/r, 'and in a read-only transaction of the primary');
 }
-# every function that writes is among them
+# it answers where it cannot write down what it answers
+my $evaluate = q{SELECT method, metric, k, value FROM bundle_rec.evaluate('shop', 'completion', seeds => 1)};
+is(sql($evaluate), values_of($primary, 'postgres', "BEGIN READ ONLY; $evaluate"), 'a standby evaluates as the primary');
+# every other function that writes is among them
 is(sql(q{SELECT string_agg(proname, ' ' ORDER BY proname) FROM pg_proc WHERE pronamespace = 'bundle_rec'::regnamespace AND provolatile = 'v'
-		AND prorettype <> 'trigger'::regtype AND 'internal'::regtype <> ALL (proargtypes)}), join(' ', sort(map { /^(\w+)/ } keys %refused)), 'no function that writes is left out');
+		AND proname <> 'evaluate' AND prorettype <> 'trigger'::regtype AND 'internal'::regtype <> ALL (proargtypes)}), join(' ', sort(map { /^(\w+)/ } keys %refused)), 'no function that writes is left out');
 
 # ---- promotion ----
 

@@ -6,9 +6,12 @@
 
 #include "fmgr.h"
 #include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/syscache.h"
 
 #include "pg/learn/learn.h"
 #include "pg/sql/arguments.h"
@@ -98,7 +101,21 @@ br_drop_version(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* -> (pid, database, role, catalog, kind, done, total) of every fit of the server */
+/* who may act as the role that fits, or as the owner of what the catalog follows */
+static bool
+may_see(const PgBackendStatus *status)
+{
+	Oid source = status->st_progress_command_target;
+
+	if (status->st_databaseid != MyDatabaseId)
+		return false;
+	if (OidIsValid(status->st_userid) && has_privs_of_role(GetUserId(), status->st_userid))
+		return true;
+	return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(source)) &&
+		pg_class_ownercheck(source, GetUserId());
+}
+
+/* -> (pid, catalog, kind, done, total) of the fits of this database that the caller may see */
 PGDLLEXPORT Datum
 br_fit_progress_rows(PG_FUNCTION_ARGS)
 {
@@ -112,14 +129,12 @@ br_fit_progress_rows(PG_FUNCTION_ARGS)
 		const PgBackendStatus *status = local == NULL ? NULL : &local->backendStatus;
 		const char *kind;
 
-		if (status == NULL || status->st_progress_command != BR_PG_FIT_PROGRESS)
+		if (status == NULL || status->st_progress_command != BR_PG_FIT_PROGRESS || !may_see(status))
 			continue;
 		kind = br_pg_fit_kind_name((int) status->st_progress_param[BR_PG_FIT_KIND]);
 		if (kind != NULL)
 		{
 			Datum values[] = {Int32GetDatum(status->st_procpid),
-							  ObjectIdGetDatum(status->st_databaseid),
-							  ObjectIdGetDatum(status->st_userid),
 							  Int32GetDatum((int32) status->st_progress_param[BR_PG_FIT_CATALOG]),
 							  CStringGetTextDatum(kind),
 							  Int64GetDatum(status->st_progress_param[BR_PG_FIT_DONE]),
