@@ -30,10 +30,7 @@
 #define VISIBLE_ITEMS 500
 /* what being bought by everybody counts for in the choice, beside an affinity of 1 */
 #define POPULARITY_SHARE 0.1
-/* candidates that are there for rules, and of them for a budget or a margin besides */
-#define RULED_ITEMS (BR_PG_CANDIDATES * 5 / 6)
-#define RULED_FRUGAL_ITEMS 20
-/* popular items, and new ones of each category, looked through for rules; taken for each */
+/* popular and new items looked through for rules, and taken, for each rule or category */
 #define RULED_WALK "500"
 #define RULED_NEW "100"
 #define RULED_EACH 16
@@ -310,117 +307,6 @@ fetch_items(BrPgDecision *decision, Filter *filter, BrPgProposal **proposals, in
 	decision->n_items += n;
 }
 
-/* the stronger, then the newer item */
-static int
-compare_items(const void *left, const void *right)
-{
-	const BrPgItem *a = left;
-	const BrPgItem *b = right;
-
-	if (a->strength != b->strength)
-		return a->strength > b->strength ? -1 : 1;
-	return a->candidate.item > b->candidate.item ? -1 : a->candidate.item < b->candidate.item;
-}
-
-static int
-compare_numbers(const void *left, const void *right)
-{
-	const BrPgItem *a = left;
-	const BrPgItem *b = right;
-
-	return a->candidate.item < b->candidate.item ? -1 : a->candidate.item > b->candidate.item;
-}
-
-/* dense category numbers, by first appearance */
-static void
-number_categories(BrPgDecision *decision)
-{
-	for (int i = 0; i < decision->n_items; i++)
-	{
-		int earlier = 0;
-
-		decision->items[i].candidate.category = -1;
-		if (decision->items[i].category == NULL)
-			continue;
-		while (decision->items[earlier].category == NULL ||
-			   strcmp(decision->items[earlier].category, decision->items[i].category) != 0)
-			earlier++;
-		decision->items[i].candidate.category = earlier;
-	}
-}
-
-/* cheapest first, or least cost for its price first; unknown ones last */
-static int
-compare_prices(const void *left, const void *right)
-{
-	double a = ((const BrPgItem *) left)->candidate.price;
-	double b = ((const BrPgItem *) right)->candidate.price;
-
-	return a < b ? -1 : a > b ? 1 : compare_numbers(left, right);
-}
-
-static int
-compare_costs(const void *left, const void *right)
-{
-	const BrCandidate *a = &((const BrPgItem *) left)->candidate;
-	const BrCandidate *b = &((const BrPgItem *) right)->candidate;
-	double of_a = a->cost / a->price;
-	double of_b = b->cost / b->price;
-
-	return of_a < of_b ? -1 : of_a > of_b ? 1 : compare_numbers(left, right);
-}
-
-/* what rules want among the candidates, strong ones and those that strain limits least, in front */
-static int
-reserve(BrPgDecision *decision, bool more)
-{
-	const BrPgRequest *request = decision->request;
-	int reserved = br_pg_decide_reserve(decision, 0, RULED_ITEMS);
-
-	if (more && request->has_budget)
-	{
-		qsort(decision->items + reserved, decision->n_items - reserved, sizeof(BrPgItem),
-			  compare_prices);
-		reserved = br_pg_decide_reserve(decision, reserved, reserved + RULED_FRUGAL_ITEMS);
-	}
-	if (more && request->has_margin)
-	{
-		qsort(decision->items + reserved, decision->n_items - reserved, sizeof(BrPgItem),
-			  compare_costs);
-		reserved = br_pg_decide_reserve(decision, reserved, reserved + RULED_FRUGAL_ITEMS);
-	}
-	qsort(decision->items + reserved, decision->n_items - reserved, sizeof(BrPgItem),
-		  compare_items);
-	return Min(reserved, BR_BUNDLE_MAX_CANDIDATES);
-}
-
-/*
- * The strongest items, BR_PG_CANDIDATES of them. When those did not make enough
- * feasible bundles: some of the strongest, and the rest of the room shared by
- * the items that strain a budget and a margin least. What rules want stands
- * before either.
- */
-static void
-choose_items(BrPgDecision *decision, bool more)
-{
-	const BrPgRequest *request = decision->request;
-	int kept = more ? BR_PG_CANDIDATES / 2 : BR_PG_CANDIDATES;
-	int n = decision->n_items;
-
-	qsort(decision->items, n, sizeof(BrPgItem), compare_items);
-	if (request->rules->n > 0)
-		kept = Max(kept, reserve(decision, more));
-	if (more && request->has_budget && n > kept)
-	{
-		qsort(decision->items + kept, n - kept, sizeof(BrPgItem), compare_prices);
-		kept = request->has_margin ? (kept + BR_BUNDLE_MAX_CANDIDATES) / 2 : n;
-	}
-	if (more && request->has_margin && n > kept)
-		qsort(decision->items + kept, n - kept, sizeof(BrPgItem), compare_costs);
-	decision->n_items = Min(n, more ? BR_BUNDLE_MAX_CANDIDATES : kept);
-	qsort(decision->items, decision->n_items, sizeof(BrPgItem), compare_numbers);
-}
-
 /* fetches what has evidence, strongest first, until there is enough; returns how many were proposed */
 static int
 fetch_evidence(BrPgDecision *decision, HTAB *proposals, Filter *filter)
@@ -664,9 +550,7 @@ br_pg_decide_candidates(BrPgDecision *decision, bool more)
 		fetch_others(decision, proposals, &filter, n_evidence, more);
 	if (decision->request->rules->n > 0)
 		fetch_ruled(decision, proposals, &filter, more);
-	choose_items(decision, more);
-	number_categories(decision);
-	br_pg_decide_rule_candidates(decision);
+	br_pg_decide_choose(decision, more);
 }
 
 void
@@ -689,7 +573,5 @@ br_pg_decide_fetch_ready(BrPgDecision *decision, const int32 *items, int n)
 	fetch_items(decision, &filter, proposals, n);
 	for (int i = before; i < decision->n_items; i++)
 		decision->items[i].ready_only = true;
-	qsort(decision->items, decision->n_items, sizeof(BrPgItem), compare_numbers);
-	number_categories(decision);
-	br_pg_decide_rule_candidates(decision);
+	br_pg_decide_number(decision);
 }

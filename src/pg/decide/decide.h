@@ -171,6 +171,19 @@ extern BrPgDecision *br_pg_decide(const BrPgRequest *request);
 extern void br_pg_decide_context(BrPgDecision *decision);
 extern void br_pg_decide_candidates(BrPgDecision *decision, bool more);
 
+/* choose_items.c */
+
+/*
+ * The strongest items, BR_PG_CANDIDATES of them. When those did not make enough
+ * feasible bundles: some of the strongest, and the rest of the room shared by
+ * the items that strain a budget and a margin least. What rules want stands
+ * before either.
+ */
+extern void br_pg_decide_choose(BrPgDecision *decision, bool more);
+
+/* Sorts the items by dense number, and numbers their categories. */
+extern void br_pg_decide_number(BrPgDecision *decision);
+
 /*
  * Adds those of n items, none of which is there, that may be offered at any price,
  * marked as ready_only.
