@@ -7,7 +7,7 @@
 --    rules and not from what the code does; what is granted to whom; and roles
 --    that come and go, with catalogs and grants behind them.
 --
-SELECT plan(159);
+SELECT plan(161);
 SET client_min_messages = error;
 SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls'), load_model('spare', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
 
@@ -151,7 +151,7 @@ INSERT INTO public.call VALUES
     ('drop_version', $$SELECT drop_version('shop', @version)$$,                  :'only_owner'),
     ('fit_progress_rows', $$SELECT * FROM fit_progress_rows()$$,                 '0 0 0 0 0 0 0 0 0 0'),
     ('fit_progress', $$SELECT FROM fit_progress$$,                               '0 0 0 0 0 0 0 0 0 0'),
-    ('learner', $$SELECT FROM learner$$,                                         '1 1 0 1 1 1 0 0 0 1'),
+    ('learner', $$SELECT FROM learner$$,                                         '2 2 0 2 2 2 0 0 0 2'),
     ('evaluate', $$SELECT * FROM evaluate('shop', 'completion', seeds => 1) LIMIT 1$$, :'only_owner'),
     ('leaderboard', $$SELECT FROM leaderboard LIMIT 1$$,                         '1 1 0 1 1 1 0 0 0 1'),
     ('create_policy', $$SELECT create_policy('new', 'epsilon_greedy', 'shop')$$, :'only_owner'),
