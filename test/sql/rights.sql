@@ -209,6 +209,7 @@ INSERT INTO public.call VALUES
     ('bought_together', $$SELECT * FROM bought_together('shop', '{p02}', k => 4)$$,           '4 4 select 4 4 4 select select select 4'),
     ('similar_items', $$SELECT * FROM similar_items('shop', 'p02', k => 4)$$,                 '4 4 select 4 4 4 select select select 4'),
     ('similar_items by query', $$SELECT * FROM similar_items('shop', query => 'a product', k => 4)$$, '4 4 select 4 4 4 select select select 4'),
+    ('diversify', $$SELECT * FROM diversify('shop', '{p02,p04,p06,p08}')$$,     '4 4 select 4 4 4 select select select 4'),
     ('explain_decision', $$SELECT * FROM explain_decision(@id)$$,                '5 5 select explain 5 explain select select select 5'),
     ('replay_decision', $$SELECT replay_decision(@id)$$,                         '5 5 select explain 5 explain select select select 5'),
     ('embed', $$SELECT embed('a product', 'tiny')$$,                             '1 1 1 1 1 1 1 1 1 1'),

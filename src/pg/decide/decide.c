@@ -16,6 +16,14 @@
 #include "pg/decide/decide.h"
 #include "pg/decide/decision_log.h"
 
+/*
+ * Only what two bundles have in common counts. How alike their other items read would be worth
+ * knowing too, but the log could not tell it later: a pool has 32,640 pairs, embeddings and
+ * categories change, and replay_decision must find the very propensities that were logged. For
+ * the same reason the penalty is that of the likest earlier slot and no determinant, of whose
+ * gain only a matrix of all pairs would remind; diversify chooses by determinants where no
+ * propensity hangs on it.
+ */
 static void
 overlap_with(void *arg, int chosen, double *similarity)
 {
