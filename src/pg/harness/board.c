@@ -181,6 +181,7 @@ br_pg_board_score(BrPgBoard *board, const char *name, const float *scores)
 	Method *method = find_method(board, name, NULL);
 	float own = scores[board->hidden];
 	Outcome outcome = {0, 1, 0};
+	int64 place;
 
 	for (int i = 0; i < board->things; i++)
 	{
@@ -190,15 +191,17 @@ br_pg_board_score(BrPgBoard *board, const char *name, const float *scores)
 		outcome.equal += scores[i] == own;
 	}
 	outcome.shown_popularity = show(board, method, scores);
-	method->outcomes[add_case(board, method)] = outcome;
+	place = add_case(board, method); /* which may move the outcomes */
+	method->outcomes[place] = outcome;
 }
 
 void
 br_pg_board_value(BrPgBoard *board, const char *name, const char *metric, double value)
 {
 	Method *method = find_method(board, name, metric);
+	int64 place = add_case(board, method); /* which may move the values */
 
-	method->values[add_case(board, method)] = value;
+	method->values[place] = value;
 }
 
 /* ---- figures ---- */
