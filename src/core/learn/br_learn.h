@@ -37,6 +37,8 @@ typedef struct BrSparse
 extern BrStatus br_learn_sparse_check(BrContext *context, const BrSparse *matrix);
 extern BrStatus br_learn_sparse_transpose(BrContext *context, const BrSparse *matrix,
 										  BrSparse *transposed);
+/* The product of two rows. */
+extern double br_learn_sparse_product(const BrSparse *matrix, int left, int right);
 extern void br_learn_sparse_free(BrContext *context, BrSparse *matrix);
 
 /* An entry of a matrix before it is sorted. */

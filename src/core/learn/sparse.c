@@ -225,3 +225,20 @@ br_learn_sparse_build(BrContext *context, const BrEntry *entries, int64_t n, int
 	br_base_free(context, ends);
 	return status;
 }
+
+double
+br_learn_sparse_product(const BrSparse *matrix, int left, int right)
+{
+	int64_t a = matrix->starts[left];
+	int64_t b = matrix->starts[right];
+	double sum = 0;
+
+	while (a < matrix->starts[left + 1] && b < matrix->starts[right + 1])
+		if (matrix->ids[a] < matrix->ids[b])
+			a++;
+		else if (matrix->ids[a] > matrix->ids[b])
+			b++;
+		else
+			sum += (double) br_learn_value(matrix, a++) * br_learn_value(matrix, b++);
+	return sum;
+}

@@ -58,23 +58,6 @@ fill_item(const BrPgDecision *decision, HTAB *proposals, const BrPgMember *membe
 	candidate->copurchase = Min(proposal->copurchase, 1.0);
 }
 
-static int
-index_of(const BrPgDecision *decision, int32 item)
-{
-	int low = 0, high = decision->n_items - 1;
-
-	while (low < high)
-	{
-		int middle = (low + high) / 2;
-
-		if (decision->items[middle].candidate.item < item)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
-}
-
 static void
 fetch_embeddings(BrPgDecision *decision)
 {
@@ -98,7 +81,7 @@ fetch_embeddings(BrPgDecision *decision)
 		bool is_null;
 		int32 item = DatumGetInt32(br_pg_column(row, 1, &is_null));
 
-		decision->items[index_of(decision, item)].embedding =
+		decision->items[br_pg_decide_index_of(decision, item)].embedding =
 			DatumGetEmbedding(br_pg_column(row, 2, &is_null));
 	}
 }
@@ -240,7 +223,7 @@ fill_bundle(BrPgDecision *decision, const BrPgOffer *offer, int b, int64 most_pu
 	curated->quantity = palloc(sizeof(double) * draft->size);
 	for (int i = 0; i < draft->size; i++)
 	{
-		members[i] = index_of(decision, draft->members[i].item);
+		members[i] = br_pg_decide_index_of(decision, draft->members[i].item);
 		curated->quantity[i] = draft->members[i].quantity;
 	}
 	bundle->size = draft->size;

@@ -199,6 +199,9 @@ extern double br_pg_decide_freshness(double age);
 /* Candidates and pool of a request for curated bundles; fewer than wanted raise a NOTICE. */
 extern void br_pg_decide_curated(BrPgDecision *decision);
 
+/* Place of an item among those of the decision, which stand by number; -1: none. */
+extern int br_pg_decide_index_of(const BrPgDecision *decision, int32 item);
+
 /* Affinities of the candidates, and the pool of feasible bundles. */
 extern void br_pg_decide_pool(BrPgDecision *decision);
 

@@ -16,8 +16,8 @@
 /* partners looked at per candidate; a pair counts when either end lists the other */
 #define PARTNERS 40
 
-static int
-index_of(const BrPgDecision *decision, int32 item)
+int
+br_pg_decide_index_of(const BrPgDecision *decision, int32 item)
 {
 	int low = 0, high = decision->n_items - 1;
 
@@ -45,8 +45,8 @@ take_pairs(BrPgDecision *decision, uint64 rows)
 	for (uint64 row = 0; row < rows; row++)
 	{
 		bool is_null;
-		int a = index_of(decision, DatumGetInt32(br_pg_column(row, 1, &is_null)));
-		int b = index_of(decision, DatumGetInt32(br_pg_column(row, 2, &is_null)));
+		int a = br_pg_decide_index_of(decision, DatumGetInt32(br_pg_column(row, 1, &is_null)));
+		int b = br_pg_decide_index_of(decision, DatumGetInt32(br_pg_column(row, 2, &is_null)));
 		int64 together = DatumGetInt64(br_pg_column(row, 3, &is_null));
 
 		if (a < 0 || b < 0)

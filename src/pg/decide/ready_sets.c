@@ -255,33 +255,13 @@ add_mined(const BrPgDecision *decision, const Evidence *evidence, BrPgReadySets 
 
 /* ---- their items ---- */
 
-static int
-index_of(const BrPgDecision *decision, int32 item)
-{
-	int low = 0, high = decision->n_items - 1;
-
-	while (low <= high)
-	{
-		int middle = (low + high) / 2;
-		int32 there = decision->items[middle].candidate.item;
-
-		if (there == item)
-			return middle;
-		if (there < item)
-			low = middle + 1;
-		else
-			high = middle - 1;
-	}
-	return -1;
-}
-
 /* indexes of a set's items; false where one is not among the decision's */
 static bool
 find_members(const BrPgDecision *decision, const BrPgReadySet *set, int *members)
 {
 	for (int i = 0; i < set->size; i++)
 	{
-		members[i] = index_of(decision, set->items[i]);
+		members[i] = br_pg_decide_index_of(decision, set->items[i]);
 		if (members[i] < 0)
 			return false;
 	}
@@ -302,7 +282,7 @@ bring_items(BrPgDecision *decision, const BrPgReadySets *sets)
 
 		for (int i = 0; i < set->size; i++)
 		{
-			bool known = index_of(decision, set->items[i]) >= 0;
+			bool known = br_pg_decide_index_of(decision, set->items[i]) >= 0;
 
 			for (int j = 0; j < n && !known; j++)
 				known = missing[j] == set->items[i];

@@ -97,22 +97,6 @@ name_pairs(const BrPgSession *session)
 
 /* ---- clusters of titles ---- */
 
-static double
-row_product(const BrSparse *rows, int i, int j)
-{
-	int64 a = rows->starts[i], b = rows->starts[j];
-	double sum = 0;
-
-	while (a < rows->starts[i + 1] && b < rows->starts[j + 1])
-		if (rows->ids[a] < rows->ids[b])
-			a++;
-		else if (rows->ids[a] > rows->ids[b])
-			b++;
-		else
-			sum += (double) rows->values[a++] * rows->values[b++];
-	return sum;
-}
-
 static BrMerge *
 link_titles(const Naming *naming, const BrPgSession *session)
 {
@@ -124,7 +108,7 @@ link_titles(const Naming *naming, const BrPgSession *session)
 	for (int i = 0; i < n; i++)
 		for (int j = i + 1; j < n; j++)
 			similarity[i * n + j] =
-				row_product(&naming->words, session->items[i], session->items[j]);
+				br_learn_sparse_product(&naming->words, session->items[i], session->items[j]);
 	br_pg_context(&context, CurrentMemoryContext);
 	br_pg_check(br_bundle_average_linkage(&context, similarity, n, merges), &context,
 				"could not cluster a session", NULL);

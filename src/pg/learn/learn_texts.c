@@ -7,6 +7,7 @@
 
 #include <math.h>
 
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
@@ -17,17 +18,22 @@
 
 static const char no_texts[] = "The catalog has no text columns, or all texts are empty.";
 
+BrText
+br_pg_read_text(const char *text)
+{
+	/* in a database of another encoding a text may not be what it seems */
+	if (text == NULL || !pg_verify_mbstr(PG_UTF8, text, (int) strlen(text), true))
+		text = "";
+	return (BrText){text, strlen(text)};
+}
+
 BrText *
 br_pg_training_texts(const BrPgLearnData *data)
 {
 	BrText *texts = palloc_extended(sizeof(BrText) * Max(data->n_items, 1), MCXT_ALLOC_HUGE);
 
 	for (int i = 0; i < data->n_items; i++)
-	{
-		const char *text = data->items[i].text == NULL ? "" : data->items[i].text;
-
-		texts[i] = (BrText){text, strlen(text)};
-	}
+		texts[i] = br_pg_read_text(data->items[i].text);
 	return texts;
 }
 

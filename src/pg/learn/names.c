@@ -7,11 +7,11 @@
  */
 #include "postgres.h"
 
-#include "mb/pg_wchar.h"
 
 #include "core/learn/br_learn.h"
 #include "pg/learn/detect.h"
 #include "pg/learn/learn_int.h"
+#include "pg/learn/texts.h"
 
 /* Words and how much they tell, of all texts that are named together. */
 typedef struct Wordbook
@@ -19,14 +19,6 @@ typedef struct Wordbook
 	BrVocabulary *vocabulary;
 	float *idf;
 } Wordbook;
-
-static BrText
-text_of(const char *text)
-{
-	if (text == NULL || !pg_verify_mbstr(PG_UTF8, text, (int) strlen(text), true))
-		text = "";
-	return (BrText){text, strlen(text)};
-}
 
 static Wordbook
 read_words(const BrText *texts, int n)
@@ -91,7 +83,7 @@ name_of_categories(char **categories, int n)
 	char *name;
 
 	for (int i = 0; i < n; i++)
-		texts[i] = text_of(categories[i]);
+		texts[i] = br_pg_read_text(categories[i]);
 	name = shared_words(NULL, texts, n);
 	return name != NULL ? name : join_categories(categories, n);
 }
@@ -113,7 +105,7 @@ br_pg_name_bundles(const BrPgCatalog *catalog, BrPgMined *mined, int n)
 			item_ids[at++] = mined[s].item_ids[i];
 	texts = br_pg_source_texts(catalog, item_ids, n_items);
 	for (int i = 0; i < n_items; i++)
-		read[i] = text_of(texts[i]);
+		read[i] = br_pg_read_text(texts[i]);
 	book = read_words(read, n_items);
 	at = 0;
 	for (int s = 0; s < n; s++)

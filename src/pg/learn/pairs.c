@@ -11,11 +11,11 @@
 
 #include <math.h>
 
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
 #include "pg/learn/sessions.h"
+#include "pg/learn/texts.h"
 
 /* what parts the steps of a category's path */
 #define SEPARATORS ",;|/>"
@@ -35,33 +35,6 @@ set_both(float *features, int n, int i, int j, BrPairFeature feature, double val
 
 /* ---- words ---- */
 
-static BrText
-text_of(const BrPgPairItem *item)
-{
-	const char *text = item->text == NULL ? "" : item->text;
-
-	/* in a database of another encoding a text may not be what it seems */
-	if (!pg_verify_mbstr(PG_UTF8, text, (int) strlen(text), true))
-		text = "";
-	return (BrText){text, strlen(text)};
-}
-
-static double
-row_product(const BrSparse *rows, int i, int j)
-{
-	int64 a = rows->starts[i], b = rows->starts[j];
-	double sum = 0;
-
-	while (a < rows->starts[i + 1] && b < rows->starts[j + 1])
-		if (rows->ids[a] < rows->ids[b])
-			a++;
-		else if (rows->ids[a] > rows->ids[b])
-			b++;
-		else
-			sum += (double) rows->values[a++] * rows->values[b++];
-	return sum;
-}
-
 static void
 compare_words(const BrPgPairItem *items, int n, float *features)
 {
@@ -75,7 +48,7 @@ compare_words(const BrPgPairItem *items, int n, float *features)
 	float *idf;
 
 	for (int i = 0; i < n; i++)
-		texts[i] = text_of(&items[i]);
+		texts[i] = br_pg_read_text(items[i].text);
 	br_pg_context(&context, CurrentMemoryContext);
 	br_pg_check(br_learn_vocabulary_create(&context, &vocabulary), &context,
 				"could not read the words of a session", NULL);
@@ -88,7 +61,7 @@ compare_words(const BrPgPairItem *items, int n, float *features)
 	br_pg_check(status, &context, "could not weigh the words of a session", NULL);
 	for (int i = 0; i < n; i++)
 		for (int j = i + 1; j < n; j++)
-			set_both(features, n, i, j, BR_PAIR_WORDS, row_product(&weights, i, j));
+			set_both(features, n, i, j, BR_PAIR_WORDS, br_learn_sparse_product(&weights, i, j));
 }
 
 /* ---- embeddings ---- */

@@ -7,6 +7,9 @@
 
 #include "pg/learn/learn_int.h"
 
+/* A text as the learn room reads it; "" for NULL and for what is not UTF-8. */
+extern BrText br_pg_read_text(const char *text);
+
 /* The texts of the items, "" where there is none: (n_items). */
 extern BrText *br_pg_training_texts(const BrPgLearnData *data);
 
