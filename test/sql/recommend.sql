@@ -150,8 +150,8 @@ SELECT is_empty(
 SELECT drop_rule('small', 'twice') \g /dev/null
 SELECT is((SELECT count(*) FROM recommend('small') WHERE reasons -> 'ranker' = 'null'), 5::bigint, 'no ranker has been fitted');
 -- a ranker of the largest, which is bought most: 17 weights, in the order of the features
-INSERT INTO learned_version (catalog, kind, parameters, figures, weights, seconds, serving)
-SELECT catalog, 'ranker', '{}', '{}', ARRAY[-2, 0, 1, 2, .5, 3, 0, -.25, 0, 0, 0, 0, 0, 0, 0, 0, 0], 0, true FROM catalog WHERE name = 'small';
+INSERT INTO learned_version (catalog, kind, parameters, figures, weights, seconds, events, serving)
+SELECT catalog, 'ranker', '{}', '{}', ARRAY[-2, 0, 1, 2, .5, 3, 0, -.25, 0, 0, 0, 0, 0, 0, 0, 0, 0], 0, 0, true FROM catalog WHERE name = 'small';
 SELECT is_empty(
     $$SELECT pg_temp.wrong(reasons, (SELECT jsonb_object_agg(f.name, v.weights[f.place]) FROM learned_version v,
              unnest('{bias,score,content,copurchase,cohesion,popularity,freshness,price_fit,margin,stock}'::text[]) WITH ORDINALITY f (name, place) WHERE v.kind = 'ranker'))

@@ -1,6 +1,6 @@
 /*
  * diversify_sql.c
- *	  SQL door of diversity (sql/parts/bundle.sql): which of given items to show
+ *	  SQL door of diversity (sql/parts/diversify.sql): which of given items to show
  *	  together, so that they do not repeat one another.
  *
  * Similarity is that of the items' texts: cosines, whose matrix is positive
