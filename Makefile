@@ -31,8 +31,8 @@ STRICT_BUILD = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,
 PGXS_READY := $(shell dir=$$($(PG_CONFIG) --includedir-server 2>/dev/null) && test -f "$$dir/postgres.h" && echo yes)
 
 .PHONY: all help install uninstall installcheck clean setup demo check psql stop lint format results \
-	check-core check-sanitize check-slow fuzz fuzz-tokenizer sqlsmith bench-ann bench-bandit bench-encoder bench-recommend bench-sync \
-	need-pgxs
+	check-core check-sanitize check-slow fuzz fuzz-tokenizer sqlsmith bench-ann bench-bandit bench-encoder bench-learn \
+	bench-quality bench-recommend bench-sync need-pgxs
 
 all: need-pgxs					## build the extension, its backends and its install script
 	+@$(MODULE) all
@@ -131,6 +131,16 @@ bench-encoder:					## texts per second beside sentence-transformers, ONNX Runtim
 	@tools/setup
 	+@$(STRICT_BUILD)
 	@test/bench/encoder.sh
+
+bench-learn:					## factors by ALS beside the library implicit, BPR and lists alone
+	@tools/setup
+	+@$(STRICT_BUILD)
+	@test/bench/learn.sh
+
+bench-quality:					## what learners and rankers find on real data, SEEDS=10 splits each
+	@tools/setup
+	+@$(STRICT_BUILD)
+	@test/bench/quality.sh
 
 bench-recommend:				## latency of recommend on 100,000 items, memory of a connection
 	@tools/setup

@@ -191,7 +191,7 @@ br_pg_board_score(BrPgBoard *board, const char *name, const float *scores)
 		outcome.equal += scores[i] == own;
 	}
 	outcome.shown_popularity = show(board, method, scores);
-	place = add_case(board, method); /* which may move the outcomes */
+	place = add_case(board, method);
 	method->outcomes[place] = outcome;
 }
 
@@ -199,8 +199,9 @@ void
 br_pg_board_value(BrPgBoard *board, const char *name, const char *metric, double value)
 {
 	Method *method = find_method(board, name, metric);
-	int64 place = add_case(board, method); /* which may move the values */
+	int64 place;
 
+	place = add_case(board, method);
 	method->values[place] = value;
 }
 
