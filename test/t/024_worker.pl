@@ -111,7 +111,7 @@ is(sql($pending), 32 - 7, 'as it was told');
 
 # ---- cancel and resume ----
 
-my $busy = q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'bundle_rec worker' AND application_name = 'bundle_rec refresh'
+my $busy = q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'bundle_rec worker' AND application_name = 'bundle_rec worker'
 	AND state = 'active' AND usename = 'keeper' AND query LIKE 'job %: refresh of catalog "shop", %'};
 many_titles(6000);
 $job = sql(q{SET ROLE keeper; SELECT bundle_rec.refresh_async('shop')});
