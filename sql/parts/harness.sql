@@ -20,6 +20,8 @@ CREATE TABLE stored_evaluation (
     versions jsonb NOT NULL,
     evaluated_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
+-- rows without a key can be deleted all the same where somebody publishes all tables
+ALTER TABLE stored_evaluation REPLICA IDENTITY FULL;
 CREATE INDEX stored_evaluation_catalog ON stored_evaluation (catalog, task, evaluation);
 COMMENT ON TABLE stored_evaluation IS 'What evaluate found, a row per method and metric, with the versions of learners that were in service then';
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.evaluation_number', '');
