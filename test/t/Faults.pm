@@ -107,7 +107,7 @@ sub nothing_left
 	is($node->safe_psql($database, <<"SQL"), '', "$what: nothing is left of what is gone, nothing is half there");
 SELECT 'table ' || child FROM child WHERE substring(child::text, '[0-9]+\$')::int NOT IN (SELECT catalog FROM bundle_rec.catalog)
 UNION ALL SELECT 'tables of catalog ' || c.name || ': ' || count(child) FROM bundle_rec.catalog c
-	LEFT JOIN child ON substring(child::text, '[0-9]+\$')::int = c.catalog GROUP BY c.name HAVING count(child) <> 14
+	LEFT JOIN child ON substring(child::text, '[0-9]+\$')::int = c.catalog GROUP BY c.name HAVING count(child) <> 17
 UNION ALL SELECT 'trigger ' || tgname FROM pg_trigger WHERE NOT tgisinternal AND tgparentid = 0 AND tgname ~ '^bundle_rec_[0-9]+_'
 	AND NOT EXISTS (SELECT FROM bundle_rec.catalog c WHERE starts_with(tgname, format('bundle_rec_%s_', c.catalog)) AND (c.items = tgrelid OR c.items IN (SELECT pg_partition_ancestors(tgrelid))))
 UNION ALL SELECT 'trigger ' || tgname FROM pg_trigger WHERE NOT tgisinternal AND tgparentid = 0 AND tgname ~ '^bundle_rec_event_'
