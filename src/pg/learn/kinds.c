@@ -50,7 +50,7 @@ static const BrPgParameter bundle_ease_parameters[] = {
 
 static const BrPgParameter als_parameters[] = {
 	[BR_PG_ALS_FACTORS] = {"factors", 64, 1, 512, true},
-	[BR_PG_ALS_LAMBDA] = {"lambda", 0.05, 1e-6, 1e6, false},
+	[BR_PG_ALS_LAMBDA] = {"lambda", 0, 0, 1e9, false},
 	[BR_PG_ALS_ALPHA] = {"alpha", 20, 1e-3, 1e6, false},
 	[BR_PG_ALS_ITERATIONS] = {"iterations", 15, 1, 1000, true},
 	[BR_PG_ALS_EXACT] = {"exact", 0, 0, 1, true},

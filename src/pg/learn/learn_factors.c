@@ -35,12 +35,33 @@ list_factors(const BrFactors *factors, int depth, BrPgLearned *learned)
 				&context, "could not list the nearest factors", NULL);
 }
 
+/*
+ * Weights of an item's equations add up to 1 + alpha for each who wanted it, so
+ * that what damps them little or much depends on how many did: this is a twentieth
+ * of the mean over items that somebody wanted.
+ */
+static double
+usual_damping(const BrSparse *matrix, double alpha)
+{
+	bool *wanted = palloc0(Max(matrix->columns, 1));
+	int64 entries = matrix->starts[matrix->rows];
+	int columns = 0;
+
+	for (int64 i = 0; i < entries; i++)
+	{
+		columns += !wanted[matrix->ids[i]];
+		wanted[matrix->ids[i]] = true;
+	}
+	pfree(wanted);
+	return 0.05 * (1 + alpha) * (double) entries / Max(columns, 1);
+}
+
 const char *
 br_pg_fit_als(BrPgTraining *training, BrPgLearned *learned)
 {
 	const BrSparse *matrix = wants(training);
+	double *lambda = &learned->parameters[BR_PG_ALS_LAMBDA];
 	BrAlsOptions options = {.factors = (int) learned->parameters[BR_PG_ALS_FACTORS],
-							.lambda = learned->parameters[BR_PG_ALS_LAMBDA],
 							.alpha = learned->parameters[BR_PG_ALS_ALPHA],
 							.iterations = (int) learned->parameters[BR_PG_ALS_ITERATIONS],
 							.solver = learned->parameters[BR_PG_ALS_EXACT] != 0 ? BR_ALS_CHOLESKY
@@ -53,6 +74,9 @@ br_pg_fit_als(BrPgTraining *training, BrPgLearned *learned)
 
 	if (br_pg_count_sets(matrix) < 2)
 		return no_users;
+	if (*lambda == 0)
+		*lambda = usual_damping(matrix, options.alpha);
+	options.lambda = *lambda;
 	br_pg_add_matrix_figures(learned, matrix);
 	br_pg_context(&context, CurrentMemoryContext);
 	br_pg_check(br_learn_als(&context, matrix, &options, &factors), &context,
