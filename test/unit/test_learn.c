@@ -114,6 +114,30 @@ entries_become_rows(void **state)
 	br_learn_sparse_free(&context, &matrix);
 }
 
+/* 2^24 + 1 + 1 is a float, but 2^24 + 1 is not */
+static void
+sums_do_not_depend_on_the_order(void **state)
+{
+	BrEntry orders[][3] = {{{0, 0, 0x1p24f}, {0, 0, 1}, {0, 0, 1}},
+						   {{0, 0, 1}, {0, 0, 0x1p24f}, {0, 0, 1}},
+						   {{0, 0, 1}, {0, 0, 1}, {0, 0, 0x1p24f}}};
+	BrEntry too_much[] = {{0, 0, 3e38f}, {0, 0, 3e38f}};
+	Heap heap = {.left = -1};
+	BrContext context = context_over(&heap);
+	BrSparse matrix;
+
+	(void) state;
+	for (int order = 0; order < 3; order++)
+	{
+		assert_int_equal(br_learn_sparse_build(&context, orders[order], 3, 1, 1, &matrix), BR_OK);
+		assert_true(matrix.values[0] == 16777218);
+		br_learn_sparse_free(&context, &matrix);
+	}
+	assert_int_equal(br_learn_sparse_build(&context, too_much, 2, 1, 1, &matrix), BR_ERR_ARGUMENT);
+	assert_string_equal(context.detail, "The sum at row 0 and column 0 is out of range.");
+	assert_true(heap.live == 0);
+}
+
 /* ---- lists ---- */
 
 /* each list against all others sorted, for many lengths and depths */
@@ -439,6 +463,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(entries_become_rows),
+		cmocka_unit_test(sums_do_not_depend_on_the_order),
 		cmocka_unit_test(lists_hold_the_strongest),
 		cmocka_unit_test(companions_match_hand_counts),
 		cmocka_unit_test(term_weights_match_numpy),

@@ -101,13 +101,16 @@ br_learn_sparse_transpose(BrContext *context, const BrSparse *matrix, BrSparse *
 	return BR_OK;
 }
 
+/* by column, then by value, so that a sum is rounded alike whatever order entries came in */
 static int
 compare_columns(const void *left, const void *right)
 {
 	const BrEntry *a = left;
 	const BrEntry *b = right;
 
-	return a->column < b->column ? -1 : a->column > b->column;
+	if (a->column != b->column)
+		return a->column < b->column ? -1 : 1;
+	return a->value < b->value ? -1 : a->value > b->value;
 }
 
 static BrStatus
@@ -161,12 +164,14 @@ settle_row(BrEntry *entries, int64_t n)
 		qsort(entries, (size_t) n, sizeof(BrEntry), compare_columns);
 	for (int64_t i = 0; i < n;)
 	{
-		BrEntry sum = entries[i];
+		BrEntry place = entries[i];
+		double sum = place.value;
 
-		for (i++; i < n && entries[i].column == sum.column; i++)
-			sum.value += entries[i].value;
-		if (sum.value > 0)
-			entries[kept++] = sum;
+		for (i++; i < n && entries[i].column == place.column; i++)
+			sum += entries[i].value;
+		place.value = (float) sum;
+		if (place.value > 0)
+			entries[kept++] = place;
 	}
 	return kept;
 }
@@ -197,6 +202,13 @@ settle(BrContext *context, BrEntry *entries, const int64_t *ends, int rows, int 
 		return status;
 	for (int64_t i = 0; i < kept; i++)
 	{
+		if (isinf(entries[i].value))
+		{
+			br_learn_sparse_free(context, matrix);
+			return br_base_fail(context, BR_ERR_ARGUMENT,
+								"The sum at row %d and column %d is out of range.", entries[i].row,
+								entries[i].column);
+		}
 		matrix->starts[entries[i].row + 1]++;
 		matrix->ids[i] = entries[i].column;
 		matrix->values[i] = entries[i].value;
