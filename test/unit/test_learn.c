@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "core/learn/br_learn.h"
+#include "core/learn/ease_int.h"
 
 static void
 assert_near(double have, double want, double tolerance)
@@ -230,6 +230,9 @@ companions_match_hand_counts(void **state)
 	assert_true(lists.starts[4] == lists.starts[3]);
 	br_learn_lists_free(&context, &lists);
 	options.shrinkage = -1;
+	assert_int_equal(br_learn_companions(&context, &rows, &options, &lists), BR_ERR_ARGUMENT);
+	options.shrinkage = 0;
+	rows.columns = 4;
 	assert_int_equal(br_learn_companions(&context, &rows, &options, &lists), BR_ERR_ARGUMENT);
 }
 
@@ -458,6 +461,85 @@ cancel_leaves_nothing(void **state)
 	}
 }
 
+typedef BrStatus (*Work)(BrContext *context, const BrSparse *matrix);
+
+static BrStatus
+check_work(BrContext *context, const BrSparse *matrix)
+{
+	return br_learn_sparse_check(context, matrix);
+}
+
+static BrStatus
+transpose_work(BrContext *context, const BrSparse *matrix)
+{
+	BrSparse turned;
+	BrStatus status = br_learn_sparse_transpose(context, matrix, &turned);
+
+	br_learn_sparse_free(context, &turned);
+	return status;
+}
+
+static BrStatus
+companions_work(BrContext *context, const BrSparse *matrix)
+{
+	BrCompanionOptions options = {BR_COMPANION_CONFIDENCE, 0, 1, 2, NULL};
+	BrLists lists;
+	BrStatus status = br_learn_companions(context, matrix, &options, &lists);
+
+	br_learn_lists_free(context, &lists);
+	return status;
+}
+
+static BrStatus
+gram_work(BrContext *context, const BrSparse *matrix)
+{
+	BrEaseGram gram;
+	BrStatus status = br_learn_ease_gram_begin(context, matrix, NULL, 0, 1, &gram);
+
+	br_learn_ease_gram_end(context, &gram);
+	return status;
+}
+
+/* Two items in each of three million baskets: a question for each few million entries or fewer. */
+static void
+items_of_every_basket_are_cancelled(void **state)
+{
+	enum
+	{
+		ROWS = 3000000
+	};
+	static const struct
+	{
+		Work work;
+		int questions; /* at least, a million entries between two, or four million of pairs */
+	} cases[] = {{check_work, 6},
+				 {transpose_work, 12},
+				 {companions_work, 6 + 12 + 3},
+				 {gram_work, 6 + 12 + 5}};
+	BrSparse rows = {.rows = ROWS, .columns = 2};
+
+	(void) state;
+	rows.starts = malloc((ROWS + 1) * sizeof(int64_t));
+	rows.ids = malloc(2 * ROWS * sizeof(int32_t));
+	assert_non_null(rows.starts);
+	assert_non_null(rows.ids);
+	for (int i = 0; i <= ROWS; i++)
+		rows.starts[i] = 2 * (int64_t) i;
+	for (int i = 0; i < 2 * ROWS; i++)
+		rows.ids[i] = i % 2;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		Heap heap = {.left = -1, .stop_at = cases[i].questions};
+		BrContext context = context_over(&heap);
+
+		assert_int_equal(cases[i].work(&context, &rows), BR_ERR_CANCELLED);
+		assert_int_equal(heap.asked, cases[i].questions);
+		assert_true(heap.live == 0);
+	}
+	free(rows.starts);
+	free(rows.ids);
+}
+
 int
 main(void)
 {
@@ -473,6 +555,7 @@ main(void)
 		cmocka_unit_test(calibration_matches_scipy),
 		cmocka_unit_test(lack_of_memory_leaves_nothing),
 		cmocka_unit_test(cancel_leaves_nothing),
+		cmocka_unit_test(items_of_every_basket_are_cancelled),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,6 +25,9 @@ typedef struct Counting
 
 #define WORK_BETWEEN_QUESTIONS 4000000
 
+/* columns between two reports */
+#define REPORT_COLUMNS 256
+
 static bool
 is_large(const Counting *counting, int row)
 {
@@ -32,7 +35,18 @@ is_large(const Counting *counting, int row)
 		counting->options->largest_row;
 }
 
-static void
+/* whether to go on is asked once in so much work, wherever it is done */
+static bool
+stops(Counting *counting, int64_t work)
+{
+	counting->work += work;
+	if (counting->work < WORK_BETWEEN_QUESTIONS)
+		return false;
+	counting->work = 0;
+	return br_base_cancelled(counting->context);
+}
+
+static BrStatus
 count_partners(Counting *counting, int column)
 {
 	const BrSparse *rows = counting->rows;
@@ -48,8 +62,10 @@ count_partners(Counting *counting, int column)
 		for (int64_t j = rows->starts[row]; j < rows->starts[row + 1]; j++)
 			if (counting->together[rows->ids[j]]++ == 0)
 				counting->touched[counting->n_touched++] = rows->ids[j];
-		counting->work += rows->starts[row + 1] - rows->starts[row];
+		if (stops(counting, rows->starts[row + 1] - rows->starts[row]))
+			return BR_ERR_CANCELLED;
 	}
+	return BR_OK;
 }
 
 static double
@@ -72,18 +88,18 @@ fill(Counting *counting, BrListBuilder *builder)
 
 	for (int column = 0; column < counting->rows->columns && status == BR_OK; column++)
 	{
-		count_partners(counting, column);
+		if (column % REPORT_COLUMNS == 0)
+			br_learn_report(counting->options->progress, column, counting->rows->columns);
+		status = count_partners(counting, column);
+		if (status != BR_OK)
+			break;
 		for (int i = 0; i < counting->n_touched; i++)
 			counting->weights[i] = (float) measure(counting, column, counting->touched[i]);
 		status = br_learn_lists_add_some(builder, counting->touched, counting->weights,
 										 counting->n_touched, column, 0);
 		for (int i = 0; i < counting->n_touched; i++)
 			counting->together[counting->touched[i]] = 0;
-		if (counting->work < WORK_BETWEEN_QUESTIONS)
-			continue;
-		counting->work = 0;
-		br_learn_report(counting->options->progress, column + 1, counting->rows->columns);
-		if (br_base_cancelled(counting->context))
+		if (status == BR_OK && stops(counting, counting->n_touched + 1))
 			status = BR_ERR_CANCELLED;
 	}
 	return status;
@@ -103,6 +119,9 @@ br_learn_companions(BrContext *context, const BrSparse *rows, const BrCompanionO
 		return br_base_fail(context, BR_ERR_ARGUMENT,
 							"Shrinkage is %g and the largest row %d: at least 0 and 2 are needed.",
 							options->shrinkage, options->largest_row);
+	status = br_learn_sparse_check(context, rows);
+	if (status != BR_OK)
+		return status;
 	status = br_learn_lists_begin(context, rows->columns, options->depth, &builder);
 	if (status == BR_OK)
 		status = br_learn_sparse_transpose(context, rows, &counting.columns);

@@ -35,6 +35,7 @@ add_part(BrContext *context, BrEaseGram *gram, const BrSparse *rows, double weig
 {
 	BrEasePart *part = &gram->parts[gram->n_parts];
 	BrStatus status = br_learn_sparse_transpose(context, rows, &part->columns);
+	BrEasePace pace = {context, 0};
 
 	if (status != BR_OK)
 		return status;
@@ -46,6 +47,8 @@ add_part(BrContext *context, BrEaseGram *gram, const BrSparse *rows, double weig
 		double value = br_learn_value(rows, i);
 
 		gram->diagonal[rows->ids[i]] += weight * value * value;
+		if (br_learn_ease_stops(&pace, 1))
+			return BR_ERR_CANCELLED;
 	}
 	return br_base_cancelled(context) ? BR_ERR_CANCELLED : BR_OK;
 }

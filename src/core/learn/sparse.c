@@ -33,6 +33,8 @@ br_learn_sparse_check(BrContext *context, const BrSparse *matrix)
 									"The value at row %d and column %d is not finite.", row,
 									matrix->ids[i]);
 			last = matrix->ids[i];
+			if ((i + 1) % BETWEEN_QUESTIONS == 0 && br_base_cancelled(context))
+				return BR_ERR_CANCELLED;
 		}
 	}
 	return BR_OK;
@@ -64,30 +66,30 @@ allocate(BrContext *context, int rows, int columns, int64_t entries, bool with_v
 	return BR_ERR_MEMORY;
 }
 
-/* Rows of the original are met in ascending order, so columns of the result ascend. */
-BrStatus
-br_learn_sparse_transpose(BrContext *context, const BrSparse *matrix, BrSparse *transposed)
+/* starts of the result; next (columns): where each row of it begins */
+static BrStatus
+count_columns(BrContext *context, const BrSparse *matrix, BrSparse *transposed, int64_t *next)
 {
 	int64_t entries = br_learn_entries(matrix);
-	BrStatus status = allocate(context, matrix->columns, matrix->rows, entries,
-							   matrix->values != NULL, transposed);
-	int64_t *next;
 
-	if (status != BR_OK)
-		return status;
-	next = br_base_alloc_array(context, (size_t) matrix->columns + 1, sizeof(int64_t));
-	if (next == NULL)
-	{
-		br_learn_sparse_free(context, transposed);
-		return BR_ERR_MEMORY;
-	}
 	for (int64_t i = 0; i < entries; i++)
+	{
 		transposed->starts[matrix->ids[i] + 1]++;
+		if ((i + 1) % BETWEEN_QUESTIONS == 0 && br_base_cancelled(context))
+			return BR_ERR_CANCELLED;
+	}
 	for (int row = 0; row < matrix->columns; row++)
 	{
 		transposed->starts[row + 1] += transposed->starts[row];
 		next[row] = transposed->starts[row];
 	}
+	return BR_OK;
+}
+
+/* Rows of the original are met in ascending order, so columns of the result ascend. */
+static BrStatus
+turn(BrContext *context, const BrSparse *matrix, BrSparse *transposed, int64_t *next)
+{
 	for (int row = 0; row < matrix->rows; row++)
 		for (int64_t i = matrix->starts[row]; i < matrix->starts[row + 1]; i++)
 		{
@@ -96,9 +98,29 @@ br_learn_sparse_transpose(BrContext *context, const BrSparse *matrix, BrSparse *
 			transposed->ids[place] = row;
 			if (matrix->values != NULL)
 				transposed->values[place] = matrix->values[i];
+			if ((i + 1) % BETWEEN_QUESTIONS == 0 && br_base_cancelled(context))
+				return BR_ERR_CANCELLED;
 		}
-	br_base_free(context, next);
 	return BR_OK;
+}
+
+BrStatus
+br_learn_sparse_transpose(BrContext *context, const BrSparse *matrix, BrSparse *transposed)
+{
+	BrStatus status = allocate(context, matrix->columns, matrix->rows, br_learn_entries(matrix),
+							   matrix->values != NULL, transposed);
+	int64_t *next;
+
+	if (status != BR_OK)
+		return status;
+	next = br_base_alloc_array(context, (size_t) matrix->columns + 1, sizeof(int64_t));
+	status = next != NULL ? count_columns(context, matrix, transposed, next) : BR_ERR_MEMORY;
+	if (status == BR_OK)
+		status = turn(context, matrix, transposed, next);
+	if (status != BR_OK)
+		br_learn_sparse_free(context, transposed);
+	br_base_free(context, next);
+	return status;
 }
 
 /* by column, then by value, so that a sum is rounded alike whatever order entries came in */
