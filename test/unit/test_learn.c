@@ -540,6 +540,84 @@ items_of_every_basket_are_cancelled(void **state)
 	free(rows.ids);
 }
 
+/* How often was asked by the last report, and the fewest questions between two of them. */
+typedef struct Pauses
+{
+	const Heap *heap;
+	int before;
+	int fewest;
+} Pauses;
+
+static void
+note_pause(void *arg, int64_t done, int64_t total)
+{
+	Pauses *pauses = arg;
+	int pause = pauses->heap->asked - pauses->before;
+
+	(void) total;
+	if (done > 0 && pause < pauses->fewest)
+		pauses->fewest = pause;
+	pauses->before = pauses->heap->asked;
+}
+
+/*
+ * From step to step there are three passes over the groups at least: of the
+ * likelihood at the trial, at the start of the next step, and of its slope.
+ */
+static void
+passes_over_choices_are_cancelled(void **state)
+{
+	enum
+	{
+		GROUPS = 4 * 256
+	};
+	int64_t starts[GROUPS + 1];
+	float values[2 * GROUPS];
+	uint8_t taken[2 * GROUPS];
+	BrChoices choices = {GROUPS, 1, starts, values, NULL, taken};
+	Heap heap = {.left = -1};
+	Pauses pauses = {&heap, 0, INT32_MAX};
+	BrProgress progress = {note_pause, &pauses};
+	BrRankerOptions options = {0.1, 0, NULL, &progress};
+	BrContext context = context_over(&heap);
+	double weight;
+
+	(void) state;
+	for (int g = 0; g <= GROUPS; g++)
+		starts[g] = 2 * g;
+	for (int i = 0; i < 2 * GROUPS; i++)
+	{
+		values[i] = (float) (i * 7 % 11) + 2 * (i % 2);
+		taken[i] = i % 2;
+	}
+	assert_int_equal(br_learn_ranker_fit(&context, &choices, &options, &weight), BR_OK);
+	assert_in_range(pauses.fewest, 3 * 4, INT32_MAX);
+}
+
+/* Every trial of a line goes through all scores: where b is held at 0, many in one step. */
+static void
+trials_of_calibration_are_cancelled(void **state)
+{
+	static const double scores[] = {3, 2, 1, 0};
+	static const uint8_t against[] = {0, 0, 1, 1};
+	Heap asking = {.left = -1};
+	BrContext context = context_over(&asking);
+	double a, b;
+
+	(void) state;
+	assert_int_equal(br_learn_calibrate(&context, scores, NULL, against, 4, &a, &b), BR_OK);
+	assert_true(b == 0);
+	assert_in_range(asking.asked, 20, INT32_MAX);
+	for (int question = 1; question <= asking.asked; question++)
+	{
+		Heap heap = {.left = -1, .stop_at = question};
+
+		context = context_over(&heap);
+		assert_int_equal(br_learn_calibrate(&context, scores, NULL, against, 4, &a, &b),
+						 BR_ERR_CANCELLED);
+	}
+}
+
 int
 main(void)
 {
@@ -556,6 +634,8 @@ main(void)
 		cmocka_unit_test(lack_of_memory_leaves_nothing),
 		cmocka_unit_test(cancel_leaves_nothing),
 		cmocka_unit_test(items_of_every_basket_are_cancelled),
+		cmocka_unit_test(passes_over_choices_are_cancelled),
+		cmocka_unit_test(trials_of_calibration_are_cancelled),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

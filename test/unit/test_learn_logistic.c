@@ -187,6 +187,34 @@ nothing_is_left_after_a_failure(void **state)
 	}
 }
 
+/* Half a yes each: the first step is 0 and the last. One pass for its loss, one for its slope. */
+static void
+each_pass_can_be_cancelled(void **state)
+{
+	enum
+	{
+		MANY = 3 * 65536
+	};
+	float *halves = malloc(MANY * sizeof(float));
+	BrExamples examples = {MANY, 0, halves, halves};
+	Countdown countdown;
+	BrContext context;
+	double weight;
+
+	(void) state;
+	assert_non_null(halves);
+	for (int i = 0; i < MANY; i++)
+		halves[i] = 0.5f;
+	for (int checks = 0; checks < 6; checks++)
+	{
+		countdown_begin(&context, &countdown, INT_MAX, checks);
+		assert_int_equal(br_learn_logistic_fit(&context, &examples, 1, &weight), BR_ERR_CANCELLED);
+		assert_int_equal(countdown.checks, -1);
+		assert_int_equal(countdown.live, 0);
+	}
+	free(halves);
+}
+
 int
 main(void)
 {
@@ -197,6 +225,7 @@ main(void)
 		cmocka_unit_test(separable_examples_are_held_by_l2),
 		cmocka_unit_test(bad_input_is_named),
 		cmocka_unit_test(nothing_is_left_after_a_failure),
+		cmocka_unit_test(each_pass_can_be_cancelled),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

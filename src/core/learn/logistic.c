@@ -31,6 +31,7 @@ typedef struct Fit
 	double *gradient; /* (n) */
 	double *hessian;  /* (n(n+1)/2) packed */
 	double promise;	  /* twice what the step would gain if the loss were quadratic */
+	bool stopped;	  /* cancelled: nothing computed since counts */
 } Fit;
 
 static BrStatus
@@ -75,8 +76,16 @@ linear(const BrExamples *examples, const double *weights, int64_t i)
 	return sum;
 }
 
+static bool
+stops(Fit *fit, int64_t example)
+{
+	if (example % STRIDE == 0)
+		fit->stopped = fit->stopped || br_base_cancelled(fit->context);
+	return fit->stopped;
+}
+
 static double
-loss(const Fit *fit, const double *weights)
+loss(Fit *fit, const double *weights)
 {
 	const BrExamples *examples = fit->examples;
 	double sum = 0, squares = 0;
@@ -85,6 +94,8 @@ loss(const Fit *fit, const double *weights)
 	{
 		double x = linear(examples, weights, i);
 
+		if (stops(fit, i))
+			return INFINITY;
 		/* ln(1 + e^x) - t x, without overflow */
 		sum += fmax(x, 0) + br_math_log(1 + br_math_exp(-fabs(x))) - examples->targets[i] * x;
 	}
@@ -121,8 +132,8 @@ derive(Fit *fit)
 	memset(fit->hessian, 0, sizeof(double) * BR_MATH_PACKED(fit->n));
 	for (int64_t i = 0; i < fit->examples->n; i++)
 	{
-		if (i % STRIDE == 0 && br_base_cancelled(fit->context))
-			return br_base_fail(fit->context, BR_ERR_CANCELLED, "A regression was cancelled.");
+		if (stops(fit, i))
+			return BR_ERR_CANCELLED;
 		add_example(fit, i);
 	}
 	for (int f = 1; f < fit->n; f++)
@@ -149,7 +160,7 @@ advance(Fit *fit, double now)
 	bool last = fit->promise <= LEAST_PROMISE * now;
 	double length = 1;
 
-	for (int halving = 0; halving < MAX_HALVINGS; halving++, length /= 2)
+	for (int halving = 0; halving < MAX_HALVINGS && !fit->stopped; halving++, length /= 2)
 	{
 		for (int f = 0; f < fit->n; f++)
 			fit->trial[f] = fit->weights[f] - length * fit->gradient[f];
@@ -185,6 +196,8 @@ br_learn_logistic_fit(BrContext *context, const BrExamples *examples, double l2,
 		if (status == BR_OK && !advance(&fit, now))
 			break;
 	}
+	if (fit.stopped)
+		status = br_base_fail(context, BR_ERR_CANCELLED, "A regression was cancelled.");
 	if (status == BR_OK)
 		memcpy(weights, fit.weights, sizeof(double) * n);
 	br_base_free(context, fit.weights);

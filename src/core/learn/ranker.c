@@ -20,6 +20,8 @@
 
 #define MAX_STEPS 100
 #define MAX_HALVINGS 30
+/* groups between two questions whether to go on */
+#define STRIDE 256
 /* robustness is raised from 0 in so many steps */
 #define ROBUST_STEPS 4
 /* a step that gains less ends the search */
@@ -43,6 +45,7 @@ typedef struct Fit
 	bool *held;		   /* (n): at its bound in this step */
 	int64_t telling;   /* groups that say something */
 	double robustness; /* by now: it is raised in steps */
+	bool stopped;	   /* cancelled: nothing computed since counts */
 } Fit;
 
 double
@@ -169,9 +172,17 @@ largest_score(const Fit *fit, const double *weights, int64_t group)
 	return largest;
 }
 
+static bool
+stops(Fit *fit, int64_t group)
+{
+	if (group % STRIDE == 0)
+		fit->stopped = fit->stopped || br_base_cancelled(fit->context);
+	return fit->stopped;
+}
+
 /* mean log-likelihood less the penalty */
 static double
-objective(const Fit *fit, const double *weights)
+objective(Fit *fit, const double *weights)
 {
 	const BrChoices *choices = fit->choices;
 	double sum = 0;
@@ -181,6 +192,8 @@ objective(const Fit *fit, const double *weights)
 	{
 		double largest, all = 0, taken = 0, weight = 0;
 
+		if (stops(fit, g))
+			return -INFINITY;
 		if (!is_telling(choices, g))
 			continue;
 		largest = largest_score(fit, weights, g);
@@ -297,10 +310,10 @@ derive(Fit *fit)
 	memset(fit->hessian, 0, sizeof(double) * BR_MATH_PACKED(fit->n));
 	for (int64_t g = 0; g < fit->choices->groups; g++)
 	{
+		if (stops(fit, g))
+			return BR_ERR_CANCELLED;
 		if (is_telling(fit->choices, g))
 			add_group(fit, g);
-		if (g % 256 == 0 && br_base_cancelled(fit->context))
-			return BR_ERR_CANCELLED;
 	}
 	for (int f = 0; f < fit->n; f++)
 		fit->gradient[f] = fit->gradient[f] / groups - 2 * fit->options->l2 * fit->weights[f];
@@ -332,7 +345,7 @@ advance(Fit *fit, double now)
 {
 	double length = 1;
 
-	for (int halving = 0; halving < MAX_HALVINGS; halving++, length /= 2)
+	for (int halving = 0; halving < MAX_HALVINGS && !fit->stopped; halving++, length /= 2)
 	{
 		double there;
 
@@ -367,7 +380,7 @@ climb(Fit *fit, double robustness)
 		if (advance(fit, now) < LEAST_GAIN)
 			break;
 	}
-	return BR_OK;
+	return fit->stopped ? BR_ERR_CANCELLED : BR_OK;
 }
 
 static BrStatus
@@ -484,15 +497,15 @@ br_learn_calibrate(BrContext *context, const double *scores, const float *weight
 	{
 		double gain = 0;
 
-		if (br_base_cancelled(context))
-			return BR_ERR_CANCELLED;
 		for (double length = 1; length > 1e-6 && gain <= 0; length /= 2)
 		{
-			double next_first[2], next_second[3];
+			double next_first[2], next_second[3], there;
 			Line next = line_step(line, first, second, length);
-			double there =
-				line_likelihood(scores, weights, taken, n, target, next, next_first, next_second);
 
+			if (br_base_cancelled(context))
+				return BR_ERR_CANCELLED;
+			there =
+				line_likelihood(scores, weights, taken, n, target, next, next_first, next_second);
 			gain = there - now;
 			if (gain <= 0)
 				continue;
