@@ -363,6 +363,66 @@ constant_features_weigh_nothing(void **state)
 }
 
 /*
+ * What all candidates of a group have in common drops out, however large it is
+ * and whatever they weigh: three features, one of them 100,000 everywhere, one
+ * with another level in each group.
+ */
+static void
+levels_of_groups_drop_out(void **state)
+{
+	enum
+	{
+		GROUPS = 20,
+		SIZE = 400,
+		N = 3
+	};
+	int64_t starts[GROUPS + 1];
+	float *values = malloc(sizeof(float) * GROUPS * SIZE * N);
+	float *weights = malloc(sizeof(float) * GROUPS * SIZE);
+	uint8_t *taken = calloc(GROUPS, SIZE);
+	BrChoices choices = {GROUPS, N, starts, values, weights, taken};
+	BrRankerOptions options = {0.01, 0, NULL, NULL};
+	double level[N], raised[N];
+	BrContext context;
+	BrRandom random;
+
+	(void) state;
+	br_base_context_init(&context);
+	br_base_random_init(&random, 5, 0);
+	for (int i = 0; i < GROUPS * SIZE; i++)
+	{
+		/* sixteenths: they and their sum with a level are floats */
+		values[i * N] = 100000.3f;
+		values[i * N + 1] = (float) br_base_random_below(&random, 32) / 16;
+		values[i * N + 2] = i == 7 ? 0.0625f : 0;
+		weights[i] = (float) (1 + 100 * br_base_random_uniform(&random));
+	}
+	for (int g = 0; g <= GROUPS; g++)
+		starts[g] = SIZE * g;
+	for (int g = 0; g < GROUPS; g++)
+	{
+		int best = g * SIZE;
+
+		for (int i = best; i < (g + 1) * SIZE; i++)
+			best = values[i * N + 1] > values[best * N + 1] ? i : best;
+		taken[best] = 1;
+	}
+	assert_int_equal(br_learn_ranker_fit(&context, &choices, &options, level), BR_OK);
+	assert_true(level[0] == 0);
+	assert_true(level[1] > 1);
+	for (int i = 0; i < GROUPS * SIZE; i++)
+		for (int f = 1; f < N; f++)
+			values[i * N + f] += 1000000 - 7 * (float) (i / SIZE);
+	assert_int_equal(br_learn_ranker_fit(&context, &choices, &options, raised), BR_OK);
+	assert_true(raised[0] == 0);
+	for (int f = 1; f < N; f++)
+		assert_near(raised[f], level[f], 1e-5 * fabs(level[f]));
+	free(values);
+	free(weights);
+	free(taken);
+}
+
+/*
  * scipy.optimize (Nelder-Mead to 1e-13) of the weighted likelihood of a + b s
  * with Platt's targets (N+ + 1) / (N+ + 2) and 1 / (N- + 2).
  */
@@ -630,6 +690,7 @@ main(void)
 		cmocka_unit_test(ranker_matches_scipy),
 		cmocka_unit_test(ranker_refuses_what_says_nothing),
 		cmocka_unit_test(constant_features_weigh_nothing),
+		cmocka_unit_test(levels_of_groups_drop_out),
 		cmocka_unit_test(calibration_matches_scipy),
 		cmocka_unit_test(lack_of_memory_leaves_nothing),
 		cmocka_unit_test(cancel_leaves_nothing),

@@ -35,7 +35,7 @@ typedef struct Fit
 	int n;			  /* features */
 	double *scale;	  /* (n): 1 / deviation within groups; 0: never varies */
 	double *weights;  /* (n), of scaled features */
-	double *trial;	  /* (n) */
+	double *trial;	  /* (n), and work */
 	double *gradient; /* (n) */
 	double *hessian;  /* (n(n+1)/2) packed, negated: positive definite */
 	double *mean;	  /* (n), work */
@@ -102,6 +102,20 @@ check(BrContext *context, const BrChoices *choices, const BrRankerOptions *optio
 	return BR_OK;
 }
 
+/*
+ * How far a feature is above that of the group's first candidate. What the whole
+ * group has in common is so left out before anything is squared, and not by
+ * rounding afterwards.
+ */
+static double
+above_first(const BrChoices *choices, int64_t group, int64_t candidate, int feature)
+{
+	const float *first = choices->values + choices->starts[group] * choices->features;
+
+	return (double) choices->values[candidate * choices->features + feature] -
+		(double) first[feature];
+}
+
 /* deviations around the means of the groups: what is the same in a group tells nothing */
 static BrStatus
 find_scales(Fit *fit)
@@ -125,12 +139,12 @@ find_scales(Fit *fit)
 
 			sum += weight;
 			for (int f = 0; f < fit->n; f++)
-				fit->mean[f] += weight * choices->values[i * fit->n + f];
+				fit->mean[f] += weight * above_first(choices, g, i, f);
 		}
 		for (int64_t i = choices->starts[g]; i < choices->starts[g + 1]; i++)
 			for (int f = 0; f < fit->n; f++)
 			{
-				double away = choices->values[i * fit->n + f] - fit->mean[f] / sum;
+				double away = above_first(choices, g, i, f) - fit->mean[f] / sum;
 
 				squares[f] += weight_of(choices, i) * away * away;
 			}
@@ -214,20 +228,19 @@ objective(Fit *fit, const double *weights)
 	return sum / (double) fit->telling - fit->options->l2 * penalty;
 }
 
-/* adds mass times a candidate's scaled features and their products */
+/* adds mass times a candidate's scaled features, above those of the first, and their products */
 static void
-add_moments(const Fit *fit, int64_t candidate, double mass, double *mean, double *second)
+add_moments(Fit *fit, int64_t group, int64_t candidate, double mass, double *mean, double *second)
 {
-	const float *values = fit->choices->values + candidate * fit->n;
+	double *values = fit->trial;
 	size_t place = 0;
 
 	for (int f = 0; f < fit->n; f++)
 	{
-		double value = fit->scale[f] * values[f];
-
-		mean[f] += mass * value;
+		values[f] = fit->scale[f] * above_first(fit->choices, group, candidate, f);
+		mean[f] += mass * values[f];
 		for (int h = 0; h <= f; h++)
-			second[place++] += mass * value * (fit->scale[h] * values[h]);
+			second[place++] += mass * values[f] * values[h];
 	}
 }
 
@@ -264,11 +277,11 @@ add_group(Fit *fit, int64_t group)
 
 		weight += weight_of(choices, i);
 		all += weight_of(choices, i) * mass;
-		add_moments(fit, i, weight_of(choices, i) * mass, fit->mean, fit->second);
+		add_moments(fit, group, i, weight_of(choices, i) * mass, fit->mean, fit->second);
 		if (!choices->taken[i])
 			continue;
 		taken += mass;
-		add_moments(fit, i, mass, fit->mean_taken, fit->second_taken);
+		add_moments(fit, group, i, mass, fit->mean_taken, fit->second_taken);
 	}
 	/* a choice counts as far as it is not taken to be random; the curvature of that is left out */
 	found = (1 - fit->robustness) * taken / all;
