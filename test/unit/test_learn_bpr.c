@@ -299,6 +299,54 @@ small_and_full_matrices_are_learned(void **state)
 	factor_release(NULL, &factors);
 }
 
+/*
+ * Of a million columns a user has all but three. Each epoch draws a million
+ * times among the three, each as often as the others: with vectors of zeros and
+ * a small rate their biases fall, and they alone, by half of it each time.
+ */
+static void
+users_of_almost_everything_are_learned(void **state)
+{
+	enum
+	{
+		ALL = 1000000
+	};
+	static const int others[] = {0, 77, ALL - 1};
+	int64_t starts[] = {0, ALL - 3};
+	int32_t *ids = malloc(ALL * sizeof(int32_t));
+	BrSparse matrix = {1, ALL, starts, ids, NULL};
+	float *zeros = calloc(ALL, sizeof(float));
+	BrFactors start = {1, ALL, 1, zeros, zeros, NULL};
+	BrBprOptions options = {
+		.factors = 1, .learning_rate = 1e-8, .epochs = 1, .seed = 2, .start = &start};
+	BrFoldIn done = {ids, NULL, ALL - 3};
+	BrFactors factors;
+	BrContext context;
+	float vector[1];
+	double fallen = 0;
+	int n = 0;
+
+	(void) state;
+	assert_non_null(ids);
+	assert_non_null(zeros);
+	for (int column = 0; column < ALL; column++)
+		if (column != others[0] && column != others[1] && column != others[2])
+			ids[n++] = column;
+	factors = learn(&matrix, &options);
+	for (int i = 0; i < 3; i++)
+		fallen += (double) factors.bias[others[i]];
+	assert_true(fabs(fallen / (-0.5e-8 * (ALL - 3)) - 1) < 0.01);
+	for (int i = 0; i < 3; i++)
+		assert_true(fabs(3 * (double) factors.bias[others[i]] / fallen - 1) < 0.01);
+	for (int i = 0; i < n; i++)
+		assert_true(factors.bias[ids[i]] >= 0);
+	br_base_context_init(&context);
+	assert_int_equal(br_learn_bpr_fold_in(&context, &factors, &options, &done, vector), BR_OK);
+	factor_release(NULL, &factors);
+	free(ids);
+	free(zeros);
+}
+
 static void
 bad_arguments_are_refused(void **state)
 {
@@ -404,6 +452,7 @@ main(void)
 		cmocka_unit_test(a_step_of_folding_in_matches_hand_arithmetic),
 		cmocka_unit_test(seeds_decide),
 		cmocka_unit_test(small_and_full_matrices_are_learned),
+		cmocka_unit_test(users_of_almost_everything_are_learned),
 		cmocka_unit_test(bad_arguments_are_refused),
 		cmocka_unit_test(nothing_is_left_after_failures),
 	};

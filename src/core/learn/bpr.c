@@ -148,12 +148,36 @@ contains(const int32_t *ids, int64_t n, int32_t id)
 	return false;
 }
 
-/* A column that is not among ids, of which there are fewer than columns. */
+/* The column before which `rank` others are not among ids: before ids[m] they are ids[m] - m. */
+static int32_t
+absent(const int32_t *ids, int64_t n, int32_t rank)
+{
+	int64_t first = 0;
+
+	while (first < n)
+	{
+		int64_t middle = first + (n - first) / 2;
+
+		if (ids[middle] - middle <= rank)
+			first = middle + 1;
+		else
+			n = middle;
+	}
+	return (int32_t) (rank + first);
+}
+
+/*
+ * A column that is not among ids, of which there are fewer than columns. Where
+ * most are among them, drawing until one is not could take as many draws as
+ * there are columns.
+ */
 static int32_t
 draw_other(BrRandom *random, int columns, const int32_t *ids, int64_t n)
 {
 	int32_t column;
 
+	if (n > columns / 2)
+		return absent(ids, n, (int32_t) br_base_random_below(random, (uint32_t) (columns - n)));
 	do
 		column = (int32_t) br_base_random_below(random, (uint32_t) columns);
 	while (contains(ids, n, column));
