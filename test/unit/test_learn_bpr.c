@@ -317,8 +317,11 @@ users_of_almost_everything_are_learned(void **state)
 	BrSparse matrix = {1, ALL, starts, ids, NULL};
 	float *zeros = calloc(ALL, sizeof(float));
 	BrFactors start = {1, ALL, 1, zeros, zeros, NULL};
-	BrBprOptions options = {
-		.factors = 1, .learning_rate = 1e-8, .epochs = 1, .seed = 2, .start = &start};
+	BrBprOptions options = {.factors = 1,
+							.learning_rate = 1e-8,
+							.epochs = 1,
+							.seed = 2,
+							.start = &start};
 	BrFoldIn done = {ids, NULL, ALL - 3};
 	BrFactors factors;
 	BrContext context;
