@@ -159,6 +159,21 @@ ties_stand_by_number(void **state)
 	release(NULL, &lists);
 }
 
+/* Of the first column's cosines one is -1 / sqrt(2) and three are 0, which are no weights. */
+static void
+zeros_displace_nothing(void **state)
+{
+	float column[][2] = {{1, 0}, {0, 0}, {0, 2}, {0, 0}, {-1, -1}};
+	BrFactors factors = {.columns = 5, .dims = 2, .column = &column[0][0]};
+	BrLists lists = make_lists(&factors, 2, -1);
+
+	(void) state;
+	assert_int_equal(lists.starts[1], 1);
+	assert_int_equal(lists.ids[0], 4);
+	assert_true(fabs((double) lists.weights[0] + sqrt(0.5)) < 1e-6);
+	release(NULL, &lists);
+}
+
 static void
 bad_arguments_are_refused(void **state)
 {
@@ -210,6 +225,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lists_hold_the_nearest),
 		cmocka_unit_test(ties_stand_by_number),
+		cmocka_unit_test(zeros_displace_nothing),
 		cmocka_unit_test(bad_arguments_are_refused),
 		cmocka_unit_test(nothing_is_left_after_failures),
 	};

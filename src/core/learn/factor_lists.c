@@ -164,7 +164,9 @@ look_at(Search *search, int group, int other)
 											search->bound[i], search->ids, search->cosines);
 
 		for (int f = 0; f < found; f++)
-			if (search->ids[f] < right && (other != group || search->ids[f] != i))
+			/* a cosine of 0 is no weight, and must not take the place of one below it */
+			if (search->ids[f] < right && search->cosines[f] != 0 &&
+				(other != group || search->ids[f] != i))
 				keep(search, i, (Neighbour){other * GROUP + search->ids[f], search->cosines[f]});
 	}
 }
