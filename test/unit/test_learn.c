@@ -433,6 +433,23 @@ transpose_work(BrContext *context, const BrSparse *matrix)
 }
 
 static BrStatus
+build_work(BrContext *context, const BrSparse *matrix)
+{
+	int64_t n = matrix->starts[matrix->rows];
+	BrEntry *entries = malloc((size_t) n * sizeof(BrEntry));
+	BrSparse built;
+	BrStatus status;
+
+	assert_non_null(entries);
+	for (int64_t i = 0; i < n; i++)
+		entries[i] = (BrEntry){(int32_t) (i / 2), (int32_t) (i % 2), 1};
+	status = br_learn_sparse_build(context, entries, n, matrix->rows, matrix->columns, &built);
+	br_learn_sparse_free(context, &built);
+	free(entries);
+	return status;
+}
+
+static BrStatus
 companions_work(BrContext *context, const BrSparse *matrix)
 {
 	BrCompanionOptions options = {BR_COMPANION_CONFIDENCE, 0, 1, 2, NULL};
@@ -467,6 +484,7 @@ items_of_every_basket_are_cancelled(void **state)
 		int questions; /* at least, a million entries between two, or four million of pairs */
 	} cases[] = {{check_work, 6},
 				 {transpose_work, 12},
+				 {build_work, 4 * 6 + 5},
 				 {companions_work, 6 + 12 + 3},
 				 {gram_work, 6 + 12 + 5}};
 	BrSparse rows = {.rows = ROWS, .columns = 2};

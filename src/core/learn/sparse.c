@@ -159,7 +159,11 @@ group_by_row(BrContext *context, const BrEntry *entries, int64_t n, int rows, in
 	int64_t before = 0;
 
 	for (int64_t i = 0; i < n; i++)
+	{
 		ends[entries[i].row]++;
+		if ((i + 1) % BETWEEN_QUESTIONS == 0 && br_base_cancelled(context))
+			return BR_ERR_CANCELLED;
+	}
 	for (int row = 0; row < rows; row++)
 	{
 		int64_t size = ends[row];
@@ -198,6 +202,27 @@ settle_row(BrEntry *entries, int64_t n)
 	return kept;
 }
 
+/* n entries as they stand in the matrix, which has room for them */
+static BrStatus
+take(BrContext *context, const BrEntry *entries, int64_t n, BrSparse *matrix)
+{
+	for (int64_t i = 0; i < n; i++)
+	{
+		if (isinf(entries[i].value))
+			return br_base_fail(context, BR_ERR_ARGUMENT,
+								"The sum at row %d and column %d is out of range.", entries[i].row,
+								entries[i].column);
+		matrix->starts[entries[i].row + 1]++;
+		matrix->ids[i] = entries[i].column;
+		matrix->values[i] = entries[i].value;
+		if ((i + 1) % BETWEEN_QUESTIONS == 0 && br_base_cancelled(context))
+			return BR_ERR_CANCELLED;
+	}
+	for (int row = 0; row < matrix->rows; row++)
+		matrix->starts[row + 1] += matrix->starts[row];
+	return BR_OK;
+}
+
 /* entries: grouped by row, and overwritten */
 static BrStatus
 settle(BrContext *context, BrEntry *entries, const int64_t *ends, int rows, int columns,
@@ -220,24 +245,11 @@ settle(BrContext *context, BrEntry *entries, const int64_t *ends, int rows, int 
 		since = since > BETWEEN_QUESTIONS ? 0 : since;
 	}
 	status = allocate(context, rows, columns, kept, true, matrix);
+	if (status == BR_OK)
+		status = take(context, entries, kept, matrix);
 	if (status != BR_OK)
-		return status;
-	for (int64_t i = 0; i < kept; i++)
-	{
-		if (isinf(entries[i].value))
-		{
-			br_learn_sparse_free(context, matrix);
-			return br_base_fail(context, BR_ERR_ARGUMENT,
-								"The sum at row %d and column %d is out of range.", entries[i].row,
-								entries[i].column);
-		}
-		matrix->starts[entries[i].row + 1]++;
-		matrix->ids[i] = entries[i].column;
-		matrix->values[i] = entries[i].value;
-	}
-	for (int row = 0; row < rows; row++)
-		matrix->starts[row + 1] += matrix->starts[row];
-	return BR_OK;
+		br_learn_sparse_free(context, matrix);
+	return status;
 }
 
 BrStatus
