@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "core/learn/ease_int.h"
 #include "unit/ease_fixture.h"
 
 /*
@@ -241,6 +242,54 @@ refresh_replaces_what_events_touched(void **state)
 	br_learn_sparse_free(&context, &after);
 }
 
+static bool
+count_questions(void *arg)
+{
+	++*(int *) arg;
+	return false;
+}
+
+/*
+ * One row of 4,000 columns, all of them heads as there are four million other
+ * entries: its 16 million products alone take 15 questions, one for each 2^20.
+ */
+static void
+rows_of_everything_are_cancelled(void **state)
+{
+	enum
+	{
+		COLUMNS = 4000,
+		SINGLE = 4000000
+	};
+	BrSparse matrix = {.rows = SINGLE + 1, .columns = COLUMNS};
+	BrEaseSupport *support;
+	BrEaseGram gram;
+	int questions[2] = {0};
+
+	(void) state;
+	matrix.starts = malloc((SINGLE + 2) * sizeof(int64_t));
+	matrix.ids = malloc((SINGLE + COLUMNS) * sizeof(int32_t));
+	assert_non_null(matrix.starts);
+	assert_non_null(matrix.ids);
+	for (int i = 0; i < SINGLE + COLUMNS; i++)
+		matrix.ids[i] = i % COLUMNS;
+	for (int row = 0; row <= SINGLE; row++)
+		matrix.starts[row] = row;
+	for (int everything = 0; everything < 2; everything++)
+	{
+		matrix.starts[SINGLE + 1] = SINGLE + everything * COLUMNS;
+		assert_int_equal(br_learn_ease_gram_begin(&context, &matrix, NULL, 0, 1, &gram), BR_OK);
+		context.cancel = (BrCancel){count_questions, &questions[everything]};
+		assert_int_equal(br_learn_ease_support_begin(&context, &gram, 2, &support), BR_OK);
+		br_learn_ease_support_end(&context, support);
+		br_learn_ease_gram_end(&context, &gram);
+		context.cancel = (BrCancel){NULL, NULL};
+	}
+	assert_in_range(questions[1] - questions[0], 15, 16);
+	free(matrix.starts);
+	free(matrix.ids);
+}
+
 int
 main(void)
 {
@@ -249,6 +298,7 @@ main(void)
 		EASE_TEST(local_equals_dense_where_all_are_neighbours),
 		EASE_TEST(local_weights_solve_the_normal_equations),
 		EASE_TEST(refresh_replaces_what_events_touched),
+		EASE_TEST(rows_of_everything_are_cancelled),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

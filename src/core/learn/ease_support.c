@@ -84,10 +84,12 @@ choose_heads(BrContext *context, BrEaseSupport *support)
 	return BR_OK;
 }
 
-/* Adds the products of one row's heads. */
-static void
-add_between(BrEaseSupport *support, const BrEasePart *part, int row, int32_t *found, double *values)
+/* Adds the products of one row's heads, of which somebody who has everything has thousands. */
+static BrStatus
+add_between(BrEaseSupport *support, const BrEasePart *part, int row, BrEasePace *pace,
+			int32_t *found, double *values)
 {
+	int64_t length = part->rows->starts[row + 1] - part->rows->starts[row];
 	int n = 0;
 
 	for (int64_t i = part->rows->starts[row]; i < part->rows->starts[row + 1]; i++)
@@ -100,10 +102,15 @@ add_between(BrEaseSupport *support, const BrEasePart *part, int row, int32_t *fo
 		values[n++] = (double) br_learn_value(part->rows, i);
 	}
 	for (int a = 0; a < n; a++)
+	{
 		for (int b = 0; b < n; b++)
 			if (found[b] < found[a])
 				support->between[BR_MATH_PACKED(found[a]) + (size_t) found[b]] +=
 					part->weight * values[a] * values[b];
+		if (br_learn_ease_stops(pace, n))
+			return BR_ERR_CANCELLED;
+	}
+	return br_learn_ease_stops(pace, length + 1) ? BR_ERR_CANCELLED : BR_OK;
 }
 
 static BrStatus
@@ -120,14 +127,7 @@ fill_between(BrContext *context, BrEaseSupport *support)
 		const BrEasePart *part = &support->gram->parts[p];
 
 		for (int row = 0; status == BR_OK && row < part->rows->rows; row++)
-		{
-			int64_t length = part->rows->starts[row + 1] - part->rows->starts[row];
-			int64_t heads = length < (int64_t) n ? length : (int64_t) n;
-
-			add_between(support, part, row, found, values);
-			if (br_learn_ease_stops(&pace, length + heads * heads + 1))
-				status = BR_ERR_CANCELLED;
-		}
+			status = add_between(support, part, row, &pace, found, values);
 	}
 	br_base_free(context, found);
 	br_base_free(context, values);
