@@ -7,7 +7,7 @@
 --    What evaluate measures, beside plain SQL over the same splits; what a test
 --    part may not tell the training part; and what is written down.
 --
-SELECT plan(71);
+SELECT plan(72);
 SET client_min_messages = warning;
 -- the same events without texts, which take longest: baskets of nobody, and of shoppers
 SELECT create_catalog('baskets', 'shop.product', item_id => 'sku') \g /dev/null
@@ -169,6 +169,18 @@ SELECT results_eq($$SELECT split, max(cases) FROM shop.of_secret GROUP BY 1 ORDE
 SELECT ok((SELECT bool_or(value > 0) FROM evaluate('secret', 'bundle', seeds => 1) WHERE metric = 'mrr'), 'bundles themselves can be ranked');
 SELECT throws_ok($$SELECT evaluate('shoppers', 'completion', 'basket')$$, '55000', 'the events cannot be split so', 'baskets of one user would stand on both sides');
 SELECT lives_ok($$SELECT evaluate('shoppers', 'completion', 'session', 1)$$, 'sessions may be parted');
+-- what is in a bundle that a tested shopper took back, and nobody is asked about, changes nothing: not even the ranker's weights
+CREATE TABLE shop.tried AS SELECT min(shopper) AS shopper, 'ghost' AS kit, kind FROM shop.purchase, unnest('{purchase,return}'::text[]) kind WHERE shop.hash(shopper, 0) % 5 = 0 GROUP BY kind;
+CREATE TABLE shop.ghost AS SELECT 'ghost' AS kit, sku FROM shop.product WHERE sku LIKE 'a%';
+SELECT create_catalog('ghost', 'shop.product', item_id => 'sku') \g /dev/null
+SELECT add_bundle_source('ghost', 'shop.ghost', bundle_id => 'kit', item_id => 'sku') \g /dev/null
+SELECT add_event_source('ghost', 'shop.purchase', item_id => 'sku', basket_id => 'receipt', user_id => 'shopper') \g /dev/null
+SELECT add_event_source('ghost', 'shop.tried', bundle_id => 'kit', user_id => 'shopper', kind => 'kind') \g /dev/null
+SELECT refresh('ghost') \g /dev/null
+CREATE TABLE shop.of_ghost AS SELECT * FROM evaluate('ghost', 'completion', 'user', 1);
+UPDATE shop.ghost SET sku = 'b' || substr(sku, 2) WHERE sku > 'a10';
+SELECT refresh('ghost') \g /dev/null
+SELECT set_eq($$SELECT * FROM evaluate('ghost', 'completion', 'user', 1)$$, 'TABLE shop.of_ghost', 'what a tested bundle holds reaches no learner and no ranker');
 -- by time: what came up after the moment is unknown before it
 CREATE TABLE shop.late AS TABLE shop.purchase;
 INSERT INTO shop.late SELECT receipt, shopper, 'late', at + interval '1 minute' FROM shop.purchase WHERE receipt > 270;

@@ -114,7 +114,7 @@ add_item_cases(BrPgTraining *training, int part, int cases, BrPgChoices *choices
 		br_pg_training_create(data, mask_part(training, part, false), training->looks);
 	BrPgTraining *held_out =
 		br_pg_training_create(data, mask_part(training, part, true), training->looks);
-	BrPgModel *model = br_pg_model_fit(rest, item_kinds);
+	BrPgModel *model;
 	const BrSparse *sets = br_pg_training_sets(held_out);
 	int stride = stride_of(sets, cases), met = 0;
 	int each = Min(Max(cases / Max(br_pg_count_sets(sets), 1), 1), MOST_EACH);
@@ -122,6 +122,8 @@ add_item_cases(BrPgTraining *training, int part, int cases, BrPgChoices *choices
 		palloc_extended(sizeof(float) * (Size) data->n_items * BR_FEATURE_COUNT, MCXT_ALLOC_HUGE);
 	bool *left_out = palloc0(sizeof(bool) * Max(data->n_items, 1));
 
+	rest->bundle_known = training->bundle_known;
+	model = br_pg_model_fit(rest, item_kinds);
 	for (int row = 0; row < sets->rows; row++)
 	{
 		int64 n = sets->starts[row + 1] - sets->starts[row];
