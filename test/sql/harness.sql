@@ -7,7 +7,7 @@
 --    What evaluate measures, beside plain SQL over the same splits; what a test
 --    part may not tell the training part; and what is written down.
 --
-SELECT plan(72);
+SELECT plan(77);
 SET client_min_messages = warning;
 -- the same events without texts, which take longest: baskets of nobody, and of shoppers
 SELECT create_catalog('baskets', 'shop.product', item_id => 'sku') \g /dev/null
@@ -194,6 +194,47 @@ SELECT is((SELECT cases FROM shop.of_late WHERE method = 'popularity' AND metric
     (WITH moment AS (SELECT percentile_disc(.8) WITHIN GROUP (ORDER BY at) AS at FROM shop.late), test AS (SELECT shopper, l.at FROM shop.late l, moment m WHERE l.at > m.at)
      SELECT count(*) FROM (SELECT shopper FROM test GROUP BY 1 HAVING min(at) < max(at)) x), 'asked is everybody who came back after the moment, once');
 SELECT lives_ok($$SELECT evaluate('shoppers', 'next_item', 'user', 1)$$, 'the next item by user');
+
+---- units ----
+
+-- three sessions of each shopper, each with a kit; those of even shoppers are the kit and nothing else
+CREATE TABLE shop.trip AS
+SELECT 'p' || p AS shopper, format('p%s-%s', p, visit) AS session, visit, k.kit, sku, timestamptz '2024-01-01' + p * interval '1 day' + visit * interval '1 hour' AS at
+FROM generate_series(1, 40) p, generate_series(1, 3) visit, LATERAL (SELECT 'k' || lpad((1 + (p + visit) % 12)::text, 2, '0') AS kit) k,
+     LATERAL (SELECT sku FROM shop.kit WHERE kit.kit = k.kit UNION SELECT 'late' WHERE p % 2 = 1) held;
+CREATE TABLE shop.trip_kit AS SELECT DISTINCT shopper, session, kit, at FROM shop.trip;
+CREATE TABLE shop.first_trip AS SELECT shopper, session, sku FROM shop.trip WHERE visit = 1;
+CREATE TABLE shop.first_kit AS SELECT DISTINCT shopper, session, kit FROM shop.trip WHERE visit = 1;
+SELECT create_catalog('trips', 'shop.product', item_id => 'sku') \g /dev/null
+SELECT add_bundle_source('trips', 'shop.kit', bundle_id => 'kit', item_id => 'sku') \g /dev/null
+SELECT add_event_source('trips', 'shop.trip', item_id => 'sku', basket_id => 'session', user_id => 'shopper', occurred_at => 'at') \g /dev/null
+SELECT add_event_source('trips', 'shop.trip_kit', bundle_id => 'kit', basket_id => 'session', user_id => 'shopper', occurred_at => 'at') \g /dev/null
+SELECT create_catalog('anonymous', 'shop.product', item_id => 'sku') \g /dev/null
+SELECT add_bundle_source('anonymous', 'shop.kit', bundle_id => 'kit', item_id => 'sku') \g /dev/null
+SELECT add_event_source('anonymous', 'shop.trip_kit', bundle_id => 'kit', basket_id => 'session', occurred_at => 'at') \g /dev/null
+SELECT create_catalog('once', 'shop.product', item_id => 'sku') \g /dev/null
+SELECT add_bundle_source('once', 'shop.kit', bundle_id => 'kit', item_id => 'sku') \g /dev/null
+SELECT add_event_source('once', 'shop.first_trip', item_id => 'sku', basket_id => 'session', user_id => 'shopper') \g /dev/null
+SELECT add_event_source('once', 'shop.first_kit', bundle_id => 'kit', basket_id => 'session', user_id => 'shopper') \g /dev/null
+SELECT refresh(c) FROM unnest('{trips,anonymous,once}'::text[]) c \g /dev/null
+-- of sessions and their units: whether the session as one is the kit, and the error of the mean
+CREATE FUNCTION shop.whole(asked text) RETURNS TABLE (cases bigint, value numeric, error numeric) LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN QUERY EXECUTE format('SELECT max(x.cases)::bigint, round(max(mean)::numeric, 9), round((sqrt(count(*)::float8 / (count(*) - 1) * sum((total - mean * n) ^ 2)) / max(x.cases))::numeric, 9)
+        FROM (SELECT unit, sum(exact) AS total, count(*) AS n, sum(sum(exact)) OVER () / sum(count(*)) OVER () AS mean, sum(count(*)) OVER () AS cases
+              FROM (SELECT unit, (substr(shopper, 2)::int %% 2 = 0)::int::float8 AS exact FROM (%s) a) e GROUP BY 1) x', asked);
+END $$;
+CREATE FUNCTION shop.measured(split text, seeds int) RETURNS TABLE (cases bigint, value numeric, error numeric) LANGUAGE sql
+AS $$SELECT cases, round(value::numeric, 9), round(standard_error::numeric, 9) FROM evaluate('trips', 'detection', split, seeds) WHERE method = 'whole' AND metric = 'exact'$$;
+SELECT results_eq($$SELECT * FROM shop.measured('session', 2)$$, $$SELECT * FROM shop.whole('SELECT session AS unit, shopper FROM shop.trip_kit, generate_series(0, 1) seed WHERE shop.hash(session, seed) % 5 = 0')$$,
+    'sessions that were split are clusters');
+SELECT results_eq($$SELECT * FROM shop.measured('user', 2)$$, $$SELECT * FROM shop.whole('SELECT shopper AS unit, shopper FROM shop.trip_kit, generate_series(0, 1) seed WHERE shop.hash(shopper, seed) % 5 = 0')$$,
+    'of users all sessions are one');
+SELECT results_eq($$SELECT * FROM shop.measured('time', 2)$$,
+    $$SELECT * FROM shop.whole('WITH event AS (SELECT at FROM shop.trip UNION ALL SELECT at FROM shop.trip_kit)
+        SELECT shopper AS unit, shopper FROM shop.trip_kit WHERE at >= (SELECT (array_agg(at ORDER BY at))[count(*) - count(*) / 5 + 1] FROM event)')$$, 'by time, too');
+SELECT results_eq($$SELECT DISTINCT value, standard_error FROM evaluate('anonymous', 'completion', 'time', k => '{41}') WHERE metric = 'hit_rate'$$, $$VALUES (1::float8, 0::float8)$$, 'where nobody is known, their baskets');
+SELECT lives_ok($$SELECT evaluate('once', 'completion', 'basket', 1)$$, 'a basket that two sources name is one');
 
 ---- what cannot be asked ----
 

@@ -237,12 +237,13 @@ tell(BrPgBoard *board, const char *method, BrPgDetected detected)
 }
 
 static void
-name_all(const Naming *naming, const BrPgPurchases *purchases, const BrPgSession *session)
+name_all(const Naming *naming, const BrPgPurchases *purchases, const BrPgSession *session,
+		 int32 unit)
 {
 	BrPgBoard *board = naming->evaluation->board;
 	Named whole = name_whole(session), pairs = name_pairs(session), clusters, learned;
 
-	br_pg_board_begin_case(board, session->basket, 0, 0, NULL, NULL);
+	br_pg_board_begin_case(board, unit, 0, 0, NULL, NULL);
 	tell(board, "whole", judge(session, &whole));
 	tell(board, "pairs", judge(session, &pairs));
 	if (naming->has_words)
@@ -264,6 +265,7 @@ br_pg_evaluate_detection(BrPgEvaluation *evaluation, const char *seed)
 	MemoryContext memory, outer;
 	BrPgPurchases *purchases;
 	BrPgSession *sessions;
+	int32 *units;
 	int n;
 
 	fit_detector(&naming);
@@ -271,13 +273,14 @@ br_pg_evaluate_detection(BrPgEvaluation *evaluation, const char *seed)
 	if (naming.has_words)
 		naming.cut = choose_cut(&naming);
 	sessions = br_pg_sessions(evaluation->data, parts.test, &n);
+	units = br_pg_split_basket_units(evaluation, parts.test);
 	purchases = br_pg_purchases_create(evaluation->data, parts.train, sessions, n);
 	memory = AllocSetContextCreate(CurrentMemoryContext, "session", ALLOCSET_DEFAULT_SIZES);
 	outer = MemoryContextSwitchTo(memory);
 	for (int s = 0; s < n; s++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		name_all(&naming, purchases, &sessions[s]);
+		name_all(&naming, purchases, &sessions[s], units[sessions[s].basket]);
 		MemoryContextReset(memory);
 	}
 	MemoryContextSwitchTo(outer);

@@ -83,7 +83,14 @@ typedef struct BrPgParts
 extern BrPgParts br_pg_split_events(const BrPgEvaluation *evaluation, const char *seed,
 									bool hide_bundles);
 
-/* The unit of an event under the split: an index of users or of baskets; -1: none. */
+/*
+ * The unit of an event under the split: an index of users or of baskets; -1: none.
+ * By time nothing is parted by units, but cases of one user are no more
+ * independent: his index, or of nobody's basket its own behind those of all users.
+ */
 extern int32 br_pg_split_unit(const BrPgEvaluation *evaluation, const BrPgLearnEvent *event);
+
+/* The unit of each basket that holds something of the test part, (n_baskets); -1 of others. */
+extern int32 *br_pg_split_basket_units(const BrPgEvaluation *evaluation, const bool *test);
 
 #endif /* BR_PG_HARNESS_H */

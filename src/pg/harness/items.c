@@ -161,36 +161,19 @@ complete_bundles(Ranking *ranking, const bool *test)
 	}
 }
 
-/* the unit of each row of the test sets */
-static int32 *
-units_of_rows(const BrPgEvaluation *evaluation, const bool *test, bool rows_are_users)
-{
-	const BrPgLearnData *data = evaluation->data;
-	int n = rows_are_users ? data->n_users : data->n_baskets;
-	int32 *units = palloc(sizeof(int32) * Max(n, 1));
-
-	for (int i = 0; i < n; i++)
-		units[i] = i;
-	for (int64 i = 0; i < data->n_events; i++)
-		if (test[i] && !rows_are_users && data->events[i].basket >= 0 &&
-			br_pg_split_unit(evaluation, &data->events[i]) >= 0)
-			units[data->events[i].basket] = br_pg_split_unit(evaluation, &data->events[i]);
-	return units;
-}
-
 static void
 complete_baskets(Ranking *ranking, BrPgTraining *held_out)
 {
 	const BrPgLearnData *data = held_out->data;
 	const BrSparse *sets = br_pg_training_sets(held_out);
-	int32 *units = units_of_rows(ranking->evaluation, held_out->use, held_out->sets_of_users);
+	int32 *units = br_pg_split_basket_units(ranking->evaluation, held_out->use);
 
 	for (int row = 0; row < sets->rows; row++)
 	{
 		int n = (int) (sets->starts[row + 1] - sets->starts[row]);
 
 		if (n >= 2 && n <= LARGEST_SET)
-			complete_set(ranking, units[row],
+			complete_set(ranking, held_out->sets_of_users ? row : units[row],
 						 held_out->sets_of_users ? data->users[row] : data->baskets[row],
 						 sets->ids + sets->starts[row], n);
 	}

@@ -14,9 +14,25 @@
 int32
 br_pg_split_unit(const BrPgEvaluation *evaluation, const BrPgLearnEvent *event)
 {
-	return evaluation->split == BR_PG_SPLIT_SESSION || evaluation->split == BR_PG_SPLIT_BASKET
-		? event->basket
-		: event->user;
+	if (evaluation->split == BR_PG_SPLIT_SESSION || evaluation->split == BR_PG_SPLIT_BASKET)
+		return event->basket;
+	if (evaluation->split == BR_PG_SPLIT_TIME && event->user < 0 && event->basket >= 0)
+		return evaluation->data->n_users + event->basket;
+	return event->user;
+}
+
+int32 *
+br_pg_split_basket_units(const BrPgEvaluation *evaluation, const bool *test)
+{
+	const BrPgLearnData *data = evaluation->data;
+	int32 *units = palloc_extended(sizeof(int32) * Max(data->n_baskets, 1), MCXT_ALLOC_HUGE);
+
+	for (int i = 0; i < data->n_baskets; i++)
+		units[i] = -1;
+	for (int64 i = 0; i < data->n_events; i++)
+		if (test[i] && data->events[i].basket >= 0)
+			units[data->events[i].basket] = br_pg_split_unit(evaluation, &data->events[i]);
+	return units;
 }
 
 static void
@@ -42,7 +58,9 @@ refuse_shared_users(const BrPgLearnData *data)
 
 		if (event->user < 0 || event->basket < 0)
 			continue;
-		if (basket[event->user] >= 0 && basket[event->user] != event->basket)
+		/* of one id in two sources both are in the same part */
+		if (basket[event->user] >= 0 &&
+			strcmp(data->baskets[basket[event->user]], data->baskets[event->basket]) != 0)
 			refuse(psprintf("User \"%s\" has several baskets, and some of them may be in training"
 							" while others are tested.",
 							data->users[event->user]),
