@@ -7,7 +7,7 @@
 --    What evaluate measures, beside plain SQL over the same splits; what a test
 --    part may not tell the training part; and what is written down.
 --
-SELECT plan(77);
+SELECT plan(78);
 SET client_min_messages = warning;
 -- the same events without texts, which take longest: baskets of nobody, and of shoppers
 SELECT create_catalog('baskets', 'shop.product', item_id => 'sku') \g /dev/null
@@ -273,6 +273,8 @@ SELECT create_catalog('empty', 'shop.product', item_id => 'sku') \g /dev/null
 SELECT throws_ok($$SELECT evaluate('empty', 'completion')$$, '55000', NULL, 'a catalog without events');
 SELECT add_event_source('empty', 'shop.untimed', item_id => 'sku', user_id => 'shopper', basket_id => 'receipt') \g /dev/null
 SELECT throws_ok($$SELECT evaluate('empty', 'completion')$$, '55000', NULL, 'and before refresh has counted any');
+SELECT refresh('empty') \g /dev/null
+SELECT is(shop.told($$SELECT evaluate('empty', 'completion', 'time')$$), '55000; the events cannot be split so; All events happened at one time.; Name occurred_at in add_event_source.', 'nothing is before what was noticed at once');
 UPDATE shop.purchase SET at = NULL;
 SELECT refresh('shoppers') \g /dev/null
 SELECT is(shop.told($$SELECT evaluate('shoppers', 'completion', 'time')$$), '55000; the events cannot be split so; The events say no time.; Name occurred_at in add_event_source.', 'a split by time needs times');

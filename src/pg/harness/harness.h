@@ -77,8 +77,8 @@ typedef struct BrPgParts
  * Parts of the events: a unit whose md5(id || seed) is 0 modulo 5 is tested; by
  * time, what happened in the last fifth. hide_bundles: curated bundles of test
  * units are unknown in training, and nobody's purchase of them is seen there.
- * Raises 55000 where events have no such unit, or a basket split would put a
- * user on both sides.
+ * Raises 55000 where events have no such unit or all one time, or a basket split
+ * would put a user on both sides.
  */
 extern BrPgParts br_pg_split_events(const BrPgEvaluation *evaluation, const char *seed,
 									bool hide_bundles);

@@ -94,6 +94,8 @@ find_moment(const BrPgLearnData *data)
 		refuse("The events say no time.", "Name occurred_at in add_event_source.");
 	qsort(times, n, sizeof(double), compare_times);
 	moment = times[n - n / PARTS];
+	if (n == data->n_events && times[0] == moment)
+		refuse("All events happened at one time.", "Name occurred_at in add_event_source.");
 	pfree(times);
 	return moment;
 }
