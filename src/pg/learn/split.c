@@ -6,6 +6,7 @@
 #include "postgres.h"
 
 #include "common/md5.h"
+#include "miscadmin.h"
 
 #include "pg/learn/split.h"
 
@@ -17,6 +18,8 @@ br_pg_md5_number(const char *id, const char *seed)
 	const char *problem = NULL;
 	uint32 number;
 
+	/* asked of every event, of which there may be millions */
+	CHECK_FOR_INTERRUPTS();
 	if (!pg_md5_hash(text, strlen(text), digits, &problem))
 		elog(ERROR, "could not compute an MD5 hash: %s", problem);
 	digits[8] = '\0';
