@@ -120,14 +120,19 @@ is_ruled_out(const Search *search, const BrPgDraft *draft)
 {
 	char **item_ids = palloc(sizeof(char *) * draft->size);
 	char **categories = palloc(sizeof(char *) * draft->size);
+	bool refused;
 
 	for (int i = 0; i < draft->size; i++)
 	{
 		item_ids[i] = draft->members[i].item_id;
 		categories[i] = draft->members[i].category;
 	}
-	return br_pg_decide_rules_refuse(search->request->rules, draft->bundle_id, item_ids, categories,
-									 draft->size);
+	refused = br_pg_decide_rules_refuse(search->request->rules, draft->bundle_id, item_ids,
+										categories, draft->size);
+	/* all bundles may be looked at, and the decision's memory lasts as long */
+	pfree(item_ids);
+	pfree(categories);
+	return refused;
 }
 
 /* what its items refuse a bundle for */
