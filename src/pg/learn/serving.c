@@ -118,11 +118,13 @@ read_lists(const BrPgServing *serving, const int32 *versions, int n_versions, co
 	memcpy(items + 1, things, sizeof(int32) * n);
 	values[0] = br_pg_int4_array(versions, n_versions);
 	values[1] = br_pg_int4_array(items, n + 1);
+	/* sums of what is said hang on its order */
 	found =
 		br_pg_execute(br_pg_catalog_sql("SELECT l.version, l.item, l.others, l.weights"
 										" FROM pg_catalog.unnest($1) AS v(version)"
 										" CROSS JOIN pg_catalog.unnest($2) AS u(item)"
-										" JOIN bundle_rec.learned_list_@ l USING (version, item)",
+										" JOIN bundle_rec.learned_list_@ l USING (version, item)"
+										" ORDER BY l.version, l.item",
 										serving->catalog),
 					  lengthof(types), types, values, NULL, true, 0);
 	for (uint64 row = 0; row < found; row++)

@@ -37,7 +37,7 @@ typedef void (*BrPgSaid)(void *state, BrPgKindNumber kind, int32 from, int32 oth
 /*
  * Calls said for up to `most` of the strongest that each serving list-learner of
  * bundles, or of items, has for each of n things, and for all that it says of none
- * in particular. In an owner section.
+ * in particular, by version and thing. In an owner section.
  */
 extern void br_pg_serving_lists(const BrPgServing *serving, bool of_bundles, const int32 *things,
 								int n, int most, BrPgSaid said, void *state);
