@@ -115,7 +115,7 @@ walks_match_numpy(void **state)
 		begin(&context, &options, &model);
 		assert_int_equal(br_learn_graph_forward(&model, &model.item_view, NULL), BR_OK);
 		assert_int_equal(br_learn_graph_forward(&model, &model.bundle_view, NULL), BR_OK);
-		br_learn_graph_mean(&model);
+		assert_int_equal(br_learn_graph_mean(&model), BR_OK);
 		for (int i = 0; i < 5; i++)
 			assert_near(model.item_view.other.out[i * 8 + 5], walks[w].item[i], 2e-6);
 		for (int user = 0; user < 4; user++)
@@ -151,13 +151,15 @@ dropout_leaves_out_its_share(void **state)
 						.user_degree = rows,
 						.other_degree = columns};
 	int left = 0;
+	BrContext context;
 
 	(void) state;
+	br_base_context_init(&context);
 	for (int i = 0; i < ROWS * COLUMNS; i++)
 		ids[i] = i % COLUMNS;
 	for (int row = 0; row < ROWS; row++)
 		starts[row + 1] = (int64_t) (row + 1) * COLUMNS;
-	br_learn_graph_weigh(&view, 0.2, 3, 1);
+	assert_int_equal(br_learn_graph_weigh(&context, &view, 0.2, 3, 1), BR_OK);
 	for (int i = 0; i < ROWS * COLUMNS; i++)
 	{
 		left += weights[0][i] != 0;
@@ -168,9 +170,9 @@ dropout_leaves_out_its_share(void **state)
 	/* five standard deviations */
 	assert_near(left, 160000, 5 * sqrt(200000 * 0.2 * 0.8));
 	view.weights = weights[1];
-	br_learn_graph_weigh(&view, 0.2, 3, 1);
+	assert_int_equal(br_learn_graph_weigh(&context, &view, 0.2, 3, 1), BR_OK);
 	assert_memory_equal(weights[0], weights[1], sizeof(weights[0]));
-	br_learn_graph_weigh(&view, 0.2, 3, 2);
+	assert_int_equal(br_learn_graph_weigh(&context, &view, 0.2, 3, 2), BR_OK);
 	assert_memory_not_equal(weights[0], weights[1], sizeof(weights[0]));
 }
 

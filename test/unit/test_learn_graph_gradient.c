@@ -60,8 +60,8 @@ every_slope_is_a_difference(BrGraphCombine combine, int layers, double contrast_
 	assert_int_equal(br_learn_graph_create(&context, &user_bundle, &user_item, &bundle_item,
 										   &options, &model),
 					 BR_OK);
-	br_learn_graph_weigh(&model.item_view, dropout, 11, 0);
-	br_learn_graph_weigh(&model.bundle_view, dropout, 11, 1);
+	assert_int_equal(br_learn_graph_weigh(&context, &model.item_view, dropout, 11, 0), BR_OK);
+	assert_int_equal(br_learn_graph_weigh(&context, &model.bundle_view, dropout, 11, 1), BR_OK);
 	loss_of(&model, &batch);
 	memcpy(slope, model.slope, sizeof(slope));
 	for (int i = 0; i < N; i++)

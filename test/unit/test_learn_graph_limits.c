@@ -211,6 +211,65 @@ cancelling_leaves_nothing(void **state)
 	assert_true(asked > 20);
 }
 
+/* how often learning asks whether to stop */
+static int
+questions(const BrSparse *bundles, const BrSparse *items, const BrSparse *contents,
+		  const BrGraphOptions *options)
+{
+	Countdown countdown;
+	BrContext context;
+	BrGraph graph;
+
+	countdown_begin(&context, &countdown, INT_MAX, INT_MAX);
+	assert_int_equal(br_learn_graph(&context, bundles, items, contents, options, NULL, &graph),
+					 BR_OK);
+	br_learn_graph_free(&context, &graph);
+	return INT_MAX - countdown.checks;
+}
+
+/* Three million numbers take a tenth of a second to draw. */
+static void
+drawing_embeddings_may_be_cancelled(void **state)
+{
+	const int users = 50000;
+	int64_t *starts = calloc((size_t) users + 1, sizeof(int64_t));
+	const BrSparse bought = {users, 3, starts, (int32_t[]){0}, NULL};
+	const BrSparse owned = {users, 5, starts, (int32_t[]){0}, NULL};
+	BrGraphOptions options = small_options();
+
+	(void) state;
+	starts[users] = 1;
+	options.dims = 64;
+	options.epochs = 0;
+	assert_true(questions(&bought, &owned, &bundle_item, &options) > 10);
+	free(starts);
+}
+
+/* Of 2,000 bundles a user lacks one, for which each of his purchases takes 2,000 draws, or half. */
+static void
+looking_for_what_a_user_lacks_may_be_cancelled(void **state)
+{
+	enum
+	{
+		BUNDLES = 2000
+	};
+	static int32_t ids[BUNDLES];
+	static int64_t starts[BUNDLES + 1];
+	const BrSparse lacks_one = {1, BUNDLES, (int64_t[]){0, BUNDLES - 1}, ids, NULL};
+	const BrSparse lacks_half = {1, BUNDLES, (int64_t[]){0, BUNDLES / 2}, ids, NULL};
+	const BrSparse contents = {BUNDLES, 5, starts, NULL, NULL};
+	BrGraphOptions options = small_options();
+
+	(void) state;
+	for (int i = 0; i < BUNDLES; i++)
+		ids[i] = i;
+	options.dims = 8;
+	options.epochs = 1;
+	options.batch = BUNDLES;
+	assert_true(questions(&lacks_one, NULL, &contents, &options) >
+				questions(&lacks_half, NULL, &contents, &options) + 20);
+}
+
 int
 main(void)
 {
@@ -221,6 +280,8 @@ main(void)
 		cmocka_unit_test(one_of_each_is_learned),
 		cmocka_unit_test(memory_may_run_out_anywhere),
 		cmocka_unit_test(cancelling_leaves_nothing),
+		cmocka_unit_test(drawing_embeddings_may_be_cancelled),
+		cmocka_unit_test(looking_for_what_a_user_lacks_may_be_cancelled),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

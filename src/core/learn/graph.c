@@ -19,6 +19,9 @@
 /* parameters between two looks at the cancel callback */
 #define ADAM_BLOCK (INT64_C(1) << 20)
 
+/* what drawing a purchase, or a bundle, is as much as */
+#define DRAW_WORK 64
+
 #define MAX_PARAMETERS (INT64_C(1) << 26)
 #define MAX_EPOCHS 100000
 #define MAX_BATCH (1 << 20)
@@ -177,13 +180,17 @@ row_contains(const BrSparse *matrix, int row, int32_t column)
 	return false;
 }
 
-static void
-shuffle(const BrSparse *user_bundle, Purchases *purchases, uint64_t seed, int epoch)
+/* Somebody who lacks few of many bundles takes many draws. */
+static BrStatus
+shuffle(BrContext *context, const BrSparse *user_bundle, Purchases *purchases, uint64_t seed,
+		int epoch)
 {
+	int64_t work = 0;
+	BrStatus status = BR_OK;
 	BrRandom random;
 
 	br_base_random_init(&random, seed, STREAM_SHUFFLE + (uint64_t) epoch);
-	for (int64_t i = purchases->n - 1; i > 0; i--)
+	for (int64_t i = purchases->n - 1; status == BR_OK && i > 0; i--)
 	{
 		int64_t other = (int64_t) (br_base_random_u64(&random) % (uint64_t) (i + 1));
 		int32_t user = purchases->user[i];
@@ -193,12 +200,17 @@ shuffle(const BrSparse *user_bundle, Purchases *purchases, uint64_t seed, int ep
 		purchases->has[i] = purchases->has[other];
 		purchases->user[other] = user;
 		purchases->has[other] = has;
+		status = br_learn_graph_work(context, &work, DRAW_WORK);
 	}
-	for (int64_t i = 0; i < purchases->n; i++)
+	for (int64_t i = 0; status == BR_OK && i < purchases->n; i++)
 		do
+		{
 			purchases->lacks[i] =
 				(int32_t) br_base_random_below(&random, (uint32_t) user_bundle->columns);
-		while (row_contains(user_bundle, purchases->user[i], purchases->lacks[i]));
+			status = br_learn_graph_work(context, &work, DRAW_WORK);
+		} while (status == BR_OK &&
+				 row_contains(user_bundle, purchases->user[i], purchases->lacks[i]));
+	return status;
 }
 
 static BrStatus
@@ -225,14 +237,13 @@ run_epoch(BrGraphModel *model, BrAdam *adam, Purchases *purchases, int epoch)
 
 	if (br_base_cancelled(model->context))
 		return BR_ERR_CANCELLED;
-	shuffle(model->bundle_view.edges, purchases, options->seed, epoch);
-	if (options->edge_dropout > 0)
-	{
-		br_learn_graph_weigh(&model->item_view, options->edge_dropout, options->seed,
-							 STREAM_ITEM_EDGES + (uint64_t) epoch);
-		br_learn_graph_weigh(&model->bundle_view, options->edge_dropout, options->seed,
-							 STREAM_BUNDLE_EDGES + (uint64_t) epoch);
-	}
+	status = shuffle(model->context, model->bundle_view.edges, purchases, options->seed, epoch);
+	if (status == BR_OK && options->edge_dropout > 0)
+		status = br_learn_graph_weigh(model->context, &model->item_view, options->edge_dropout,
+									  options->seed, STREAM_ITEM_EDGES + (uint64_t) epoch);
+	if (status == BR_OK && options->edge_dropout > 0)
+		status = br_learn_graph_weigh(model->context, &model->bundle_view, options->edge_dropout,
+									  options->seed, STREAM_BUNDLE_EDGES + (uint64_t) epoch);
 	for (int64_t first = 0; status == BR_OK && first < purchases->n; first += options->batch)
 	{
 		int64_t left = purchases->n - first;
@@ -273,29 +284,44 @@ train(BrGraphModel *model, const BrProgress *progress)
 	return status;
 }
 
-/* Both views side by side. */
-static void
-join(const BrReal *items, const BrReal *bundles, int rows, int dims, float *joined)
+/* Rows of a table into every stride-th of another. */
+static BrStatus
+copy_rows(const BrGraphModel *model, const BrReal *from, int rows, size_t stride, float *to)
 {
-	for (int row = 0; row < rows; row++)
-		for (int i = 0; i < dims; i++)
-		{
-			joined[(size_t) row * 2 * (size_t) dims + (size_t) i] =
-				(float) items[(size_t) row * (size_t) dims + (size_t) i];
-			joined[((size_t) row * 2 + 1) * (size_t) dims + (size_t) i] =
-				(float) bundles[(size_t) row * (size_t) dims + (size_t) i];
-		}
+	size_t dims = (size_t) model->options.dims;
+	int64_t work = 0;
+	BrStatus status = BR_OK;
+
+	for (size_t row = 0; status == BR_OK && row < (size_t) rows; row++)
+	{
+		for (size_t i = 0; i < dims; i++)
+			to[row * stride * dims + i] = (float) from[row * dims + i];
+		status = br_learn_graph_work(model->context, &work, (int64_t) dims);
+	}
+	return status;
+}
+
+/* Both views side by side. */
+static BrStatus
+join(const BrGraphModel *model, const BrReal *items, const BrReal *bundles, int rows, float *joined)
+{
+	BrStatus status = copy_rows(model, items, rows, 2, joined);
+
+	return status == BR_OK ? copy_rows(model, bundles, rows, 2, joined + model->options.dims)
+						   : status;
 }
 
 /* What each row hands its users at each step, before their own degrees divide it. */
-static void
+static BrStatus
 keep_steps(const BrGraphModel *model, const BrGraphView *view, float *steps)
 {
 	const BrGraphSide *side = &view->other;
 	size_t dims = (size_t) model->options.dims;
 	size_t layers = (size_t) model->options.layers;
+	int64_t work = 0;
+	BrStatus status = BR_OK;
 
-	for (int row = 0; row < side->rows; row++)
+	for (int row = 0; status == BR_OK && row < side->rows; row++)
 	{
 		int degree = view->other_degree[row];
 		float share = degree > 0 ? (float) (1 / sqrt((double) degree)) : 0;
@@ -309,7 +335,9 @@ keep_steps(const BrGraphModel *model, const BrGraphView *view, float *steps)
 				steps[((size_t) row * layers + layer) * dims + i] =
 					share * (float) from[(size_t) row * dims + i];
 		}
+		status = br_learn_graph_work(model->context, &work, (int64_t) (layers * dims));
 	}
+	return status;
 }
 
 static BrStatus
@@ -328,12 +356,12 @@ allocate_result(BrContext *context, const BrGraphModel *model, BrGraph *graph)
 	graph->view_dims = model->options.dims;
 	graph->layers = model->options.layers;
 	graph->combine = model->options.combine;
-	graph->user = br_base_alloc_array(context, users * 2 * dims, sizeof(float));
-	graph->bundle = br_base_alloc_array(context, bundles * 2 * dims, sizeof(float));
-	graph->own = br_base_alloc_array(context, users * dims, sizeof(float));
-	graph->item = br_base_alloc_array(context, items * dims, sizeof(float));
-	graph->item_steps = br_base_alloc_array(context, items * layers * dims, sizeof(float));
-	graph->bundle_steps = br_base_alloc_array(context, bundles * layers * dims, sizeof(float));
+	graph->user = br_base_alloc(context, users * 2 * dims * sizeof(float));
+	graph->bundle = br_base_alloc(context, bundles * 2 * dims * sizeof(float));
+	graph->own = br_base_alloc(context, users * dims * sizeof(float));
+	graph->item = br_base_alloc(context, items * dims * sizeof(float));
+	graph->item_steps = br_base_alloc(context, items * layers * dims * sizeof(float));
+	graph->bundle_steps = br_base_alloc(context, bundles * layers * dims * sizeof(float));
 	return graph->user != NULL && graph->bundle != NULL && graph->own != NULL &&
 			graph->item != NULL && graph->item_steps != NULL && graph->bundle_steps != NULL
 		? BR_OK
@@ -343,29 +371,33 @@ allocate_result(BrContext *context, const BrGraphModel *model, BrGraph *graph)
 static BrStatus
 finish(BrGraphModel *model, BrGraph *graph)
 {
-	size_t dims = (size_t) model->options.dims;
-	BrStatus status;
+	BrStatus status = br_learn_graph_weigh(model->context, &model->item_view, 0, 0, 0);
 
-	br_learn_graph_weigh(&model->item_view, 0, 0, 0);
-	br_learn_graph_weigh(&model->bundle_view, 0, 0, 0);
-	status = br_learn_graph_forward(model, &model->item_view, NULL);
+	if (status == BR_OK)
+		status = br_learn_graph_weigh(model->context, &model->bundle_view, 0, 0, 0);
+	if (status == BR_OK)
+		status = br_learn_graph_forward(model, &model->item_view, NULL);
 	if (status == BR_OK)
 		status = br_learn_graph_forward(model, &model->bundle_view, NULL);
 	if (status == BR_OK)
+		status = br_learn_graph_mean(model);
+	if (status == BR_OK)
 		status = allocate_result(model->context, model, graph);
-	if (status != BR_OK)
-		return status;
-	br_learn_graph_mean(model);
-	join(model->item_view.user.out, model->bundle_view.user.out, model->users, (int) dims,
-		 graph->user);
-	join(model->mean, model->bundle_view.other.out, model->bundles, (int) dims, graph->bundle);
-	for (size_t i = 0; i < (size_t) model->users * dims; i++)
-		graph->own[i] = (float) model->embedding[i];
-	for (size_t i = 0; i < (size_t) model->items * dims; i++)
-		graph->item[i] = (float) model->item_view.other.out[i];
-	keep_steps(model, &model->item_view, graph->item_steps);
-	keep_steps(model, &model->bundle_view, graph->bundle_steps);
-	return BR_OK;
+	if (status == BR_OK)
+		status = join(model, model->item_view.user.out, model->bundle_view.user.out, model->users,
+					  graph->user);
+	if (status == BR_OK)
+		status =
+			join(model, model->mean, model->bundle_view.other.out, model->bundles, graph->bundle);
+	if (status == BR_OK)
+		status = copy_rows(model, model->embedding, model->users, 1, graph->own);
+	if (status == BR_OK)
+		status = copy_rows(model, model->item_view.other.out, model->items, 1, graph->item);
+	if (status == BR_OK)
+		status = keep_steps(model, &model->item_view, graph->item_steps);
+	if (status == BR_OK)
+		status = keep_steps(model, &model->bundle_view, graph->bundle_steps);
+	return status;
 }
 
 BrStatus

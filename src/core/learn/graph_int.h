@@ -15,6 +15,20 @@
 /* Rows of a batch are told apart from so many others at once by the contrast. */
 #define BR_GRAPH_GROUP 256
 
+/* Multiplications between two looks at the cancel callback. */
+#define BR_GRAPH_WORK_BLOCK (INT64_C(1) << 23)
+
+/* Adds to *work what is as much as so many multiplications; once it is a block, it asks. */
+static inline BrStatus
+br_learn_graph_work(BrContext *context, int64_t *work, int64_t more)
+{
+	*work += more;
+	if (*work < BR_GRAPH_WORK_BLOCK)
+		return BR_OK;
+	*work = 0;
+	return br_base_cancelled(context) ? BR_ERR_CANCELLED : BR_OK;
+}
+
 /* One side of a view: its rows at each step and what is known of them. */
 typedef struct BrGraphSide
 {
@@ -78,7 +92,8 @@ extern BrStatus br_learn_graph_view_create(BrGraphModel *model, const BrSparse *
 extern void br_learn_graph_view_free(BrContext *context, BrGraphView *view);
 
 /* Leaves out each edge with probability `dropout` and weighs the others by what is left. */
-extern void br_learn_graph_weigh(BrGraphView *view, double dropout, uint64_t key, uint64_t stream);
+extern BrStatus br_learn_graph_weigh(BrContext *context, BrGraphView *view, double dropout,
+									 uint64_t key, uint64_t stream);
 
 /* Both sides' steps and out; wanted: users whose last step and out are needed, NULL: all. */
 extern BrStatus br_learn_graph_forward(BrGraphModel *model, BrGraphView *view,
@@ -89,8 +104,8 @@ extern BrStatus br_learn_graph_backward(BrGraphModel *model, BrGraphView *view,
 										const uint8_t *wanted);
 
 /* The mean of its items' out for each bundle, and its gradient on the way back. */
-extern void br_learn_graph_mean(BrGraphModel *model);
-extern void br_learn_graph_mean_back(BrGraphModel *model);
+extern BrStatus br_learn_graph_mean(BrGraphModel *model);
+extern BrStatus br_learn_graph_mean_back(BrGraphModel *model);
 
 /*
  * Loss of a batch over the model as it is, and its gradient in model->slope. It

@@ -55,13 +55,15 @@ softplus_of_minus(double x)
 	return x < 0 ? small - x : small;
 }
 
-static double
-rank(const BrGraphModel *model, const BrGraphBatch *batch, const Faces faces[2])
+static BrStatus
+rank(const BrGraphModel *model, const BrGraphBatch *batch, const Faces faces[2], double *loss)
 {
 	int dims = model->options.dims;
-	double loss = 0;
+	int64_t work = 0;
+	double total = 0;
+	BrStatus status = BR_OK;
 
-	for (int i = 0; i < batch->n; i++)
+	for (int i = 0; status == BR_OK && i < batch->n; i++)
 	{
 		size_t user = (size_t) batch->user[i] * (size_t) dims;
 		size_t has = (size_t) batch->has[i] * (size_t) dims;
@@ -72,9 +74,11 @@ rank(const BrGraphModel *model, const BrGraphBatch *batch, const Faces faces[2])
 
 		push(&faces[0], user, has, lacks, dims, slope);
 		push(&faces[1], user, has, lacks, dims, slope);
-		loss += softplus_of_minus(x);
+		total += softplus_of_minus(x);
+		status = br_learn_graph_work(model->context, &work, 12 * (int64_t) dims);
 	}
-	return loss / batch->n;
+	*loss += total / batch->n;
+	return status;
 }
 
 /* the batch's rows, each once; marks is left marked */
@@ -117,19 +121,27 @@ contrast(BrGraphModel *model, const BrGraphBatch *batch, const Faces faces[2], d
 }
 
 /* starts the gradient over with that of the squares */
-static double
-penalise(const BrGraphModel *model)
+static BrStatus
+penalise(const BrGraphModel *model, double *loss)
 {
-	int64_t n = ((int64_t) model->users + model->items + model->bundles) * model->options.dims;
+	int64_t rows = (int64_t) model->users + model->items + model->bundles;
+	int64_t dims = model->options.dims;
 	BrReal penalty = (BrReal) model->options.penalty;
 	double squares = 0;
+	int64_t work = 0;
+	BrStatus status = BR_OK;
 
-	for (int64_t i = 0; i < n; i++)
+	for (int64_t row = 0; status == BR_OK && row < rows; row++)
 	{
-		squares += (double) model->embedding[i] * (double) model->embedding[i];
-		model->slope[i] = penalty * model->embedding[i];
+		for (int64_t i = row * dims; i < (row + 1) * dims; i++)
+		{
+			squares += (double) model->embedding[i] * (double) model->embedding[i];
+			model->slope[i] = penalty * model->embedding[i];
+		}
+		status = br_learn_graph_work(model->context, &work, dims);
 	}
-	return model->options.penalty / 2 * squares;
+	*loss = model->options.penalty / 2 * squares;
+	return status;
 }
 
 BrStatus
@@ -146,16 +158,20 @@ br_learn_graph_loss(BrGraphModel *model, const BrGraphBatch *batch, double *loss
 	status = br_learn_graph_forward(model, &model->item_view, model->wanted);
 	if (status == BR_OK)
 		status = br_learn_graph_forward(model, &model->bundle_view, model->wanted);
+	if (status == BR_OK)
+		status = br_learn_graph_mean(model);
 	if (status != BR_OK)
 		return status;
-	br_learn_graph_mean(model);
 	clear(model);
-	*loss = penalise(model) + rank(model, batch, faces);
-	status = contrast(model, batch, faces, loss);
-	if (status != BR_OK)
-		return status;
-	br_learn_graph_mean_back(model);
-	status = br_learn_graph_backward(model, &model->item_view, model->wanted);
+	status = penalise(model, loss);
+	if (status == BR_OK)
+		status = rank(model, batch, faces, loss);
+	if (status == BR_OK)
+		status = contrast(model, batch, faces, loss);
+	if (status == BR_OK)
+		status = br_learn_graph_mean_back(model);
+	if (status == BR_OK)
+		status = br_learn_graph_backward(model, &model->item_view, model->wanted);
 	if (status == BR_OK)
 		status = br_learn_graph_backward(model, &model->bundle_view, model->wanted);
 	return status;

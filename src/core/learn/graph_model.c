@@ -10,16 +10,28 @@
 #include "core/learn/graph_int.h"
 #include "core/math/br_math.h"
 
+/* what drawing a number is as much as */
+#define DRAW_WORK 32
+
 /* as Glorot and Bengio, "Understanding the difficulty of training ...", AISTATS 2010 */
-static void
-draw_table(BrReal *table, int rows, int dims, uint64_t seed, uint64_t stream)
+static BrStatus
+draw_table(const BrGraphModel *model, int64_t first, int rows, uint64_t stream)
 {
-	double spread = sqrt(2.0 / ((double) rows + dims));
+	int64_t dims = model->options.dims;
+	BrReal *table = model->embedding + first * dims;
+	double spread = sqrt(2.0 / ((double) rows + (double) dims));
+	int64_t work = 0;
+	BrStatus status = BR_OK;
 	BrRandom random;
 
-	br_base_random_init(&random, seed, stream);
-	for (int64_t i = 0; i < (int64_t) rows * dims; i++)
-		table[i] = (BrReal) (spread * br_math_normal(&random));
+	br_base_random_init(&random, model->options.seed, stream);
+	for (int row = 0; status == BR_OK && row < rows; row++)
+	{
+		for (int64_t i = row * dims; i < (row + 1) * dims; i++)
+			table[i] = (BrReal) (spread * br_math_normal(&random));
+		status = br_learn_graph_work(model->context, &work, DRAW_WORK * dims);
+	}
+	return status;
 }
 
 static BrStatus
@@ -30,10 +42,10 @@ allocate(BrGraphModel *model)
 	size_t size = ((size_t) model->users + (size_t) model->items + (size_t) model->bundles) * dims;
 	size_t means = (size_t) model->bundles * dims;
 
-	model->embedding = br_base_alloc_array(context, size, sizeof(BrReal));
-	model->slope = br_base_alloc_array(context, size, sizeof(BrReal));
-	model->mean = br_base_alloc_array(context, means, sizeof(BrReal));
-	model->mean_slope = br_base_alloc_array(context, means, sizeof(BrReal));
+	model->embedding = br_base_alloc(context, size * sizeof(BrReal));
+	model->slope = br_base_alloc(context, size * sizeof(BrReal));
+	model->mean = br_base_alloc(context, means * sizeof(BrReal));
+	model->mean_slope = br_base_alloc(context, means * sizeof(BrReal));
 	model->wanted = br_base_alloc_array(context, (size_t) model->users, 1);
 	model->met = br_base_alloc_array(context, (size_t) model->bundles, 1);
 	model->group = br_base_alloc_array(context, BR_GRAPH_GROUP_SIZE(dims), sizeof(BrReal));
@@ -66,20 +78,19 @@ br_learn_graph_create(BrContext *context, const BrSparse *user_bundle, const BrS
 		status =
 			br_learn_graph_view_create(model, user_bundle, (int64_t) model->users + model->items,
 									   &model->bundle_view);
+	if (status == BR_OK)
+		status = draw_table(model, 0, model->users, 0);
+	if (status == BR_OK)
+		status = draw_table(model, model->users, model->items, 1);
+	if (status == BR_OK)
+		status = draw_table(model, (int64_t) model->users + model->items, model->bundles, 2);
+	if (status == BR_OK)
+		status = br_learn_graph_weigh(context, &model->item_view, 0, 0, 0);
+	if (status == BR_OK)
+		status = br_learn_graph_weigh(context, &model->bundle_view, 0, 0, 0);
 	if (status != BR_OK)
-	{
 		br_learn_graph_destroy(model);
-		return status;
-	}
-	draw_table(model->embedding, model->users, options->dims, options->seed, 0);
-	draw_table(model->embedding + (size_t) model->users * (size_t) options->dims, model->items,
-			   options->dims, options->seed, 1);
-	draw_table(model->embedding +
-				   ((size_t) model->users + (size_t) model->items) * (size_t) options->dims,
-			   model->bundles, options->dims, options->seed, 2);
-	br_learn_graph_weigh(&model->item_view, 0, 0, 0);
-	br_learn_graph_weigh(&model->bundle_view, 0, 0, 0);
-	return BR_OK;
+	return status;
 }
 
 void

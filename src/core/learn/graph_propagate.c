@@ -9,25 +9,25 @@
  */
 #include "core/learn/graph_int.h"
 
-/* edges between two looks at the cancel callback, times dims */
-#define WORK_BLOCK (INT64_C(1) << 23)
+/* what drawing and weighing an edge is as much as */
+#define EDGE_WORK 16
 
+/* Tables are written before they are read, so nobody waits until they are cleared. */
 static BrStatus
 side_create(BrGraphModel *model, int rows, int64_t first, BrGraphSide *side)
 {
 	size_t dims = (size_t) model->options.dims;
-	size_t size = (size_t) rows * dims;
+	size_t size = (size_t) rows * dims * sizeof(BrReal);
 	BrContext *context = model->context;
 
 	side->rows = rows;
 	side->start = model->embedding + first * (int64_t) dims;
 	side->start_slope = model->slope + first * (int64_t) dims;
-	side->steps =
-		br_base_alloc_array(context, size * (size_t) model->options.layers, sizeof(BrReal));
-	side->out = br_base_alloc_array(context, size, sizeof(BrReal));
-	side->out_slope = br_base_alloc_array(context, size, sizeof(BrReal));
-	side->slope = br_base_alloc_array(context, size, sizeof(BrReal));
-	side->next = br_base_alloc_array(context, size, sizeof(BrReal));
+	side->steps = br_base_alloc(context, size * (size_t) model->options.layers);
+	side->out = br_base_alloc(context, size);
+	side->out_slope = br_base_alloc(context, size);
+	side->slope = br_base_alloc(context, size);
+	side->next = br_base_alloc(context, size);
 	return side->steps != NULL && side->out != NULL && side->out_slope != NULL &&
 			side->slope != NULL && side->next != NULL
 		? BR_OK
@@ -73,16 +73,20 @@ br_learn_graph_view_free(BrContext *context, BrGraphView *view)
 	side_free(context, &view->other);
 }
 
-void
-br_learn_graph_weigh(BrGraphView *view, double dropout, uint64_t key, uint64_t stream)
+BrStatus
+br_learn_graph_weigh(BrContext *context, BrGraphView *view, double dropout, uint64_t key,
+					 uint64_t stream)
 {
 	const BrSparse *edges = view->edges;
+	int64_t work = 0;
+	BrStatus status = BR_OK;
 	BrRandom random;
 
 	br_base_random_init(&random, key, stream);
 	memset(view->user_degree, 0, sizeof(int32_t) * (size_t) edges->rows);
 	memset(view->other_degree, 0, sizeof(int32_t) * (size_t) edges->columns);
-	for (int user = 0; user < edges->rows; user++)
+	for (int user = 0; status == BR_OK && user < edges->rows; user++)
+	{
 		for (int64_t i = edges->starts[user]; i < edges->starts[user + 1]; i++)
 		{
 			bool stays = dropout == 0 || br_base_random_uniform(&random) >= dropout;
@@ -91,12 +95,20 @@ br_learn_graph_weigh(BrGraphView *view, double dropout, uint64_t key, uint64_t s
 			view->user_degree[user] += stays;
 			view->other_degree[edges->ids[i]] += stays;
 		}
-	for (int user = 0; user < edges->rows; user++)
+		status = br_learn_graph_work(context, &work,
+									 EDGE_WORK * (edges->starts[user + 1] - edges->starts[user]));
+	}
+	for (int user = 0; status == BR_OK && user < edges->rows; user++)
+	{
 		for (int64_t i = edges->starts[user]; i < edges->starts[user + 1]; i++)
 			if (view->weights[i] != 0)
 				view->weights[i] = (BrReal) (1 /
 											 sqrt((double) view->user_degree[user] *
 												  (double) view->other_degree[edges->ids[i]]));
+		status = br_learn_graph_work(context, &work,
+									 EDGE_WORK * (edges->starts[user + 1] - edges->starts[user]));
+	}
+	return status;
 }
 
 /* user[u] = the weighted sum of others, for users first to last - 1 that are wanted */
@@ -155,7 +167,8 @@ block_end(const BrSparse *edges, int first, int dims)
 	int last = first + 1;
 
 	while (last < edges->rows &&
-		   (edges->starts[last + 1] - edges->starts[first] + last - first) * dims < WORK_BLOCK)
+		   (edges->starts[last + 1] - edges->starts[first] + last - first) * dims <
+			   BR_GRAPH_WORK_BLOCK)
 		last++;
 	return last;
 }
@@ -321,30 +334,45 @@ br_learn_graph_backward(BrGraphModel *model, BrGraphView *view, const uint8_t *w
 	return BR_OK;
 }
 
-void
+BrStatus
 br_learn_graph_mean(BrGraphModel *model)
 {
 	const BrSparse *edges = model->bundle_item;
 	size_t dims = (size_t) model->options.dims;
+	int64_t work = 0;
+	BrStatus status = BR_OK;
 
 	memset(model->mean, 0, sizeof(BrReal) * (size_t) model->bundles * dims);
-	for (int bundle = 0; bundle < model->bundles; bundle++)
+	for (int bundle = 0; status == BR_OK && bundle < model->bundles; bundle++)
+	{
+		int64_t n = edges->starts[bundle + 1] - edges->starts[bundle];
+
 		for (int64_t i = edges->starts[bundle]; i < edges->starts[bundle + 1]; i++)
-			br_learn_add_scaled(model->mean + (size_t) bundle * dims,
-								1 / (BrReal) (edges->starts[bundle + 1] - edges->starts[bundle]),
+			br_learn_add_scaled(model->mean + (size_t) bundle * dims, 1 / (BrReal) n,
 								model->item_view.other.out + (size_t) edges->ids[i] * dims,
 								(int) dims);
+		status = br_learn_graph_work(model->context, &work, n * (int64_t) dims);
+	}
+	return status;
 }
 
-void
+BrStatus
 br_learn_graph_mean_back(BrGraphModel *model)
 {
 	const BrSparse *edges = model->bundle_item;
 	size_t dims = (size_t) model->options.dims;
+	int64_t work = 0;
+	BrStatus status = BR_OK;
 
-	for (int bundle = 0; bundle < model->bundles; bundle++)
+	for (int bundle = 0; status == BR_OK && bundle < model->bundles; bundle++)
+	{
+		int64_t n = edges->starts[bundle + 1] - edges->starts[bundle];
+
 		for (int64_t i = edges->starts[bundle]; i < edges->starts[bundle + 1]; i++)
 			br_learn_add_scaled(model->item_view.other.out_slope + (size_t) edges->ids[i] * dims,
-								1 / (BrReal) (edges->starts[bundle + 1] - edges->starts[bundle]),
-								model->mean_slope + (size_t) bundle * dims, (int) dims);
+								1 / (BrReal) n, model->mean_slope + (size_t) bundle * dims,
+								(int) dims);
+		status = br_learn_graph_work(model->context, &work, n * (int64_t) dims);
+	}
+	return status;
 }
