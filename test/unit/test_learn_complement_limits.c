@@ -168,6 +168,44 @@ cancelling_leaves_nothing(void **state)
 	assert_true(asked > 20);
 }
 
+/* how often learning for so many epochs from all pairs in one batch asks whether to stop */
+static int
+questions(const BrComplementPair *pairs, int n, int epochs)
+{
+	Countdown countdown;
+	BrComplementOptions options = shop_options();
+	BrContext context;
+	BrComplement complement;
+	Shop shop;
+
+	open_shop(&shop);
+	options.epochs = epochs;
+	options.batch = n;
+	options.held_out = 0;
+	countdown_begin(&context, &countdown, INT_MAX, INT_MAX);
+	assert_int_equal(br_learn_complement(&context, &shop.items, pairs, n, NULL, &options, NULL,
+										 &complement),
+					 BR_OK);
+	br_learn_complement_free(&context, &complement);
+	return INT_MAX - countdown.checks;
+}
+
+/* Work grows with the square of a batch: it asks every 64 pairs on the way there and back. */
+static void
+large_batches_may_be_cancelled(void **state)
+{
+	enum
+	{
+		BATCH = 1024
+	};
+	BrComplementPair pairs[BATCH];
+
+	(void) state;
+	for (int i = 0; i < BATCH; i++)
+		pairs[i] = (BrComplementPair){i % 32, 32 + i / 32, 1};
+	assert_true(questions(pairs, BATCH, 1) - questions(pairs, BATCH, 0) >= 2 * BATCH / 64);
+}
+
 int
 main(void)
 {
@@ -176,6 +214,7 @@ main(void)
 		cmocka_unit_test(bad_input_is_refused),
 		cmocka_unit_test(memory_may_run_out_anywhere),
 		cmocka_unit_test(cancelling_leaves_nothing),
+		cmocka_unit_test(large_batches_may_be_cancelled),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

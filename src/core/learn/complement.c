@@ -101,6 +101,8 @@ check_pairs(BrContext *context, const BrComplementPair *pairs, int64_t n, int it
 	{
 		const BrComplementPair *pair = &pairs[i];
 
+		if (i % BR_COMPLEMENT_PAIRS_A_CHECK == 0 && br_base_cancelled(context))
+			return BR_ERR_CANCELLED;
 		if (pair->source < 0 || pair->source >= items || pair->target < 0 ||
 			pair->target >= items || pair->source == pair->target)
 			return br_base_fail(context, BR_ERR_ARGUMENT, "A pair leads from item %d to item %d.",
@@ -187,8 +189,8 @@ course_create(BrComplementModel *model, const BrComplementPair *pairs, int64_t n
 	return BR_OK;
 }
 
-static void
-shuffle(BrComplementPairs *pairs, uint64_t seed, uint64_t stream)
+static BrStatus
+shuffle(BrContext *context, BrComplementPairs *pairs, uint64_t seed, uint64_t stream)
 {
 	BrRandom random;
 
@@ -200,6 +202,8 @@ shuffle(BrComplementPairs *pairs, uint64_t seed, uint64_t stream)
 		int32_t target = pairs->target[i];
 		float weight = pairs->weight[i];
 
+		if (i % BR_COMPLEMENT_PAIRS_A_CHECK == 0 && br_base_cancelled(context))
+			return BR_ERR_CANCELLED;
 		pairs->source[i] = pairs->source[other];
 		pairs->target[i] = pairs->target[other];
 		pairs->weight[i] = pairs->weight[other];
@@ -207,6 +211,7 @@ shuffle(BrComplementPairs *pairs, uint64_t seed, uint64_t stream)
 		pairs->target[other] = target;
 		pairs->weight[other] = weight;
 	}
+	return BR_OK;
 }
 
 /* For a pair up to `hard` of its source's list, from a random place on, that go with it nowhere. */
@@ -316,10 +321,10 @@ static BrStatus
 run_epoch(BrComplementModel *model, Course *course, int epoch)
 {
 	BrRandom random;
-	BrStatus status = BR_OK;
+	BrStatus status = shuffle(model->context, &course->training, model->options.seed,
+							  STREAM_SHUFFLE + (uint64_t) epoch);
 
 	br_base_random_init(&random, model->options.seed, STREAM_HARD + (uint64_t) epoch);
-	shuffle(&course->training, model->options.seed, STREAM_SHUFFLE + (uint64_t) epoch);
 	for (int64_t first = 0; status == BR_OK && first < course->training.n;
 		 first += model->options.batch)
 	{
@@ -341,11 +346,11 @@ run_epoch(BrComplementModel *model, Course *course, int epoch)
 static BrStatus
 train(BrComplementModel *model, Course *course, const BrProgress *progress)
 {
-	BrStatus status;
+	BrStatus status = shuffle(model->context, &course->held, model->options.seed, STREAM_JUDGE);
 
-	shuffle(&course->held, model->options.seed, STREAM_JUDGE);
 	model->known = &course->trained;
-	status = judge(model, course, 0);
+	if (status == BR_OK)
+		status = judge(model, course, 0);
 	for (int epoch = 1; status == BR_OK && epoch <= model->options.epochs &&
 		 (course->held.n == 0 || epoch - course->best_epoch <= model->options.patience);
 		 epoch++)

@@ -7,6 +7,9 @@
 
 #include "core/learn/real_int.h"
 
+/* pairs that are looked at between two looks at the cancel callback */
+#define BR_COMPLEMENT_PAIRS_A_CHECK (1 << 19)
+
 /* n pairs, and of each `hard` items that only look alike. */
 typedef struct BrComplementBatch
 {

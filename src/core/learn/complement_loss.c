@@ -14,6 +14,8 @@
 
 /* rows times rank times dims between two looks at the cancel callback */
 #define WORK_BLOCK (INT64_C(1) << 23)
+/* and pairs of a batch, each with all columns of logits */
+#define PAIRS_A_CHECK 64
 
 bool
 br_learn_complement_known(const BrSparse *known, int32_t source, int32_t target)
@@ -197,7 +199,7 @@ br_learn_complement_loss(BrComplementModel *model, const BrComplementBatch *batc
 		double share = (double) batch->weight[p] / total;
 
 		*loss += share * soften(model, batch, p, share / model->options.temperature);
-		if (p % 64 == 0 && br_base_cancelled(model->context))
+		if (p % PAIRS_A_CHECK == 0 && br_base_cancelled(model->context))
 			return BR_ERR_CANCELLED;
 	}
 	return BR_OK;
@@ -216,6 +218,9 @@ br_learn_complement_back(BrComplementModel *model, const BrComplementBatch *batc
 	memset(model->f_slope, 0, sizeof(BrReal) * rows);
 	memset(model->g_slope, 0, sizeof(BrReal) * rows * (size_t) (1 + model->options.hard));
 	for (int p = 0; p < batch->n; p++)
+	{
+		if (p % PAIRS_A_CHECK == 0 && br_base_cancelled(model->context))
+			return BR_ERR_CANCELLED;
 		for (int column = 0; column < columns; column++)
 		{
 			BrReal outer = model->logits[(size_t) p * (size_t) columns + (size_t) column];
@@ -228,6 +233,7 @@ br_learn_complement_back(BrComplementModel *model, const BrComplementBatch *batc
 			br_learn_add_scaled(model->g_slope + at, outer, model->f + (size_t) p * (size_t) rank,
 								rank);
 		}
+	}
 	status = pass(model, batch->source, batch->n, NULL, model->slope, model->f_slope);
 	if (status == BR_OK)
 		status = pass(model, batch->target, batch->n, NULL, model->slope + size, model->g_slope);

@@ -77,8 +77,12 @@ br_learn_complement_split(BrContext *context, const BrComplementPair *pairs, int
 		return status;
 	for (int source = 0; source < items; source++)
 		for (int64_t i = all->starts[source]; i < all->starts[source + 1]; i++)
+		{
+			if (i % BR_COMPLEMENT_PAIRS_A_CHECK == 0 && br_base_cancelled(context))
+				return BR_ERR_CANCELLED;
 			append(is_held_out(source, all->ids[i], share, seed) ? held : training, source,
 				   all->ids[i], all->values[i]);
+		}
 	if (training->n == 0)
 		return br_base_fail(context, BR_ERR_ARGUMENT, "No pair is left to learn from.");
 	return build(context, training->source, training->target, training->weight, NULL, training->n,

@@ -129,6 +129,8 @@ fill(BrContext *context, const BrBackend *backend, const BrComplement *complemen
 		{
 			float *scores = room->scores + (size_t) row * (size_t) items->n;
 
+			if (br_base_cancelled(context))
+				return BR_ERR_CANCELLED;
 			add_bias(complement, items, first + row, scores);
 			status = br_learn_lists_add(builder, scores, items->n, first + row, -INFINITY);
 		}
