@@ -368,6 +368,48 @@ failures_leave_nothing(void **state)
 	br_learn_sparse_free(&plain, &counts);
 }
 
+/* Two and a half million entries: each pass over all of them asks three times. */
+static void
+passes_may_be_cancelled(void **state)
+{
+	enum
+	{
+		TEXTS = 1000,
+		TERMS = 2500
+	};
+	static int64_t starts[TEXTS + 1];
+	static int32_t ids[TEXTS * TERMS];
+	static float idf[TERMS];
+	const BrSparse counts = {TEXTS, TERMS, starts, ids, NULL};
+	const BrSparse query = {1, TERMS, (int64_t[]){0, 1}, ids, NULL};
+	const BrLexicalOptions options = {.measure = BR_LEXICAL_BM25, .k1 = 1.2, .b = 0.75};
+	const BrLexicalSearch search = {.depth = 1};
+	Countdown countdown;
+	BrContext context;
+	BrSparse weights;
+	BrLists lists;
+
+	(void) state;
+	for (int i = 0; i < TEXTS * TERMS; i++)
+		ids[i] = i % TERMS;
+	for (int text = 0; text < TEXTS; text++)
+		starts[text + 1] = (int64_t) (text + 1) * TERMS;
+	countdown_begin(&context, &countdown, INT_MAX, INT_MAX);
+	assert_int_equal(br_learn_lexical_idf(&context, &counts, BR_LEXICAL_BM25, idf), BR_OK);
+	assert_true(countdown.checks <= INT_MAX - 3);
+
+	/* a tenth of a million that are weighed ask, too */
+	countdown.checks = INT_MAX;
+	assert_int_equal(br_learn_lexical_weights(&context, &counts, idf, &options, &weights), BR_OK);
+	assert_true(countdown.checks <= INT_MAX - 3 - 25);
+	br_learn_sparse_free(&context, &weights);
+
+	countdown.checks = INT_MAX;
+	assert_int_equal(br_learn_lexical_lists(&context, &query, &counts, &search, &lists), BR_OK);
+	assert_true(countdown.checks <= INT_MAX - 3 - 3);
+	br_learn_lists_free(&context, &lists);
+}
+
 /* done never falls, and ends at the total */
 static void
 note_progress(void *arg, int64_t done, int64_t total)
@@ -410,6 +452,7 @@ main(void)
 		cmocka_unit_test(bad_searches_are_refused),
 		cmocka_unit_test(bad_weights_are_refused),
 		cmocka_unit_test(failures_leave_nothing),
+		cmocka_unit_test(passes_may_be_cancelled),
 		cmocka_unit_test(progress_reaches_its_end),
 	};
 

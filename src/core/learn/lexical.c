@@ -9,6 +9,8 @@
 
 /* Entries between two questions whether to stop. */
 #define ENTRIES_A_CHECK 100000
+/* And where next to nothing is done with one. */
+#define ENTRIES_A_GLANCE 1000000
 
 static BrStatus
 check_counts(BrContext *context, const BrSparse *counts, float least)
@@ -18,11 +20,15 @@ check_counts(BrContext *context, const BrSparse *counts, float least)
 	if (status != BR_OK)
 		return status;
 	for (int64_t i = 0; i < br_learn_entries(counts); i++)
+	{
+		if (i % ENTRIES_A_GLANCE == 0 && br_base_cancelled(context))
+			return BR_ERR_CANCELLED;
 		if (!(br_learn_value(counts, i) > 0 && br_learn_value(counts, i) >= least))
 			return br_base_fail(context, BR_ERR_ARGUMENT,
 								"Term %d is counted %g times in a text; counts must be %s.",
 								counts->ids[i], (double) br_learn_value(counts, i),
 								least > 0 ? "1 or more" : "above 0");
+	}
 	return BR_OK;
 }
 
@@ -38,9 +44,13 @@ br_learn_lexical_idf(BrContext *context, const BrSparse *counts, BrLexicalMeasur
 	texts = br_base_alloc_array(context, (size_t) counts->columns, sizeof(int64_t));
 	if (texts == NULL)
 		return BR_ERR_MEMORY;
-	for (int64_t i = 0; i < br_learn_entries(counts); i++)
+	for (int64_t i = 0; i < br_learn_entries(counts) && status == BR_OK; i++)
+	{
 		texts[counts->ids[i]]++;
-	for (int term = 0; term < counts->columns; term++)
+		if (i % ENTRIES_A_GLANCE == 0 && br_base_cancelled(context))
+			status = BR_ERR_CANCELLED;
+	}
+	for (int term = 0; term < counts->columns && status == BR_OK; term++)
 	{
 		double n = counts->rows;
 		double df = (double) texts[term];
@@ -49,7 +59,7 @@ br_learn_lexical_idf(BrContext *context, const BrSparse *counts, BrLexicalMeasur
 														 : log(1 + (n - df + 0.5) / (df + 0.5)));
 	}
 	br_base_free(context, texts);
-	return BR_OK;
+	return status;
 }
 
 static BrStatus

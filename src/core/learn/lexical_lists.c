@@ -24,6 +24,8 @@
 
 /* Steps, of a nanosecond or a few, between two questions whether to stop. */
 #define STEPS_A_CHECK 1000000
+/* And where next to nothing is done with one entry of a matrix. */
+#define ENTRIES_A_GLANCE 1000000
 
 /*
  * Bounds are compared with this much to spare, for what rounding to float may
@@ -273,8 +275,12 @@ prepare(Search *search)
 		search->terms == NULL)
 		return BR_ERR_MEMORY;
 	for (int64_t i = 0; i < br_learn_entries(search->texts); i++)
+	{
+		if (i % ENTRIES_A_GLANCE == 0 && br_base_cancelled(context))
+			return BR_ERR_CANCELLED;
 		if (br_learn_value(search->texts, i) > search->largest[search->texts->ids[i]])
 			search->largest[search->texts->ids[i]] = br_learn_value(search->texts, i);
+	}
 	return br_learn_lists_begin(context, search->queries->rows, search->options->depth,
 								&search->builder);
 }
@@ -300,10 +306,14 @@ check_weights(BrContext *context, const BrSparse *matrix)
 	if (status != BR_OK)
 		return status;
 	for (int64_t i = 0; i < br_learn_entries(matrix); i++)
+	{
+		if (i % ENTRIES_A_GLANCE == 0 && br_base_cancelled(context))
+			return BR_ERR_CANCELLED;
 		if (br_learn_value(matrix, i) < 0)
 			return br_base_fail(context, BR_ERR_ARGUMENT,
 								"Term %d weighs %g in a text; weights must be 0 or more.",
 								matrix->ids[i], (double) br_learn_value(matrix, i));
+	}
 	return BR_OK;
 }
 
