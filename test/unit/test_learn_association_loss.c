@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "core/learn/association_int.h"
+#include "learn_countdown.h"
 #include "unit/association_fixture.h"
 
 /* NaN is near nothing */
@@ -360,6 +361,45 @@ lbfgs_finds_the_end_of_the_valley(void **state)
 	assert_int_equal(br_learn_lbfgs(&context, &function, 200, 0, NULL, x, &value), BR_ERR_NUMERIC);
 }
 
+/* A million rows of two columns, whose powers take a while: it is asked on the way. */
+static void
+preparing_may_be_cancelled(void **state)
+{
+	const int64_t n = 1000000;
+	int64_t *starts = malloc(sizeof(int64_t) * (size_t) (n + 1));
+	int32_t *ids = malloc(sizeof(int32_t) * (size_t) (2 * n));
+	double *counts = malloc(sizeof(double) * (size_t) n);
+	double alone[2] = {0};
+	double met[2] = {(double) n, (double) n};
+	const BrAssociationRows rows = {2, n, starts, ids, counts, alone, met};
+	BrAssociationPairs pairs;
+	BrAssociationLoss *loss;
+	Countdown countdown;
+	BrContext context;
+
+	(void) state;
+	for (int64_t i = 0; i < n; i++)
+	{
+		starts[i] = 2 * i;
+		ids[2 * i] = 0;
+		ids[2 * i + 1] = 1;
+		counts[i] = 1;
+	}
+	starts[n] = 2 * n;
+	countdown_begin(&context, &countdown, INT_MAX, INT_MAX);
+	assert_int_equal(br_learn_association_pairs(&context, &rows, 1, 0, &pairs), BR_OK);
+	countdown.checks = 0;
+	assert_int_equal(br_learn_association_loss_create(&context, &rows, &pairs, &association_usual,
+													  NULL, &loss),
+					 BR_ERR_CANCELLED);
+	assert_null(loss);
+	br_learn_association_pairs_free(&context, &pairs);
+	assert_int_equal(countdown.live, 0);
+	free(starts);
+	free(ids);
+	free(counts);
+}
+
 int
 main(void)
 {
@@ -369,6 +409,7 @@ main(void)
 		cmocka_unit_test(exponentials_are_near_libm),
 		cmocka_unit_test(merging_changes_nothing),
 		cmocka_unit_test(lbfgs_finds_the_end_of_the_valley),
+		cmocka_unit_test(preparing_may_be_cancelled),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -28,6 +28,8 @@
 /* pairs that are passed over without asking, and what one counts for: its pages may be fresh */
 #define PASS (INT64_C(1) << 16)
 #define PASS_WORK 8
+/* what the two powers of a row count for */
+#define POWERS_WORK 32
 
 struct BrAssociationLoss
 {
@@ -91,6 +93,16 @@ br_learn_association_loss_free(BrContext *context, BrAssociationLoss *loss)
 }
 
 static BrStatus
+ask(BrContext *context, BrAssociationLoss *loss, int64_t work)
+{
+	loss->work += work;
+	if (loss->work < CHUNK)
+		return BR_OK;
+	loss->work = 0;
+	return br_base_cancelled(context) ? BR_ERR_CANCELLED : BR_OK;
+}
+
+static BrStatus
 allocate(BrContext *context, BrAssociationLoss *loss)
 {
 	size_t columns = (size_t) loss->rows->columns;
@@ -129,6 +141,7 @@ br_learn_association_loss_create(BrContext *context, const BrAssociationRows *ro
 								 const BrAssociationKernels *kernels, BrAssociationLoss **made)
 {
 	BrAssociationLoss *loss = br_base_alloc_array(context, 1, sizeof(BrAssociationLoss));
+	BrStatus status = BR_OK;
 
 	*made = NULL;
 	if (loss == NULL)
@@ -155,15 +168,19 @@ br_learn_association_loss_create(BrContext *context, const BrAssociationRows *ro
 	loss->all.n = (int) (loss->padded / BR_ASSOCIATION_LANES);
 	for (int block = 0; block < loss->all.n; block++)
 		loss->all.ids[block] = block;
-	for (int64_t row = 0; row < rows->rows; row++)
+	for (int64_t row = 0; row < rows->rows && status == BR_OK; row++)
 	{
 		double length = (double) (rows->starts[row + 1] - rows->starts[row]);
 
 		loss->scales[row] = (float) pow(length - 1, -options->damping);
 		loss->shares[row] = (float) (rows->counts[row] * pow(length, -options->row_damping));
+		status = ask(context, loss, POWERS_WORK);
 	}
-	*made = loss;
-	return BR_OK;
+	if (status == BR_OK)
+		*made = loss;
+	else
+		br_learn_association_loss_free(context, loss);
+	return status;
 }
 
 BrStatus
@@ -192,16 +209,6 @@ gather(BrAssociationLoss *loss, int32_t column, float factor, const float *error
 
 	loss->kernels->gather(factor, loss->pairs->ids + start, errors, loss->slopes + start,
 						  (size_t) (loss->pairs->starts[column + 1] - start));
-}
-
-static BrStatus
-ask(BrContext *context, BrAssociationLoss *loss, int64_t work)
-{
-	loss->work += work;
-	if (loss->work < CHUNK)
-		return BR_OK;
-	loss->work = 0;
-	return br_base_cancelled(context) ? BR_ERR_CANCELLED : BR_OK;
 }
 
 /* What the biases alone say, of all blocks. */

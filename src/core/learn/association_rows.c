@@ -180,7 +180,11 @@ find_holders(BrContext *context, const BrAssociationRows *rows, Holders *holders
 		holders->together == NULL || holders->met == NULL)
 		return BR_ERR_MEMORY;
 	for (int64_t i = 0; i < entries; i++)
+	{
+		if (i % CHUNK == 0 && br_base_cancelled(context))
+			return BR_ERR_CANCELLED;
 		holders->starts[rows->ids[i] + 1]++;
+	}
 	for (size_t column = 0; column < columns; column++)
 	{
 		holders->starts[column + 1] += holders->starts[column];
