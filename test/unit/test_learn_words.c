@@ -306,6 +306,38 @@ vocabulary_keeps_every_term(void **state)
 	br_learn_vocabulary_free(&context, vocabulary);
 }
 
+/* A large table takes a while to double; a vocabulary outlives that somebody does not wait. */
+static void
+growing_may_be_cancelled(void **state)
+{
+	const int n = 1 << 18;
+	BrVocabulary *vocabulary;
+	Countdown countdown;
+	BrContext context;
+	int32_t number;
+
+	(void) state;
+	countdown_begin(&context, &countdown, INT_MAX, INT_MAX);
+	assert_int_equal(br_learn_vocabulary_create(&context, &vocabulary), BR_OK);
+	for (int i = 0; i < n; i++)
+		assert_int_equal(br_learn_vocabulary_add(&context, vocabulary,
+												 (BrText){(const char *) &i, sizeof(i)}, &number),
+						 BR_OK);
+	countdown.checks = 1;
+	assert_int_equal(br_learn_vocabulary_add(&context, vocabulary, text_of("new"), &number),
+					 BR_ERR_CANCELLED);
+	assert_int_equal(br_learn_vocabulary_size(vocabulary), n);
+	for (int i = 0; i < n; i++)
+		assert_int_equal(br_learn_vocabulary_find(vocabulary,
+												  (BrText){(const char *) &i, sizeof(i)}),
+						 i);
+	countdown.checks = INT_MAX;
+	assert_int_equal(br_learn_vocabulary_add(&context, vocabulary, text_of("new"), &number), BR_OK);
+	assert_int_equal(number, n);
+	br_learn_vocabulary_free(&context, vocabulary);
+	assert_int_equal(countdown.live, 0);
+}
+
 /* ---- names ---- */
 
 static void
@@ -578,6 +610,7 @@ main(void)
 		cmocka_unit_test(strange_texts_take_no_longer),
 		cmocka_unit_test(what_is_not_utf8_is_refused),
 		cmocka_unit_test(vocabulary_keeps_every_term),
+		cmocka_unit_test(growing_may_be_cancelled),
 		cmocka_unit_test(names_are_what_texts_share),
 		cmocka_unit_test(names_leave_common_words_out),
 		cmocka_unit_test(failures_leave_nothing),

@@ -31,7 +31,10 @@ typedef struct BrVocabulary BrVocabulary;
 extern BrStatus br_learn_vocabulary_create(BrContext *context, BrVocabulary **vocabulary);
 extern void br_learn_vocabulary_free(BrContext *context, BrVocabulary *vocabulary); /* or NULL */
 
-/* *number: the term's, which is new if nobody added it before. BR_ERR_LIMIT: 2^31 - 2 terms. */
+/*
+ * *number: the term's, which is new if nobody added it before. BR_ERR_LIMIT: 2^31 - 2 terms;
+ * BR_ERR_CANCELLED.
+ */
 extern BrStatus br_learn_vocabulary_add(BrContext *context, BrVocabulary *vocabulary, BrText term,
 										int32_t *number);
 extern int32_t br_learn_vocabulary_find(const BrVocabulary *vocabulary, BrText term); /* or -1 */

@@ -10,8 +10,9 @@
 
 #include "core/learn/words_int.h"
 
-/* Texts between two questions whether to stop. */
+/* Texts between two questions whether to stop, and terms that are put into a larger table. */
 #define TEXTS_A_CHECK 1000
+#define TERMS_A_CHECK (1 << 16)
 
 struct BrVocabulary
 {
@@ -105,21 +106,28 @@ br_learn_vocabulary_find(const BrVocabulary *vocabulary, BrText term)
 	return vocabulary->numbers[probe(vocabulary, term)];
 }
 
+/* On failure the table is as it was. */
 static BrStatus
 double_slots(BrContext *context, BrVocabulary *vocabulary)
 {
-	size_t slots = vocabulary->slots * 2;
-	int32_t *numbers = br_base_alloc(context, slots * sizeof(int32_t));
+	BrVocabulary larger = *vocabulary;
+	BrStatus status = BR_OK;
 
-	if (numbers == NULL)
+	larger.slots = vocabulary->slots * 2;
+	larger.numbers = br_base_alloc(context, larger.slots * sizeof(int32_t));
+	if (larger.numbers == NULL)
 		return BR_ERR_MEMORY;
-	memset(numbers, 0xFF, slots * sizeof(int32_t));
-	br_base_free(context, vocabulary->numbers);
-	vocabulary->numbers = numbers;
-	vocabulary->slots = slots;
-	for (int32_t i = 0; i < br_learn_vocabulary_size(vocabulary); i++)
-		numbers[probe(vocabulary, br_learn_vocabulary_term(vocabulary, i))] = i;
-	return BR_OK;
+	memset(larger.numbers, 0xFF, larger.slots * sizeof(int32_t));
+	for (int32_t i = 0; status == BR_OK && i < br_learn_vocabulary_size(&larger); i++)
+	{
+		larger.numbers[probe(&larger, br_learn_vocabulary_term(&larger, i))] = i;
+		if ((i + 1) % TERMS_A_CHECK == 0 && br_base_cancelled(context))
+			status = br_base_fail(context, BR_ERR_CANCELLED, "Counting words was cancelled.");
+	}
+	br_base_free(context, status == BR_OK ? vocabulary->numbers : larger.numbers);
+	if (status == BR_OK)
+		*vocabulary = larger;
+	return status;
 }
 
 BrStatus
