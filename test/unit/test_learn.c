@@ -256,6 +256,7 @@ term_weights_match_numpy(void **state)
 	BrSparse texts = {5, 6, (int64_t *) text_starts, (int32_t *) text_ids, NULL};
 	BrSparse sets = {4, 5, (int64_t *) set_starts, (int32_t *) set_ids, NULL};
 	BrSparse none = {0, 5, (int64_t *) set_starts, NULL, NULL};
+	BrSparse beyond = {1, 5, (int64_t[]){0, 2}, (int32_t[]){0, 5}, NULL};
 	float weights[6];
 	BrContext context;
 
@@ -269,6 +270,8 @@ term_weights_match_numpy(void **state)
 	assert_near(weights[0], log(6 / 4.0) + 1, 1e-6);
 	assert_int_equal(br_learn_term_weights(&context, &texts, &sets, 0, weights), BR_ERR_ARGUMENT);
 	assert_int_equal(br_learn_term_weights(&context, &sets, &texts, 1, weights), BR_ERR_ARGUMENT);
+	assert_int_equal(br_learn_term_weights(&context, &texts, &beyond, 1, weights), BR_ERR_ARGUMENT);
+	assert_string_equal(context.detail, "Row 0 has column 5, which is out of range or order.");
 }
 
 /* ---- the ranker ---- */

@@ -110,9 +110,13 @@ br_learn_term_weights(BrContext *context, const BrSparse *texts, const BrSparse 
 {
 	Terms terms = {.n = texts->columns, .things = texts->rows};
 	size_t n = (size_t) texts->columns;
-	BrStatus status = BR_ERR_MEMORY;
+	BrStatus status = br_learn_sparse_check(context, texts);
 	double all = 0;
 
+	if (status == BR_OK)
+		status = br_learn_sparse_check(context, sets);
+	if (status != BR_OK)
+		return status;
 	if (!(shrinkage > 0) || !isfinite(shrinkage) || sets->columns != texts->rows)
 		return br_base_fail(context, BR_ERR_ARGUMENT,
 							"Shrinkage is %g, and sets are of %d things where %d have texts.",
@@ -124,6 +128,8 @@ br_learn_term_weights(BrContext *context, const BrSparse *texts, const BrSparse 
 	if (terms.shared != NULL && terms.expected != NULL && terms.frequency != NULL &&
 		terms.in_set != NULL)
 		status = count(context, &terms, texts, sets);
+	else
+		status = BR_ERR_MEMORY;
 	if (status == BR_OK)
 	{
 		for (int term = 0; term < terms.n; term++)
