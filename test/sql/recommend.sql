@@ -6,7 +6,7 @@
 -- recommend.sql
 --    Decisions: what is offered, what is logged, what is refused.
 --
-SELECT plan(90);
+SELECT plan(92);
 SET client_min_messages = warning;
 
 -- the log of the only catalog here, whatever its number is
@@ -335,5 +335,21 @@ SELECT is((SELECT count(*) FROM small.told, LATERAL explain_decision(id) WHERE n
 SELECT drop_policy('greedy') \g /dev/null
 SELECT is((SELECT count(*) FROM small.told, LATERAL explain_decision(id) WHERE name = 'greedy' AND contributions IS NULL AND policy IS NULL), 12::bigint,
           'or a policy');
+
+---- whoever asks for more does not get less ----
+
+-- of the items that are bought only 31 to 33 leave half of their price, in pairs that just fit; the cheapest
+-- leave nothing, and those that cost nothing are too dear for any company
+CREATE TABLE small.tight AS
+SELECT 1000 + i AS id, CASE WHEN i BETWEEN 31 AND 33 THEN 50 WHEN i <= 60 THEN 90 WHEN i <= 300 THEN 1 ELSE 99.5 END AS price,
+       CASE WHEN i BETWEEN 31 AND 33 THEN 20 WHEN i <= 60 THEN 80 WHEN i <= 300 THEN 1 ELSE 0 END AS cost FROM generate_series(1, 600) i;
+CREATE TABLE small.tight_sold AS SELECT i * 1000 + r AS basket, 1000 + i AS id FROM generate_series(1, 60) i, generate_series(1, 100 - i) r;
+SELECT create_catalog('tight', 'small.tight', item_id => 'id', price => 'price', cost => 'cost') \g /dev/null
+SELECT add_event_source('tight', 'small.tight_sold', item_id => 'id', basket_id => 'basket') \g /dev/null
+SELECT refresh('tight') \g /dev/null
+SELECT set_eq($$SELECT items FROM recommend('tight', bundles => 3, size => '[2,2]', budget => 100, min_margin => .5)$$,
+              $$VALUES ('{1031,1032}'::text[]), ('{1031,1033}'), ('{1032,1033}')$$, 'three that fit');
+SELECT is((SELECT count(*) FROM recommend('tight', bundles => 5, size => '[2,2]', budget => 100, min_margin => .5)), 5::bigint,
+          'two more, each with something cheap, beside those');
 
 SELECT * FROM finish();

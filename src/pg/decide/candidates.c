@@ -533,9 +533,10 @@ fetch_ruled(BrPgDecision *decision, HTAB *proposals, Filter *filter, bool more)
 }
 
 void
-br_pg_decide_candidates(BrPgDecision *decision, bool more)
+br_pg_decide_candidates(BrPgDecision *decision, const BrPgDecision *before)
 {
 	HTAB *proposals = br_pg_proposals_create();
+	bool more = before != NULL;
 	int n_evidence;
 	Filter filter;
 	BrPgRights rights;
@@ -550,7 +551,7 @@ br_pg_decide_candidates(BrPgDecision *decision, bool more)
 		fetch_others(decision, proposals, &filter, n_evidence, more);
 	if (decision->request->rules->n > 0)
 		fetch_ruled(decision, proposals, &filter, more);
-	br_pg_decide_choose(decision, more);
+	br_pg_decide_choose(decision, before);
 }
 
 void

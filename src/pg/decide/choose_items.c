@@ -13,13 +13,15 @@
 #define RULED_ITEMS (BR_PG_CANDIDATES * 5 / 6)
 #define RULED_FRUGAL_ITEMS 20
 
-/* the stronger, then the newer item */
+/* what was found good for something, then the stronger, then the newer item */
 static int
 compare_items(const void *left, const void *right)
 {
 	const BrPgItem *a = left;
 	const BrPgItem *b = right;
 
+	if (a->found != b->found)
+		return a->found ? -1 : 1;
 	if (a->strength != b->strength)
 		return a->strength > b->strength ? -1 : 1;
 	return a->candidate.item > b->candidate.item ? -1 : a->candidate.item < b->candidate.item;
@@ -105,13 +107,28 @@ br_pg_decide_number(BrPgDecision *decision)
 	br_pg_decide_rule_candidates(decision);
 }
 
+static bool
+was_found(const BrPgDecision *before, int32 item)
+{
+	int member = br_pg_decide_index_of(before, item);
+
+	for (int b = 0; member >= 0 && b < before->pool.n; b++)
+		for (int i = 0; i < before->pool.bundles[b].size; i++)
+			if (before->pool.bundles[b].members[i] == member)
+				return true;
+	return false;
+}
+
 void
-br_pg_decide_choose(BrPgDecision *decision, bool more)
+br_pg_decide_choose(BrPgDecision *decision, const BrPgDecision *before)
 {
 	const BrPgRequest *request = decision->request;
+	bool more = before != NULL;
 	int kept = more ? BR_PG_CANDIDATES / 2 : BR_PG_CANDIDATES;
 	int n = decision->n_items;
 
+	for (int i = 0; more && i < n; i++)
+		decision->items[i].found = was_found(before, decision->items[i].candidate.item);
 	qsort(decision->items, n, sizeof(BrPgItem), compare_items);
 	if (request->rules->n > 0)
 		kept = Max(kept, reserve(decision, more));

@@ -162,13 +162,19 @@ report_shortage(const BrPgDecision *decision)
 static void
 generate_pool(BrPgDecision *decision)
 {
-	br_pg_decide_candidates(decision, false);
+	BrPgDecision before;
+
+	br_pg_decide_candidates(decision, NULL);
 	br_pg_decide_pool(decision);
-	if (decision->pool.n < decision->request->wanted)
+	before = *decision;
+	if (before.pool.n < decision->request->wanted)
 	{
-		br_pg_decide_candidates(decision, true);
+		br_pg_decide_candidates(decision, &before);
 		br_pg_decide_pool(decision);
 	}
+	/* not all that was found before need be among the candidates now */
+	if (decision->pool.n < before.pool.n)
+		*decision = before;
 	report_shortage(decision);
 }
 

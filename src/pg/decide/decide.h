@@ -93,6 +93,7 @@ typedef struct BrPgItem
 	int copurchase_from; /* index into context, -1: none */
 	int64 together;
 	double strength; /* by which candidates are chosen */
+	bool found;		 /* a bundle of the search before holds it */
 	bool ready_only; /* a ready set needs it; no bundle is made of it (ready_sets.h) */
 } BrPgItem;
 
@@ -167,19 +168,22 @@ extern BrPgRequest *br_pg_decide_request(FunctionCallInfo fcinfo, const char *ki
 /* Takes the decision and logs it as the request says. Fewer slots than wanted raise a NOTICE. */
 extern BrPgDecision *br_pg_decide(const BrPgRequest *request);
 
-/* Context and candidates of a request; more: look further for what its constraints need. */
+/*
+ * Context and candidates of a request. before: what a search found too little
+ * among, so that this one looks further for what the constraints need; NULL: none.
+ */
 extern void br_pg_decide_context(BrPgDecision *decision);
-extern void br_pg_decide_candidates(BrPgDecision *decision, bool more);
+extern void br_pg_decide_candidates(BrPgDecision *decision, const BrPgDecision *before);
 
 /* choose_items.c */
 
 /*
- * The strongest items, BR_PG_CANDIDATES of them. When those did not make enough
- * feasible bundles: some of the strongest, and the rest of the room shared by
- * the items that strain a budget and a margin least. What rules want stands
- * before either.
+ * The strongest items, BR_PG_CANDIDATES of them. When those before did not make
+ * enough feasible bundles: some of those that made any, and of the strongest, and
+ * the rest of the room shared by the items that strain a budget and a margin
+ * least. What rules want stands before either.
  */
-extern void br_pg_decide_choose(BrPgDecision *decision, bool more);
+extern void br_pg_decide_choose(BrPgDecision *decision, const BrPgDecision *before);
 
 /* Sorts the items by dense number, and numbers their categories. */
 extern void br_pg_decide_number(BrPgDecision *decision);
