@@ -8,7 +8,7 @@
 --    bundles, that enough rows still come back, what contradicts what, and that
 --    policies learn nothing from pins.
 --
-SELECT plan(132);
+SELECT plan(133);
 SET client_min_messages = warning;
 SELECT catalog AS n, format('decision_%s', catalog) AS decision FROM catalog WHERE name = 'small' \gset
 CREATE TABLE small.kit (kit text, sku text, euros numeric(8, 2));
@@ -149,6 +149,12 @@ UPDATE small.product SET stock = 0 WHERE sku = 'p14';
 SELECT is_empty($$SELECT * FROM recommend('small') WHERE items = '{p01,p14}'$$, 'or is not in stock');
 SELECT is((SELECT count(*) FROM recommend('small')), 5::bigint, 'and others come in its place');
 UPDATE small.product SET stock = 14 WHERE sku = 'p14';
+
+-- p02 and p06 are 18 together, and 15 as k2
+SELECT create_rule('small', 'as a kit', 'pin', '{p02,p06}', slot => 2) \g /dev/null
+SELECT results_eq($$SELECT rank, price, propensity, reasons -> 'rules' FROM recommend('small', budget => 15, size => '[2,2]') WHERE items = '{p02,p06}'$$,
+    $$VALUES (2, 15::float8, 1::float8, '["as a kit"]'::jsonb)$$, 'a pin stands at the price that a curated bundle of the same items has');
+SELECT drop_rule('small', 'as a kit') \g /dev/null
 
 -- the log, and what is made of it
 SELECT decision_id AS id FROM recommend('small', bundles => 4) LIMIT 1 \gset

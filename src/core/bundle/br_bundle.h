@@ -309,7 +309,8 @@ extern void br_bundle_pool_free(BrContext *context, BrPool *pool);
 /*
  * Makes sure that a set of candidates which somebody has chosen is in the pool
  * that was made of them under these constraints: it is appended where it is not
- * among the strongest. *place: where it stands; -1: the constraints refuse it.
+ * there. *place: where it stands; -1: it was not there, and the constraints
+ * refuse it.
  * BR_ERR_ARGUMENT: members that are no candidates, or one twice; BR_ERR_MEMORY.
  * *pool is then as it was.
  */

@@ -410,15 +410,13 @@ add_chosen(BrContext *context, const BrCandidate *candidates, int n, const BrAff
 
 	for (int i = 0; i < chosen->size; i++)
 		set.members[i] = (uint8_t) i;
-	if (chosen->size < constraints->min_size || chosen->size > constraints->max_size ||
-		br_bundle_set_refused(&chosen->search, &set) != 0)
-		return BR_OK;
 	set.strength = br_bundle_set_strength(&chosen->search, &set);
 	fill_bundle(&chosen->search, &set, &bundle, of_set);
 	for (int i = 0; i < chosen->size; i++)
 		of_set[i] = members[of_set[i]];
 	*place = find_bundle(pool, &bundle);
-	if (*place >= 0)
+	if (*place >= 0 || chosen->size < constraints->min_size ||
+		chosen->size > constraints->max_size || br_bundle_set_refused(&chosen->search, &set) != 0)
 		return BR_OK;
 	br_bundle_features(candidates, n, affinity, constraints->typical_price, chosen->search.ranker,
 					   &bundle, features);
