@@ -8,7 +8,7 @@
 --    bundles, that enough rows still come back, what contradicts what, and that
 --    policies learn nothing from pins.
 --
-SELECT plan(133);
+SELECT plan(136);
 SET client_min_messages = warning;
 SELECT catalog AS n, format('decision_%s', catalog) AS decision FROM catalog WHERE name = 'small' \gset
 CREATE TABLE small.kit (kit text, sku text, euros numeric(8, 2));
@@ -262,6 +262,21 @@ SELECT drop_rule('many', 'few'), create_rule('many', 'push', 'boost', '{2999}', 
 SELECT ok((SELECT bool_or(item_id = '2999') FROM recommend_items('many', basket => '{8,11}', k => 50)), 'an item that only a rule speaks for is offered');
 SELECT create_rule('many', 'hero', 'pin', '{1500,2400}', slot => 2) \g /dev/null
 SELECT results_eq($$SELECT rank, propensity FROM recommend('many', basket => '{8,11}') WHERE items = '{1500,2400}'$$, $$VALUES (2, 1::float8)$$, 'and so is what is pinned');
+
+-- three kinds that nothing speaks for, each with five cheap items that are not its newest
+CREATE TABLE small.wide AS SELECT 1000 + i AS id, CASE WHEN i <= 400 THEN 'common' ELSE 'kind ' || (i - 401) / 50 END AS kind,
+    CASE WHEN i <= 400 THEN 1 WHEN (i - 1) % 50 < 5 THEN 5 ELSE 14 END AS price FROM generate_series(1, 550) i;
+CREATE TABLE small.wide_sold AS SELECT r AS basket, 1001 + (r * 7 + s * 3) % 400 AS id FROM generate_series(1, 600) r, generate_series(0, 3) s;
+SELECT create_catalog('wide', 'small.wide', item_id => 'id', price => 'price', category => 'kind') \g /dev/null
+SELECT add_event_source('wide', 'small.wide_sold', item_id => 'id', basket_id => 'basket') \g /dev/null
+SELECT refresh('wide') \g /dev/null
+SELECT create_rule('wide', 'need 0', 'require', categories => '{kind 0}') \g /dev/null
+SELECT is((SELECT count(*) FROM recommend('wide', bundles => 40, size => '[1,1]')), 40::bigint, 'many of what is required');
+SELECT create_rule('wide', 'need 1', 'require', categories => '{kind 1}') \g /dev/null
+SELECT is((SELECT count(*) FROM recommend('wide', bundles => 256, size => '[2,2]')), 256::bigint, 'of 50 * 50 pairs that two requirements leave');
+SELECT create_rule('wide', 'need 2', 'require', categories => '{kind 2}') \g /dev/null
+SELECT is((SELECT count(*) FROM recommend('wide', bundles => 100, size => '[3,3]', budget => 15)), 100::bigint, 'of 5 * 5 * 5 that three of them and a budget leave');
+SELECT drop_catalog('wide') \g /dev/null
 
 ---- who may ----
 

@@ -435,7 +435,7 @@ propose_category(const BrPgDecision *decision, HTAB *ruled, Filter *filter, char
 							   " JOIN bundle_rec.item_state_%d s USING (item) WHERE" MAY_BE_OFFERED
 							   " ORDER BY i.item DESC LIMIT $6",
 							   number, more ? "ALL" : RULED_NEW, number),
-					  each / 2);
+					  more ? each : each / 2);
 	for (int limit = 0; more && limit < 2; limit++)
 		if (limit == 0 ? decision->request->has_budget : decision->request->has_margin)
 			propose_offerable(decision, ruled, filter,

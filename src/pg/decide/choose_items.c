@@ -80,19 +80,19 @@ static int
 reserve(BrPgDecision *decision, bool more)
 {
 	const BrPgRequest *request = decision->request;
-	int reserved = br_pg_decide_reserve(decision, 0, RULED_ITEMS);
+	int reserved = br_pg_decide_reserve(decision, 0, RULED_ITEMS, more);
 
 	if (more && request->has_budget)
 	{
 		qsort(decision->items + reserved, decision->n_items - reserved, sizeof(BrPgItem),
 			  compare_prices);
-		reserved = br_pg_decide_reserve(decision, reserved, reserved + RULED_FRUGAL_ITEMS);
+		reserved = br_pg_decide_reserve(decision, reserved, reserved + RULED_FRUGAL_ITEMS, true);
 	}
 	if (more && request->has_margin)
 	{
 		qsort(decision->items + reserved, decision->n_items - reserved, sizeof(BrPgItem),
 			  compare_costs);
-		reserved = br_pg_decide_reserve(decision, reserved, reserved + RULED_FRUGAL_ITEMS);
+		reserved = br_pg_decide_reserve(decision, reserved, reserved + RULED_FRUGAL_ITEMS, true);
 	}
 	qsort(decision->items + reserved, decision->n_items - reserved, sizeof(BrPgItem),
 		  compare_items);

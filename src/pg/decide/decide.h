@@ -219,10 +219,11 @@ extern void br_pg_decide_exact_pairs(BrPgDecision *decision);
 
 /*
  * Moves items that rules want among the candidates, at most `room` in all, to
- * the front, where the first `reserved` are already; of equals the first. Returns
- * how many stand there then.
+ * the front, where the first `reserved` are already; of equals the first. evenly:
+ * requirements share the room, else each has a few. Returns how many stand there
+ * then.
  */
-extern int br_pg_decide_reserve(BrPgDecision *decision, int reserved, int room);
+extern int br_pg_decide_reserve(BrPgDecision *decision, int reserved, int room, bool evenly);
 
 /* Tells the candidates, whose categories are numbered, what rules cap and require of them. */
 extern void br_pg_decide_rule_candidates(BrPgDecision *decision);

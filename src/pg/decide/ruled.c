@@ -105,20 +105,34 @@ take_uncapped(Reserving *reserving, int n)
 	}
 }
 
+/* of n candidates, as many for each requirement as for the others, and for caps together */
+static int
+even_share(const BrPgRules *rules, int n)
+{
+	int shares = br_pg_rules_have(rules, BR_PG_RULE_CAP);
+
+	for (int i = 0; i < rules->n; i++)
+		shares += rules->rules[i].action == BR_PG_RULE_REQUIRE;
+	return Max(n, 0) / Max(shares, 1);
+}
+
 int
-br_pg_decide_reserve(BrPgDecision *decision, int reserved, int room)
+br_pg_decide_reserve(BrPgDecision *decision, int reserved, int room, bool evenly)
 {
 	const BrPgRequest *request = decision->request;
 	const BrPgRules *rules = request->rules;
 	Reserving reserving = {decision, reserved, BR_BUNDLE_MAX_CANDIDATES};
+	int each = EACH_REQUIRED;
 
 	for (int i = 0; i < rules->n; i++)
 		if (pins_for(request, &rules->rules[i]))
 			take_named(&reserving, &rules->rules[i], rules->rules[i].n_items);
 	reserving.room = room;
+	if (evenly)
+		each = even_share(rules, room - reserving.reserved);
 	for (int i = 0; i < rules->n && request->constraints.required != 0; i++)
 		if (rules->rules[i].action == BR_PG_RULE_REQUIRE)
-			take_named(&reserving, &rules->rules[i], EACH_REQUIRED);
+			take_named(&reserving, &rules->rules[i], each);
 	if (br_pg_rules_have(rules, BR_PG_RULE_CAP) && request->constraints.max_size > 1)
 		take_uncapped(&reserving, FOR_CAPS);
 	return reserving.reserved;
