@@ -157,19 +157,26 @@ static const char fold_bundles_statement[] =
 	"  INSERT INTO bundle_rec.event_@ (source, user_id, bundle_id, basket_id, kind, quantity, price,"
 	"  occurred_at, weight) SELECT source, user_id, bundle_id, basket_id, kind, quantity, price,"
 	"  occurred_at, weight FROM folding),"
-	" waiting AS (" ATTRIBUTABLE ")"
-	" INSERT INTO bundle_rec.bundle_count_@ AS c (bundle, purchases)"
-	" SELECT bundle, pg_catalog.sum(CASE kind WHEN 'purchase' THEN weight ELSE -weight END)"
-	" FROM folding WHERE kind IN ('purchase', 'return') GROUP BY 1 ORDER BY 1"
-	" ON CONFLICT (bundle) DO UPDATE SET purchases = c.purchases + excluded.purchases";
+	" waiting AS (" ATTRIBUTABLE "),"
+	" counted AS ("
+	"  INSERT INTO bundle_rec.bundle_count_@ AS c (bundle, purchases)"
+	"  SELECT bundle, pg_catalog.sum(CASE kind WHEN 'purchase' THEN weight ELSE -weight END)"
+	"  FROM folding WHERE kind IN ('purchase', 'return') GROUP BY 1 ORDER BY 1"
+	"  ON CONFLICT (bundle) DO UPDATE SET purchases = c.purchases + excluded.purchases)"
+	" SELECT pg_catalog.count(*) FROM folding";
 
-static void
+/* returns how many event rows were new */
+static int64
 fold_bundles(int32 catalog)
 {
+	bool is_null;
+
 	/* most catalogs have none, and need not have the long statement planned */
 	if (br_pg_execute(br_pg_catalog_sql("SELECT FROM bundle_rec.bundle_@", catalog), 0, NULL, NULL,
-					  NULL, false, 1) > 0)
-		br_pg_execute_once(br_pg_catalog_sql(fold_bundles_statement, catalog), 0, NULL, NULL);
+					  NULL, false, 1) == 0)
+		return 0;
+	br_pg_execute_once(br_pg_catalog_sql(fold_bundles_statement, catalog), 0, NULL, NULL);
+	return DatumGetInt64(br_pg_column(0, 1, &is_null));
 }
 
 /* deletes rows that count nothing, of the items that a column of the result names */
@@ -255,18 +262,6 @@ write_state(int32 catalog, int64 baskets, int64 events)
 				  lengthof(types), types, values, NULL, false, 0);
 }
 
-/* rows that wait to be counted */
-static int64
-count_queue(int32 catalog)
-{
-	bool is_null;
-
-	br_pg_execute(br_pg_catalog_sql("SELECT pg_catalog.count(*) FROM bundle_rec.event_queue_@",
-									catalog),
-				  0, NULL, NULL, NULL, false, 0);
-	return DatumGetInt64(br_pg_column(0, 1, &is_null));
-}
-
 /* ---- the whole ---- */
 
 void
@@ -275,7 +270,7 @@ br_pg_catalog_refresh(const char *name, BrPgRefreshWork *work)
 	BrPgCatalog *catalog = br_pg_catalog_open(name);
 	BrPgRights rights;
 	int32 limit;
-	int64 folded, baskets, queued, embedded = 0;
+	int64 folded, baskets, of_bundles, embedded = 0;
 
 	br_pg_catalog_require_owner(catalog);
 	br_pg_catalog_follow_owner(catalog);
@@ -287,10 +282,8 @@ br_pg_catalog_refresh(const char *name, BrPgRefreshWork *work)
 	br_pg_enter_owner(&rights);
 	br_pg_expire_events(catalog->number);
 	analyze_queue(catalog->number);
-	queued = count_queue(catalog->number);
 	folded = fold_events(catalog->number, limit, &baskets);
-	fold_bundles(catalog->number);
-	queued -= count_queue(catalog->number);
+	of_bundles = fold_bundles(catalog->number);
 	br_pg_compact_events(catalog->number);
 	br_pg_leave(&rights);
 	if (catalog->model != 0)
@@ -300,7 +293,7 @@ br_pg_catalog_refresh(const char *name, BrPgRefreshWork *work)
 	br_pg_retry_items(catalog);
 
 	br_pg_enter_owner(&rights);
-	write_state(catalog->number, baskets, queued);
+	write_state(catalog->number, baskets, folded + of_bundles);
 	br_pg_expire_decisions(catalog->number);
 	if (folded >= MANY_CHANGES || embedded >= MANY_CHANGES)
 		analyze("ANALYZE bundle_rec.item_@, bundle_rec.item_state_@, bundle_rec.item_count_@,"
