@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "access/table.h"
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -16,6 +17,10 @@
 #include "pg/learn/data.h"
 
 #define FIRST_ROOM 1024
+/* quantities are sums of doubles: less than this is nothing, as for refresh */
+#define SOMETHING 1e-9
+/* more than this is as much as this: sums of it fit into a float */
+#define MOST_QUANTITY 1e30
 
 /* A text and the dense number it was given. */
 typedef struct NumberedText
@@ -343,7 +348,8 @@ read_bundle_items(BrPgLearnData *data)
 			int item = br_pg_learn_item_index(data, DatumGetInt32(br_pg_column(row, 2, &is_null)));
 
 			if (bundle >= 0 && item >= 0)
-				add_entry(&entries, bundle, item, (float) br_pg_column_number(row, 3, 1));
+				add_entry(&entries, bundle, item,
+						  (float) Min(br_pg_column_number(row, 3, 1), MOST_QUANTITY));
 		}
 		SPI_freetuptable(SPI_tuptable);
 	}
@@ -351,6 +357,36 @@ read_bundle_items(BrPgLearnData *data)
 }
 
 /* ---- events ---- */
+
+/*
+ * Before any event is read: of what is counted meanwhile some may be here all the
+ * same, but nothing that is missing is claimed to be known.
+ */
+static void
+read_counted(BrPgLearnData *data)
+{
+	static const Oid types[] = {INT4OID};
+	Datum values[] = {Int32GetDatum(data->catalog->number)};
+	BrPgRights rights;
+	bool is_null;
+
+	br_pg_enter_owner(&rights);
+	if (br_pg_execute_now("SELECT events_counted FROM bundle_rec.catalog_state WHERE catalog = $1",
+						  1, types, values) > 0)
+		data->counted = DatumGetInt64(br_pg_column(0, 1, &is_null));
+	br_pg_leave(&rights);
+	SPI_freetuptable(SPI_tuptable);
+}
+
+static float
+quantity_of(uint64 row, int column, double if_null)
+{
+	double quantity = br_pg_column_number(row, column, if_null);
+
+	if (fabs(quantity) <= SOMETHING)
+		return 0;
+	return (float) Max(Min(quantity, MOST_QUANTITY), -MOST_QUANTITY);
+}
 
 /* a basket is named by its source too: two tables may count from 1 */
 static const char events_statement[] =
@@ -379,7 +415,7 @@ read_event(BrPgLearnData *data, uint64 row, NumberedTexts *users, NumberedTexts 
 
 	event->item = no_item ? -1 : br_pg_learn_item_index(data, item);
 	event->bundle = no_bundle ? -1 : br_pg_learn_bundle_index(data, bundle);
-	event->bought = (float) br_pg_column_number(row, 6, 0);
+	event->bought = quantity_of(row, 6, 0);
 	event->strength = (float) br_pg_column_number(row, 7, 0);
 	event->at = br_pg_column_number(row, 8, -INFINITY);
 	event->user = user == NULL ? -1 : number_of(users, user, user);
@@ -448,6 +484,7 @@ br_pg_learn_read(const BrPgCatalog *catalog, int what)
 		read_embeddings(data);
 	read_bundles(data);
 	read_bundle_items(data);
+	read_counted(data);
 	read_events(data);
 	MemoryContextSwitchTo(outer);
 	return data;

@@ -276,20 +276,21 @@ lock_versions(int32 catalog)
 }
 
 static int32
-insert_version(int32 catalog, const BrPgLearned *learned, Datum figures)
+insert_version(const BrPgLearnData *data, const BrPgLearned *learned, Datum figures)
 {
-	static const Oid types[] = {INT4OID, TEXTOID, JSONBOID, JSONBOID, FLOAT8ARRAYOID, FLOAT8OID};
-	Datum values[] = {Int32GetDatum(catalog),
+	static const Oid types[] = {INT4OID,		 TEXTOID,	JSONBOID, JSONBOID,
+								FLOAT8ARRAYOID, FLOAT8OID, INT8OID};
+	Datum values[] = {Int32GetDatum(data->catalog->number),
 					  CStringGetTextDatum(br_pg_fit_kind_name(learned->kind)),
 					  parameters_of(learned),
 					  figures,
 					  br_pg_float8_array(learned->weights, learned->n_weights),
-					  Float8GetDatum(learned->seconds)};
+					  Float8GetDatum(learned->seconds),
+					  Int64GetDatum(data->counted)};
 	bool is_null;
 
 	br_pg_execute("INSERT INTO bundle_rec.learned_version (catalog, kind, parameters, figures, weights,"
-				  " seconds, serving, events) SELECT $1, $2, $3, $4, NULLIF($5, '{}'), $6, true,"
-				  " events_counted FROM bundle_rec.catalog_state WHERE catalog = $1"
+				  " seconds, serving, events) VALUES ($1, $2, $3, $4, NULLIF($5, '{}'), $6, true, $7)"
 				  " RETURNING version",
 				  lengthof(types), types, values, NULL, false, 0);
 	return DatumGetInt32(br_pg_column(0, 1, &is_null));
@@ -308,7 +309,7 @@ br_pg_store_version(const BrPgLearnData *data, const BrPgLearned *learned, Datum
 	br_pg_enter_owner(&rights);
 	lock_versions(catalog);
 	end_service(catalog, kind);
-	version = insert_version(catalog, learned, *figures);
+	version = insert_version(data, learned, *figures);
 	if (learned->lists.n > 0)
 		write_lists(data, learned, version);
 	if (learned->bias != NULL)
