@@ -24,7 +24,8 @@ is_stale(int32 catalog)
 						 "  FROM bundle_rec.learned_version l WHERE l.catalog = $1 AND l.serving)"
 						 "  * (1 + $2)"
 						 " AND NOT EXISTS (SELECT FROM bundle_rec.stored_job j WHERE j.catalog = $1"
-						 "  AND j.kind = 'fit' AND j.state IN ('queued', 'running'))",
+						 "  AND j.kind = 'fit' AND (j.state = 'queued' OR j.state = 'running'"
+						 "  AND NOT bundle_rec.job_interrupted(j.job, j.updated_at)))",
 						 lengthof(types), types, values, NULL, false, 0) > 0;
 }
 
