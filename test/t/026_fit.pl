@@ -45,6 +45,8 @@ my $serving = q{SELECT string_agg(kind || ' ' || version, ', ' ORDER BY kind) FR
 my $slow = q{SET ROLE keeper; SELECT bundle_rec.fit_async('shop', 'als', '{"factors": 512, "iterations": 1000, "exact": 1}')};
 my $answers = q{SET bundle_rec.backend = portable; SELECT rank, items, score FROM bundle_rec.recommend('shop', basket => '{p1,p2}', seed => 7, log => false)};
 
+my $buy = q{INSERT INTO shop.purchase (basket, shopper, sku) SELECT latest + i, 'u1', 'p1' FROM (SELECT max(basket) AS latest FROM shop.purchase) p, generate_series(1, 50) i};
+
 # Queues a fit that takes long; its number, once it is under way.
 sub start_slow
 {
@@ -52,6 +54,25 @@ sub start_slow
 	my $job = sql($slow);
 	becomes("SELECT count(*) > 0 FROM bundle_rec.fit_progress p JOIN bundle_rec.job j USING (pid) WHERE j.job = $job AND p.total > 0", $what);
 	return $job;
+}
+
+# A session that holds what a statement locks, until it quits.
+sub hold
+{
+	my ($statement) = @_;
+	my $holder = $node->background_psql('postgres', on_error_stop => 0);
+	$holder->query_safe("BEGIN; $statement");
+	return $holder;
+}
+
+# Begins a statement that will have to wait; the session that runs it.
+sub begin_waiting
+{
+	my ($statement, $name, $what) = @_;
+	my $waiting = $node->background_psql('postgres', on_error_stop => 0);
+	$waiting->query_until(qr/begun/, "\\echo begun\n$statement;\n");
+	becomes("SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ '$name'", $what);
+	return $waiting;
 }
 
 # ---- queued, done ----
@@ -120,6 +141,9 @@ job_becomes($job, 'interrupted', 'the job waits');
 is(sql($serving), $before, 'what was in service is so after recovery');
 is(sql($answers), $answered, 'and answers as before');
 is(sql(q{SELECT count(*) FROM bundle_rec.learned_list l WHERE NOT EXISTS (SELECT FROM bundle_rec.learned_version v WHERE v.version = l.version)}), '0', 'nothing is half there');
+sql("SET bundle_rec.refit_share = 0.0001; SET ROLE keeper; $buy; SELECT bundle_rec.refresh('shop')");
+is(sql("SELECT count(*) FROM bundle_rec.job WHERE job > $job AND kind = 'fit'"), '1', 'what is new is learned although nobody resumes the job');
+job_becomes("(SELECT max(job) FROM bundle_rec.job)", 'done', 'by another one');
 sql(qq{UPDATE bundle_rec.stored_job SET parameters = '{"factors": 8, "iterations": 2}' WHERE job = $job});
 is(sql("SET ROLE keeper; SELECT bundle_rec.resume_job($job)"), 't', 'it is resumed');
 job_becomes($job, 'done', 'and done');
@@ -140,7 +164,39 @@ sql('ALTER ROLE keeper RESET ALL');
 is(sql("SET ROLE keeper; SELECT bundle_rec.resume_job($job)"), 't', 'with more of it');
 job_becomes($job, 'done', 'it is done');
 
+# ---- what comes meanwhile ----
+
+sql('SET ROLE keeper; SET bundle_rec.refit_share = 0; SELECT bundle_rec.refresh(\'shop\')');
+my $holder = hold('LOCK TABLE bundle_rec.learned_list_1 IN SHARE UPDATE EXCLUSIVE MODE');
+$job = sql(q{SET ROLE keeper; SELECT bundle_rec.fit_async('shop', 'popularity')});
+becomes(q{SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND backend_type = 'bundle_rec worker'}, 'a fit has read all events and waits for its turn to write');
+sql("SET ROLE keeper; SET bundle_rec.refit_share = 0; $buy; SELECT bundle_rec.refresh('shop')");
+$holder->quit;
+job_becomes($job, 'done', 'it goes on');
+is(sql(q{SELECT events_since FROM bundle_rec.learner WHERE kind = 'popularity' AND serving}), '50', 'and does not claim to know what was counted meanwhile');
+
+my $counted = 'SELECT events_counted FROM bundle_rec.catalog_state';
+my $was = sql($counted);
+$holder = hold(q{SELECT FROM bundle_rec.item_count_1 JOIN bundle_rec.item_1 USING (item) WHERE item_id = 'p1' FOR UPDATE OF item_count_1});
+sql("SET ROLE keeper; $buy");
+$session = begin_waiting(q{SET ROLE keeper; SET bundle_rec.refit_share = 0; SELECT bundle_rec.refresh('shop')}, 'refresh', 'a refresh counts events');
+sql("SET ROLE keeper; $buy; $buy");
+$holder->quit;
+$session->query_safe('SELECT 1');
+$session->quit;
+is(sql($counted) - $was, 50, 'those that come meanwhile are none of it');
+sql('SET ROLE keeper; SET bundle_rec.refit_share = 0; SELECT bundle_rec.refresh(\'shop\')');
+is(sql($counted) - $was, 150, 'they are counted next');
+
 # ---- the catalog goes ----
+
+$job = sql(q{SET ROLE keeper; SELECT bundle_rec.fit_async('shop', 'als', '{"factors": 128, "iterations": 3, "exact": 1, "lambda": 10}')});
+becomes("SELECT count(*) > 0 FROM bundle_rec.fit_progress WHERE total > 0", 'a fit takes some seconds');
+$session = begin_waiting(q{BEGIN; SELECT bundle_rec.drop_catalog('shop')}, 'drop_catalog', 'the catalog is to be dropped');
+job_becomes($job, 'done', 'the fit comes first');
+$session->query_safe('ROLLBACK');
+$session->quit;
+unlike(slurp_file($node->logfile), qr/deadlock detected/, 'and neither waits for the other');
 
 $job = start_slow('one more');
 $session = $node->background_psql('postgres', on_error_stop => 0);

@@ -97,12 +97,17 @@ br_pg_fit(const char *name, const char *wanted, Jsonb *parameters, int *n)
 	BrPgTraining *training;
 	BrPgLearnData *data;
 	int reads = 0;
+	BrPgRights rights;
 
 	br_pg_catalog_require_owner(catalog);
 	br_pg_fit_check(wanted, parameters);
 	for (int kind = 0; kind < BR_PG_N_KINDS; kind++)
 		if (only == BR_PG_N_KINDS || only == kind)
 			reads |= br_pg_kind_reads(kind);
+	/* before its tables, as who drops it does */
+	br_pg_enter_owner(&rights);
+	br_pg_catalog_hold(catalog->number);
+	br_pg_leave(&rights);
 	br_pg_progress_begin(catalog);
 	data = br_pg_learn_read(catalog, reads);
 	training = br_pg_training_create(data, NULL, NULL);
