@@ -40,9 +40,12 @@ feature_bytes(const BrPgSession *session)
 	return sizeof(float) * BR_PAIR_COUNT * (Size) session->n * session->n;
 }
 
-/* every so many-th session, as many as are asked for and memory holds; *n of them */
+/*
+ * Every so many-th session, as many as are asked for and memory holds, in the first
+ * places of the sessions; *n of them.
+ */
 static Example *
-choose_examples(const BrPgSession *sessions, int n_sessions, int most, int *n)
+choose_examples(BrPgSession *sessions, int n_sessions, int most, int *n)
 {
 	Example *examples = palloc_extended(sizeof(Example) * Max(n_sessions, 1), MCXT_ALLOC_HUGE);
 	Size bytes = 0;
@@ -53,7 +56,11 @@ choose_examples(const BrPgSession *sessions, int n_sessions, int most, int *n)
 	stride = Max((n_sessions + most - 1) / most, (int) (bytes / Max(br_pg_fit_memory(), 1)) + 1);
 	*n = 0;
 	for (int s = 0; s < n_sessions; s += stride)
-		examples[(*n)++] = (Example){.session = &sessions[s]};
+	{
+		sessions[*n] = sessions[s];
+		examples[*n] = (Example){.session = &sessions[*n]};
+		(*n)++;
+	}
 	return examples;
 }
 
@@ -238,7 +245,7 @@ br_pg_fit_detector(BrPgTraining *training, BrPgLearned *learned)
 						n_sessions, BR_BUNDLE_MAX_SESSION, LEAST_SESSIONS);
 	examples = choose_examples(sessions, n_sessions,
 							   (int) learned->parameters[BR_PG_DETECTOR_SESSIONS], &n);
-	purchases = br_pg_purchases_create(training->data, training->use, sessions, n_sessions);
+	purchases = br_pg_purchases_create(training->data, training->use, sessions, n);
 	for (int e = 0; e < n; e++)
 	{
 		examples[e].features = palloc_extended(feature_bytes(examples[e].session), MCXT_ALLOC_HUGE);

@@ -122,6 +122,21 @@ br_pg_fit_bpr(BrPgTraining *training, BrPgLearned *learned)
 
 #define MOST_PAIRS 100000
 
+/* ordered pairs of every so many-th set */
+static int64
+count_pairs(const BrSparse *sets, int64 stride)
+{
+	int64 n = 0;
+
+	for (int64 row = 0; row < sets->rows; row += stride)
+	{
+		int64 size = sets->starts[row + 1] - sets->starts[row];
+
+		n += size <= br_pg_max_basket_items ? size * (size - 1) : 0;
+	}
+	return n;
+}
+
 /*
  * Ordered pairs of sets, each set weighing as much as it has things; of very many
  * sets every so many-th: two maps of vectors need no more.
@@ -129,17 +144,11 @@ br_pg_fit_bpr(BrPgTraining *training, BrPgLearned *learned)
 static BrComplementPair *
 pairs_of(const BrSparse *sets, int64 *n)
 {
-	int64 room = 0, stride;
-	BrComplementPair *pairs;
+	int64 stride = Max(1, count_pairs(sets, 1) / MOST_PAIRS);
+	BrComplementPair *pairs =
+		palloc_extended(sizeof(BrComplementPair) * Max(count_pairs(sets, stride), 1),
+						MCXT_ALLOC_HUGE);
 
-	for (int row = 0; row < sets->rows; row++)
-	{
-		int64 size = sets->starts[row + 1] - sets->starts[row];
-
-		room += size <= br_pg_max_basket_items ? size * (size - 1) : 0;
-	}
-	pairs = palloc_extended(sizeof(BrComplementPair) * Max(room, 1), MCXT_ALLOC_HUGE);
-	stride = Max(1, room / MOST_PAIRS);
 	*n = 0;
 	for (int64 row = 0; row < sets->rows; row += stride)
 	{
