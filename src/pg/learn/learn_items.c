@@ -94,6 +94,7 @@ br_pg_fit_popularity(BrPgTraining *training, BrPgLearned *learned)
 		const BrPgLearnEvent *event = &data->events[i];
 		double weight;
 
+		CHECK_FOR_INTERRUPTS();
 		if (!is_taken(training, i))
 			continue;
 		weight = faded(event, half_life, latest) * Min(event->strength, 1);

@@ -343,6 +343,7 @@ drop_absorbed(Mining *mining)
 	{
 		const MinedSet *larger = &mining->sets[s];
 
+		CHECK_FOR_INTERRUPTS();
 		for (int i = 0; larger->eligible && larger->n > 2 && i < larger->n; i++)
 		{
 			SetKey key = without(larger, i);
@@ -470,7 +471,10 @@ br_pg_mine_bundles(const BrPgCatalog *catalog, const BrPgMiningRequest *request,
 	br_pg_leave(&rights);
 	hide_invisible(&mining);
 	for (int s = 0; s < mining.n; s++)
+	{
 		weigh_set(&mining, &mining.sets[s]);
+		CHECK_FOR_INTERRUPTS();
+	}
 	drop_absorbed(&mining);
 	*n = keep_best(&mining);
 	mined = describe(&mining, *n);

@@ -235,6 +235,8 @@ br_pg_purchases_create(const BrPgLearnData *data, const bool *use, const BrPgSes
 		palloc_extended(sizeof(int64) * Max(data->n_items, 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	purchases->pairs = hash_create("pairs", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	for (int s = 0; s < n; s++)
+	{
+		CHECK_FOR_INTERRUPTS();
 		for (int i = 0; i < sessions[s].n; i++)
 		{
 			wanted[sessions[s].items[i]] = true;
@@ -248,6 +250,7 @@ br_pg_purchases_create(const BrPgLearnData *data, const bool *use, const BrPgSes
 					pair->together = 0;
 			}
 		}
+	}
 	read_baskets(data, use, &purchases->baskets);
 	for (int row = 0; row < purchases->baskets.rows; row++)
 	{

@@ -65,6 +65,7 @@ mask_part(const BrPgTraining *training, int part, bool of_part)
 		bool used = training->use == NULL || training->use[i];
 		const char *unit = br_pg_event_unit(data, &data->events[i]);
 
+		CHECK_FOR_INTERRUPTS();
 		mask[i] = used && (br_pg_md5_number(unit, "rank") % PARTS == (uint32) part) == of_part;
 	}
 	return mask;
@@ -154,6 +155,7 @@ mask_one_each(const BrPgTraining *training, const BrSparse *bought, int part, in
 		int64 first = bought->starts[user];
 		uint32 n = (uint32) (bought->starts[user + 1] - first);
 
+		CHECK_FOR_INTERRUPTS();
 		hidden[user] = -1;
 		if (n > 1 && br_pg_md5_number(data->users[user], "rank") % PARTS == (uint32) part)
 			hidden[user] = bought->ids[first + br_pg_md5_number(data->users[user], "hide") % n];

@@ -88,6 +88,7 @@ compare_names(const void *left, const void *right, void *names)
 	int32 b = *(const int32 *) right;
 	int order = strcmp(((char **) names)[a], ((char **) names)[b]);
 
+	CHECK_FOR_INTERRUPTS();
 	return order != 0 ? order : a < b ? -1 : a > b;
 }
 
