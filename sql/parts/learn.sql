@@ -77,7 +77,7 @@ RETURNS TABLE (kind text, version int, seconds double precision, figures jsonb)
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 ROWS 10
 AS 'MODULE_PATHNAME', 'br_fit';
 COMMENT ON FUNCTION fit(text, text, jsonb) IS
-'Learns from the events that refresh has counted, and puts what was learned into service when the transaction commits; one row per version. kind: popularity, ease, als, bpr, complement, lexical, itemsets, bundle_companions, bundle_ease, bundle_graph, detector, ranker or bundle_ranker; NULL: each that the data support, with a NOTICE for each that they do not. parameters: numbers by name, of one kind only; NULL: defaults. The three newest versions of each kind are kept. Memory is bounded by maintenance_work_mem where a learner needs much. For the catalog''s owner. An error where catalog is NULL';
+'Learns from the events that refresh has counted, and puts what was learned into service when the transaction commits; one row per version. kind: popularity, association, ease, als, bpr, complement, lexical, itemsets, bundle_companions, bundle_association, bundle_ease, bundle_likeness, bundle_graph, detector, ranker or bundle_ranker; NULL: each that the data support, with a NOTICE for each that they do not. parameters: numbers by name, of one kind only; NULL: defaults. The three newest versions of each kind are kept. Memory is bounded by maintenance_work_mem where a learner needs much. For the catalog''s owner. An error where catalog is NULL';
 
 CREATE FUNCTION fit_async(catalog text, kind text DEFAULT NULL, parameters jsonb DEFAULT NULL) RETURNS bigint
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
