@@ -7,89 +7,19 @@
 --    constraint and is as much as there is, judged by a plain search over the
 --    source tables. And what completes a set of groceries.
 --
---    Names, prices, bundles and who bought them are real; cost, stock, active
---    and quantities are derived from md5 of the ids. The tiny BERT model embeds
---    the names: what they mean does not matter here.
---
 SELECT plan(25);
 SELECT coalesce((pg_stat_file(:'data_dir' || '/steam/items.csv', true)).size > 0, false)
    AND coalesce((pg_stat_file(:'data_dir' || '/groceries/groceries.csv', true)).size > 0, false) AS have_data \gset
 \if :have_data
 
-\set items :data_dir '/steam/items.csv'
-\set prices :data_dir '/steam/bundles.csv'
-\set contents :data_dir '/steam/bundle_item.csv'
-\set purchases :data_dir '/steam/user_bundle.csv'
+\i test/sql/include/steam_shop.sql
 
-SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
-CREATE SCHEMA steam;
-SET search_path = steam, bundle_rec, public;
-SET client_min_messages = error;
-
--- in [0, 1), the same for the same words
-CREATE FUNCTION chance(VARIADIC words text[]) RETURNS double precision LANGUAGE sql IMMUTABLE
-AS $$SELECT ('x' || substr(md5(array_to_string(words, ' ')), 1, 8))::bit(32)::bigint / 4294967296.0::double precision$$;
-
----- the shop ----
-
-CREATE TEMP TABLE raw_item (id text, name text, price numeric, tags text);
-CREATE TEMP TABLE raw_price (bundle text, list numeric, final numeric, percent numeric);
-CREATE TEMP TABLE raw_content (bundle text, id text);
-CREATE TABLE owner (shopper text, bundle text);
-COPY raw_item FROM :'items' (FORMAT csv, HEADER);
-COPY raw_price FROM :'prices' (FORMAT csv, HEADER);
-COPY raw_content FROM :'contents' (FORMAT csv, HEADER);
-COPY owner FROM :'purchases' (FORMAT csv, HEADER);
-CREATE INDEX ON owner (shopper);
-
--- costs of 20 to 70 % of the prices, 3 % unknown; 2 % sold out, 2 % uncounted; 1 % retired; every tenth pair of bundle and item is two of it
-CREATE TABLE game (id text PRIMARY KEY, name text, genre text, price numeric, cost numeric, stock int, active boolean);
-INSERT INTO game
-SELECT id, name, split_part(tags, '|', 1), price, CASE WHEN chance(id, 'cost?') >= .03 THEN round(price * (.2 + .5 * chance(id, 'cost'))::numeric, 2) END,
-       CASE WHEN chance(id, 'stock?') < .02 THEN 0 WHEN chance(id, 'stock?') < .98 THEN 1 + floor(50 * chance(id, 'stock')) END,
-       CASE WHEN chance(id, 'active') < .01 THEN false WHEN chance(id, 'active') < .98 THEN true END
-FROM raw_item;
-CREATE TABLE content (bundle text, id text, units int, price numeric, PRIMARY KEY (bundle, id));
-INSERT INTO content SELECT bundle, id, CASE WHEN chance(bundle, id) < .1 THEN 2 END, final FROM raw_content JOIN raw_price USING (bundle);
--- every fortieth shopper bought the items one by one, too
-CREATE TABLE sale (shopper text, id text);
-INSERT INTO sale SELECT DISTINCT shopper, id FROM owner JOIN content USING (bundle) WHERE chance(shopper) < .025;
-
-SELECT create_catalog('steam', 'game', item_id => 'id', text => '{name}', price => 'price', cost => 'cost', stock => 'stock', category => 'genre',
-                      active => 'active', model => 'tiny') \g /dev/null
-SELECT add_event_source('steam', 'sale', user_id => 'shopper', item_id => 'id', basket_id => 'shopper') \g /dev/null
-SELECT add_bundle_source('steam', 'content', bundle_id => 'bundle', item_id => 'id', quantity => 'units', price => 'price') \g /dev/null
-SELECT refresh('steam') \g /dev/null
-
-SELECT catalog AS n FROM catalog WHERE name = 'steam' \gset
-SELECT source AS log FROM event_source WHERE catalog = :n AND events IS NULL \gset
-INSERT INTO event_:n (source, user_id, bundle_id, kind, quantity, occurred_at, weight) SELECT :log, shopper, bundle, 'purchase', 1, now(), 1 FROM owner;
-INSERT INTO bundle_count_:n (bundle, purchases) SELECT b.bundle, count(*) FROM owner o JOIN bundle b ON b.bundle_id = o.bundle GROUP BY 1;
-ANALYZE event_:n, bundle_count_:n;
-
----- what may be offered, from the source ----
-
-CREATE TABLE fact AS
-SELECT c.bundle, array_agg(c.id ORDER BY c.id) AS items, min(c.price) AS price, sum(coalesce(units, 1) * g.price) AS list,
-       CASE WHEN count(g.cost) = count(*) THEN sum(coalesce(units, 1) * g.cost) END AS cost, bool_and(g.active IS NOT FALSE) AS active,
-       bool_and(g.stock IS NULL OR g.stock >= coalesce(units, 1)) AS in_stock, array_agg(DISTINCT g.genre) AS genres
-FROM content c JOIN game g ON g.id = c.id GROUP BY c.bundle;
 SELECT is((SELECT count(*) FROM bundle_coverage), (SELECT count(*) FROM fact), 'every bundle is there');
 SELECT set_eq($$SELECT bundle_id COLLATE "default", items COLLATE "default", price FROM bundle_coverage WHERE offered$$,
               $$SELECT bundle, ARRAY(SELECT i FROM unnest(items) i ORDER BY i COLLATE "C"), price::float8 FROM fact WHERE active AND in_stock$$, 'and offered as the source says');
 
 ---- the requests ----
 
-CREATE TABLE numbered AS SELECT row_number() OVER (ORDER BY id) AS n, id, name FROM game WHERE id IN (SELECT id FROM content);
-CREATE TABLE shopper AS SELECT row_number() OVER (ORDER BY shopper) AS n, shopper FROM (SELECT DISTINCT shopper FROM owner) o;
-CREATE FUNCTION some_items(call int, which text, n int) RETURNS text[] LANGUAGE sql STABLE
-AS $$SELECT coalesce(array_agg(DISTINCT id), '{}') FROM generate_series(1, n) i JOIN numbered p
-     ON p.n = 1 + floor(chance(call::text, which, i::text) * (SELECT count(*) FROM numbered))::bigint$$;
-CREATE TABLE genre AS SELECT row_number() OVER (ORDER BY genre) AS n, genre FROM (SELECT DISTINCT genre FROM game WHERE genre <> '') g;
-CREATE TABLE kit AS SELECT row_number() OVER (ORDER BY bundle) AS n, items FROM fact;
-CREATE FUNCTION some_genres(call int, n int) RETURNS text[] LANGUAGE sql STABLE
-AS $$SELECT array_agg(DISTINCT genre) FROM generate_series(1, n) i JOIN genre g
-     ON g.n = 1 + floor(chance(call::text, 'genre', i::text) * (SELECT count(*) FROM genre))::bigint$$;
 CREATE TABLE request AS
 SELECT call,
        CASE WHEN chance(call::text, 'user?') < .6 THEN (SELECT shopper FROM shopper s
@@ -116,17 +46,7 @@ FROM request q, LATERAL rank_bundles('steam', user_id => q.user_id, k => q.k, ex
 CREATE INDEX ON answer (call);
 ANALYZE answer;
 
--- every bundle beside every request, and which of the limits it breaks
-CREATE TABLE judged AS
-SELECT q.call, f.bundle, NOT f.active AS inactive, q.in_stock AND NOT f.in_stock AS sold_out, q.budget IS NOT NULL AND f.price > q.budget::numeric AS dear,
-       q.min_margin IS NOT NULL AND (f.cost IS NULL OR f.price = 0 OR (f.price - f.cost) / nullif(f.price, 0) < q.min_margin::numeric) AS unprofitable,
-       q.categories IS NOT NULL AND NOT f.genres <@ q.categories AS other, coalesce(f.items && q.exclude, false) AS excluded, f.items <@ q.basket AS had,
-       q.exclude_owned IS NOT FALSE AND f.bundle = ANY (o.bundles) AS owned, q.exclude_owned IS NOT FALSE AND f.items <@ o.items AS owned_in_parts
-FROM request q CROSS JOIN LATERAL (SELECT coalesce(array_agg(DISTINCT o.bundle), '{}') AS bundles, coalesce(array_agg(DISTINCT c.id), '{}') AS items
-                                   FROM owner o JOIN content c USING (bundle) WHERE o.shopper = q.user_id) o CROSS JOIN fact f;
-CREATE VIEW feasible AS SELECT call, bundle FROM judged WHERE NOT (inactive OR sold_out OR dear OR unprofitable OR other OR excluded OR had OR owned OR owned_in_parts);
-CREATE VIEW offered AS SELECT a.call, a.rank, j.* FROM answer a JOIN (SELECT call AS asked, bundle, inactive, sold_out, dear, unprofitable, other, excluded, had, owned, owned_in_parts
-                                                                      FROM judged) j ON j.asked = a.call AND j.bundle = a.bundle_id COLLATE "default";
+\i test/sql/include/judged_bundles.sql
 
 SELECT cmp_ok((SELECT count(DISTINCT call) FROM answer), '>=', 200::bigint, 'most requests are answered');
 SELECT cmp_ok((SELECT count(*) FROM request q LEFT JOIN (SELECT call, count(*) AS n FROM answer GROUP BY call) a USING (call) WHERE k > coalesce(a.n, 0)), '>=', 20::bigint, 'some not in full');

@@ -145,54 +145,9 @@ SELECT is((SELECT count(*) FROM offered
 
 ---- as many as there are ----
 
--- up to `wanted` feasible bundles of the items given cheapest first: how many
--- there are. Adds one item after the other and looks no further where even the
--- cheapest, or the most profitable, of those that follow would not do.
-CREATE FUNCTION extend(prices float8[], costs float8[], best float8[], n int, start int, need int, price float8, cost float8,
-                       budget float8, min_margin float8, wanted int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
-DECLARE
-    found int := 0;
-    q float8;
-BEGIN
-    FOR i IN start .. n - need + 1 LOOP
-        q := price + prices[i];
-        CONTINUE WHEN q > budget;
-        IF need = 1 THEN
-            IF min_margin IS NULL OR (q > 0 AND (q - cost - costs[i]) / q >= min_margin) THEN
-                found := found + 1;
-            END IF;
-        -- best[i + 1]: what one of the items after i can gain at most
-        ELSIF (budget IS NULL OR q + (need - 1) * prices[i + 1] <= budget)
-            AND (min_margin IS NULL OR (1 - min_margin) * q - cost - costs[i] + (need - 1) * best[i + 1] >= -1e-9) THEN
-            found := found + extend(prices, costs, best, n, i + 1, need - 1, q, cost + costs[i], budget, min_margin, wanted - found);
-        END IF;
-        EXIT WHEN found >= wanted;
-        EXIT WHEN budget IS NOT NULL AND price + need * prices[i] > budget;
-    END LOOP;
-    RETURN found;
-END $$;
-
--- feasible bundles of these items, counted up to `wanted`; items that no bundle can have are left out first
-CREATE FUNCTION feasible(items text[], size int4range, budget float8, min_margin float8, wanted int) RETURNS int LANGUAGE plpgsql STABLE AS $$
-DECLARE
-    prices float8[];
-    costs float8[];
-    best float8[];
-    found int := 0;
-BEGIN
-    SELECT array_agg(q ORDER BY q, id), array_agg(c ORDER BY q, id),
-           array_agg(greatest((1 - min_margin) * q - c, later) ORDER BY q, id)
-    INTO prices, costs, best
-    FROM (SELECT id, q, c, max((1 - min_margin) * q - c) OVER (ORDER BY q, id ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS later
-          FROM (SELECT id, coalesce(price, 0) * .9::float8 AS q, coalesce(cost, 0)::float8 AS c FROM product
-                WHERE id = ANY (items) AND (budget IS NULL OR price IS NOT NULL)
-                  AND (min_margin IS NULL OR (price IS NOT NULL AND cost IS NOT NULL))) p) w;
-    FOR size_now IN lower(size) .. upper(size) - 1 LOOP
-        EXIT WHEN found >= wanted;
-        found := found + extend(prices, costs, best, coalesce(cardinality(prices), 0), 1, size_now, 0, 0, budget, min_margin, wanted - found);
-    END LOOP;
-    RETURN found;
-END $$;
+-- what things cost in a bundle
+CREATE VIEW good AS SELECT id, price * .9::float8 AS price, cost::float8 AS cost, category FROM product;
+\i test/sql/include/search.sql
 
 -- 10 pairs, 10 triples
 SELECT is((SELECT feasible(array_agg(id), '[2,3]', NULL, NULL, 100) FROM (SELECT id FROM product ORDER BY id LIMIT 5) p), 20,
