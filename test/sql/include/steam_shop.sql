@@ -69,6 +69,9 @@ FROM content c JOIN game g ON g.id = c.id GROUP BY c.bundle;
 -- a call, what the draw is for, and its number name it
 CREATE TABLE numbered AS SELECT row_number() OVER (ORDER BY id) AS n, id, name FROM game WHERE id IN (SELECT id FROM content);
 CREATE TABLE shopper AS SELECT row_number() OVER (ORDER BY shopper) AS n, shopper FROM (SELECT DISTINCT shopper FROM owner) o;
+CREATE UNIQUE INDEX ON numbered (n);
+CREATE UNIQUE INDEX ON shopper (n);
+ANALYZE numbered, shopper;
 CREATE FUNCTION some_items(call int, which text, n int) RETURNS text[] LANGUAGE sql STABLE
 AS $$SELECT coalesce(array_agg(DISTINCT id), '{}') FROM generate_series(1, n) i JOIN numbered p
      ON p.n = 1 + floor(chance(call::text, which, i::text) * (SELECT count(*) FROM numbered))::bigint$$;
