@@ -190,7 +190,7 @@ is(sql($counted) - $was, 150, 'they are counted next');
 
 # ---- the catalog goes ----
 
-$job = sql(q{SET ROLE keeper; SELECT bundle_rec.fit_async('shop', 'als', '{"factors": 128, "iterations": 3, "exact": 1, "lambda": 10}')});
+$job = sql(q{SET ROLE keeper; SELECT bundle_rec.fit_async('shop', 'als', '{"factors": 128, "iterations": 500, "exact": 1, "lambda": 10}')});
 becomes("SELECT count(*) > 0 FROM bundle_rec.fit_progress WHERE total > 0", 'a fit takes some seconds');
 $session = begin_waiting(q{BEGIN; SELECT bundle_rec.drop_catalog('shop')}, 'drop_catalog', 'the catalog is to be dropped');
 job_becomes($job, 'done', 'the fit comes first');

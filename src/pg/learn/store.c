@@ -278,7 +278,7 @@ lock_versions(int32 catalog)
 static int32
 insert_version(const BrPgLearnData *data, const BrPgLearned *learned, Datum figures)
 {
-	static const Oid types[] = {INT4OID,		 TEXTOID,	JSONBOID, JSONBOID,
+	static const Oid types[] = {INT4OID,		TEXTOID,   JSONBOID, JSONBOID,
 								FLOAT8ARRAYOID, FLOAT8OID, INT8OID};
 	Datum values[] = {Int32GetDatum(data->catalog->number),
 					  CStringGetTextDatum(br_pg_fit_kind_name(learned->kind)),
