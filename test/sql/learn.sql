@@ -8,7 +8,7 @@
 --    that come into service and go, parameters, and data that are too few, too
 --    large, or odd.
 --
-SELECT plan(155);
+SELECT plan(156);
 SET client_min_messages = warning;
 SELECT catalog AS n FROM catalog WHERE name = 'shop' \gset
 

@@ -54,7 +54,7 @@ typedef struct BrPgLearnData
 	int32 *bundles; /* dense numbers in bundle_<n>, ascending */
 	char **bundle_ids;
 	BrSparse bundle_items; /* (n_bundles, n_items): quantities */
-	int64 counted; /* events that refresh had ever counted, or fewer than are here */
+	int64 counted;		   /* events that refresh had ever counted, or fewer than are here */
 	int64 n_events;
 	BrPgLearnEvent *events; /* of items and bundles that are there */
 	double now;				/* seconds since 1970 */
