@@ -7,7 +7,7 @@
 --    SQL over the baskets; what detect_bundles finds in planted sessions, with
 --    scores by hand; the learner of detection and its evaluation.
 --
-SELECT plan(77);
+SELECT plan(79);
 SET client_min_messages = warning;
 SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
 CREATE ROLE br_test_reader;
@@ -119,7 +119,7 @@ SELECT throws_ok($$SELECT * FROM mine_bundles(NULL)$$, '22004', NULL, 'a catalog
 SELECT throws_ok($$SELECT * FROM mine_bundles('den', NULL)$$, '22004', NULL, 'a number of rows');
 SELECT throws_ok($$SELECT * FROM mine_bundles('den', 0)$$, '22023', NULL, 'of one at least');
 SELECT throws_ok($$SELECT * FROM mine_bundles('den', sizes => NULL)$$, '22004', NULL, 'sizes');
-SELECT throws_ok(format('SELECT * FROM mine_bundles(''den'', sizes => %L)', sizes), '22023', NULL, 'not ' || sizes) FROM unnest('{"[1,2]","[2,9]",empty}'::text[]) sizes;
+SELECT throws_ok(format('SELECT * FROM mine_bundles(''den'', sizes => %L)', sizes), '22023', NULL, 'not ' || sizes) FROM unnest('{"[1,2]","[2,9]","[9,)","(,1]",empty}'::text[]) sizes;
 SELECT throws_ok($$SELECT * FROM mine_bundles('den', min_support => 0)$$, '22023', NULL, 'support of one at least');
 SELECT throws_ok($$SELECT * FROM mine_bundles('nowhere')$$, '42704', NULL, 'a catalog that is there');
 SET ROLE br_test_stranger;

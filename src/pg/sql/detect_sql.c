@@ -71,7 +71,8 @@ sizes_argument(FunctionCallInfo fcinfo, int i, BrPgMiningRequest *request)
 	request->min_size = empty || lower.infinite ? 2 : DatumGetInt32(lower.val);
 	request->max_size =
 		empty || upper.infinite ? BR_ITEMSETS_MAX_SIZE : DatumGetInt32(upper.val) - 1;
-	if (empty || request->min_size < 2 || request->max_size > BR_ITEMSETS_MAX_SIZE)
+	if (empty || request->min_size < 2 || request->max_size > BR_ITEMSETS_MAX_SIZE ||
+		request->min_size > request->max_size)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"sizes\" must be a range within 2 and %d", BR_ITEMSETS_MAX_SIZE),
