@@ -6,7 +6,7 @@
 -- recommend.sql
 --    Decisions: what is offered, what is logged, what is refused.
 --
-SELECT plan(92);
+SELECT plan(93);
 SET client_min_messages = warning;
 
 -- the log of the only catalog here, whatever its number is
@@ -351,5 +351,6 @@ SELECT set_eq($$SELECT items FROM recommend('tight', bundles => 3, size => '[2,2
               $$VALUES ('{1031,1032}'::text[]), ('{1031,1033}'), ('{1032,1033}')$$, 'three that fit');
 SELECT is((SELECT count(*) FROM recommend('tight', bundles => 5, size => '[2,2]', budget => 100, min_margin => .5)), 5::bigint,
           'two more, each with something cheap, beside those');
+SELECT is((SELECT count(*) FROM recommend_items('tight', k => 100, budget => 100, min_margin => .5)), 100::bigint, 'a hundred items that leave it by themselves');
 
 SELECT * FROM finish();

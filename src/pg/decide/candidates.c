@@ -15,6 +15,7 @@
 
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
+#include "utils/float.h"
 
 #include "core/math/br_math.h"
 #include "pg/decide/learned.h"
@@ -25,6 +26,8 @@
 /* proposals fetched at a time: a few more than are needed, since some may not be offered */
 #define PORTION (BR_PG_CANDIDATES + BR_PG_CANDIDATES / 8)
 #define FRESH_DAYS 30.0
+/* costs are not compared with more times a price than this: the product might overflow */
+#define COST_LIMIT 1e6
 /* rows of the source that a caller who sees few of them is asked for, and items taken from those */
 #define VISIBLE_ROWS 5000
 #define VISIBLE_ITEMS 500
@@ -37,17 +40,18 @@
 #define RULED_OF_CATEGORY 8
 
 /*
- * $1 in_stock, $2 budget, $3 cost needed, $4 categories, $5 excluded numbers, $7
- * banned categories; s is item_state, i is item.
+ * $1 in_stock, $2 budget, $3 the largest cost for a price of 1 (infinite: it must
+ * be known), $4 categories, $5 excluded numbers, $7 banned categories; s is
+ * item_state, i is item.
  */
 #define MAY_BE_OFFERED                                                  \
 	" s.active AND (NOT $1 OR s.stock IS NULL OR s.stock >= 1)"         \
 	" AND ($2 IS NULL OR s.price <= $2)"                                \
-	" AND (NOT $3 OR (s.price > 0 AND s.cost IS NOT NULL))"             \
+	" AND ($3 IS NULL OR (s.price > 0 AND s.cost <= s.price * $3))"     \
 	" AND ($4 IS NULL OR i.category = ANY ($4)) AND s.item <> ALL ($5)" \
 	" AND ($7 IS NULL OR i.category IS NULL OR i.category <> ALL ($7))"
 
-#define FILTER_ARGUMENTS BOOLOID, FLOAT8OID, BOOLOID, TEXTARRAYOID, INT4ARRAYOID
+#define FILTER_ARGUMENTS BOOLOID, FLOAT8OID, FLOAT8OID, TEXTARRAYOID, INT4ARRAYOID
 
 #define RULE_ARGUMENT TEXTARRAYOID
 
@@ -90,6 +94,16 @@ excluded_numbers(const BrPgDecision *decision)
 	return br_pg_int4_array(numbers, (int) n);
 }
 
+/* for a price of 1; what stands alone must earn the margin, in a bundle others may make it good */
+static double
+largest_cost(const BrPgRequest *request)
+{
+	const BrConstraints *constraints = &request->constraints;
+	double most = (1 - constraints->min_margin) * (1 - constraints->discount) * (1 + 1e-9);
+
+	return constraints->max_size > 1 || most > COST_LIMIT ? get_float8_infinity() : most;
+}
+
 static void
 set_filter(Filter *filter, const BrPgDecision *decision)
 {
@@ -104,7 +118,8 @@ set_filter(Filter *filter, const BrPgDecision *decision)
 	filter->values[1] =
 		Float8GetDatum(request->budget / (1 - request->constraints.discount) * (1 + 1e-9));
 	filter->nulls[1] = request->has_budget ? ' ' : 'n';
-	filter->values[2] = BoolGetDatum(request->has_margin);
+	filter->values[2] = Float8GetDatum(largest_cost(request));
+	filter->nulls[2] = request->has_margin ? ' ' : 'n';
 	filter->values[3] = request->categories;
 	filter->nulls[3] = request->has_categories ? ' ' : 'n';
 	filter->values[4] = excluded_numbers(decision);
@@ -567,7 +582,7 @@ br_pg_decide_fetch_ready(BrPgDecision *decision, const int32 *items, int n)
 	br_pg_leave(&rights);
 	/* whatever an item costs, a set may have a price of its own */
 	filter.nulls[1] = 'n';
-	filter.values[2] = BoolGetDatum(false);
+	filter.nulls[2] = 'n';
 	for (int i = 0; i < n; i++)
 		proposals[i] = br_pg_propose(decision->proposals, items[i]);
 	decision->items = repalloc(decision->items, sizeof(BrPgItem) * (decision->n_items + n));

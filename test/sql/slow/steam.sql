@@ -188,7 +188,7 @@ CREATE VIEW good AS SELECT id, (price * 100)::float8 AS price, (cost * 100)::flo
 CREATE FUNCTION offerable(q page) RETURNS text[] LANGUAGE sql STABLE
 AS $$SELECT coalesce(array_agg(id), '{}') FROM game g, force f
      WHERE f.phase = q.phase AND g.active IS NOT FALSE AND (NOT q.in_stock OR g.stock IS NULL OR g.stock >= 1) AND (q.categories IS NULL OR g.genre = ANY (q.categories))
-       AND g.id <> ALL (q.basket) AND (q.exclude IS NULL OR g.id <> ALL (q.exclude)) AND g.id <> ALL (f.banned) AND g.genre <> ALL (f.banned_categories)$$;
+       AND g.id <> ALL (q.basket) AND (q.exclude IS NULL OR g.id <> ALL (q.exclude)) AND g.id <> ALL (f.banned) AND (g.genre IS NULL OR g.genre <> ALL (f.banned_categories))$$;
 SELECT is_empty($$SELECT q.call, n, wanted FROM page q JOIN got USING (call), LATERAL (
                       SELECT count(*) AS possible FROM game WHERE id = ANY (offerable(q)) AND (q.budget IS NULL OR price <= q.budget::numeric)
                          AND (q.min_margin IS NULL OR (price - cost) / nullif(price, 0) >= q.min_margin::numeric)) p
