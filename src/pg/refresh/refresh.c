@@ -18,8 +18,9 @@
 #include "pg/refresh/refresh.h"
 #include "pg/refresh/refresh_int.h"
 
-/* after this many changes the planner's idea of the tables is renewed */
+/* after this many changes, and that part of the whole, the planner's idea of the tables is renewed */
 #define MANY_CHANGES 1000
+#define MANY_CHANGES_PART "10"
 /* bytes; of smaller queues any plan will do */
 #define LARGE_QUEUE (1 << 20)
 
@@ -210,6 +211,31 @@ analyze_queue(int32 catalog)
 		analyze("ANALYZE bundle_rec.event_queue_@", catalog);
 }
 
+/*
+ * After the first refreshes of a catalog, and those that bring much, plans must
+ * not wait for autovacuum. Small refreshes leave the tables to it: what they do
+ * costs less than looking at the tables.
+ */
+static void
+analyze_after(int32 catalog, int64 folded, int64 embedded)
+{
+	static const Oid types[] = {INT4OID, INT8OID, INT8OID};
+	Datum values[] = {Int32GetDatum(catalog), Int64GetDatum(folded < MANY_CHANGES ? 0 : folded),
+					  Int64GetDatum(embedded < MANY_CHANGES ? 0 : embedded)};
+
+	if (folded < MANY_CHANGES && embedded < MANY_CHANGES)
+		return;
+	if (br_pg_execute(br_pg_catalog_sql("SELECT FROM bundle_rec.catalog_state s, pg_catalog.pg_class c"
+										" WHERE s.catalog = $1 AND c.oid = 'bundle_rec.item_@'::pg_catalog.regclass"
+										" AND ($2 * " MANY_CHANGES_PART " > s.events_counted"
+										" OR $3 * " MANY_CHANGES_PART " > c.reltuples)",
+										catalog),
+					  lengthof(types), types, values, NULL, true, 0) > 0)
+		analyze("ANALYZE bundle_rec.item_@, bundle_rec.item_state_@, bundle_rec.item_count_@,"
+				" bundle_rec.item_pair_@, bundle_rec.event_@",
+				catalog);
+}
+
 /* counts what is new; returns how many event rows that was, *baskets the change of baskets */
 static int64
 fold_events(int32 catalog, int32 limit_was, int64 *baskets)
@@ -295,10 +321,7 @@ br_pg_catalog_refresh(const char *name, BrPgRefreshWork *work)
 	br_pg_enter_owner(&rights);
 	write_state(catalog->number, baskets, folded + of_bundles);
 	br_pg_expire_decisions(catalog->number);
-	if (folded >= MANY_CHANGES || embedded >= MANY_CHANGES)
-		analyze("ANALYZE bundle_rec.item_@, bundle_rec.item_state_@, bundle_rec.item_count_@,"
-				" bundle_rec.item_pair_@, bundle_rec.event_@",
-				catalog->number);
+	analyze_after(catalog->number, folded, embedded);
 	/* what changes locks of the whole table comes last of all */
 	br_pg_catalog_index_embeddings(catalog);
 	br_pg_leave(&rights);
