@@ -104,7 +104,6 @@ echo "refresh after 1,000 new events: $(median <"$work/refresh.result") ms"
 printf '%s\n' 'SELECT pg_backend_pid() AS pid \gset' "\setenv LOOK 'bash test/bench/private_dirty.sh ':pid" '\! $LOOK' \
 	"SELECT count(embed(title, 'tiny')) FROM (SELECT title FROM product LIMIT 100) p \\g /dev/null" \
 	"SELECT count(*) FROM generate_series(1, 20) i, recommend('shop', basket => ARRAY[i::text, (i * 3)::text]) \\g /dev/null" \
-	"SELECT count(*) FROM recommend('shop', query => 'silver camera with case') \\g /dev/null" \
 	"SELECT count(*) FROM similar_items('shop', '17') \\g /dev/null" '\! $LOOK' >"$work/memory.sql"
 for run in $(seq "$runs"); do
 	# a process may look at another's memory as its user or as root
