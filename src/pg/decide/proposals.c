@@ -20,6 +20,9 @@
 #define PARTNERS 240
 #define LEAST_PARTNERS 12
 #define QUERY_ITEMS 150
+/* nearest items by text looked at in all, at least so many per context item */
+#define NEIGHBOURS 600
+#define LEAST_NEIGHBOURS 30
 
 HTAB *
 br_pg_proposals_create(void)
@@ -74,6 +77,7 @@ static void
 propose_neighbours(const BrPgDecision *decision, HTAB *proposals, Datum context)
 {
 	static const Oid types[] = {INT4ARRAYOID};
+	int each = Max(NEIGHBOURS / decision->n_context, LEAST_NEIGHBOURS);
 	uint64 n = br_pg_execute(psprintf("SELECT item, neighbours, similarity"
 									  " FROM bundle_rec.item_neighbour_%d WHERE item = ANY ($1)",
 									  decision->request->catalog->number),
@@ -90,7 +94,8 @@ propose_neighbours(const BrPgDecision *decision, HTAB *proposals, Datum context)
 		int length = Min(ArrayGetNItems(ARR_NDIM(ids), ARR_DIMS(ids)),
 						 ArrayGetNItems(ARR_NDIM(near), ARR_DIMS(near)));
 
-		for (int i = 0; i < length; i++)
+		/* nearest first */
+		for (int i = 0; i < Min(length, each); i++)
 			propose_near(proposals, item[i], from, similarity[i], decision->context[from].weight);
 	}
 }
@@ -143,12 +148,20 @@ propose_query(const BrPgDecision *decision, HTAB *proposals)
 		propose_near(proposals, near[i].id, BR_PG_FROM_QUERY, near[i].similarity, 1.0);
 }
 
+/* What proposals are sorted by, side by side in memory: there are thousands. */
+typedef struct Place
+{
+	double strength;
+	int32 item;
+	BrPgProposal *proposal;
+} Place;
+
 /* strongest evidence first, ties by number */
 static int
-compare_proposals(const void *left, const void *right)
+compare_places(const void *left, const void *right)
 {
-	const BrPgProposal *a = *(const BrPgProposal *const *) left;
-	const BrPgProposal *b = *(const BrPgProposal *const *) right;
+	const Place *a = left;
+	const Place *b = right;
 
 	if (a->strength != b->strength)
 		return a->strength > b->strength ? -1 : 1;
@@ -176,19 +189,23 @@ strength_of(const BrPgProposal *proposal, const BrRanker *ranker)
 BrPgProposal **
 br_pg_proposals_sorted(HTAB *proposals, const BrRanker *ranker, int *n)
 {
+	int most = Max(hash_get_num_entries(proposals), 1);
+	Place *places = palloc(sizeof(Place) * most);
+	BrPgProposal **sorted = palloc(sizeof(BrPgProposal *) * most);
 	HASH_SEQ_STATUS sequence;
-	BrPgProposal **sorted =
-		palloc(sizeof(BrPgProposal *) * Max(hash_get_num_entries(proposals), 1));
 	BrPgProposal *proposal;
 
 	*n = 0;
 	hash_seq_init(&sequence, proposals);
 	while ((proposal = hash_seq_search(&sequence)) != NULL)
+		places[(*n)++] = (Place){strength_of(proposal, ranker), proposal->item, proposal};
+	qsort(places, *n, sizeof(Place), compare_places);
+	for (int i = 0; i < *n; i++)
 	{
-		proposal->strength = strength_of(proposal, ranker);
-		sorted[(*n)++] = proposal;
+		sorted[i] = places[i].proposal;
+		sorted[i]->strength = places[i].strength;
 	}
-	qsort(sorted, *n, sizeof(BrPgProposal *), compare_proposals);
+	pfree(places);
 	return sorted;
 }
 
