@@ -1,0 +1,65 @@
+/*
+ * helper.h
+ *	  The helper process as the service's worker sees it.
+ *
+ * Needs no database connection and no transaction. The worker asks
+ * br_pg_helper_run again and again; a helper that is not there is started, after a
+ * failure not before a while that doubles, up to a minute, as long as it fails.
+ */
+#ifndef BR_HELPER_H
+#define BR_HELPER_H
+
+#include "helper/br_exchange.h"
+#include "pg/br_pg.h"
+
+typedef enum BrPgHelperState
+{
+	BR_PG_HELPER_DOWN,	   /* to be started at retry_at */
+	BR_PG_HELPER_STARTING, /* it has not said yet with what it computes */
+	BR_PG_HELPER_READY
+} BrPgHelperState;
+
+/* With what a helper computes. */
+typedef struct BrPgHelperTask
+{
+	char compute[32]; /* "cpu", or the name of a device's shared object */
+	int number;		  /* of the device */
+	int64 memory;	  /* bytes for models, 0: what the device has */
+	int threads;	  /* of the CPU */
+} BrPgHelperTask;
+
+typedef struct BrPgHelper
+{
+	BrPgHelperState state;
+	BrPgHelperTask task;
+	pid_t pid;
+	int socket; /* to wait for in a WaitEventSet; PGINVALID_SOCKET while down */
+	char *lanes; /* BR_EXCHANGE_BYTES, mapped for as long as the worker lives */
+	int file;
+	int failures; /* one after another */
+	TimestampTz retry_at;
+	bool busy[BR_EXCHANGE_LANES];
+	uint64 number; /* of the last request */
+	BrDeviceInfo device;
+	char detail[BR_DETAIL_SIZE]; /* what went wrong last; "" for nothing */
+} BrPgHelper;
+
+/* Once, when the worker starts. FATAL where no memory can be mapped. */
+extern void br_pg_helper_init(BrPgHelper *helper);
+
+/* Starts the helper where it is down and it is time to; true where its state changed. */
+extern bool br_pg_helper_run(BrPgHelper *helper, const BrPgHelperTask *task);
+
+/* Sends a request of a lane that is not busy; version and number are filled in. false: the helper is gone. */
+extern bool br_pg_helper_send(BrPgHelper *helper, BrExchangeRequest *request);
+
+/*
+ * The next reply that is there; false: none. A helper that has died, or talks
+ * nonsense, is DOWN afterwards, and what was in its lanes is lost.
+ */
+extern bool br_pg_helper_receive(BrPgHelper *helper, BrExchangeReply *reply);
+
+/* Ends it, at once, and waits for its end. */
+extern void br_pg_helper_stop(BrPgHelper *helper);
+
+#endif /* BR_HELPER_H */

@@ -1,0 +1,52 @@
+/*
+ * service.h
+ *	  The door of the embedding service: one process computes for all connections.
+ *
+ * Loaded with shared_preload_libraries, the library asks for a ring of slots in
+ * shared memory and starts a worker, which has no database. A connection
+ * tokenizes, puts token ids into slots and waits; the worker batches what waits,
+ * across connections, and has a helper process compute it (helper.h).
+ */
+#ifndef BR_SERVICE_H
+#define BR_SERVICE_H
+
+#include "pg/br_pg.h"
+#include "pg/model/packed_file.h"
+
+/* From _PG_init: hooks, settings and the worker, while libraries are preloaded; else the settings alone. */
+extern void br_pg_service_init(void);
+
+/* A model as the service maps it: files that are there already, and stay for as long as the call. */
+typedef struct BrPgServiceModel
+{
+	BrPgPackedKey image;
+	BrPgPackedKey weights; /* size 0: none */
+	BrPrecision precision; /* of the weights */
+	int dimensions;
+} BrPgServiceModel;
+
+/*
+ * Whether texts of this session go to the service now: it is there, and the
+ * session left backend and precision to it (auto). Cheap.
+ */
+extern bool br_pg_service_wanted(void);
+
+/*
+ * Embeds token ids, as br_encoder_embed_tokens does. NULL: it could not, after a
+ * WARNING once for each failure of the service, and the caller computes itself;
+ * else the precision class of what it computed. Cancellable within 100 ms, and
+ * leaves nothing behind then.
+ */
+extern const char *br_pg_service_embed(const BrPgServiceModel *model, const int32 *ids,
+									   const int32 *offsets /* (n + 1) */, int n,
+									   float *embeddings /* (n, dimensions) */);
+
+/* Nearest centroids, as br_ann_assign gives them; false: the caller computes itself. Only
+ * where the service computes on a device. BR_ERR_CANCELLED by *status. */
+extern bool br_pg_service_assign(const float *vectors, int n, int dims, const float *centroids,
+								 int lists, int32 *nearest, float *distances);
+
+/* The worker's entry point; its name stands in worker.c. */
+extern PGDLLEXPORT void br_service_main(Datum argument);
+
+#endif /* BR_SERVICE_H */
