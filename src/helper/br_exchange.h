@@ -59,8 +59,8 @@ typedef struct BrExchangeRequest
 	/* the model of EMBED */
 	uint8_t hash[BR_EXCHANGE_HASH];
 	BrExchangeFile image;
-	BrExchangeFile weights;	 /* packed for the CPU; a device reads the image alone */
-	uint32_t precision; /* BrPrecision of the packed weights */
+	BrExchangeFile weights; /* packed for the CPU; a device reads the image alone */
+	uint32_t precision;		/* BrPrecision of the packed weights */
 } BrExchangeRequest;
 
 typedef enum BrExchangeReplyKind
@@ -77,9 +77,9 @@ typedef struct BrExchangeReply
 	uint32_t lane;
 	uint32_t status; /* BrStatus */
 	uint64_t number;
-	double seconds; /* that it computed */
-	uint32_t models; /* loaded now */
-	uint32_t evicted; /* models, since it started */
+	double seconds;		 /* that it computed */
+	uint32_t models;	 /* loaded now */
+	uint32_t evicted;	 /* models, since it started */
 	int64_t model_bytes; /* of the loaded ones */
 	BrDeviceInfo device; /* as it is now; of the CPU: name and instructions of the backend */
 	char detail[BR_DETAIL_SIZE];

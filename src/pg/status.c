@@ -64,6 +64,8 @@ sqlstate_of(BrStatus status)
 			return ERRCODE_PROGRAM_LIMIT_EXCEEDED;
 		case BR_ERR_SYNTAX:
 			return ERRCODE_INVALID_TEXT_REPRESENTATION;
+		case BR_ERR_DEVICE:
+			return ERRCODE_SYSTEM_ERROR;
 	}
 	return ERRCODE_INTERNAL_ERROR;
 }

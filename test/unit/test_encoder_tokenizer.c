@@ -96,7 +96,7 @@ is_cluster(const int32_t *characters, int n)
 	size_t size = 0;
 
 	for (int i = 0; i < n; i++)
-		size += (size_t) br_encoder_encode(characters[i], text + size);
+		size += (size_t) br_encoder_encode_character(characters[i], text + size);
 	return br_encoder_grapheme_end(text, 0, size) == size;
 }
 

@@ -24,7 +24,8 @@ typedef enum BrStatus
 	BR_ERR_UNSUPPORTED, /* well-formed, but of a kind that is not handled */
 	BR_ERR_NUMERIC,		/* NaN, infinity, or a matrix that is not positive definite */
 	BR_ERR_LIMIT,		/* larger than a documented limit */
-	BR_ERR_SYNTAX		/* a text is not written as its kind is */
+	BR_ERR_SYNTAX,		/* a text is not written as its kind is */
+	BR_ERR_DEVICE		/* a device failed, and is of no further use to this process */
 } BrStatus;
 
 /* Memory from the caller. alloc returns NULL on failure and never longjmps. */

@@ -24,7 +24,7 @@ emit(const BrImageConfig *config, BrTokenWork *work, int32_t character)
 	if (config->flags & BR_BERT_LOWERCASE)
 		n = br_encoder_lower(character, lower);
 	for (int i = 0; i < n; i++)
-		size += br_encoder_encode(lower[i], bytes + size);
+		size += br_encoder_encode_character(lower[i], bytes + size);
 	return br_encoder_append_text(work, bytes, (size_t) size);
 }
 

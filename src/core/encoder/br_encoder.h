@@ -12,6 +12,7 @@
 
 #include "core/base/br_base.h"
 #include "core/math/br_backend.h"
+#include "core/math/br_device.h"
 
 /* Raised when the layout of an image changes. */
 #define BR_ENCODER_LAYOUT_VERSION 2
@@ -23,16 +24,6 @@ typedef struct BrModelFile
 	const void *data;
 	size_t size;
 } BrModelFile;
-
-typedef enum BrPooling
-{
-	BR_POOLING_CLS,
-	BR_POOLING_MEAN,
-	BR_POOLING_MAX,
-	BR_POOLING_MEAN_SQRT_LENGTH, /* the sum, divided by the root of the number of tokens */
-	BR_POOLING_WEIGHTED_MEAN,	 /* the mean with weights 1, 2, ... n */
-	BR_POOLING_LAST
-} BrPooling;
 
 /* As a folder calls it: "mean", "weightedmean"; NULL: no such pooling. */
 extern const char *br_encoder_pooling_name(BrPooling pooling);
@@ -97,6 +88,24 @@ extern const BrModelInfo *br_encoder_info(const BrEncoder *encoder);
  */
 extern BrStatus br_encoder_tokenize(const BrEncoder *encoder, BrContext *context, const char *text,
 									size_t size, bool parse_special, int32_t **ids, int *n);
+
+/*
+ * The same of many texts: ids of text i at *ids + (*offsets)[i] .. (*offsets)[i + 1].
+ * Asks for cancellation before each text. *ids, *offsets (n + 1): a block each,
+ * owned by the caller; both NULL after a failure. BR_ERR_LIMIT: more ids than
+ * an int32_t counts.
+ */
+extern BrStatus br_encoder_encode(const BrEncoder *encoder, BrContext *context,
+								  const char *const *texts /* (n) */, const size_t *sizes /* (n) */,
+								  int n, bool parse_special, int32_t **ids, int32_t **offsets);
+
+/*
+ * The model as devices see it, with its weights where they stand in the image.
+ * *transformer: one block, owned by the caller (br_base_free), which serves as
+ * long as the image does; the table of distances is in the block.
+ */
+extern BrStatus br_encoder_describe(const BrEncoder *encoder, BrContext *context,
+									BrTransformer **transformer);
 
 /*
  * Packed weights: the dense layers' matrices as one backend on one instruction

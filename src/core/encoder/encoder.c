@@ -1,6 +1,6 @@
 /*
  * encoder.c
- *	  The encoder over an image: open, tokenize.
+ *	  The encoder over an image: open, tokenize one text or many.
  *
  * An encoder holds pointers into its image and a few hundred bytes of its own.
  */
@@ -124,5 +124,56 @@ br_encoder_tokenize(const BrEncoder *encoder, BrContext *context, const char *te
 		}
 	}
 	br_encoder_close_work(&work);
+	return status;
+}
+
+/* Appends the ids of all texts to work, and where each begins to offsets. */
+static BrStatus
+encode_all(const BrEncoder *encoder, BrTokenWork *work, const char *const *texts,
+		   const size_t *sizes, int n, bool parse_special, int32_t *offsets)
+{
+	for (int i = 0; i < n; i++)
+	{
+		BrStatus status;
+
+		if (br_base_cancelled(work->context))
+			return br_base_fail(work->context, BR_ERR_CANCELLED, "Tokenizing was cancelled.");
+		status =
+			br_encoder_encode_text(&encoder->tokenizer, work, texts[i], sizes[i], parse_special);
+		if (status != BR_OK)
+			return status;
+		if (work->n_ids > INT32_MAX)
+			return br_base_fail(work->context, BR_ERR_LIMIT,
+								"The first %d texts have %zu tokens, of at most %d.", i + 1,
+								work->n_ids, INT32_MAX);
+		offsets[i + 1] = (int32_t) work->n_ids;
+	}
+	return BR_OK;
+}
+
+BrStatus
+br_encoder_encode(const BrEncoder *encoder, BrContext *context, const char *const *texts,
+				  const size_t *sizes, int n, bool parse_special, int32_t **ids, int32_t **offsets)
+{
+	BrTokenWork work = {.context = context};
+	int32_t *places = br_base_alloc_array(context, (size_t) n + 1, sizeof(int32_t));
+	BrStatus status = places == NULL
+		? BR_ERR_MEMORY
+		: encode_all(encoder, &work, texts, sizes, n, parse_special, places);
+
+	*ids = NULL;
+	*offsets = NULL;
+	if (status == BR_OK)
+	{
+		/* the buffer in which they were gathered; without any id there is none */
+		*ids = work.ids != NULL ? work.ids : br_base_alloc(context, sizeof(int32_t));
+		work.ids = NULL;
+		status = *ids != NULL ? BR_OK : BR_ERR_MEMORY;
+	}
+	br_encoder_close_work(&work);
+	if (status == BR_OK)
+		*offsets = places;
+	else
+		br_base_free(context, places);
 	return status;
 }

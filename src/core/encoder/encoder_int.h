@@ -99,7 +99,7 @@ extern bool br_encoder_is_utf8(const char *text, size_t size);
 
 /* Code point at text, which must be UTF-8; *length: its bytes. */
 extern int32_t br_encoder_decode(const char *text, int *length);
-extern int br_encoder_encode(int32_t character, char bytes[4]);
+extern int br_encoder_encode_character(int32_t character, char bytes[4]);
 
 extern bool br_encoder_is_whitespace(int32_t character);	  /* Unicode White_Space */
 extern bool br_encoder_is_control(int32_t character);		  /* Cc, Cf, Co */

@@ -315,7 +315,7 @@ write_bpe(BrContext *context, const BrImageConfig *config, const BrTokenizerImpo
 	{
 		char text[8] = "";
 
-		br_encoder_encode(br_encoder_byte_character(byte), text);
+		br_encoder_encode_character(br_encoder_byte_character(byte), text);
 		bytes[byte] = br_encoder_token_id(import, config, text);
 	}
 	for (uint32_t i = 0; i < config->n_tokens; i++)

@@ -185,7 +185,7 @@ br_encoder_decode_before(const char *text, size_t at, size_t *begin)
 }
 
 int
-br_encoder_encode(int32_t character, char bytes[4])
+br_encoder_encode_character(int32_t character, char bytes[4])
 {
 	return (int) utf8proc_encode_char(character, (utf8proc_uint8_t *) bytes);
 }

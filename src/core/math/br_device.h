@@ -35,8 +35,8 @@ typedef enum BrPooling
 /* Weights of one layer, in float32 in the host's memory; matrices are (out_dim, in_dim). */
 typedef struct BrTransformerLayer
 {
-	const float *qkv_weight; /* (3 * hidden, hidden) */
-	const float *qkv_bias;	 /* (3 * hidden) */
+	const float *qkv_weight;	/* (3 * hidden, hidden) */
+	const float *qkv_bias;		/* (3 * hidden) */
 	const float *output_weight; /* (hidden, hidden) */
 	const float *output_bias;
 	const float *attention_gain; /* (hidden) */
@@ -52,7 +52,7 @@ typedef struct BrTransformerLayer
 /* What follows pooling. */
 typedef struct BrTransformerStep
 {
-	bool normalize;		 /* to length 1; what follows is of dense layers */
+	bool normalize; /* to length 1; what follows is of dense layers */
 	int in_dim;
 	int out_dim;
 	BrActivation activation;
@@ -86,7 +86,8 @@ typedef struct BrTransformer
 	const float *type_row; /* (hidden), may be NULL */
 	const float *gain;	   /* (hidden), of the norm of what is embedded */
 	const float *bias;
-	const float *relative; /* (heads, 2 * max_tokens - 1): by key - query + max_tokens - 1; may be NULL */
+	const float
+		*relative; /* (heads, 2 * max_tokens - 1): by key - query + max_tokens - 1; may be NULL */
 	const BrTransformerLayer *layer; /* (layers) */
 	int n_steps;
 	const BrTransformerStep *steps;
@@ -98,11 +99,11 @@ typedef struct BrDeviceModel BrDeviceModel;
 /* Of what a device is; strings end with a zero. */
 typedef struct BrDeviceInfo
 {
-	char name[64];		  /* "NVIDIA H200" */
+	char name[64];		   /* "NVIDIA H200" */
 	char instructions[32]; /* "sm_90" */
-	char precision[8];	  /* of embeddings: "f16"; at least .999 of f32 by the cosine */
-	int64_t memory;		  /* bytes of the device */
-	int64_t memory_free;  /* of them free now, for anybody */
+	char precision[8];	   /* of embeddings: "f16"; at least .999 of f32 by the cosine */
+	int64_t memory;		   /* bytes of the device */
+	int64_t memory_free;   /* of them free now, for anybody */
 } BrDeviceInfo;
 
 /*
@@ -149,17 +150,15 @@ typedef struct BrDeviceTable
 	 * The nearest of the placed centroids under the Euclidean distance, ties to
 	 * the smaller number, and the squared distance, which may be NULL.
 	 */
-	BrStatus (*assign)(BrDevice *device, BrContext *context,
-					   const float *vectors /* (n, dims) */, int n, int32_t *nearest /* (n) */,
-					   float *distances /* (n) */);
+	BrStatus (*assign)(BrDevice *device, BrContext *context, const float *vectors /* (n, dims) */,
+					   int n, int32_t *nearest /* (n) */, float *distances /* (n) */);
 
 	/* The k rows of the greatest inner product with each query, greatest first, ties to the
 	 * smaller number; 1 <= k <= 1024, k <= n. */
 	BrStatus (*top_k)(BrDevice *device, BrContext *context,
 					  const float *queries /* (n_queries, dims) */, int n_queries,
 					  const float *rows /* (n, dims) */, int n, int dims, int k,
-					  int32_t *ids /* (n_queries, k) */,
-					  float *similarities /* (n_queries, k) */);
+					  int32_t *ids /* (n_queries, k) */, float *similarities /* (n_queries, k) */);
 } BrDeviceTable;
 
 /* The one symbol of a device's shared object: NULL where its libraries are of no use here. */

@@ -33,7 +33,7 @@ typedef struct BrPgHelper
 	BrPgHelperState state;
 	BrPgHelperTask task;
 	pid_t pid;
-	int socket; /* to wait for in a WaitEventSet; PGINVALID_SOCKET while down */
+	int socket;	 /* to wait for in a WaitEventSet; PGINVALID_SOCKET while down */
 	char *lanes; /* BR_EXCHANGE_BYTES, mapped for as long as the worker lives */
 	int file;
 	int failures; /* one after another */
