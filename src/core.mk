@@ -5,6 +5,7 @@
 #
 #   core        $(BUILD)/libbr_core.a, what the extension and the tests link
 #   backends    $(BUILD)/br_backend_NAME.so: openblas, onednn
+#   helper      $(BUILD)/bundle_rec_helper, the program that computes for the embedding service
 #   tests       the programs of test/unit and test/backend
 #   unit        builds and runs them all; unit-NAME runs test_NAME alone
 #   bench       the programs of test/bench
@@ -72,6 +73,7 @@ HELPER_SOURCES := $(filter-out $(UNIT_SOURCES) $(BACKEND_TEST_SOURCES),$(wildcar
 BENCH_SOURCES := $(wildcard test/bench/bench_*.c)
 FUZZ_SOURCES := $(wildcard test/fuzz/*.c)
 ENCODE_SOURCE := test/tokenizer/encode.c
+PROGRAM_SOURCES := $(wildcard src/helper/*.c)
 ifeq ($(HAVE_ENCODER),)
 # What is in the encoder's room or calls it, reads JSON, or folds words (words_int.h) or calls what does.
 br_no_encoder = $(filter-out $(shell grep -lw -e '"core/encoder/.*' -e '[<"]cjson/.*' -e '<utf8proc.*' \
@@ -84,6 +86,7 @@ HELPER_SOURCES := $(call br_no_encoder,$(HELPER_SOURCES))
 BENCH_SOURCES := $(call br_no_encoder,$(BENCH_SOURCES))
 FUZZ_SOURCES :=
 ENCODE_SOURCE :=
+PROGRAM_SOURCES :=
 $(info without the encoder: $(if $(HAVE_UTF8PROC),,utf8proc) $(if $(HAVE_CJSON),,cJSON) not found)
 endif
 ifeq ($(HAVE_CMOCKA),)
@@ -103,6 +106,11 @@ CORE_OBJECTS := $(CORE_SOURCES:src/%.c=$(BUILD)/%.o)
 OPENBLAS_OBJECTS := $(patsubst src/%.c,$(BUILD)/%.o,$(wildcard src/backend/openblas/*.c src/backend/vector/*.c))
 ONEDNN_OBJECTS := $(patsubst src/%.c,$(BUILD)/%.o,$(wildcard src/backend/onednn/*.c src/backend/vector/*.c))
 BACKENDS := $(if $(HAVE_OPENBLAS),$(BUILD)/br_backend_openblas.so) $(if $(HAVE_ONEDNN),$(BUILD)/br_backend_onednn.so)
+PROGRAM_OBJECTS := $(PROGRAM_SOURCES:src/%.c=$(BUILD)/%.o)
+PROGRAM := $(if $(PROGRAM_SOURCES),$(BUILD)/bundle_rec_helper)
+# A device that fails as it is told to, which is never installed.
+FAULTY_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard test/helper/*.c)) $(BUILD)/test/backend/reference_transformer.o
+FAULTY := $(BUILD)/test/helper/br_backend_faulty.so
 HELPER_OBJECTS := $(HELPER_SOURCES:%.c=$(BUILD)/%.o)
 TEST_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(UNIT_SOURCES) $(BACKEND_TEST_SOURCES))
 BENCH_PROGRAMS := $(BENCH_SOURCES:%.c=$(BUILD)/%)
@@ -119,14 +127,16 @@ FUZZERS := $(patsubst %.c,$(BUILD)/%,$(filter test/fuzz/fuzz_%,$(FUZZ_SOURCES)))
 FUZZER_HELPERS := $(filter-out $(FUZZERS:=.o) %/seeds.o %/test_fuzz.o,$(FUZZ_OBJECTS))
 UNIT_NAMES := $(patsubst test_%,unit-%,$(notdir $(TEST_PROGRAMS) $(FUZZ_REPLAY)))
 
-.PHONY: core backends tests unit bench encode fuzzers sanitize clean list-tests $(UNIT_NAMES) core-force
+.PHONY: core backends helper tests unit bench encode fuzzers sanitize clean list-tests $(UNIT_NAMES) core-force
 .SECONDARY:
 
 core: $(ARCHIVE)
 	@:
 backends: $(BACKENDS)
 	@:
-tests: $(TEST_PROGRAMS) $(FUZZ_REPLAY) $(BACKENDS)
+helper: $(PROGRAM)
+	@:
+tests: $(TEST_PROGRAMS) $(FUZZ_REPLAY) $(BACKENDS) $(PROGRAM) $(FAULTY)
 bench: $(BENCH_PROGRAMS) $(BACKENDS)
 encode: $(ENCODE_PROGRAM)
 fuzzers: $(FUZZERS)
@@ -134,7 +144,7 @@ fuzzers: $(FUZZERS)
 # Rewritten only when their contents change: new flags compile, and a source
 # that came or went links anew.
 $(BUILD)/core.flags: contents = $(CC) $(CFLAGS) $(CPPFLAGS) $(BR_FLAGS)
-$(BUILD)/core.list: contents = $(CORE_OBJECTS) $(HELPER_OBJECTS) $(FUZZ_OBJECTS)
+$(BUILD)/core.list: contents = $(CORE_OBJECTS) $(PROGRAM_OBJECTS) $(HELPER_OBJECTS) $(FUZZ_OBJECTS)
 $(BUILD)/core.flags $(BUILD)/core.list: core-force | $(BUILD)
 	$(file >$@.new,$(contents))
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
@@ -150,9 +160,13 @@ $(BUILD)/backend/%.o: src/backend/%.c $(BUILD)/core.flags
 	@mkdir -p $(@D)
 	$(if $(V),,@echo '  cc $<';) $(CC) -std=c11 $(CFLAGS) $(CPPFLAGS) $(BR_FLAGS) -c -o $@ $<
 
+$(BUILD)/helper/%.o: src/helper/%.c $(BUILD)/core.flags
+	@mkdir -p $(@D)
+	$(if $(V),,@echo '  cc $<';) $(CC) -std=gnu11 -D_GNU_SOURCE $(CFLAGS) $(CPPFLAGS) $(BR_FLAGS) -c -o $@ $<
+
 $(BUILD)/test/%.o: test/%.c $(BUILD)/core.flags
 	@mkdir -p $(@D)
-	$(if $(V),,@echo '  cc $<';) $(CC) -std=gnu11 -Itest $(CFLAGS) $(CPPFLAGS) $(BR_FLAGS) -c -o $@ $<
+	$(if $(V),,@echo '  cc $<';) $(CC) -std=gnu11 -D_GNU_SOURCE -Itest $(CFLAGS) $(CPPFLAGS) $(BR_FLAGS) -c -o $@ $<
 
 # Built anew each time: ar would keep the object of a source that is gone.
 $(ARCHIVE): $(CORE_OBJECTS) $(BUILD)/core.list
@@ -164,6 +178,13 @@ $(BUILD)/br_backend_openblas.so: $(OPENBLAS_OBJECTS)
 
 $(BUILD)/br_backend_onednn.so: $(ONEDNN_OBJECTS)
 	$(if $(V),,@echo '  ld $@';) $(CC) -shared $(CFLAGS) $(BR_SANITIZE) $(LDFLAGS) -o $@ $^ -ldnnl -lm -lpthread
+
+$(BUILD)/bundle_rec_helper: $(PROGRAM_OBJECTS) $(ARCHIVE)
+	$(if $(V),,@echo '  ld $@';) $(CC) $(CFLAGS) $(BR_SANITIZE) $(LDFLAGS) -o $@ $(PROGRAM_OBJECTS) $(ARCHIVE) \
+		$(BR_LIBRARY_PATH) $(BR_TEXT_LIBRARIES) -lm -ldl -lpthread
+
+$(FAULTY): $(FAULTY_OBJECTS) $(ARCHIVE)
+	$(if $(V),,@echo '  ld $@';) $(CC) -shared $(CFLAGS) $(BR_SANITIZE) $(LDFLAGS) -o $@ $(FAULTY_OBJECTS) $(ARCHIVE) -lm
 
 $(TEST_PROGRAMS): %: %.o $(HELPER_OBJECTS) $(ARCHIVE)
 	$(if $(V),,@echo '  ld $@';) $(CC) $(CFLAGS) $(BR_SANITIZE) $(LDFLAGS) -o $@ $< $(HELPER_OBJECTS) $(ARCHIVE) \
@@ -211,6 +232,7 @@ sanitize:
 clean:
 	rm -rf $(BUILD)
 
--include $(CORE_OBJECTS:.o=.d) $(OPENBLAS_OBJECTS:.o=.d) $(ONEDNN_OBJECTS:.o=.d) $(HELPER_OBJECTS:.o=.d) \
+-include $(CORE_OBJECTS:.o=.d) $(OPENBLAS_OBJECTS:.o=.d) $(ONEDNN_OBJECTS:.o=.d) $(PROGRAM_OBJECTS:.o=.d) \
+	$(FAULTY_OBJECTS:.o=.d) $(HELPER_OBJECTS:.o=.d) \
 	$(TEST_PROGRAMS:=.d) $(BENCH_PROGRAMS:=.d) $(ENCODE_PROGRAM:=.d) $(PRODUCT_OBJECTS:.o=.d) $(BUILD)/test/bench/load_backend.d \
 	$(FUZZ_OBJECTS:.o=.d)

@@ -48,9 +48,9 @@ backend_dir = $(DESTDIR)$(pkglibdir)/bundle_rec
 all: backends
 backends: $(BUILD)/libbr_core.a
 
-# One run for both: two at a time would write the same files.
+# One run for all: two at a time would write the same files.
 $(BUILD)/libbr_core.a: module-force
-	+@$(CORE) core backends
+	+@$(CORE) core backends helper
 
 bundle_rec$(DLSUFFIX): $(BUILD)/libbr_core.a $(BUILD)/module.list
 
@@ -86,6 +86,7 @@ install-backends: backends installdirs
 	for backend in $(BUILD)/br_backend_*.so; do \
 		test ! -e $$backend || $(INSTALL_SHLIB) $$backend '$(backend_dir)/' || exit 1; \
 	done
+	$(INSTALL_PROGRAM) $(BUILD)/bundle_rec_helper '$(backend_dir)/'
 
 uninstall: uninstall-backends
 uninstall-backends:

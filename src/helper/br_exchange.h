@@ -22,8 +22,14 @@
 #define BR_EXCHANGE_LANES 2 /* one is computed while the other one is filled */
 #define BR_EXCHANGE_HASH 32
 #define BR_EXCHANGE_PATH 1024
+#define BR_EXCHANGE_MAX_LISTS 65536 /* centroids */
+#define BR_EXCHANGE_MAX_DIMS 16384	/* of a vector */
 
-/* Where the contents of a packed file stand; size 0: there is none. */
+/*
+ * Where the contents of a packed file stand; size 0: there is none. A path that
+ * is not absolute begins in the service's working directory, which the helper has
+ * inherited.
+ */
 typedef struct BrExchangeFile
 {
 	char path[BR_EXCHANGE_PATH];
@@ -41,8 +47,9 @@ typedef enum BrExchangeKind
 /*
  * EMBED: the lane holds offsets (texts + 1), then ids (tokens), both int32_t;
  * the reply puts embeddings (texts, dimensions) in their place.
- * CENTROIDS: floats (rows, dims). ASSIGN: floats (rows, dims); the reply puts
- * int32_t nearest (rows), then float distances (rows) in their place.
+ * CENTROIDS: floats (rows, dims), which take the place of those before.
+ * ASSIGN: floats (rows, dims); the reply puts int32_t nearest (rows), then float
+ * squared distances (rows) in their place.
  */
 typedef struct BrExchangeRequest
 {
