@@ -19,7 +19,7 @@
 
 /* ---- backends ---- */
 
-/* Signals are blocked meanwhile, so that threads which libraries start take none. */
+/* Signals are blocked meanwhile, so that threads which libraries start take none but the last. */
 void *
 br_helper_load_symbol(BrContext *context, const BrHelperTask *task, const char *name,
 					  const char *symbol)
@@ -27,7 +27,7 @@ br_helper_load_symbol(BrContext *context, const BrHelperTask *task, const char *
 	char path[BR_EXCHANGE_PATH];
 	void *object;
 	void *found = NULL;
-	sigset_t all;
+	sigset_t most;
 	sigset_t before;
 
 	if (snprintf(path, sizeof(path), "%s/br_backend_%s.so", task->backends, name) >=
@@ -36,8 +36,9 @@ br_helper_load_symbol(BrContext *context, const BrHelperTask *task, const char *
 		(void) br_base_fail(context, BR_ERR_ARGUMENT, "The backends' directory is too long.");
 		return NULL;
 	}
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
+	sigfillset(&most);
+	sigdelset(&most, SIGTERM);
+	pthread_sigmask(SIG_SETMASK, &most, &before);
 	object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 	if (object != NULL)
 		found = dlsym(object, symbol);

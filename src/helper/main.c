@@ -136,6 +136,18 @@ close_inherited(const BrHelperTask *task)
 		closedir(directory);
 }
 
+/*
+ * Ends it whatever it does. Without a failure: where the server is the first process
+ * of a container it inherits the orphan, and takes an unknown child that a signal
+ * has ended for a crash of its own.
+ */
+static void
+end_by_signal(int number)
+{
+	(void) number;
+	_exit(EXIT_SUCCESS);
+}
+
 static void
 prepare_process(const BrHelperTask *task)
 {
@@ -144,7 +156,8 @@ prepare_process(const BrHelperTask *task)
 	sigset_t none;
 
 	/* with its parent it has nobody to compute for; the closed socket says the same, later */
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	signal(SIGTERM, end_by_signal);
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (nothing >= 0)
 		dup2(nothing, STDIN_FILENO);
 	dup2(STDERR_FILENO, STDOUT_FILENO);

@@ -15,7 +15,7 @@
 typedef enum BrPgHelperState
 {
 	BR_PG_HELPER_DOWN,	   /* to be started at retry_at */
-	BR_PG_HELPER_STARTING, /* it has not said yet with what it computes */
+	BR_PG_HELPER_STARTING, /* it has not said yet with what it computes; given up at retry_at */
 	BR_PG_HELPER_READY
 } BrPgHelperState;
 
@@ -32,34 +32,47 @@ typedef struct BrPgHelper
 {
 	BrPgHelperState state;
 	BrPgHelperTask task;
-	pid_t pid;
-	int socket;	 /* to wait for in a WaitEventSet; PGINVALID_SOCKET while down */
-	char *lanes; /* BR_EXCHANGE_BYTES, mapped for as long as the worker lives */
-	int file;
-	int failures; /* one after another */
+	pid_t pid;	  /* while down: of one that was killed and has not ended yet, or 0 */
+	int socket;	  /* to wait for in a WaitEventSet; PGINVALID_SOCKET while down */
+	char *lanes;  /* BR_EXCHANGE_BYTES, mapped for as long as the worker lives */
+	int file;	  /* of the lanes */
+	int failures; /* one after another, without an answer in between */
 	TimestampTz retry_at;
+	TimestampTz killed_at;
 	bool busy[BR_EXCHANGE_LANES];
-	uint64 number; /* of the last request */
-	BrDeviceInfo device;
-	char detail[BR_DETAIL_SIZE]; /* what went wrong last; "" for nothing */
+	uint64 asked[BR_EXCHANGE_LANES]; /* the number of the request in each */
+	uint64 number;					 /* of the last request */
+	BrDeviceInfo device;			 /* as it was when it last answered */
+	BrStatus failure; /* the last one; BR_ERR_UNSUPPORTED: there is no such device here */
+	char detail[BR_DETAIL_SIZE]; /* of it: a sentence; "" for nothing */
 } BrPgHelper;
 
-/* Once, when the worker starts. FATAL where no memory can be mapped. */
+/* Once, when the worker starts, for one that lives as long. FATAL where no memory can be mapped. */
 extern void br_pg_helper_init(BrPgHelper *helper);
 
-/* Starts the helper where it is down and it is time to; true where its state changed. */
+/*
+ * Starts the helper where it is down and it is time to, starts another one where
+ * the task has changed, and hears when it is ready; true where its state changed.
+ */
 extern bool br_pg_helper_run(BrPgHelper *helper, const BrPgHelperTask *task);
 
-/* Sends a request of a lane that is not busy; version and number are filled in. false: the helper is gone. */
+/*
+ * Sends a request of a lane that is not busy, to a helper that is ready; version
+ * and number are filled in. false: the helper has gone, and is DOWN.
+ */
 extern bool br_pg_helper_send(BrPgHelper *helper, BrExchangeRequest *request);
 
 /*
- * The next reply that is there; false: none. A helper that has died, or talks
- * nonsense, is DOWN afterwards, and what was in its lanes is lost.
+ * The next reply that is there, to the request in its lane; false: none. A helper
+ * that has died, has failed or talks nonsense is DOWN afterwards, and what was in
+ * its lanes is lost.
  */
 extern bool br_pg_helper_receive(BrPgHelper *helper, BrExchangeReply *reply);
 
-/* Ends it, at once, and waits for its end. */
+/* As after a failure: ends it at once. For one that takes too long; why: a sentence. */
+extern void br_pg_helper_give_up(BrPgHelper *helper, const char *why);
+
+/* Ends it at once, and forgets its failures: the next run starts it. */
 extern void br_pg_helper_stop(BrPgHelper *helper);
 
 #endif /* BR_HELPER_H */
