@@ -125,6 +125,8 @@ FUZZ_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(FUZZ_MUTATOR),$(FUZZ_
 FUZZ_REPLAY := $(if $(FUZZ_SOURCES),$(BUILD)/test/fuzz/test_fuzz)
 FUZZERS := $(patsubst %.c,$(BUILD)/%,$(filter test/fuzz/fuzz_%,$(FUZZ_SOURCES)))
 FUZZER_HELPERS := $(filter-out $(FUZZERS:=.o) %/seeds.o %/test_fuzz.o,$(FUZZ_OBJECTS))
+# What the helper is but for its main, which fuzz_helper asks.
+ASKED_OBJECTS := $(filter-out %/main.o,$(PROGRAM_OBJECTS))
 UNIT_NAMES := $(patsubst test_%,unit-%,$(notdir $(TEST_PROGRAMS) $(FUZZ_REPLAY)))
 
 .PHONY: core backends helper tests unit bench encode fuzzers sanitize clean list-tests $(UNIT_NAMES) core-force
@@ -199,15 +201,16 @@ $(BUILD)/test/bench/bench_products: $(PRODUCT_OBJECTS)
 $(BUILD)/test/bench/bench_products: BENCH_LIBRARIES := $(PRODUCT_LIBRARIES)
 $(BUILD)/test/bench/bench_products.o: CPPFLAGS += $(if $(HAVE_OPENBLAS),-DHAVE_OPENBLAS) $(if $(HAVE_ONEDNN),-DHAVE_ONEDNN)
 
-$(FUZZ_REPLAY): $(FUZZ_OBJECTS) $(ARCHIVE)
-	$(if $(V),,@echo '  ld $@';) $(CC) $(CFLAGS) $(BR_SANITIZE) $(LDFLAGS) -o $@ $(FUZZ_OBJECTS) $(ARCHIVE) \
-		$(BR_LIBRARY_PATH) $(BR_TEXT_LIBRARIES) -lm
+$(FUZZ_REPLAY): $(FUZZ_OBJECTS) $(ASKED_OBJECTS) $(ARCHIVE)
+	$(if $(V),,@echo '  ld $@';) $(CC) $(CFLAGS) $(BR_SANITIZE) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVE) \
+		$(BR_LIBRARY_PATH) $(BR_TEXT_LIBRARIES) -lm -ldl -lpthread
 
 # These read JSON.
 $(addprefix $(BUILD)/test/fuzz/fuzz_,folder safetensors tokenizer): $(FUZZ_MUTATOR:%.c=$(BUILD)/%.o)
+$(BUILD)/test/fuzz/fuzz_helper: $(ASKED_OBJECTS)
 $(FUZZERS): %: %.o $(FUZZER_HELPERS) $(ARCHIVE)
 	$(if $(V),,@echo '  ld $@';) $(CC) $(CFLAGS) -fsanitize=fuzzer,address,undefined $(LDFLAGS) -o $@ \
-		$(filter %.o,$^) $(ARCHIVE) $(BR_LIBRARY_PATH) $(BR_TEXT_LIBRARIES) -lm
+		$(filter %.o,$^) $(ARCHIVE) $(BR_LIBRARY_PATH) $(BR_TEXT_LIBRARIES) -lm -ldl -lpthread
 
 # Arithmetic decides nothing, and watching its loops would take all of the fuzzer's time.
 ifneq ($(LIBFUZZER),)

@@ -10,6 +10,8 @@
 #include <cjson/cJSON.h>
 
 #include "fuzz/fuzz.h"
+#include "fuzz/helper_step.h"
+#include "helper/br_exchange.h"
 
 #define LENGTH(array) ((int) (sizeof(array) / sizeof((array)[0])))
 
@@ -247,6 +249,61 @@ embedding_binary_seeds(FuzzSeedUse *use, void *arg)
 	use(arg, "infinite", infinite, sizeof(infinite));
 }
 
+/* Adds a step and what stands in its lane. */
+static void
+add_step(uint8_t *seed, size_t *size, FuzzStep step, const void *lane, size_t lane_bytes)
+{
+	step.version = BR_EXCHANGE_VERSION;
+	step.lane_bytes = (uint16_t) lane_bytes;
+	memcpy(seed + *size, &step, sizeof(step));
+	memcpy(seed + *size + sizeof(step), lane, lane_bytes);
+	*size += sizeof(step) + lane_bytes;
+}
+
+static void
+helper_seeds(FuzzSeedUse *use, void *arg)
+{
+	/* offsets of two texts, and their ids */
+	static const int32_t texts[] = {0, 3, 5, 2, 7, 3, 2, 3};
+	static const float rows[] = {0, 0, 1, 1, 0.25f, -3, 1e20f, 2, 0, 0};
+	FuzzStep embed = {.kind = BR_EXCHANGE_EMBED,
+					  .texts = 2,
+					  .tokens = 5,
+					  .dimensions = FUZZ_STEP_DIMENSIONS,
+					  .flags = FUZZ_STEP_IMAGE};
+	FuzzStep centroids = {.kind = BR_EXCHANGE_CENTROIDS, .lane = 1, .rows = 3, .dims = 2};
+	FuzzStep assign = {.kind = BR_EXCHANGE_ASSIGN, .rows = 5, .dims = 2};
+	uint8_t seed[1024];
+	size_t size = 0;
+
+	add_step(seed, &size, embed, texts, sizeof(texts));
+	use(arg, "embed", seed, size);
+
+	/* a second model, the first one again, and then room for one of them */
+	embed.hash = 1;
+	add_step(seed, &size, embed, texts, sizeof(texts));
+	embed.hash = 0;
+	embed.lane = 1;
+	add_step(seed, &size, embed, texts, sizeof(texts));
+	embed.flags |= FUZZ_STEP_BUDGET;
+	add_step(seed, &size, embed, texts, sizeof(texts));
+	embed.hash = 1;
+	add_step(seed, &size, embed, texts, sizeof(texts));
+	use(arg, "models", seed, size);
+
+	/* weights that are none, and an image that is somewhere else */
+	embed.flags = FUZZ_STEP_IMAGE | FUZZ_STEP_WEIGHTS;
+	add_step(seed, &size, embed, texts, sizeof(texts));
+	embed.flags = 0;
+	add_step(seed, &size, embed, texts, sizeof(texts));
+	use(arg, "files", seed, size);
+
+	size = 0;
+	add_step(seed, &size, centroids, rows, 6 * sizeof(float));
+	add_step(seed, &size, assign, rows, sizeof(rows));
+	use(arg, "assign", seed, size);
+}
+
 void
 fuzz_each_seed(const char *target, FuzzSeedUse *use, void *arg)
 {
@@ -262,6 +319,7 @@ fuzz_each_seed(const char *target, FuzzSeedUse *use, void *arg)
 		{"image", image_seeds},
 		{"embedding_text", embedding_text_seeds},
 		{"embedding_binary", embedding_binary_seeds},
+		{"helper", helper_seeds},
 	};
 
 	for (int i = 0; i < LENGTH(makers); i++)

@@ -30,6 +30,7 @@ extern int target_tokenize(const uint8_t *data, size_t size);
 extern int target_image(const uint8_t *data, size_t size);
 extern int target_embedding_text(const uint8_t *data, size_t size);
 extern int target_embedding_binary(const uint8_t *data, size_t size);
+extern int target_helper(const uint8_t *data, size_t size);
 
 typedef struct Target
 {
@@ -45,6 +46,7 @@ static const Target targets[] = {
 	{"image", target_image},
 	{"embedding_text", target_embedding_text},
 	{"embedding_binary", target_embedding_binary},
+	{"helper", target_helper},
 };
 
 #define N_TARGETS ((int) (sizeof(targets) / sizeof(targets[0])))
