@@ -55,7 +55,7 @@ has_ended(BrPgHelper *helper, int milliseconds, int *status)
 	{
 		pid_t ended = waitpid(helper->pid, status, WNOHANG);
 
-		if (ended == helper->pid)
+		if (ended == helper->pid || (ended < 0 && errno == ECHILD))
 			helper->pid = 0;
 		else if (waited >= milliseconds * 1000)
 			return false;
@@ -80,14 +80,27 @@ bring_down(BrPgHelper *helper, int *status)
 	return has_ended(helper, MOMENT_MS, status);
 }
 
-/* Down, because of something that detail says already. Only what is new is logged. */
+/* What goes to sessions of any encoding is ASCII, whatever a library or a path has in it. */
 static void
-fail(BrPgHelper *helper, BrStatus failure, const char *detail)
+clean(char *text)
 {
-	bool is_new = helper->failures == 0 || strcmp(helper->detail, detail) != 0;
+	for (; *text != '\0'; text++)
+		if (*text < ' ' || *text > '~')
+			*text = '?';
+}
+
+/* Down, because of what a sentence says. Only what is new is logged. */
+static void
+fail(BrPgHelper *helper, BrStatus failure, const char *why)
+{
+	char detail[BR_DETAIL_SIZE];
+	bool is_new;
 	int pause = FIRST_PAUSE_MS;
 	int status;
 
+	strlcpy(detail, why, sizeof(detail));
+	clean(detail);
+	is_new = helper->failures == 0 || strcmp(helper->detail, detail) != 0;
 	(void) bring_down(helper, &status);
 	for (int i = 0; i < helper->failures && pause < LONGEST_PAUSE_MS; i++)
 		pause *= 2;
@@ -107,7 +120,7 @@ static void
 fail_dead(BrPgHelper *helper)
 {
 	char detail[BR_DETAIL_SIZE];
-	int status;
+	int status = 0;
 
 	if (!bring_down(helper, &status))
 		strlcpy(detail, "The helper process has closed its socket.", sizeof(detail));
@@ -318,6 +331,10 @@ listen_to(BrPgHelper *helper, BrExchangeReply *reply)
 		fail(helper, BR_ERR_FORMAT, "The helper process answers what it was not asked.");
 	else
 	{
+		clean(reply->device.name);
+		clean(reply->device.instructions);
+		clean(reply->device.precision);
+		clean(reply->detail);
 		helper->device = reply->device;
 		return true;
 	}
