@@ -46,7 +46,7 @@ typedef enum BrExchangeKind
 
 /*
  * EMBED: the lane holds offsets (texts + 1), then ids (tokens), both int32_t;
- * the reply puts embeddings (texts, dimensions) in their place.
+ * the reply puts embeddings (texts, dimensions), finite ones, in their place.
  * CENTROIDS: floats (rows, dims), which take the place of those before.
  * ASSIGN: floats (rows, dims); the reply puts int32_t nearest (rows), then float
  * squared distances (rows) in their place.

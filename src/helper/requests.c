@@ -166,6 +166,21 @@ embed_all(const Batch *batch, int texts)
 	return status;
 }
 
+/* Half precision overflows where single precision does not: whoever asked may compute it better. */
+static BrStatus
+check_embeddings(const Batch *batch, int texts)
+{
+	size_t dimensions = (size_t) batch->model->dimensions;
+
+	for (size_t i = 0; i < (size_t) texts * dimensions; i++)
+		if (!isfinite(batch->embeddings[i]))
+			return br_base_fail(&batch->helper->context, BR_ERR_NUMERIC,
+								"The embedding of text %zu has a component that is no finite "
+								"number.",
+								i / dimensions);
+	return BR_OK;
+}
+
 static BrStatus
 embed_copied(BrHelper *helper, const BrExchangeRequest *request, BrHelperModel *model,
 			 int32_t *copy)
@@ -183,6 +198,8 @@ embed_copied(BrHelper *helper, const BrExchangeRequest *request, BrHelperModel *
 	status = check_tokens(helper, request, model, batch.offsets, batch.ids);
 	if (status == BR_OK)
 		status = embed_all(&batch, (int) request->texts);
+	if (status == BR_OK)
+		status = check_embeddings(&batch, (int) request->texts);
 	return status;
 }
 

@@ -9,6 +9,7 @@
  *		after N			what else stands there begins after N batches of this process
  *		memory N		no memory for more than N texts at a time, or for a second model
  *		device			fails, as a device does that is of no further use
+ *		overflow		embeddings are infinite
  *		abort			takes its process with it
  *		hang SECONDS	answers only after so long, whatever happens meanwhile
  *		slow MILLISECONDS	computes for so much longer, and lets itself be cancelled
@@ -16,6 +17,7 @@
  *		none			there is no such device: at the beginning
  */
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,6 +57,7 @@ typedef struct Faults
 	int after;	/* batches */
 	int memory; /* texts; -1: any number */
 	bool device;
+	bool overflow;
 	bool abort;
 	bool wrong_version;
 	bool none;
@@ -84,6 +87,8 @@ read_faults(void)
 			faults.slow = number / 1000;
 		else if (strncmp(line, "device", 6) == 0)
 			faults.device = true;
+		else if (strncmp(line, "overflow", 8) == 0)
+			faults.overflow = true;
 		else if (strncmp(line, "abort", 5) == 0)
 			faults.abort = true;
 		else if (strncmp(line, "wrong version", 13) == 0)
@@ -321,6 +326,8 @@ embed(BrDevice *device, BrContext *context, BrDeviceModel *loaded, const int32_t
 			return br_base_fail(context, BR_ERR_CANCELLED, "The device was cancelled.");
 		reference_embed(model, ids + offsets[i], n,
 						embeddings + (size_t) i * (size_t) model->dimensions);
+		if (faults.overflow)
+			embeddings[(size_t) i * (size_t) model->dimensions] = INFINITY;
 	}
 	batches++;
 	return BR_OK;

@@ -278,6 +278,23 @@ a_device_that_fails_ends_it(void **state)
 	}
 }
 
+/* The service is told, and may go on. */
+static void
+infinite_embeddings_are_an_error(void **state)
+{
+	Running running;
+
+	(void) state;
+	begin(&running, "overflow\n");
+	assert_int_equal(texts_ask(&running.texts, &running.helper, &running.stored, 0),
+					 BR_ERR_NUMERIC);
+	helper_set_faults("");
+	assert_int_equal(texts_ask(&running.texts, &running.helper, &running.stored, 0), BR_OK);
+	texts_expect(&running.texts, &running.helper, &running.stored, 0, DEVICE_BOUND);
+	helper_end(&running.helper);
+	stored_close(&running.stored);
+}
+
 static void
 a_device_that_crashes_takes_it_along(void **state)
 {
@@ -441,6 +458,7 @@ main(void)
 		cmocka_unit_test(it_keeps_two_descriptors_and_the_log),
 		cmocka_unit_test(a_device_that_is_of_no_use_says_why),
 		cmocka_unit_test(a_device_that_fails_ends_it),
+		cmocka_unit_test(infinite_embeddings_are_an_error),
 		cmocka_unit_test(a_device_that_crashes_takes_it_along),
 		cmocka_unit_test(requests_are_answered_in_their_order),
 		cmocka_unit_test(a_closed_socket_cancels_what_it_computes),
