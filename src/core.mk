@@ -77,7 +77,8 @@ PROGRAM_SOURCES := $(wildcard src/helper/*.c)
 ifeq ($(HAVE_ENCODER),)
 # What is in the encoder's room or calls it, asks the helper, reads JSON, or folds words (words_int.h) or calls
 # what does.
-br_no_encoder = $(filter-out $(shell grep -lw -e '"core/encoder/.*' -e '"unit/helper_fixture.*' -e '[<"]cjson/.*' -e '<utf8proc.*' \
+br_no_encoder = $(filter-out $(shell grep -lw -e '"core/encoder/.*' -e '"unit/encoder_fixture.*' -e '"unit/helper_fixture.*' \
+	-e '[<"]cjson/.*' -e '<utf8proc.*' \
 	-e '"core/learn/words_int.*' -e 'br_learn_words' -e 'br_learn_shared_words' -e 'br_learn_vocabulary_[a-z]*' \
 	$(1) /dev/null),$(1))
 CORE_SOURCES := $(call br_no_encoder,$(filter-out src/core/encoder/%,$(CORE_SOURCES)))
