@@ -95,8 +95,7 @@ typedef struct BrAttentionItem
  * order is of falling length. Texts without tokens are passed over.
  */
 extern int br_cuda_attention_items(const int32_t *offsets /* (texts + 1), host */, int texts,
-								   int heads, int head_dim, BrAttentionItem *items /* host */,
-								   int capacity);
+								   int heads, BrAttentionItem *items /* host */, int capacity);
 
 /*
  * At most as many items as this, for batches of at most so many texts and tokens:
