@@ -171,6 +171,17 @@ extern BrStatus br_cuda_multiply_to_floats(BrProducts *products, BrContext *cont
 										   int in_dim, int out_dim,
 										   float *output /* (rows, out_dim) */);
 
+/*
+ * multiply.cu: the same as either of the two above, into whichever output is not NULL; bias
+ * and activation hold for both.
+ */
+extern void br_cuda_multiply_halves(BrStream stream, const BrHalf *input /* (rows, in_dim) */,
+									const BrHalf *weight /* (out_dim, in_dim) */,
+									const BrHalf *bias /* (out_dim) */, int rows, int in_dim,
+									int out_dim, BrActivation activation,
+									BrHalf *halves /* (rows, out_dim) */,
+									float *floats /* (rows, out_dim) */);
+
 /* output = left right' of floats, without tensor cores: for the few rows that must be exact. */
 extern void br_cuda_multiply_floats(BrStream stream, const float *left /* (rows, depth) */,
 									const float *right /* (columns, depth) */, int rows,
@@ -245,8 +256,8 @@ extern void br_cuda_reference_embed(BrStream stream, const int32_t *ids, const i
 									float epsilon, int rows, int dim, BrHalf *output);
 extern void br_cuda_reference_attention(BrStream stream, const BrHalf *qkv,
 										const int32_t *offsets /* (texts + 1) */, int texts,
-										int heads, int head_dim, const float *relative, int longest,
-										BrHalf *output);
+										int rows, int heads, int head_dim, const float *relative,
+										int longest, BrHalf *output);
 extern void br_cuda_reference_multiply(BrStream stream, const BrHalf *input, const BrHalf *weight,
 									   int rows, int in_dim, int out_dim, float *output);
 extern void br_cuda_reference_pool(BrStream stream, BrPooling pooling, const BrHalf *tokens,
