@@ -41,6 +41,9 @@ extern void br_cuda_release(void *memory); /* NULL is ignored */
 extern BrStatus br_cuda_allocate_host(BrContext *context, size_t bytes, void **memory);
 extern void br_cuda_release_host(void *memory); /* NULL is ignored */
 
+/* For tests: the allocation of that number from now on, 1 the next one, fails; 0: none does. */
+extern void br_cuda_fail_allocation(int number);
+
 /*
  * Copies in the order of the stream. From br_cuda_allocate_host, host memory must
  * stay as it is until br_cuda_wait; other memory may change when upload returns.
