@@ -13,6 +13,7 @@
 #   sanitize    unit under AddressSanitizer and UndefinedBehaviorSanitizer
 #   clean       removes $(BUILD)
 #   list-tests  the test programs, one a line
+#   cuda        $(BUILD)/br_backend_cuda.so; this and what follows of CUDA is in cuda.mk
 #   fuzzers     with LIBFUZZER=1 and CC=clang-14, into a BUILD of its own: the programs of test/fuzz
 #
 #   BUILD=dir      where everything goes (build)
@@ -129,7 +130,13 @@ FUZZERS := $(patsubst %.c,$(BUILD)/%,$(filter test/fuzz/fuzz_%,$(FUZZ_SOURCES)))
 FUZZER_HELPERS := $(filter-out $(FUZZERS:=.o) %/seeds.o %/test_fuzz.o,$(FUZZ_OBJECTS))
 # What the helper is but for its main, which fuzz_helper asks.
 ASKED_OBJECTS := $(filter-out %/main.o,$(PROGRAM_OBJECTS))
-UNIT_NAMES := $(patsubst test_%,unit-%,$(notdir $(TEST_PROGRAMS) $(FUZZ_REPLAY)))
+
+.DEFAULT_GOAL := core
+include src/cuda.mk
+
+# Of all rooms, the programs that are tests.
+ALL_TESTS := $(TEST_PROGRAMS) $(FUZZ_REPLAY) $(CUDA_TESTS)
+UNIT_NAMES := $(patsubst test_%,unit-%,$(notdir $(ALL_TESTS)))
 
 .PHONY: core backends helper tests unit bench encode fuzzers sanitize clean list-tests $(UNIT_NAMES) core-force
 .SECONDARY:
@@ -140,7 +147,7 @@ backends: $(BACKENDS)
 	@:
 helper: $(PROGRAM)
 	@:
-tests: $(TEST_PROGRAMS) $(FUZZ_REPLAY) $(BACKENDS) $(PROGRAM) $(FAULTY)
+tests: $(ALL_TESTS) $(BACKENDS) $(PROGRAM) $(FAULTY)
 bench: $(BENCH_PROGRAMS) $(BACKENDS)
 encode: $(ENCODE_PROGRAM)
 fuzzers: $(FUZZERS)
@@ -220,16 +227,16 @@ $(BUILD)/core/math/portable_backend.o $(BUILD)/core/encoder/forward.o: BR_FLAGS 
 endif
 
 unit: tests
-	@failed=; for program in $(TEST_PROGRAMS) $(FUZZ_REPLAY); do \
+	@failed=; for program in $(ALL_TESTS); do \
 		echo "# $$program"; $$program || failed="$$failed $$program"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 $(UNIT_NAMES): unit-%: tests
-	@for program in $(filter %/test_$*,$(TEST_PROGRAMS) $(FUZZ_REPLAY)); do $$program || exit 1; done
+	@for program in $(filter %/test_$*,$(ALL_TESTS)); do $$program || exit 1; done
 
 list-tests:
-	@for program in $(TEST_PROGRAMS) $(FUZZ_REPLAY); do echo $$program; done
+	@for program in $(ALL_TESTS); do echo $$program; done
 
 sanitize:
 	$(MAKE) -f src/core.mk BUILD=$(BUILD)/sanitize SANITIZE=1 CFLAGS='-O1 -g' unit
@@ -240,4 +247,4 @@ clean:
 -include $(CORE_OBJECTS:.o=.d) $(OPENBLAS_OBJECTS:.o=.d) $(ONEDNN_OBJECTS:.o=.d) $(PROGRAM_OBJECTS:.o=.d) \
 	$(FAULTY_OBJECTS:.o=.d) $(HELPER_OBJECTS:.o=.d) \
 	$(TEST_PROGRAMS:=.d) $(BENCH_PROGRAMS:=.d) $(ENCODE_PROGRAM:=.d) $(PRODUCT_OBJECTS:.o=.d) $(BUILD)/test/bench/load_backend.d \
-	$(FUZZ_OBJECTS:.o=.d)
+	$(FUZZ_OBJECTS:.o=.d) $(CUDA_DEPENDENCIES)

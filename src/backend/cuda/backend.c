@@ -234,7 +234,13 @@ attention(const float *qkv, const int32_t *offsets, int texts, int heads, int he
 	(void) scratch;
 	begin(&operation);
 	if (items == NULL || all == NULL)
-		abort();
+	{
+		for (size_t i = 0; i < n; i++)
+			output[i] = NAN;
+		free(items);
+		free(all);
+		return;
+	}
 	n_items = br_cuda_attention_items(offsets, texts, heads, items, (int) most);
 	own_qkv = copy_halves(&operation, qkv, 3 * n);
 	own_items = copy(&operation, items, (size_t) n_items * sizeof(BrAttentionItem));

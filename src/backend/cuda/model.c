@@ -230,7 +230,7 @@ br_cuda_load(BrDevice *device, BrContext *context, const BrTransformer *model,
 {
 	Loader loader = {device, context, {NULL, 0}, BR_OK};
 	BrDeviceModel *made;
-	int widest;
+	int widest = 0;
 
 	*loaded = NULL;
 	loader.status = check_shape(context, model, &widest);

@@ -165,6 +165,12 @@ br_cuda_fail_allocation(int number)
 	failing_allocation = number;
 }
 
+int
+br_cuda_failing_allocation(void)
+{
+	return failing_allocation;
+}
+
 static bool
 told_to_fail(void)
 {

@@ -43,6 +43,7 @@ extern void br_cuda_release_host(void *memory); /* NULL is ignored */
 
 /* For tests: the allocation of that number from now on, 1 the next one, fails; 0: none does. */
 extern void br_cuda_fail_allocation(int number);
+extern int br_cuda_failing_allocation(void); /* 0: it has failed, or none will */
 
 /*
  * Copies in the order of the stream. From br_cuda_allocate_host, host memory must
