@@ -46,7 +46,7 @@ CUDA_CHOSEN := $(filter $(CUDA_KNOWN),$(CUDA_ARCHS))
 CUDA_LAST := $(lastword $(CUDA_CHOSEN))
 CUDA_CODE := $(foreach arch,$(CUDA_CHOSEN),-gencode arch=compute_$(arch),code=sm_$(arch)) \
 	-gencode arch=compute_$(CUDA_LAST),code=compute_$(CUDA_LAST)
-CUDA_FLAGS = -std=c++17 -O3 $(CUDA_CODE) -Isrc -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra \
+CUDA_FLAGS = -std=c++17 -O3 $(CUDA_CODE) -Isrc -Xcompiler -fPIC,-fvisibility=hidden,-fno-exceptions,-fno-threadsafe-statics,-Wall,-Wextra \
 	$(if $(WERROR),-Werror all-warnings) -MMD -MP
 # Where a toolkit has its libraries, its own layout and a distribution's.
 CUDA_LIBRARIES := $(addprefix -L,$(wildcard $(CUDA_HOME)/lib64 $(CUDA_HOME)/targets/$(shell uname -m)-linux/lib)) \
@@ -75,9 +75,9 @@ $(CUDA_KERNEL_OBJECTS): $(BUILD)/%.cu.o: src/%.cu $(BUILD)/cuda.flags
 
 $(CUDA_SOURCE_OBJECTS): BR_FLAGS += -isystem $(CUDA_HOME)/include
 
-# The runtime's own symbols stay inside.
+# The runtime's own symbols stay inside, and nothing else is needed: no C++ library.
 $(BUILD)/br_backend_cuda.so: $(CUDA_OBJECTS) $(CUDA_BASE_OBJECTS)
-	$(if $(V),,@echo '  ld $@';) $(CC) -shared $(CFLAGS) $(BR_SANITIZE) $(LDFLAGS) -Wl,--exclude-libs,ALL -o $@ $^ \
+	$(if $(V),,@echo '  ld $@';) $(CC) -shared $(CFLAGS) $(BR_SANITIZE) $(LDFLAGS) -Wl,--exclude-libs,ALL -Wl,-z,defs -o $@ $^ \
 		$(CUDA_LIBRARIES)
 
 $(BUILD)/cuda/%.o: test/cuda/%.c $(BUILD)/core.flags

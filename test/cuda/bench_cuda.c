@@ -93,8 +93,7 @@ random_floats(size_t n, double scale)
 
 	br_base_random_init(&random, 1, n);
 	for (size_t i = 0; i < n; i++)
-		values[i] =
-			(float) (scale * ((double) br_base_random_u32(&random) / 2147483648.0 - 1));
+		values[i] = (float) (scale * ((double) br_base_random_u32(&random) / 2147483648.0 - 1));
 	return values;
 }
 
@@ -353,8 +352,8 @@ measure_default_model(BrDevice *device, const char *directory, const char *golde
 			   "us");
 	}
 	texts = equal_texts(LONG_COUNT, LONG_TOKENS, transformer->vocabulary);
-	report("minilm_256_tokens",
-		   texts.n / time_texts(device, model, &texts, dimensions, RUNS), "texts/s");
+	report("minilm_256_tokens", texts.n / time_texts(device, model, &texts, dimensions, RUNS),
+		   "texts/s");
 	br_device_table()->unload(device, model);
 }
 #endif

@@ -72,7 +72,11 @@ check_attention(const int32_t *offsets, int texts, Shape shape, int longest, boo
 static void
 short_texts_match(void)
 {
-	static const Shape shapes[] = {{4, 32, 1.5}, {3, 64, 1.2}, {5, 24, 1.5}, {2, 1, 2}, {1, 130, 1}};
+	static const Shape shapes[] = {{4, 32, 1.5},
+								   {3, 64, 1.2},
+								   {5, 24, 1.5},
+								   {2, 1, 2},
+								   {1, 130, 1}};
 
 	for (int i = 0; i < LENGTH(shapes); i++)
 		for (int length = 1; length <= 70; length += length < 34 ? 3 : 9)

@@ -73,8 +73,9 @@ embed(Session *session, BrDevice *device)
 	{
 		int texts = turn == 0 ? 1 : TEXTS;
 
-		if (again(session, table->embed(device, &check_context, loaded, session->ids,
-										session->offsets, texts, actual)) == BR_ERR_MEMORY)
+		if (again(session,
+				  table->embed(device, &check_context, loaded, session->ids, session->offsets,
+							   texts, actual)) == BR_ERR_MEMORY)
 			check_ok(table->embed(device, &check_context, loaded, session->ids, session->offsets,
 								  texts, actual));
 		model_check(&session->model, actual, session->expected, texts);
@@ -92,12 +93,14 @@ search(Session *session, BrDevice *device)
 	float similarities[TEXTS * BEST];
 
 	for (int turn = 0; turn < 2; turn++)
-		if (again(session, table->place_centroids(device, &check_context, session->vectors, LISTS,
-												  DIMS)) == BR_OK)
+		if (again(session,
+				  table->place_centroids(device, &check_context, session->vectors, LISTS, DIMS)) ==
+			BR_OK)
 			break;
 	for (int turn = 0; turn < 2; turn++)
-		if (again(session, table->assign(device, &check_context, session->vectors, TEXTS, nearest,
-										 NULL)) == BR_OK)
+		if (again(session,
+				  table->assign(device, &check_context, session->vectors, TEXTS, nearest, NULL)) ==
+			BR_OK)
 			break;
 	for (int turn = 0; turn < 2; turn++)
 		if (again(session,
@@ -117,15 +120,16 @@ make_vectors(Session *session)
 	session->vectors = check_memory(TEXTS * DIMS * sizeof(float));
 	for (int i = 0; i < TEXTS; i++)
 		for (int j = 0; j < DIMS; j++)
-			session->vectors[i * DIMS + j] =
-				j == i % DIMS ? 0.8f : j == (i + 1 + i / DIMS) % DIMS ? 0.6f : 0;
+			session->vectors[i * DIMS + j] = j == i % DIMS ? 0.8f
+				: j == (i + 1 + i / DIMS) % DIMS		   ? 0.6f
+														   : 0;
 }
 
 static void
 every_allocation_may_fail(void)
 {
-	static const ModelShape shape = {
-		64, 1, 2, 64, 20, 0, BR_ACTIVATION_GELU_ERF, BR_POOLING_MEAN, true, false, true, true};
+	static const ModelShape shape =
+		{64, 1, 2, 64, 20, 0, BR_ACTIVATION_GELU_ERF, BR_POOLING_MEAN, true, false, true, true};
 	Session session = {.model = model_make(&shape)};
 	int number = 0;
 	int failures = 0;

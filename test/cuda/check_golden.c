@@ -112,8 +112,8 @@ embed_row(BrDevice *device, BrDeviceModel *model, const cJSON *row, int dimensio
 	CHECK(cJSON_GetArraySize(embedding) == dimensions);
 	cJSON_ArrayForEach(item, embedding) if (i < dimensions) expected[i++] =
 		(float) item->valuedouble;
-	check_ok(br_device_table()->embed(device, &check_context, model, own, (int32_t[]){0, n}, 1,
-									  actual));
+	check_ok(
+		br_device_table()->embed(device, &check_context, model, own, (int32_t[]){0, n}, 1, actual));
 	return check_cosine(actual, expected, dimensions);
 }
 

@@ -75,8 +75,8 @@ models_match(void)
 static void
 many_batches_match(void)
 {
-	static const ModelShape small = {
-		8, 1, 1, 8, 600, 0, BR_ACTIVATION_RELU, BR_POOLING_MEAN, true, false, false, true};
+	static const ModelShape small =
+		{8, 1, 1, 8, 600, 0, BR_ACTIVATION_RELU, BR_POOLING_MEAN, true, false, false, true};
 	const BrDeviceTable *table = br_device_table();
 	BrTransformer model = model_make(&small);
 	BrTransformer other = model_make(&shapes[3]);
@@ -200,8 +200,7 @@ vectors_find_their_centroids(void)
 	{
 		double distance;
 
-		CHECK(nearest[i] ==
-			  reference_nearest(vectors + i * dims, centroids, 7, dims, &distance));
+		CHECK(nearest[i] == reference_nearest(vectors + i * dims, centroids, 7, dims, &distance));
 		CHECK(fabs((double) distances[i] - distance) <= 1e-5 * distance);
 	}
 	check_ok(table->assign(device, &check_context, vectors, n, nearest, NULL));

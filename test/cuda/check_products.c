@@ -73,7 +73,7 @@ products_of_halves_match(void)
 static void
 products_of_floats_match(void)
 {
-	static const int float_shapes[][3] = {{0, 4, 3},	{1, 1, 1},	 {3, 130, 7},	{129, 5, 8},
+	static const int float_shapes[][3] = {{0, 4, 3},	 {1, 1, 1},	   {3, 130, 7},	  {129, 5, 8},
 										  {128, 128, 8}, {2, 200, 33}, {140, 131, 36}};
 
 	for (int i = 0; i < LENGTH(float_shapes); i++)
@@ -90,10 +90,11 @@ products_of_floats_match(void)
 
 		br_math_portable_backend()->multiply_transposed(left, right, rows, columns, depth,
 														expected);
-		br_cuda_multiply_floats(
-			check_stream, check_upload(left, (size_t) rows * (size_t) depth * sizeof(float)),
-			check_upload(right, (size_t) columns * (size_t) depth * sizeof(float)), rows, columns,
-			depth, own);
+		br_cuda_multiply_floats(check_stream,
+								check_upload(left, (size_t) rows * (size_t) depth * sizeof(float)),
+								check_upload(right,
+											 (size_t) columns * (size_t) depth * sizeof(float)),
+								rows, columns, depth, own);
 		check_download(actual, own, n * sizeof(float));
 		check_close("floats", actual, expected, n, 1e-6, 1e-6);
 	}

@@ -120,9 +120,10 @@ many_centroids_become_means(void)
 				}
 			expected[list * dims + j] = (float) (sum / count);
 		}
-	br_cuda_update_centroids(
-		check_stream, check_upload(vectors, (size_t) n * (size_t) dims * sizeof(float)),
-		check_upload(nearest, (size_t) n * sizeof(int32_t)), n, dims, lists, own, NULL);
+	br_cuda_update_centroids(check_stream,
+							 check_upload(vectors, (size_t) n * (size_t) dims * sizeof(float)),
+							 check_upload(nearest, (size_t) n * sizeof(int32_t)), n, dims, lists,
+							 own, NULL);
 	check_download(actual, own, (size_t) lists * (size_t) dims * sizeof(float));
 	check_close("centroids", actual, expected, (size_t) lists * (size_t) dims, 0, 0);
 }
@@ -145,9 +146,10 @@ check_top_k(int n_queries, int n, int k, int bound)
 	float *best = check_room(n_best);
 	float *piece = check_memory((size_t) n_queries * (size_t) n * sizeof(float));
 
-	br_cuda_reference_top_k(
-		check_stream, check_upload(similarities, (size_t) n_queries * (size_t) n * sizeof(float)),
-		n_queries, n, k, own_ids, own_best);
+	br_cuda_reference_top_k(check_stream,
+							check_upload(similarities,
+										 (size_t) n_queries * (size_t) n * sizeof(float)),
+							n_queries, n, k, own_ids, own_best);
 	check_download(expected, own_ids, n_best * sizeof(int32_t));
 	check_download(expected_best, own_best, n_best * sizeof(float));
 
@@ -158,12 +160,12 @@ check_top_k(int n_queries, int n, int k, int bound)
 		int columns = turn == 0 ? first : n - first;
 
 		for (int i = 0; i < n_queries; i++)
-			memcpy(piece + (size_t) i * (size_t) columns, similarities + (size_t) i * (size_t) n + from,
-				   (size_t) columns * sizeof(float));
-		br_cuda_top_k_offer(
-			check_stream,
-			check_upload(piece, (size_t) n_queries * (size_t) columns * sizeof(float)), n_queries,
-			columns, from, k, parts, keys);
+			memcpy(piece + (size_t) i * (size_t) columns,
+				   similarities + (size_t) i * (size_t) n + from, (size_t) columns * sizeof(float));
+		br_cuda_top_k_offer(check_stream,
+							check_upload(piece,
+										 (size_t) n_queries * (size_t) columns * sizeof(float)),
+							n_queries, columns, from, k, parts, keys);
 		check_ok(br_cuda_wait(&check_context, check_stream));
 	}
 	br_cuda_top_k_finish(check_stream, keys, n_queries, k, parts, own_ids, own_best);

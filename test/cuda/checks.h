@@ -41,10 +41,10 @@ extern void check_failed(const char *format, ...) __attribute__((format(printf, 
 extern bool check_has_failed(void);
 extern void check_skipped(const char *why);
 
-#define CHECK(condition)                                                      \
-	do                                                                        \
-	{                                                                         \
-		if (!(condition))                                                     \
+#define CHECK(condition)                                                       \
+	do                                                                         \
+	{                                                                          \
+		if (!(condition))                                                      \
 			check_failed("%s:%d: not so: %s", __FILE__, __LINE__, #condition); \
 	} while (0)
 

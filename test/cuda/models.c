@@ -74,10 +74,9 @@ add_steps(const ModelShape *shape, BrTransformer *model)
 		model->dimensions = shape->hidden + 1;
 	}
 	if (shape->normalize)
-		steps[model->n_steps++] =
-			(BrTransformerStep){.normalize = true,
-								.in_dim = model->dimensions,
-								.out_dim = model->dimensions};
+		steps[model->n_steps++] = (BrTransformerStep){.normalize = true,
+													  .in_dim = model->dimensions,
+													  .out_dim = model->dimensions};
 }
 
 BrTransformer

@@ -33,8 +33,8 @@ extern int32_t *model_offsets(int texts, int longest);
 extern int32_t *model_ids(const int32_t *offsets, int texts);
 
 /* What the texts' embeddings must be. */
-extern float *model_expected(const BrTransformer *model, const int32_t *ids,
-							 const int32_t *offsets, int texts);
+extern float *model_expected(const BrTransformer *model, const int32_t *ids, const int32_t *offsets,
+							 int texts);
 
 /*
  * All embeddings point where they must, within what half precision costs, and

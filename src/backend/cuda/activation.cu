@@ -10,7 +10,7 @@
 
 static __global__ void
 __launch_bounds__(ELEMENT_THREADS)
-activate_halves(__half *values, const __half *bias, size_t n, int dim, BrActivation activation)
+	activate_halves(__half *values, const __half *bias, size_t n, int dim, BrActivation activation)
 {
 	for (size_t v = element_first(); v < n / BR_HALF_STEP; v += element_step())
 	{
@@ -35,8 +35,8 @@ activate_halves(__half *values, const __half *bias, size_t n, int dim, BrActivat
 
 /* Where rows are not made of eights. */
 static __global__ void
-__launch_bounds__(ELEMENT_THREADS)
-activate_odd_halves(__half *values, const __half *bias, size_t n, int dim, BrActivation activation)
+__launch_bounds__(ELEMENT_THREADS) activate_odd_halves(__half *values, const __half *bias, size_t n,
+													   int dim, BrActivation activation)
 {
 	for (size_t i = element_first(); i < n; i += element_step())
 	{
@@ -50,7 +50,7 @@ activate_odd_halves(__half *values, const __half *bias, size_t n, int dim, BrAct
 
 static __global__ void
 __launch_bounds__(ELEMENT_THREADS)
-activate_floats(float *values, const float *bias, size_t n, int dim, BrActivation activation)
+	activate_floats(float *values, const float *bias, size_t n, int dim, BrActivation activation)
 {
 	for (size_t i = element_first(); i < n; i += element_step())
 	{

@@ -47,8 +47,8 @@ agree(Nearest *nearest)
 template <bool FOURS>
 static __global__ void
 __launch_bounds__(FLOAT_THREADS)
-find_nearest(const float *vectors, int n, int dims, const float *centroids,
-			 const float *squared_norms, int lists, int32_t *nearest)
+	find_nearest(const float *vectors, int n, int dims, const float *centroids,
+				 const float *squared_norms, int lists, int32_t *nearest)
 {
 	__shared__ FloatTiles tiles;
 	int first = (int) blockIdx.x * FLOAT_TILE;
@@ -97,8 +97,8 @@ row_of_warp(void)
 
 static __global__ void
 __launch_bounds__(WARP_THREADS)
-measure(const float *vectors, int n, int dims, const float *centroids, const int32_t *nearest,
-		float *distances)
+	measure(const float *vectors, int n, int dims, const float *centroids, const int32_t *nearest,
+			float *distances)
 {
 	size_t number = row_of_warp();
 	int lane = (int) threadIdx.x % BR_WARP;
@@ -117,8 +117,7 @@ measure(const float *vectors, int n, int dims, const float *centroids, const int
 }
 
 static __global__ void
-__launch_bounds__(WARP_THREADS)
-square(const float *rows, int n, int dims, float *norms)
+__launch_bounds__(WARP_THREADS) square(const float *rows, int n, int dims, float *norms)
 {
 	size_t number = row_of_warp();
 	int lane = (int) threadIdx.x % BR_WARP;
@@ -199,9 +198,8 @@ gather_members(const int32_t *nearest, int n, int first, int list, int *counts /
 
 /* A block has a list and as many of its columns as it has threads. */
 static __global__ void
-__launch_bounds__(MEMBER_THREADS)
-average(const float *vectors, const int32_t *nearest, int n, int dims, float *centroids,
-		int32_t *counts)
+__launch_bounds__(MEMBER_THREADS) average(const float *vectors, const int32_t *nearest, int n,
+										  int dims, float *centroids, int32_t *counts)
 {
 	__shared__ int warp_counts[MEMBER_WARPS];
 	__shared__ int32_t members[MEMBER_THREADS];

@@ -164,8 +164,8 @@ weigh_scores(float *work, int columns, int keys_left, float scale, const float *
 
 			for (int i = 0; i < 4; i++)
 				if (column + i < keys_left)
-					scores[j][i] = plain[i] * scale +
-						(relative != NULL ? relative[column + i] * LOG2_E : 0);
+					scores[j][i] =
+						plain[i] * scale + (relative != NULL ? relative[column + i] * LOG2_E : 0);
 		}
 		for (int i = 0; i < 4; i++)
 			largest = fmaxf(largest, scores[j][i]);
@@ -296,8 +296,7 @@ attend_tile(const LeftTile *queries, const __half *keys, const __half *values, i
 
 template <int HEAD>
 static __global__ void
-__launch_bounds__(THREADS, 4)
-attend(Attention attention)
+__launch_bounds__(THREADS, 4) attend(Attention attention)
 {
 	__shared__ __align__(128) __half keys[ATTENTION_BLOCK * (HEAD + PAD)];
 	__shared__ __align__(128) __half values[ATTENTION_BLOCK * (HEAD + PAD)];
@@ -416,8 +415,7 @@ attend_query(const __half *query, const __half *keys, const __half *values, size
 }
 
 static __global__ void
-__launch_bounds__(THREADS)
-attend_plainly(Attention attention)
+__launch_bounds__(THREADS) attend_plainly(Attention attention)
 {
 	BR_DYNAMIC_SHARED(memory);
 	BrAttentionItem item = attention.items[blockIdx.x];

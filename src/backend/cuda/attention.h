@@ -15,6 +15,7 @@
 #define ATTENTION_BLOCK (ATTENTION_TILE * ATTENTION_WARPS)
 
 /* How many warps of a block share a head: as many as a text has tiles of queries. */
-#define ATTENTION_SHARE(length) ((length) <= ATTENTION_TILE ? 1 : (length) <= 2 * ATTENTION_TILE ? 2 : ATTENTION_WARPS)
+#define ATTENTION_SHARE(length) \
+	((length) <= ATTENTION_TILE ? 1 : (length) <= 2 * ATTENTION_TILE ? 2 : ATTENTION_WARPS)
 
 #endif /* BR_CUDA_ATTENTION_H */

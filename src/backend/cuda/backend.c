@@ -244,9 +244,8 @@ attention(const float *qkv, const int32_t *offsets, int texts, int heads, int he
 	n_items = br_cuda_attention_items(offsets, texts, heads, items, (int) most);
 	own_qkv = copy_halves(&operation, qkv, 3 * n);
 	own_items = copy(&operation, items, (size_t) n_items * sizeof(BrAttentionItem));
-	own_relative =
-		copy_floats(&operation, relative,
-					relative != NULL ? (size_t) heads * (2 * (size_t) longest - 1) : 0);
+	own_relative = copy_floats(&operation, relative,
+							   relative != NULL ? (size_t) heads * (2 * (size_t) longest - 1) : 0);
 	own_output = take(&operation, n * sizeof(BrHalf));
 	if (operation.status == BR_OK)
 		br_cuda_attention(operation.stream, own_qkv, own_items, n_items, heads, head_dim,

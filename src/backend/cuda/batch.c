@@ -76,8 +76,8 @@ cut_batch(BrBatch *batch, const BrTransformer *model, char *base)
 	batch->positions = br_cuda_cut(&cutter, tokens, sizeof(int32_t));
 	batch->items = br_cuda_cut(&cutter, items, sizeof(BrAttentionItem));
 	batch->input_bytes = cutter.used;
-	batch->embeddings = br_cuda_cut(&cutter, (size_t) batch->texts * (size_t) model->dimensions,
-									sizeof(float));
+	batch->embeddings =
+		br_cuda_cut(&cutter, (size_t) batch->texts * (size_t) model->dimensions, sizeof(float));
 	return cutter.used;
 }
 
@@ -117,9 +117,10 @@ prepare(const Call *call, BrBatch *batch, int first)
 		batch->offsets[i] = offsets[i] - offsets[0];
 	memcpy(batch->ids, call->ids + offsets[0], (size_t) batch->tokens * sizeof(int32_t));
 	number_tokens(batch, model->first_position);
-	batch->n_items = br_cuda_attention_items(
-		batch->offsets, batch->texts, model->heads, batch->items,
-		(int) br_cuda_attention_most_items(batch->texts, batch->tokens, model->heads));
+	batch->n_items =
+		br_cuda_attention_items(batch->offsets, batch->texts, model->heads, batch->items,
+								(int) br_cuda_attention_most_items(batch->texts, batch->tokens,
+																   model->heads));
 	return BR_OK;
 }
 

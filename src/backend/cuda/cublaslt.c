@@ -155,8 +155,8 @@ br_cuda_open_cublaslt(BrContext *context, BrCublasLt **library)
 	if (opened == NULL)
 		return BR_ERR_MEMORY;
 	opened->allocator = context->allocator;
-	works = load_library(opened) &&
-		opened->call.create(&opened->handle) == CUBLAS_STATUS_SUCCESS && describe_memory(opened);
+	works = load_library(opened) && opened->call.create(&opened->handle) == CUBLAS_STATUS_SUCCESS &&
+		describe_memory(opened);
 	if (works)
 		status = br_cuda_allocate(context, WORKSPACE_BYTES, &opened->workspace);
 	if (works && status == BR_OK)

@@ -30,10 +30,9 @@ extern bool br_cuda_cublaslt_fuses(BrActivation activation);
  * without bias and activation. BR_ERR_UNSUPPORTED: nothing was done, the library
  * does not do this product.
  */
-extern BrStatus br_cuda_cublaslt_multiply(BrCublasLt *library, BrContext *context,
-										  BrStream stream, const BrHalf *input,
-										  const BrHalf *weight, const BrHalf *bias, int rows,
-										  int in_dim, int out_dim, BrActivation activation,
-										  BrHalf *halves, float *floats);
+extern BrStatus br_cuda_cublaslt_multiply(BrCublasLt *library, BrContext *context, BrStream stream,
+										  const BrHalf *input, const BrHalf *weight,
+										  const BrHalf *bias, int rows, int in_dim, int out_dim,
+										  BrActivation activation, BrHalf *halves, float *floats);
 
 #endif /* BR_CUDA_CUBLASLT_H */

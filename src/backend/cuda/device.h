@@ -71,9 +71,9 @@ struct BrDeviceModel
 {
 	BrAllocator allocator; /* of all that is the host's */
 	BrDeviceModel *next;   /* of the device's models */
-	BrTransformer shape; /* its pointers are NULL */
-	int widest;			 /* floats of an embedding before, between and after the steps */
-	void *memory;		 /* on the device: all that is below */
+	BrTransformer shape;   /* its pointers are NULL */
+	int widest;			   /* floats of an embedding before, between and after the steps */
+	void *memory;		   /* on the device: all that is below */
 	size_t bytes;
 	const BrHalf *word;
 	const BrHalf *position;

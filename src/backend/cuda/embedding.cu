@@ -13,8 +13,7 @@ struct EmbeddedRow
 	const __half *position; /* (dim) */
 	const __half *type_row; /* (dim), may be NULL */
 
-	__device__ inline void
-	read(int column, float *values) const
+	__device__ inline void read(int column, float *values) const
 	{
 		float more[BR_HALF_STEP];
 
@@ -29,8 +28,7 @@ struct EmbeddedRow
 			values[i] += more[i];
 	}
 
-	__device__ inline float
-	at(int column) const
+	__device__ inline float at(int column) const
 	{
 		float value = __half2float(word[column]) + __half2float(position[column]);
 
@@ -50,8 +48,7 @@ typedef struct Tables
 
 template <int VECTORS>
 static __global__ void
-__launch_bounds__(ROW_THREADS)
-embed(Tables tables, Norm norm)
+__launch_bounds__(ROW_THREADS) embed(Tables tables, Norm norm)
 {
 	size_t number = row_of_warp();
 	EmbeddedRow row;

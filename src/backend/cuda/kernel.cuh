@@ -16,7 +16,7 @@
 
 #ifdef __CUDACC__
 #define BR_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
-	kernel<<<grid, block, shared_bytes, (cudaStream_t) (stream)>>>(__VA_ARGS__)
+	kernel<<<grid, block, shared_bytes, (cudaStream_t) (stream)> > >(__VA_ARGS__)
 #define BR_DYNAMIC_SHARED(name) extern __shared__ __align__(128) unsigned char name[]
 #endif
 

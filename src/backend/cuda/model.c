@@ -137,8 +137,8 @@ load_all(Loader *loader, const BrTransformer *model, BrDeviceModel *to)
 	to->type_row = halves(loader, model->type_row, 1, hidden);
 	to->gain = floats(loader, model->gain, 1, hidden);
 	to->bias = floats(loader, model->bias, 1, hidden);
-	to->relative = floats(loader, model->relative, (size_t) model->heads,
-						  2 * (size_t) model->max_tokens - 1);
+	to->relative =
+		floats(loader, model->relative, (size_t) model->heads, 2 * (size_t) model->max_tokens - 1);
 	for (int i = 0; i < model->layers; i++)
 		load_layer(loader, model, &model->layer[i], &to->layers[i]);
 	for (int i = 0; i < model->n_steps; i++)

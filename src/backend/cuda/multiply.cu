@@ -174,8 +174,7 @@ write_sums(const Product &product, const float *sums, int row, int column)
 
 template <bool VECTORS>
 static __global__ void
-__launch_bounds__(THREADS)
-multiply_halves(Product product)
+__launch_bounds__(THREADS) multiply_halves(Product product)
 {
 	__shared__ __align__(128) Memory memory;
 	int across = (product.out_dim + BLOCK - 1) / BLOCK;
@@ -224,8 +223,8 @@ multiply_halves(Product product)
 static void
 launch_halves(BrStream stream, const Product &product)
 {
-	unsigned blocks = blocks_for((size_t) product.rows, BLOCK) *
-		blocks_for((size_t) product.out_dim, BLOCK);
+	unsigned blocks =
+		blocks_for((size_t) product.rows, BLOCK) * blocks_for((size_t) product.out_dim, BLOCK);
 
 	if (blocks == 0)
 		return;
@@ -257,9 +256,8 @@ br_cuda_multiply_halves(BrStream stream, const BrHalf *input, const BrHalf *weig
 
 template <bool FOURS>
 static __global__ void
-__launch_bounds__(FLOAT_THREADS)
-multiply_floats(const float *left, const float *right, int rows, int columns, int depth,
-				float *output)
+__launch_bounds__(FLOAT_THREADS) multiply_floats(const float *left, const float *right, int rows,
+												 int columns, int depth, float *output)
 {
 	__shared__ FloatTiles tiles;
 	int across = (columns + FLOAT_TILE - 1) / FLOAT_TILE;
@@ -318,8 +316,7 @@ typedef struct DoubleProduct
 } DoubleProduct;
 
 static __global__ void
-__launch_bounds__(DOUBLE_TILE *DOUBLE_TILE)
-multiply_doubles(DoubleProduct product)
+__launch_bounds__(DOUBLE_TILE *DOUBLE_TILE) multiply_doubles(DoubleProduct product)
 {
 	__shared__ double left[DOUBLE_TILE][DOUBLE_TILE + 1];
 	__shared__ double right[DOUBLE_TILE][DOUBLE_TILE + 1];
@@ -361,7 +358,7 @@ br_cuda_multiply_doubles(BrStream stream, const double *left, const double *righ
 						 int columns, int depth, int left_stride, int right_stride,
 						 int output_stride, double scale, double keep, double *output)
 {
-	DoubleProduct product = {left,		   right,		 rows,			columns, depth, left_stride,
+	DoubleProduct product = {left,		   right,		  rows,	 columns, depth, left_stride,
 							 right_stride, output_stride, scale, keep,	  output};
 	unsigned blocks =
 		blocks_for((size_t) rows, DOUBLE_TILE) * blocks_for((size_t) columns, DOUBLE_TILE);

@@ -9,8 +9,7 @@ struct SumRow
 	const __half *input;	/* (dim) */
 	const __half *residual; /* (dim), may be NULL */
 
-	__device__ inline void
-	read(int column, float *values) const
+	__device__ inline void read(int column, float *values) const
 	{
 		read_halves(input + column, values);
 		if (residual != NULL)
@@ -23,8 +22,7 @@ struct SumRow
 		}
 	}
 
-	__device__ inline float
-	at(int column) const
+	__device__ inline float at(int column) const
 	{
 		float value = __half2float(input[column]);
 
@@ -35,7 +33,7 @@ struct SumRow
 template <int VECTORS>
 static __global__ void
 __launch_bounds__(ROW_THREADS)
-add_layer_norm(const __half *input, const __half *residual, Norm norm)
+	add_layer_norm(const __half *input, const __half *residual, Norm norm)
 {
 	size_t number = row_of_warp();
 	size_t start = number * (size_t) norm.dim;

@@ -45,7 +45,7 @@ pool_column(BrPooling pooling, const __half *column, int length, size_t dim)
 
 static __global__ void
 __launch_bounds__(THREADS)
-pool(BrPooling pooling, const __half *tokens, const int32_t *offsets, int dim, float *pooled)
+	pool(BrPooling pooling, const __half *tokens, const int32_t *offsets, int dim, float *pooled)
 {
 	size_t text = blockIdx.x;
 	int column = (int) (blockIdx.y * THREADS + threadIdx.x);
@@ -58,8 +58,7 @@ pool(BrPooling pooling, const __half *tokens, const int32_t *offsets, int dim, f
 }
 
 static __global__ void
-__launch_bounds__(THREADS)
-normalize(float *rows, int n, int dim)
+__launch_bounds__(THREADS) normalize(float *rows, int n, int dim)
 {
 	size_t number = (size_t) blockIdx.x * WARPS + threadIdx.x / BR_WARP;
 	int lane = (int) threadIdx.x % BR_WARP;

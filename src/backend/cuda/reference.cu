@@ -8,10 +8,10 @@
  */
 #include "backend/cuda/elementwise.cuh"
 
-#define LAUNCH(kernel, n, ...)                                                            \
-	do                                                                                    \
-	{                                                                                     \
-		if ((n) > 0)                                                                      \
+#define LAUNCH(kernel, n, ...)                                                             \
+	do                                                                                     \
+	{                                                                                      \
+		if ((n) > 0)                                                                       \
 			BR_LAUNCH(kernel, element_blocks(n), ELEMENT_THREADS, 0, stream, __VA_ARGS__); \
 	} while (0)
 
@@ -38,8 +38,7 @@ struct AddedRow
 	const __half *input;
 	const __half *residual;
 
-	__device__ double
-	value(int i) const
+	__device__ double value(int i) const
 	{
 		double value = (double) __half2float(input[i]);
 
@@ -66,8 +65,7 @@ struct TokenRow
 	const __half *position;
 	const __half *type_row;
 
-	__device__ double
-	value(int i) const
+	__device__ double value(int i) const
 	{
 		double value = (double) __half2float(word[i]) + (double) __half2float(position[i]);
 
@@ -86,8 +84,8 @@ reference_embed(const int32_t *ids, const int32_t *positions, const __half *word
 		int column = (int) (i % (size_t) dim);
 		TokenRow row = {word + (size_t) ids[number] * (size_t) dim,
 						position + (size_t) positions[number] * (size_t) dim, type_row};
-		double value = gain != NULL ? normed(row, dim, column, gain, bias, epsilon)
-									: row.value(column);
+		double value =
+			gain != NULL ? normed(row, dim, column, gain, bias, epsilon) : row.value(column);
 
 		output[i] = __float2half((float) value);
 	}
@@ -159,8 +157,9 @@ reference_attention(ReferenceAttention all, size_t n, __half *output)
 	{
 		int column = (int) (i % dim);
 
-		output[i] = __float2half((float) reference_attend(
-			all, (int) (i / dim), column / all.head_dim, column % all.head_dim));
+		output[i] =
+			__float2half((float) reference_attend(all, (int) (i / dim), column / all.head_dim,
+												  column % all.head_dim));
 	}
 }
 
@@ -213,9 +212,10 @@ reference_pool(BrPooling pooling, const __half *tokens, const int32_t *offsets, 
 	{
 		const int32_t *own = offsets + i / (size_t) dim;
 
-		pooled[i] = (float) reference_pooled(
-			pooling, tokens + (size_t) own[0] * (size_t) dim + i % (size_t) dim, own[1] - own[0],
-			dim);
+		pooled[i] =
+			(float) reference_pooled(pooling,
+									 tokens + (size_t) own[0] * (size_t) dim + i % (size_t) dim,
+									 own[1] - own[0], dim);
 	}
 }
 
@@ -304,8 +304,8 @@ br_cuda_reference_attention(BrStream stream, const BrHalf *qkv, const int32_t *o
 							int rows, int heads, int head_dim, const float *relative, int longest,
 							BrHalf *output)
 {
-	ReferenceAttention all = {(const __half *) qkv, offsets, texts,	  heads,
-							  head_dim,				relative, longest};
+	ReferenceAttention all =
+		{(const __half *) qkv, offsets, texts, heads, head_dim, relative, longest};
 	size_t n = (size_t) rows * (size_t) heads * (size_t) head_dim;
 
 	LAUNCH(reference_attention, n, all, n, (__half *) output);

@@ -24,7 +24,7 @@
 #define ROW_FEW 2  /* dim <= 512 */
 #define ROW_MANY 4 /* dim <= 1024 */
 
-#define ROW_LIMIT(vectors) ((vectors) * BR_WARP * BR_HALF_STEP)
+#define ROW_LIMIT(vectors) ((vectors) *BR_WARP * BR_HALF_STEP)
 
 typedef struct Norm
 {

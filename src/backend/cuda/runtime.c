@@ -64,6 +64,17 @@ count_suitable(int all, int number, int *ordinal)
 	return n;
 }
 
+/* In words, why no device was found. */
+static const char *
+why_none(cudaError_t error)
+{
+	int driver = 0;
+
+	if (cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0)
+		return "no driver is installed";
+	return error == cudaSuccess ? "none is visible" : cudaGetErrorString(error);
+}
+
 int
 br_cuda_count(BrContext *context)
 {
@@ -76,7 +87,7 @@ br_cuda_count(BrContext *context)
 	{
 		(void) cudaGetLastError();
 		(void) br_base_fail(context, BR_ERR_DEVICE, "There is no CUDA device: %s.",
-							error == cudaSuccess ? "none is visible" : cudaGetErrorString(error));
+							why_none(error));
 		return 0;
 	}
 	n = count_suitable(all, 0, &ordinal);
@@ -131,8 +142,7 @@ br_cuda_describe(BrContext *context, int number, BrDeviceInfo *info)
 						"asking how much memory is free");
 	if (status != BR_OK)
 		return status;
-	snprintf(info->name, sizeof(info->name), "%.*s", (int) sizeof(info->name) - 1,
-			 properties.name);
+	snprintf(info->name, sizeof(info->name), "%.*s", (int) sizeof(info->name) - 1, properties.name);
 	snprintf(info->instructions, sizeof(info->instructions), "sm_%d%d", properties.major,
 			 properties.minor);
 	info->memory = (int64_t) memory;

@@ -65,8 +65,8 @@ br_cuda_place_centroids(BrDevice *device, BrContext *context, const float *centr
 static BrStatus
 reserve_rows(BrDevice *device, BrContext *context, size_t fixed, size_t bytes_of_row, int *rows)
 {
-	BrStatus status = br_cuda_reserve(context, &device->work,
-									  fixed + (size_t) *rows * bytes_of_row);
+	BrStatus status =
+		br_cuda_reserve(context, &device->work, fixed + (size_t) *rows * bytes_of_row);
 
 	while (status == BR_ERR_MEMORY && *rows > FEWEST_ROWS)
 	{
@@ -145,8 +145,8 @@ typedef struct Search
 	int n;
 	int dims;
 	int k;
-	int piece;		/* rows on the device at a time */
-	int queries;	/* at a time */
+	int piece;	 /* rows on the device at a time */
+	int queries; /* at a time */
 	int parts;
 	float *own_rows;	 /* (piece, dims) */
 	float *own_queries;	 /* (queries, dims) */
@@ -208,9 +208,8 @@ search_queries(const Search *search, const float *queries, int n_queries, int32_
 	BrStream stream = search->device->stream;
 	BrContext *context = search->context;
 	size_t n = (size_t) n_queries * (size_t) search->k;
-	BrStatus status =
-		br_cuda_upload(context, stream, search->own_queries, queries,
-					   (size_t) n_queries * (size_t) search->dims * sizeof(float));
+	BrStatus status = br_cuda_upload(context, stream, search->own_queries, queries,
+									 (size_t) n_queries * (size_t) search->dims * sizeof(float));
 
 	if (status == BR_OK)
 		status = br_cuda_clear(context, stream, search->best,
@@ -257,8 +256,8 @@ BrStatus
 br_cuda_top_k(BrDevice *device, BrContext *context, const float *queries, int n_queries,
 			  const float *rows, int n, int dims, int k, int32_t *ids, float *similarities)
 {
-	Search search = {
-		.device = device, .context = context, .rows = rows, .n = n, .dims = dims, .k = k};
+	Search search =
+		{.device = device, .context = context, .rows = rows, .n = n, .dims = dims, .k = k};
 	BrStatus status;
 
 	if (k < 1 || k > BR_TOP_K_LIMIT || k > n || dims < 1)

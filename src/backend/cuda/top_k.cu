@@ -20,8 +20,8 @@
 /* What a block has in shared memory. */
 typedef struct Collector
 {
-	BrTopKey *keys;		 /* (2 * room): the best, then offers */
-	int room;			 /* a power of two, at least k and two keys of each thread */
+	BrTopKey *keys; /* (2 * room): the best, then offers */
+	int room;		/* a power of two, at least k and two keys of each thread */
 	int k;
 	unsigned *n_offers; /* shared by all threads */
 } Collector;
@@ -115,9 +115,8 @@ offer(const Collector &collector, BrTopKey key)
 }
 
 static __global__ void
-__launch_bounds__(THREADS)
-offer_rows(const float *similarities, int columns, int first_row, int k, int room, int parts,
-		   BrTopKey *best)
+__launch_bounds__(THREADS) offer_rows(const float *similarities, int columns, int first_row, int k,
+									  int room, int parts, BrTopKey *best)
 {
 	BR_DYNAMIC_SHARED(memory);
 	size_t query = blockIdx.x / (unsigned) parts;
@@ -143,7 +142,7 @@ offer_rows(const float *similarities, int columns, int first_row, int k, int roo
 
 static __global__ void
 __launch_bounds__(THREADS)
-finish(const BrTopKey *best, int k, int room, int parts, int32_t *ids, float *similarities)
+	finish(const BrTopKey *best, int k, int room, int parts, int32_t *ids, float *similarities)
 {
 	BR_DYNAMIC_SHARED(memory);
 	size_t query = blockIdx.x;

@@ -46,6 +46,7 @@ typedef struct CUstream_st *cudaStream_t;
 
 #define cudaStreamNonBlocking 1
 
+extern cudaError_t cudaDriverGetVersion(int *version);
 extern cudaError_t cudaGetDeviceCount(int *count);
 extern cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, int device);
 extern cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int device);

@@ -15,10 +15,8 @@
 
 #include "cuda_fp16.h"
 
-namespace nvcuda
-{
-namespace wmma
-{
+namespace nvcuda {
+namespace wmma {
 
 enum layout_t
 {
@@ -94,10 +92,10 @@ load_matrix_sync(fragment<accumulator, EMULATED_TILE, EMULATED_TILE, EMULATED_TI
 }
 
 static inline void
-store_matrix_sync(float *to,
-				  const fragment<accumulator, EMULATED_TILE, EMULATED_TILE, EMULATED_TILE, float>
-					  &tile,
-				  unsigned stride, layout_t layout)
+store_matrix_sync(
+	float *to,
+	const fragment<accumulator, EMULATED_TILE, EMULATED_TILE, EMULATED_TILE, float> &tile,
+	unsigned stride, layout_t layout)
 {
 	check_tile(to, stride * sizeof(float));
 	if (layout != mem_row_major)
