@@ -8,9 +8,8 @@
  */
 #include "backend/cuda/elementwise.cuh"
 
-static __global__ void
-__launch_bounds__(ELEMENT_THREADS)
-	activate_halves(__half *values, const __half *bias, size_t n, int dim, BrActivation activation)
+ELEMENT_KERNEL void
+activate_halves(__half *values, const __half *bias, size_t n, int dim, BrActivation activation)
 {
 	for (size_t v = element_first(); v < n / BR_HALF_STEP; v += element_step())
 	{
@@ -34,9 +33,8 @@ __launch_bounds__(ELEMENT_THREADS)
 }
 
 /* Where rows are not made of eights. */
-static __global__ void
-__launch_bounds__(ELEMENT_THREADS) activate_odd_halves(__half *values, const __half *bias, size_t n,
-													   int dim, BrActivation activation)
+ELEMENT_KERNEL void
+activate_odd_halves(__half *values, const __half *bias, size_t n, int dim, BrActivation activation)
 {
 	for (size_t i = element_first(); i < n; i += element_step())
 	{
@@ -48,9 +46,8 @@ __launch_bounds__(ELEMENT_THREADS) activate_odd_halves(__half *values, const __h
 	}
 }
 
-static __global__ void
-__launch_bounds__(ELEMENT_THREADS)
-	activate_floats(float *values, const float *bias, size_t n, int dim, BrActivation activation)
+ELEMENT_KERNEL void
+activate_floats(float *values, const float *bias, size_t n, int dim, BrActivation activation)
 {
 	for (size_t i = element_first(); i < n; i += element_step())
 	{

@@ -14,6 +14,7 @@
 /* Warps of a block that has a row for each. */
 #define WARPS 8
 #define WARP_THREADS (WARPS * BR_WARP)
+#define WARP_KERNEL static __global__ __launch_bounds__(WARP_THREADS)
 
 typedef struct Nearest
 {
@@ -45,10 +46,9 @@ agree(Nearest *nearest)
 }
 
 template <bool FOURS>
-static __global__ void
-__launch_bounds__(FLOAT_THREADS)
-	find_nearest(const float *vectors, int n, int dims, const float *centroids,
-				 const float *squared_norms, int lists, int32_t *nearest)
+FLOAT_KERNEL void
+find_nearest(const float *vectors, int n, int dims, const float *centroids,
+			 const float *squared_norms, int lists, int32_t *nearest)
 {
 	__shared__ FloatTiles tiles;
 	int first = (int) blockIdx.x * FLOAT_TILE;
@@ -95,10 +95,9 @@ row_of_warp(void)
 	return (size_t) blockIdx.x * WARPS + threadIdx.x / BR_WARP;
 }
 
-static __global__ void
-__launch_bounds__(WARP_THREADS)
-	measure(const float *vectors, int n, int dims, const float *centroids, const int32_t *nearest,
-			float *distances)
+WARP_KERNEL void
+measure(const float *vectors, int n, int dims, const float *centroids, const int32_t *nearest,
+		float *distances)
 {
 	size_t number = row_of_warp();
 	int lane = (int) threadIdx.x % BR_WARP;
@@ -116,8 +115,8 @@ __launch_bounds__(WARP_THREADS)
 		distances[number] = sum;
 }
 
-static __global__ void
-__launch_bounds__(WARP_THREADS) square(const float *rows, int n, int dims, float *norms)
+WARP_KERNEL void
+square(const float *rows, int n, int dims, float *norms)
 {
 	size_t number = row_of_warp();
 	int lane = (int) threadIdx.x % BR_WARP;
@@ -163,6 +162,7 @@ br_cuda_assign(BrStream stream, const float *vectors, int n, int dims, const flo
 /* ---- the next centroids ---- */
 
 #define MEMBER_THREADS 256
+#define MEMBER_KERNEL static __global__ __launch_bounds__(MEMBER_THREADS)
 #define MEMBER_WARPS (MEMBER_THREADS / BR_WARP)
 
 /*
@@ -197,9 +197,9 @@ gather_members(const int32_t *nearest, int n, int first, int list, int *counts /
 }
 
 /* A block has a list and as many of its columns as it has threads. */
-static __global__ void
-__launch_bounds__(MEMBER_THREADS) average(const float *vectors, const int32_t *nearest, int n,
-										  int dims, float *centroids, int32_t *counts)
+MEMBER_KERNEL void
+average(const float *vectors, const int32_t *nearest, int n, int dims, float *centroids,
+		int32_t *counts)
 {
 	__shared__ int warp_counts[MEMBER_WARPS];
 	__shared__ int32_t members[MEMBER_THREADS];

@@ -42,6 +42,8 @@ using nvcuda::wmma::row_major;
 using nvcuda::wmma::store_matrix_sync;
 
 #define THREADS (ATTENTION_WARPS * BR_WARP)
+#define KERNEL static __global__ __launch_bounds__(THREADS)
+#define DENSE_KERNEL static __global__ __launch_bounds__(THREADS, 4) /* blocks at a time */
 #define TILE ATTENTION_TILE
 #define LOG2_E 1.4426950408889634f
 
@@ -295,8 +297,8 @@ attend_tile(const LeftTile *queries, const __half *keys, const __half *values, i
 }
 
 template <int HEAD>
-static __global__ void
-__launch_bounds__(THREADS, 4) attend(Attention attention)
+DENSE_KERNEL void
+attend(Attention attention)
 {
 	__shared__ __align__(128) __half keys[ATTENTION_BLOCK * (HEAD + PAD)];
 	__shared__ __align__(128) __half values[ATTENTION_BLOCK * (HEAD + PAD)];
@@ -414,8 +416,8 @@ attend_query(const __half *query, const __half *keys, const __half *values, size
 		output[i] = __float2half(sums[i] / state.total);
 }
 
-static __global__ void
-__launch_bounds__(THREADS) attend_plainly(Attention attention)
+KERNEL void
+attend_plainly(Attention attention)
 {
 	BR_DYNAMIC_SHARED(memory);
 	BrAttentionItem item = attention.items[blockIdx.x];

@@ -11,6 +11,7 @@
 #include "backend/cuda/kernel.cuh"
 
 #define ELEMENT_THREADS 256
+#define ELEMENT_KERNEL static __global__ __launch_bounds__(ELEMENT_THREADS)
 #define ELEMENT_BLOCKS 4096
 
 static inline unsigned

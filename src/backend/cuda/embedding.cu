@@ -47,8 +47,8 @@ typedef struct Tables
 } Tables;
 
 template <int VECTORS>
-static __global__ void
-__launch_bounds__(ROW_THREADS) embed(Tables tables, Norm norm)
+ROW_KERNEL void
+embed(Tables tables, Norm norm)
 {
 	size_t number = row_of_warp();
 	EmbeddedRow row;

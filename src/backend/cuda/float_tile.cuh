@@ -14,6 +14,7 @@
 
 #define FLOAT_TILE 128
 #define FLOAT_THREADS 256
+#define FLOAT_KERNEL static __global__ __launch_bounds__(FLOAT_THREADS)
 #define FLOAT_ACROSS 16 /* threads of a row */
 #define FLOAT_EACH 8	/* rows and columns of a thread */
 #define FLOAT_FOUR 4

@@ -15,8 +15,10 @@
 #include "backend/cuda/cuda_int.h"
 
 #ifdef __CUDACC__
+/* clang-format off */
 #define BR_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
-	kernel<<<grid, block, shared_bytes, (cudaStream_t) (stream)> > >(__VA_ARGS__)
+	kernel<<<grid, block, shared_bytes, (cudaStream_t) (stream)>>>(__VA_ARGS__)
+/* clang-format on */
 #define BR_DYNAMIC_SHARED(name) extern __shared__ __align__(128) unsigned char name[]
 #endif
 

@@ -31,6 +31,7 @@ using nvcuda::wmma::store_matrix_sync;
 #define TILES (PART / TILE) /* of a warp, either way */
 #define DEPTH 32			/* columns of the inputs at a time */
 #define THREADS 128
+#define KERNEL static __global__ __launch_bounds__(THREADS)
 
 /* Padded by 16 bytes, so that eight rows at one column lie in different banks. */
 #define STRIDE (DEPTH + BR_HALF_STEP)
@@ -173,8 +174,8 @@ write_sums(const Product &product, const float *sums, int row, int column)
 }
 
 template <bool VECTORS>
-static __global__ void
-__launch_bounds__(THREADS) multiply_halves(Product product)
+KERNEL void
+multiply_halves(Product product)
 {
 	__shared__ __align__(128) Memory memory;
 	int across = (product.out_dim + BLOCK - 1) / BLOCK;
@@ -255,9 +256,9 @@ br_cuda_multiply_halves(BrStream stream, const BrHalf *input, const BrHalf *weig
 /* ---- floats ---- */
 
 template <bool FOURS>
-static __global__ void
-__launch_bounds__(FLOAT_THREADS) multiply_floats(const float *left, const float *right, int rows,
-												 int columns, int depth, float *output)
+FLOAT_KERNEL void
+multiply_floats(const float *left, const float *right, int rows, int columns, int depth,
+				float *output)
 {
 	__shared__ FloatTiles tiles;
 	int across = (columns + FLOAT_TILE - 1) / FLOAT_TILE;
@@ -299,6 +300,7 @@ br_cuda_multiply_floats(BrStream stream, const float *left, const float *right, 
 /* ---- doubles: an element a thread ---- */
 
 #define DOUBLE_TILE 16
+#define DOUBLE_KERNEL static __global__ __launch_bounds__(DOUBLE_TILE *DOUBLE_TILE)
 
 typedef struct DoubleProduct
 {
@@ -315,8 +317,8 @@ typedef struct DoubleProduct
 	double *output;
 } DoubleProduct;
 
-static __global__ void
-__launch_bounds__(DOUBLE_TILE *DOUBLE_TILE) multiply_doubles(DoubleProduct product)
+DOUBLE_KERNEL void
+multiply_doubles(DoubleProduct product)
 {
 	__shared__ double left[DOUBLE_TILE][DOUBLE_TILE + 1];
 	__shared__ double right[DOUBLE_TILE][DOUBLE_TILE + 1];

@@ -31,9 +31,8 @@ struct SumRow
 };
 
 template <int VECTORS>
-static __global__ void
-__launch_bounds__(ROW_THREADS)
-	add_layer_norm(const __half *input, const __half *residual, Norm norm)
+ROW_KERNEL void
+add_layer_norm(const __half *input, const __half *residual, Norm norm)
 {
 	size_t number = row_of_warp();
 	size_t start = number * (size_t) norm.dim;

@@ -9,6 +9,7 @@
 #include "backend/cuda/kernel.cuh"
 
 #define THREADS 128
+#define KERNEL static __global__ __launch_bounds__(THREADS)
 #define WARPS (THREADS / BR_WARP)
 
 /* A length below it is taken for a vector of zeros, as torch's normalize does. */
@@ -43,9 +44,8 @@ pool_column(BrPooling pooling, const __half *column, int length, size_t dim)
 	return result;
 }
 
-static __global__ void
-__launch_bounds__(THREADS)
-	pool(BrPooling pooling, const __half *tokens, const int32_t *offsets, int dim, float *pooled)
+KERNEL void
+pool(BrPooling pooling, const __half *tokens, const int32_t *offsets, int dim, float *pooled)
 {
 	size_t text = blockIdx.x;
 	int column = (int) (blockIdx.y * THREADS + threadIdx.x);
@@ -57,8 +57,8 @@ __launch_bounds__(THREADS)
 						offsets[text + 1] - start, (size_t) dim);
 }
 
-static __global__ void
-__launch_bounds__(THREADS) normalize(float *rows, int n, int dim)
+KERNEL void
+normalize(float *rows, int n, int dim)
 {
 	size_t number = (size_t) blockIdx.x * WARPS + threadIdx.x / BR_WARP;
 	int lane = (int) threadIdx.x % BR_WARP;

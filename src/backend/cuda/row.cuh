@@ -19,6 +19,7 @@
 /* Threads of a block, each warp with a row of its own. */
 #define ROW_WARPS 4
 #define ROW_THREADS (ROW_WARPS * BR_WARP)
+#define ROW_KERNEL static __global__ __launch_bounds__(ROW_THREADS)
 
 /* Eights that a lane keeps of a row. */
 #define ROW_FEW 2  /* dim <= 512 */

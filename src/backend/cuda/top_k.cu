@@ -12,6 +12,7 @@
 #include "backend/cuda/kernel.cuh"
 
 #define THREADS 256
+#define KERNEL static __global__ __launch_bounds__(THREADS)
 
 /* Blocks that fill a device, and parts beyond which a query has too few rows in each. */
 #define MOST_BLOCKS 512
@@ -114,9 +115,9 @@ offer(const Collector &collector, BrTopKey key)
 		collector.keys[(unsigned) collector.room + atomicAdd(collector.n_offers, 1u)] = key;
 }
 
-static __global__ void
-__launch_bounds__(THREADS) offer_rows(const float *similarities, int columns, int first_row, int k,
-									  int room, int parts, BrTopKey *best)
+KERNEL void
+offer_rows(const float *similarities, int columns, int first_row, int k, int room, int parts,
+		   BrTopKey *best)
 {
 	BR_DYNAMIC_SHARED(memory);
 	size_t query = blockIdx.x / (unsigned) parts;
@@ -140,9 +141,8 @@ __launch_bounds__(THREADS) offer_rows(const float *similarities, int columns, in
 		to[i] = collector.keys[i];
 }
 
-static __global__ void
-__launch_bounds__(THREADS)
-	finish(const BrTopKey *best, int k, int room, int parts, int32_t *ids, float *similarities)
+KERNEL void
+finish(const BrTopKey *best, int k, int room, int parts, int32_t *ids, float *similarities)
 {
 	BR_DYNAMIC_SHARED(memory);
 	size_t query = blockIdx.x;
