@@ -136,7 +136,8 @@ typedef struct BrDeviceTable
 	/*
 	 * Embeds texts, ids of text i at offsets[i] .. offsets[i + 1], each of 1 to
 	 * max_tokens tokens of the vocabulary (checked: BR_ERR_ARGUMENT). Any number
-	 * of texts; work memory is bounded, by going in batches.
+	 * of texts; work memory is bounded, by going in batches. BR_ERR_NUMERIC: an
+	 * embedding is not finite in the device's precision.
 	 */
 	BrStatus (*embed)(BrDevice *device, BrContext *context, BrDeviceModel *model,
 					  const int32_t *ids, const int32_t *offsets /* (texts + 1) */, int texts,

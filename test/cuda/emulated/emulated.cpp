@@ -1,7 +1,12 @@
 /*
  * emulated.cpp
  *	  Blocks of threads as fibres, and a device's memory in the host's.
+ *
+ * A context of its own takes a fibre to its stack; from then on fibre and scheduler
+ * jump to each other, which asks nothing of the kernel, as swapcontext would for
+ * the signals.
  */
+#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <ucontext.h>
@@ -33,7 +38,9 @@ typedef enum State
 
 typedef struct Fibre
 {
-	ucontext_t context;
+	ucontext_t context; /* where it begins */
+	jmp_buf place;		/* where it waits */
+	bool begun;
 	State state;
 } Fibre;
 
@@ -48,7 +55,7 @@ typedef struct Warp
 static Fibre fibres[MOST_THREADS];
 static Warp warps[MOST_WARPS];
 static std::vector<char> stacks;
-static ucontext_t scheduler;
+static jmp_buf scheduler;
 static unsigned n_fibres;
 static unsigned current;
 static const std::function<void()> *kernel_of_block;
@@ -66,10 +73,9 @@ give_up(const char *why)
 static void
 wait_as(State state)
 {
-	unsigned own = current;
-
-	fibres[own].state = state;
-	swapcontext(&fibres[own].context, &scheduler);
+	fibres[current].state = state;
+	if (_setjmp(fibres[current].place) == 0)
+		_longjmp(scheduler, 1);
 }
 
 void
@@ -102,7 +108,19 @@ run_fibre(void)
 {
 	(*kernel_of_block)();
 	fibres[current].state = RETURNED;
-	swapcontext(&fibres[current].context, &scheduler);
+	_longjmp(scheduler, 1);
+}
+
+/* Until it waits or returns. */
+static void
+resume(Fibre *fibre)
+{
+	if (_setjmp(scheduler) != 0)
+		return;
+	if (fibre->begun)
+		_longjmp(fibre->place, 1);
+	fibre->begun = true;
+	setcontext(&fibre->context);
 }
 
 static void
@@ -114,6 +132,7 @@ prepare_fibre(unsigned number)
 	fibre->context.uc_stack.ss_sp = &stacks[(size_t) number * STACK_BYTES];
 	fibre->context.uc_stack.ss_size = STACK_BYTES;
 	fibre->context.uc_link = NULL;
+	fibre->begun = false;
 	fibre->state = READY;
 	makecontext(&fibre->context, run_fibre, 0);
 }
@@ -130,7 +149,7 @@ take_turns(bool backwards)
 		if (fibres[current].state != READY)
 			continue;
 		threadIdx = dim3(current, 0, 0);
-		swapcontext(&scheduler, &fibres[current].context);
+		resume(&fibres[current]);
 		moved = true;
 	}
 	return moved;
