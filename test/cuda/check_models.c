@@ -37,7 +37,7 @@ check_model(const ModelShape *shape)
 {
 	const BrDeviceTable *table = br_device_table();
 	BrTransformer model = model_make(shape);
-	int texts = check_on_device ? 500 : 6;
+	int texts = check_on_device ? 100 : 6;
 	int32_t *offsets = model_offsets(texts, shape->max_tokens);
 	int32_t *ids = model_ids(offsets, texts);
 	float *expected = model_expected(&model, ids, offsets, texts);
