@@ -12,7 +12,8 @@ typedef struct BrKmeans
 	BrContext *context;
 	const BrBackend *backend;
 	BrPool *pool;
-	const float *sample; /* (n, dims) */
+	const BrAnnAssigner *assigner; /* NULL: the backend assigns */
+	const float *sample;		   /* (n, dims) */
 	int n;
 	int dims;
 	int lists;
