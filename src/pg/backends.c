@@ -205,12 +205,21 @@ br_pg_list_backends(BrPgBackendStatus list[BR_PG_N_BACKENDS])
 
 /* ---- precision ---- */
 
-const char *
-br_pg_precision_name(BrPrecision precision)
-{
-	static const char *const names[BR_PRECISION_COUNT] = {"f32", "bf16", "int8"};
+static const char *const class_names[BR_PG_N_PRECISION_CLASSES] = {"f32", "bf16", "int8", "f16"};
 
-	return names[precision];
+const char *
+br_pg_precision_name(int precision)
+{
+	return class_names[precision];
+}
+
+int
+br_pg_precision_class(const char *name)
+{
+	for (int i = 0; i < BR_PG_N_PRECISION_CLASSES; i++)
+		if (strcmp(name, class_names[i]) == 0)
+			return i;
+	return -1;
 }
 
 /* every backend takes plain weights, which are in f32 */
@@ -228,8 +237,7 @@ list_precisions(const BrBackend *backend)
 	initStringInfo(&list);
 	for (int i = 0; i < BR_PRECISION_COUNT; i++)
 		if (br_pg_computes_in(backend, (BrPrecision) i))
-			appendStringInfo(&list, "%s%s", list.len > 0 ? ", " : "",
-							 br_pg_precision_name((BrPrecision) i));
+			appendStringInfo(&list, "%s%s", list.len > 0 ? ", " : "", br_pg_precision_name(i));
 	return list.data;
 }
 
@@ -243,7 +251,7 @@ br_pg_session_precision(const BrBackend *backend)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("the backend \"%s\" does not compute in %s here", backend->name,
-						br_pg_precision_name((BrPrecision) br_pg_precision)),
+						br_pg_precision_name(br_pg_precision)),
 				 errdetail("On this processor (%s) it computes in %s.", backend->instruction_set(),
 						   list_precisions(backend)),
 				 errhint("Set bundle_rec.precision to auto, or bundle_rec.backend to one of which "

@@ -196,8 +196,14 @@ extern const BrBackend *br_pg_session_backend(void);
  */
 extern BrPrecision br_pg_session_precision(const BrBackend *backend);
 
-/* "f32", "bf16" or "int8" */
-extern const char *br_pg_precision_name(BrPrecision precision);
+/*
+ * The classes of precision in which embeddings are computed: those of BrPrecision,
+ * under their numbers, and that of devices: "f32", "bf16", "int8", "f16".
+ */
+#define BR_PG_N_PRECISION_CLASSES (BR_PRECISION_COUNT + 1)
+
+extern const char *br_pg_precision_name(int precision);
+extern int br_pg_precision_class(const char *name); /* -1: there is none of that name */
 
 /* pool.c: the threads of this session */
 

@@ -177,7 +177,7 @@ find_bytes(int32 model, const BrPgPackedKey *image, const BrBackend *backend, In
 	for (int i = 0; i < BR_PRECISION_COUNT; i++)
 		if (br_pg_computes_in(backend, (BrPrecision) i))
 			appendStringInfo(&json, "%s\"%s\": %zu", json.len > 0 ? ", " : "{",
-							 br_pg_precision_name((BrPrecision) i),
+							 br_pg_precision_name(i),
 							 br_encoder_packed_size(encoder, backend, (BrPrecision) i));
 	appendStringInfoChar(&json, '}');
 	set(info, BYTES_BY_PRECISION, DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));

@@ -33,7 +33,6 @@
 
 #include "pg/model/packed_file.h"
 
-#define HEADER_SPACE 4096 /* so that the contents begin at a page */
 #define PIECE (4 * 1024 * 1024)
 #define TURN_POLL_MS 20
 #define CACHE_HINT                                                                  \
@@ -89,7 +88,7 @@ wrong_file(int fd, const BrPgPackedKey *key, pg_crc32c *crc)
 		return "it belongs to another user";
 	if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0)
 		return "others may write to it";
-	if ((uint64) status.st_size != HEADER_SPACE + key->size)
+	if ((uint64) status.st_size != BR_PG_PACKED_HEADER + key->size)
 		return "its size is wrong";
 	if (pg_pread(fd, &found, sizeof(found), 0) != (ssize_t) sizeof(found))
 		return "its header cannot be read";
@@ -130,7 +129,7 @@ static bool
 try_map(const char *name, const BrPgPackedKey *key, const BrPgPackedSource *source,
 		BrPgPacked *packed, const char **reason)
 {
-	size_t size = HEADER_SPACE + key->size;
+	size_t size = BR_PG_PACKED_HEADER + key->size;
 	pg_crc32c expected = 0;
 	void *base;
 	int fd = OpenTransientFile(name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | PG_BINARY);
@@ -150,7 +149,7 @@ try_map(const char *name, const BrPgPackedKey *key, const BrPgPackedSource *sour
 	if (*reason != NULL)
 		return false;
 
-	*packed = (BrPgPacked){base, size, (char *) base + HEADER_SPACE};
+	*packed = (BrPgPacked){base, size, (char *) base + BR_PG_PACKED_HEADER};
 	PG_TRY();
 	{
 		*reason = wrong_contents(key, source, expected, packed->contents);
@@ -283,7 +282,7 @@ write_parts(int fd, const char *name, const BrPgPackedKey *key, const BrPgPacked
 			break;
 		add_sha256(sha, VARDATA_ANY(part), VARSIZE_ANY_EXHDR(part));
 		COMP_CRC32C(crc, VARDATA_ANY(part), VARSIZE_ANY_EXHDR(part));
-		write_at(fd, name, VARDATA_ANY(part), VARSIZE_ANY_EXHDR(part), HEADER_SPACE + size);
+		write_at(fd, name, VARDATA_ANY(part), VARSIZE_ANY_EXHDR(part), BR_PG_PACKED_HEADER + size);
 		size += VARSIZE_ANY_EXHDR(part);
 		pfree(part);
 	}
@@ -303,7 +302,7 @@ write_parts(int fd, const char *name, const BrPgPackedKey *key, const BrPgPacked
 static pg_crc32c
 write_filled(int fd, const char *name, const BrPgPackedKey *key, const BrPgPackedSource *source)
 {
-	size_t size = HEADER_SPACE + key->size;
+	size_t size = BR_PG_PACKED_HEADER + key->size;
 	char *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	pg_crc32c crc = 0;
 
@@ -311,8 +310,8 @@ write_filled(int fd, const char *name, const BrPgPackedKey *key, const BrPgPacke
 		ereport(ERROR, (errcode_for_file_access(), errmsg("could not map file \"%s\": %m", name)));
 	PG_TRY();
 	{
-		source->fill(source->arg, base + HEADER_SPACE);
-		crc = crc_of(base + HEADER_SPACE, key->size);
+		source->fill(source->arg, base + BR_PG_PACKED_HEADER);
+		crc = crc_of(base + BR_PG_PACKED_HEADER, key->size);
 	}
 	PG_FINALLY();
 	{
@@ -328,7 +327,7 @@ write_file(int fd, const char *name, const BrPgPackedKey *key, const BrPgPackedS
 	PackedHeader header;
 	pg_crc32c crc;
 
-	reserve_space(fd, name, HEADER_SPACE + key->size);
+	reserve_space(fd, name, BR_PG_PACKED_HEADER + key->size);
 	crc = source->part != NULL ? write_parts(fd, name, key, source)
 							   : write_filled(fd, name, key, source);
 	fill_header(key, crc, &header);

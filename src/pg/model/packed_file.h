@@ -13,6 +13,7 @@
 #define BR_PG_PACKED_WRITTEN ".new"			/* the end of a name while its file is written */
 #define BR_PG_PACKED_FORM 80
 #define BR_PG_PACKED_NAME 192
+#define BR_PG_PACKED_HEADER 4096 /* bytes before the contents, which so begin at a page */
 /* seconds for which a use is not noted again */
 #define BR_PG_PACKED_RENEWAL (12 * 60 * 60)
 

@@ -342,7 +342,7 @@ precisions_of(const BrBackend *backend)
 
 	for (int i = 0; i < BR_PRECISION_COUNT; i++)
 		if (br_pg_computes_in(backend, (BrPrecision) i))
-			names[n++] = CStringGetTextDatum(br_pg_precision_name((BrPrecision) i));
+			names[n++] = CStringGetTextDatum(br_pg_precision_name(i));
 	return PointerGetDatum(construct_array(names, n, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
