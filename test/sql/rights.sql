@@ -7,7 +7,7 @@
 --    rules and not from what the code does; what is granted to whom; and roles
 --    that come and go, with catalogs and grants behind them.
 --
-SELECT plan(162);
+SELECT plan(164);
 SET client_min_messages = error;
 SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls'), load_model('spare', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
 
@@ -226,6 +226,8 @@ INSERT INTO public.call VALUES
     ('bundle_ann_flush', $$SELECT bundle_ann_flush(@place)$$,                    '1 1 index index index index index index index 1'),
     ('bundle_ann_stats', $$SELECT * FROM bundle_ann_stats(@place)$$,             '1 1 place 1 1 1 place place place 1'),
     ('bundle_ann_recall', $$SELECT * FROM bundle_ann_recall(@place)$$,           '1 1 place 1 1 1 place place place 1'),
+    ('service_state', $$SELECT FROM service_state()$$,                           '0 0 0 0 0 0 0 0 0 0'),
+    ('gpu', $$SELECT FROM gpu$$,                                                 '0 0 0 0 0 0 0 0 0 0'),
     ('catalog_coverage', $$SELECT FROM catalog_coverage$$,                       '1 1 0 1 1 1 0 0 0 1'),
     ('rejected_row', $$SELECT FROM rejected_row$$,                               '1 1 0 1 1 1 0 0 0 1'),
     ('bundle_coverage', $$SELECT FROM bundle_coverage$$,                         '2 2 0 2 2 2 0 0 0 2'),
@@ -270,7 +272,7 @@ SELECT set_eq(
              ('v bundle_coverage', 'PUBLIC', 'SELECT'), ('v decision_log', 'PUBLIC', 'SELECT'), ('v privacy_state', 'PUBLIC', 'SELECT'), ('schema bundle_rec', 'PUBLIC', 'USAGE'),
              ('v catalog_coverage', 'PUBLIC', 'SELECT'), ('v job', 'PUBLIC', 'SELECT'), ('v model', 'PUBLIC', 'SELECT'), ('v policy_state', 'PUBLIC', 'SELECT'), ('v rule', 'PUBLIC', 'SELECT'),
              ('v experiment_state', 'PUBLIC', 'SELECT'), ('v rejected_row', 'PUBLIC', 'SELECT'), ('v choice_log', 'PUBLIC', 'SELECT'), ('v arm_state', 'PUBLIC', 'SELECT'), ('v fold_lag', 'PUBLIC', 'SELECT'),
-             ('v learner', 'PUBLIC', 'SELECT'), ('v fit_progress', 'PUBLIC', 'SELECT'), ('v leaderboard', 'PUBLIC', 'SELECT')$$, 'to others is granted just this');
+             ('v learner', 'PUBLIC', 'SELECT'), ('v gpu', 'PUBLIC', 'SELECT'), ('v fit_progress', 'PUBLIC', 'SELECT'), ('v leaderboard', 'PUBLIC', 'SELECT')$$, 'to others is granted just this');
 -- the child tables: their catalog's owner, and whom he chose
 SELECT set_eq(
     format($$SELECT DISTINCT r.rolname::text, x.privilege_type, x.is_grantable FROM pg_class c, aclexplode(relacl) x JOIN pg_roles r ON r.oid = x.grantee

@@ -84,7 +84,7 @@ typedef struct BrAmMeta
 	BlockNumber last_pending;
 	uint32 pending;	 /* rows that wait */
 	int32 model;	 /* number; 0 until the first row, and for embeddings */
-	int32 precision; /* BrPrecision */
+	int32 precision; /* class, br_pg_precision_name */
 	uint8 model_hash[BR_PG_HASH_SIZE];
 	char model_name[NAMEDATALEN];
 } BrAmMeta;

@@ -17,6 +17,7 @@
 #include "utils/memutils.h"
 
 #include "pg/model/model_int.h"
+#include "pg/service/service.h"
 
 static char *
 to_utf8(const char *text)
@@ -47,34 +48,136 @@ typedef struct Job
 	const int32 *offsets; /* (n + 1) */
 	BrPool *pool;		  /* NULL: that of the session */
 	float *embeddings;	  /* (n, dimensions) */
+	BrPgComputing by;	  /* what has computed them */
 } Job;
 
-/* As br_encoder_embed with what this session computes with, and counted. */
-static BrStatus
-compute(BrPgOpenModel *model, BrContext *context, const Job *job)
+/* ---- in this session ---- */
+
+static BrPgComputing
+session_computing(void)
 {
 	const BrBackend *backend = br_pg_session_backend();
-	BrPrecision precision = br_pg_session_precision(backend);
+
+	return (BrPgComputing){backend, (int) br_pg_session_precision(backend)};
+}
+
+/* As br_encoder_embed with what this session computes with. */
+static BrStatus
+compute_here(BrPgOpenModel *model, BrContext *context, Job *job)
+{
 	BrPgModelUse *use = br_pg_model_use(model->key.hash);
-	BrCompute with = {.backend = backend,
-					  .packed = br_pg_weights_open(model, backend, precision),
-					  .pool = job->pool != NULL ? job->pool : br_pg_session_pool(),
+	BrCompute with = {.pool = job->pool != NULL ? job->pool : br_pg_session_pool(),
 					  .tokens = &use->tokens};
+
+	job->by = session_computing();
+	with.backend = job->by.backend;
+	with.packed = br_pg_weights_open(model, with.backend, (BrPrecision) job->by.precision);
+	if (job->ids != NULL)
+		return br_encoder_embed_tokens(model->encoder, context, &with, job->ids, job->offsets,
+									   job->n, job->embeddings);
+	return br_encoder_embed(model->encoder, context, &with, job->texts, job->sizes, job->n,
+							job->parse_special, job->embeddings);
+}
+
+/* ---- by the service ---- */
+
+static void
+describe(BrPgOpenModel *model, BrPgServiceModel *described)
+{
+	BrPgComputing here;
+
+	*described = (BrPgServiceModel){.image = model->key,
+									.precision = BR_PRECISION_F32,
+									.dimensions = br_encoder_info(model->encoder)->dimensions};
+	if (!br_pg_service_wants_weights())
+		return;
+	here = session_computing();
+	described->precision = (BrPrecision) here.precision;
+	br_pg_weights_find(model, here.backend, described->precision, &described->weights);
+}
+
+/* What the model does not take is for this session to refuse: no other one has a part in it. */
+static bool
+is_acceptable(const BrEncoder *encoder, const Job *job)
+{
+	const BrModelInfo *info = br_encoder_info(encoder);
+
+	for (int i = 0; i < job->n; i++)
+	{
+		int length = job->offsets[i + 1] - job->offsets[i];
+
+		if (length < 1 || length > info->max_tokens)
+			return false;
+	}
+	for (int i = 0; i < job->offsets[job->n]; i++)
+		if (job->ids[i] < 0 || job->ids[i] >= info->vocabulary)
+			return false;
+	return true;
+}
+
+/* Turns texts into token ids, which serve this session, too, if it must compute after all. */
+static bool
+encode(BrPgOpenModel *model, BrContext *context, Job *job)
+{
+	int32 *ids;
+	int32 *offsets;
+
+	if (job->ids == NULL)
+	{
+		if (br_encoder_encode(model->encoder, context, job->texts, job->sizes, job->n,
+							  job->parse_special, &ids, &offsets) != BR_OK)
+			return false;
+		job->ids = ids;
+		job->offsets = offsets;
+	}
+	return is_acceptable(model->encoder, job);
+}
+
+/* false: this session must compute. */
+static bool
+compute_by_service(BrPgOpenModel *model, BrContext *context, Job *job)
+{
+	BrPgServiceModel described;
+	int precision;
+
+	if (job->n == 0 || !br_pg_service_wanted() || !encode(model, context, job))
+		return false;
+	describe(model, &described);
+	precision = br_pg_service_embed(&described, job->ids, job->offsets, job->n, job->embeddings);
+	if (precision < 0)
+		return false;
+	br_pg_model_use(model->key.hash)->tokens += job->offsets[job->n];
+	/* with the session's own weights it computes as the session does */
+	job->by =
+		(BrPgComputing){br_pg_service_wants_weights() ? br_pg_session_backend() : NULL, precision};
+	return true;
+}
+
+/* ---- either ---- */
+
+static BrStatus
+compute(BrPgOpenModel *model, BrContext *context, Job *job)
+{
+	BrPgModelUse *use = br_pg_model_use(model->key.hash);
 	instr_time begun;
 	instr_time ended;
-	BrStatus status;
+	BrStatus status = BR_OK;
 
 	INSTR_TIME_SET_CURRENT(begun);
-	if (job->ids != NULL)
-		status = br_encoder_embed_tokens(model->encoder, context, &with, job->ids, job->offsets,
-										 job->n, job->embeddings);
-	else
-		status = br_encoder_embed(model->encoder, context, &with, job->texts, job->sizes, job->n,
-								  job->parse_special, job->embeddings);
+	if (!compute_by_service(model, context, job))
+		status = compute_here(model, context, job);
 	INSTR_TIME_SET_CURRENT(ended);
 	INSTR_TIME_SUBTRACT(ended, begun);
 	use->seconds += INSTR_TIME_GET_DOUBLE(ended);
 	return status;
+}
+
+BrPgComputing
+br_pg_model_computing(void)
+{
+	int precision = br_pg_service_precision();
+
+	return precision >= 0 ? (BrPgComputing){NULL, precision} : session_computing();
 }
 
 /* What a batch worked with, malloc would keep for the next one, which may never come. */
@@ -88,7 +191,7 @@ give_back_memory(void)
 
 /* Does a job in a memory context of its own, and is there for a cancel. */
 static void
-run(int32 model, const Job *job)
+run(int32 model, Job *job)
 {
 	BrPgOpenModel *opened = open_model(model);
 	MemoryContext work =
@@ -99,15 +202,16 @@ run(int32 model, const Job *job)
 	br_pg_context(&context, work);
 	br_pg_check(compute(opened, &context, job), &context, "could not embed text", NULL);
 	MemoryContextSwitchTo(before);
+	/* the token ids may lie in there */
+	job->ids = NULL;
 	MemoryContextDelete(work);
 	if (job->n > 1)
 		give_back_memory();
 	CHECK_FOR_INTERRUPTS();
 }
 
-void
-br_pg_model_embed(int32 model, char **texts, int n, bool parse_special, BrPool *pool,
-				  float *embeddings)
+static BrPgComputing
+embed_texts(int32 model, char **texts, int n, bool parse_special, BrPool *pool, float *embeddings)
 {
 	MemoryContext work =
 		AllocSetContextCreate(CurrentMemoryContext, "bundle_rec texts", ALLOCSET_DEFAULT_SIZES);
@@ -129,6 +233,14 @@ br_pg_model_embed(int32 model, char **texts, int n, bool parse_special, BrPool *
 	run(model, &job);
 	MemoryContextSwitchTo(before);
 	MemoryContextDelete(work);
+	return job.by;
+}
+
+int
+br_pg_model_embed(int32 model, char **texts, int n, bool parse_special, BrPool *pool,
+				  float *embeddings)
+{
+	return embed_texts(model, texts, n, parse_special, pool, embeddings).precision;
 }
 
 void
@@ -143,9 +255,8 @@ br_pg_model_embed_tokens(int32 model, const int32 *ids, const int32 *offsets, in
 BrEmbedding *
 br_pg_model_embed_text(int32 model, const char *text, bool parse_special)
 {
-	const BrBackend *backend = br_pg_session_backend();
 	BrPgPackedKey image;
-	BrPgQueryKey key = {image.hash, backend, br_pg_session_precision(backend), parse_special, text};
+	BrPgQueryKey key = {image.hash, br_pg_model_computing(), parse_special, text};
 	BrPgModelUse *use;
 	BrEmbedding *embedding;
 	float *components;
@@ -164,8 +275,9 @@ br_pg_model_embed_text(int32 model, const char *text, bool parse_special)
 	use->query_misses++;
 	dimensions = br_encoder_info(open_model(model)->encoder)->dimensions;
 	components = palloc(sizeof(float) * dimensions);
-	br_pg_model_embed(model, (char *[1]){unconstify(char *, text)}, 1, parse_special, NULL,
-					  components);
+	/* what was expected to compute it may not have done so */
+	key.by = embed_texts(model, (char *[1]){unconstify(char *, text)}, 1, parse_special, NULL,
+						 components);
 	embedding = br_pg_embedding_from_floats(components, dimensions);
 	pfree(components);
 	br_pg_query_keep(&key, embedding);

@@ -51,14 +51,28 @@ extern void br_pg_model_hold(int32 model);
  */
 extern const BrEncoder *br_pg_model_encoder(int32 model);
 
+/* By what an embedding is computed. */
+typedef struct BrPgComputing
+{
+	const BrBackend *backend; /* of the session; NULL: the embedding service's device */
+	int precision;			  /* class, br_pg_precision_name */
+} BrPgComputing;
+
 /*
- * Embeds texts in the database's encoding; embeddings is (n, dimensions).
+ * What would compute an embedding now. Raises 0A000 where the settings ask for
+ * what is not to be had.
+ */
+extern BrPgComputing br_pg_model_computing(void);
+
+/*
+ * Embeds texts in the database's encoding; embeddings is (n, dimensions). Returns
+ * the class of precision in which they were computed, which is one for all.
  * pool: NULL: that of the session. Cancellable. Texts are converted to UTF-8
  * first. Callers with very many texts bound memory by calling for some hundreds
  * at a time.
  */
-extern void br_pg_model_embed(int32 model, char **texts, int n, bool parse_special, BrPool *pool,
-							  float *embeddings);
+extern int br_pg_model_embed(int32 model, char **texts, int n, bool parse_special, BrPool *pool,
+							 float *embeddings);
 
 /*
  * The same from token ids: ids of text i at offsets[i] .. offsets[i + 1]. Raises

@@ -70,6 +70,10 @@ extern void br_pg_weights_key(const BrPgPackedKey *image, const BrBackend *backe
  */
 extern const void *br_pg_weights_open(BrPgOpenModel *model, const BrBackend *backend,
 									  BrPrecision precision);
+
+/* The same, and the key of their file; of size 0 where there is none. */
+extern void br_pg_weights_find(BrPgOpenModel *model, const BrBackend *backend,
+							   BrPrecision precision, BrPgPackedKey *key);
 extern void br_pg_weights_renew(const BrPgOpenModel *model);
 extern void br_pg_weights_close(BrPgOpenModel *model);
 
@@ -92,8 +96,7 @@ extern BrPgModelUse *br_pg_model_use(const uint8 hash[BR_PG_HASH_SIZE]);
 typedef struct BrPgQueryKey
 {
 	const uint8 *hash; /* of the image (BR_PG_HASH_SIZE) */
-	const BrBackend *backend;
-	BrPrecision precision;
+	BrPgComputing by;
 	bool parse_special;
 	const char *text;
 } BrPgQueryKey;

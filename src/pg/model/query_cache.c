@@ -28,8 +28,7 @@ typedef struct Entry
 	struct Entry *next; /* of the same bucket */
 	uint32 text_hash;
 	uint8 model[BR_PG_HASH_SIZE];
-	const BrBackend *backend;
-	BrPrecision precision;
+	BrPgComputing by;
 	bool parse_special;
 	const char *text;
 	BrEmbedding embedding; /* and its components, and the text */
@@ -83,8 +82,9 @@ place_of(const BrPgQueryKey *key, uint32 text_hash)
 	{
 		const Entry *entry = *place;
 
-		if (entry->text_hash == text_hash && entry->backend == key->backend &&
-			entry->precision == key->precision && entry->parse_special == key->parse_special &&
+		if (entry->text_hash == text_hash && entry->by.backend == key->by.backend &&
+			entry->by.precision == key->by.precision &&
+			entry->parse_special == key->parse_special &&
 			memcmp(entry->model, key->hash, BR_PG_HASH_SIZE) == 0 &&
 			strcmp(entry->text, key->text) == 0)
 			break;
@@ -131,8 +131,7 @@ make_entry(const BrPgQueryKey *key, uint32 text_hash, const BrEmbedding *embeddi
 
 	entry->text_hash = text_hash;
 	memcpy(entry->model, key->hash, BR_PG_HASH_SIZE);
-	entry->backend = key->backend;
-	entry->precision = key->precision;
+	entry->by = key->by;
 	entry->parse_special = key->parse_special;
 	memcpy(&entry->embedding, embedding, VARSIZE(embedding));
 	memcpy((char *) entry + embedding_end, key->text, text_size);

@@ -121,6 +121,19 @@ br_pg_weights_open(BrPgOpenModel *model, const BrBackend *backend, BrPrecision p
 }
 
 void
+br_pg_weights_find(BrPgOpenModel *model, const BrBackend *backend, BrPrecision precision,
+				   BrPgPackedKey *key)
+{
+	const BrPgWeights *weights;
+
+	memset(key, 0, sizeof(*key));
+	if (br_pg_weights_open(model, backend, precision) == NULL)
+		return;
+	weights = find(model, backend, precision);
+	*key = weights->key;
+}
+
+void
 br_pg_weights_renew(const BrPgOpenModel *model)
 {
 	char name[BR_PG_PACKED_NAME];

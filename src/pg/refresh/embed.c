@@ -57,18 +57,18 @@
 	"SELECT pg_catalog.count(DISTINCT p.text_hash)" WAITING(table) " AND $1 IS NOT NULL"
 
 /*
- * $1 items, $2 hashes of their texts, $3 embeddings, $4 the model, $5 the precision
+ * $1 items, $2 hashes of their texts, $3 embeddings, $4 the model, $5 the precisions
  * they were computed in, unless another item had them already
  */
-#define WRITE_EMBEDDINGS(table)                                                           \
-	"WITH free AS (SELECT i.item, u.text_hash, u.embedding"                               \
-	" FROM unnest($1, $2, $3) AS u (item, text_hash, embedding)"                          \
-	" JOIN bundle_rec." table "_@ i ON i.item = u.item AND i.text_hash = u.text_hash"     \
-	" FOR UPDATE OF i SKIP LOCKED)"                                                       \
-	" UPDATE bundle_rec." table "_@ i SET embedding = free.embedding, model = $4,"        \
-	" precision_class = coalesce((SELECT e.precision_class FROM bundle_rec." table "_@ e" \
-	"  WHERE e.text_hash = free.text_hash AND e.pending_text IS NULL"                     \
-	"  AND e.embedding IS NOT NULL AND e.model = $4 LIMIT 1), $5), pending_text = NULL"   \
+#define WRITE_EMBEDDINGS(table)                                                                           \
+	"WITH free AS (SELECT i.item, u.text_hash, u.embedding, u.precision_class"                            \
+	" FROM unnest($1, $2, $3, $5) AS u (item, text_hash, embedding, precision_class)"                     \
+	" JOIN bundle_rec." table "_@ i ON i.item = u.item AND i.text_hash = u.text_hash"                     \
+	" FOR UPDATE OF i SKIP LOCKED)"                                                                       \
+	" UPDATE bundle_rec." table "_@ i SET embedding = free.embedding, model = $4,"                        \
+	" precision_class = coalesce((SELECT e.precision_class FROM bundle_rec." table "_@ e"                 \
+	"  WHERE e.text_hash = free.text_hash AND e.pending_text IS NULL"                                     \
+	"  AND e.embedding IS NOT NULL AND e.model = $4 LIMIT 1), free.precision_class), pending_text = NULL" \
 	" FROM free WHERE i.item = free.item AND i.text_hash = free.text_hash"
 
 typedef struct Statements
@@ -115,7 +115,7 @@ tell(const BrPgEmbedJob *job, Progress *progress)
 
 /* one embedding for each of the items in the array */
 static void
-keep(BrPgFresh *fresh, ArrayType *items, bytea *hash, const BrEmbedding *embedding)
+keep(BrPgFresh *fresh, ArrayType *items, bytea *hash, const BrEmbedding *embedding, uint8 precision)
 {
 	int n = ArrayGetNItems(ARR_NDIM(items), ARR_DIMS(items));
 	const int32 *item = (const int32 *) ARR_DATA_PTR(items);
@@ -128,8 +128,10 @@ keep(BrPgFresh *fresh, ArrayType *items, bytea *hash, const BrEmbedding *embeddi
 		{
 			fresh->capacity *= 2;
 			fresh->hashes = repalloc_huge(fresh->hashes, (Size) fresh->capacity * 32);
+			fresh->precisions = repalloc_huge(fresh->precisions, fresh->capacity);
 		}
 		memcpy(fresh->hashes + (Size) row * 32, VARDATA_ANY(hash), 32);
+		fresh->precisions[row] = precision;
 		br_pg_matrix_append(fresh->matrix, item[i], embedding->components);
 	}
 }
@@ -191,6 +193,7 @@ embed_batch(const BrPgEmbedJob *job, BrPgFresh *fresh, SPITupleTable *rows, BrPg
 	BrPgTexts texts = {.model = job->model, .dims = fresh->dims};
 	int used = 0;
 	bool is_null;
+	uint8 usual = (uint8) br_pg_model_computing().precision;
 
 	texts.texts = palloc(sizeof(char *) * rows->numvals);
 	for (uint64 i = 0; i < rows->numvals; i++)
@@ -204,14 +207,16 @@ embed_batch(const BrPgEmbedJob *job, BrPgFresh *fresh, SPITupleTable *rows, BrPg
 		Datum known = SPI_getbinval(rows->vals[i], rows->tupdesc, 4, &is_null);
 		BrEmbedding *embedding = is_null ? NULL : DatumGetEmbedding(known);
 		const char *reason = SPI_getvalue(rows->vals[i], rows->tupdesc, 5);
+		uint8 precision = usual;
 
 		if (is_unknown(rows, i))
 		{
 			embedding = texts.embeddings[used];
+			precision = texts.precisions[used];
 			reason = texts.reasons[used++];
 		}
 		if (embedding != NULL)
-			keep(fresh, DatumGetArrayTypeP(items), hash, embedding);
+			keep(fresh, DatumGetArrayTypeP(items), hash, embedding, precision);
 		else
 			br_pg_refused_keep(&fresh->refused, (const uint8 *) VARDATA_ANY(hash), reason);
 	}
@@ -244,11 +249,12 @@ br_pg_refresh_embed(const BrPgEmbedJob *job, BrPgRefreshWork *work, BrPgFresh *f
 		return;
 	progress.all = Min(progress.all, work->budget);
 	/* what keeps it from working at all is no fault of a text */
-	(void) br_pg_session_precision(br_pg_session_backend());
+	(void) br_pg_model_computing();
 	fresh->dims = br_pg_refresh_dims(job->model);
 	fresh->matrix = br_pg_matrix_create(fresh->dims);
 	fresh->capacity = 1024;
 	fresh->hashes = palloc((Size) fresh->capacity * 32);
+	fresh->precisions = palloc(fresh->capacity);
 	batch = AllocSetContextCreate(CurrentMemoryContext, "texts", ALLOCSET_DEFAULT_SIZES);
 	portal = open_cursor(statements_of(job)->texts, job);
 	br_pg_refused_init(&fresh->refused);
@@ -277,11 +283,12 @@ static void
 write_some(const BrPgEmbedJob *job, BrPgFresh *fresh, int first, int n)
 {
 	Oid types[] = {INT4ARRAYOID, BYTEAARRAYOID, get_array_type(br_pg_embedding_type()), INT4OID,
-				   TEXTOID};
+				   TEXTARRAYOID};
 	uint16 *halves = palloc(sizeof(uint16) * n * fresh->dims);
 	Datum *items = palloc(sizeof(Datum) * n);
 	Datum *hashes = palloc(sizeof(Datum) * n);
 	Datum *embeddings = palloc(sizeof(Datum) * n);
+	char **precisions = palloc(sizeof(char *) * n);
 	Datum values[5];
 
 	br_pg_matrix_read(fresh->matrix, first, n, halves);
@@ -299,13 +306,13 @@ write_some(const BrPgEmbedJob *job, BrPgFresh *fresh, int first, int n)
 		items[i] = Int32GetDatum(br_pg_matrix_item(fresh->matrix, first + i));
 		hashes[i] = PointerGetDatum(hash);
 		embeddings[i] = PointerGetDatum(embedding);
+		precisions[i] = unconstify(char *, br_pg_precision_name(fresh->precisions[first + i]));
 	}
 	values[0] = br_pg_array(items, NULL, n, INT4OID);
 	values[1] = br_pg_array(hashes, NULL, n, BYTEAOID);
 	values[2] = br_pg_array(embeddings, NULL, n, br_pg_embedding_type());
 	values[3] = Int32GetDatum(job->model);
-	values[4] =
-		CStringGetTextDatum(br_pg_precision_name(br_pg_session_precision(br_pg_session_backend())));
+	values[4] = br_pg_text_array_datum(precisions, n);
 	br_pg_execute(br_pg_catalog_sql(statements_of(job)->write, job->catalog->number),
 				  lengthof(types), types, values, NULL, false, 0);
 }
@@ -343,6 +350,7 @@ br_pg_refresh_discard(BrPgFresh *fresh)
 		return;
 	br_pg_matrix_free(fresh->matrix);
 	pfree(fresh->hashes);
+	pfree(fresh->precisions);
 	fresh->matrix = NULL;
 }
 

@@ -40,6 +40,7 @@ typedef struct BrPgTexts
 	int n;
 	char **texts;			  /* (n) */
 	BrEmbedding **embeddings; /* (n) NULL where there is a reason */
+	uint8 *precisions;		  /* (n) class in which each was computed */
 	char **reasons;			  /* (n) why a text has no embedding, otherwise NULL */
 } BrPgTexts;
 
@@ -87,6 +88,7 @@ typedef struct BrPgFresh
 {
 	BrPgMatrix *matrix; /* NULL where no text waits */
 	uint8 *hashes;		/* (rows, 32) of the text */
+	uint8 *precisions;	/* (rows) class in which it was embedded */
 	int capacity;
 	int dims;
 	BrPgRefused refused; /* what could not be embedded */

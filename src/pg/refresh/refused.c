@@ -39,7 +39,8 @@ embed(BrPgTexts *texts, int first, int n)
 {
 	float *components = palloc_extended(sizeof(float) * (Size) n * texts->dims, MCXT_ALLOC_HUGE);
 
-	br_pg_model_embed(texts->model, texts->texts + first, n, false, NULL, components);
+	memset(texts->precisions + first,
+		   br_pg_model_embed(texts->model, texts->texts + first, n, false, NULL, components), n);
 	for (int i = 0; i < n; i++)
 		texts->embeddings[first + i] =
 			br_pg_embedding_from_floats(components + (Size) i * texts->dims, texts->dims);
@@ -111,6 +112,7 @@ br_pg_texts_embed(BrPgTexts *texts, BrPgRefreshWork *work)
 	instr_time start, duration;
 
 	texts->embeddings = palloc0(sizeof(BrEmbedding *) * Max(texts->n, 1));
+	texts->precisions = palloc0(Max(texts->n, 1));
 	texts->reasons = palloc0(sizeof(char *) * Max(texts->n, 1));
 	INSTR_TIME_SET_CURRENT(start);
 	embed_or_split(texts, 0, texts->n);

@@ -10,6 +10,9 @@
 #ifndef BR_SERVICE_H
 #define BR_SERVICE_H
 
+#include "access/htup.h"
+#include "access/tupdesc.h"
+
 #include "pg/br_pg.h"
 #include "pg/model/packed_file.h"
 
@@ -31,20 +34,38 @@ typedef struct BrPgServiceModel
  */
 extern bool br_pg_service_wanted(void);
 
+/* Whether it computes as sessions do, with weights that their backend has packed. */
+extern bool br_pg_service_wants_weights(void);
+
 /*
- * Embeds token ids, as br_encoder_embed_tokens does. NULL: it could not, after a
- * WARNING once for each failure of the service, and the caller computes itself;
- * else the precision class of what it computed. Cancellable within 100 ms, and
+ * The precision class in which a device computes for this session now; -1: none
+ * does, and what is computed is as the session would compute it.
+ */
+extern int br_pg_service_precision(void);
+
+/*
+ * Embeds token ids, as br_encoder_embed_tokens does; ids and lengths are checked.
+ * Only where it is wanted. The precision class of what was computed
+ * (br_pg_precision_name); -1: it could not, after a WARNING once for each failure
+ * of the service, and the caller computes itself. Cancellable within 100 ms, and
  * leaves nothing behind then.
  */
-extern const char *br_pg_service_embed(const BrPgServiceModel *model, const int32 *ids,
-									   const int32 *offsets /* (n + 1) */, int n,
-									   float *embeddings /* (n, dimensions) */);
+extern int br_pg_service_embed(const BrPgServiceModel *model, const int32 *ids,
+							   const int32 *offsets /* (n + 1) */, int n,
+							   float *embeddings /* (n, dimensions) */);
 
-/* Nearest centroids, as br_ann_assign gives them; false: the caller computes itself. Only
- * where the service computes on a device. BR_ERR_CANCELLED by *status. */
-extern bool br_pg_service_assign(const float *vectors, int n, int dims, const float *centroids,
-								 int lists, int32 *nearest, float *distances);
+/*
+ * The nearest of centroids to each vector, as br_ann_assign gives them, and squared
+ * distances, which may be NULL. BR_ERR_UNSUPPORTED: no device does it now, or it is
+ * not worth the way, and the caller computes itself; BR_ERR_CANCELLED. Raises
+ * nothing: it may be called from inside of core.
+ */
+extern BrStatus br_pg_service_assign(const float *vectors /* (n, dims) */, int n, int dims,
+									 const float *centroids /* (lists, dims) */, int lists,
+									 int32 *nearest /* (n) */, float *distances /* (n) */);
+
+/* The row of the view gpu; NULL where the library is not preloaded. */
+extern HeapTuple br_pg_service_info(TupleDesc descriptor);
 
 /* The worker's entry point; its name stands in worker.c. */
 extern PGDLLEXPORT void br_service_main(Datum argument);

@@ -30,8 +30,7 @@ typedef struct Moment
 	SubTransactionId subtransaction;
 	CommandId command;
 	TimestampTz statement;
-	const BrBackend *backend;
-	BrPrecision precision;
+	BrPgComputing by;
 } Moment;
 
 /* The text that stood on one side last; a query stands there for all rows. */
@@ -68,6 +67,7 @@ forget_sides(Call *call)
 static Moment
 at_present(void)
 {
+	BrPgComputing by = br_pg_model_computing();
 	Moment moment;
 
 	memset(&moment, 0, sizeof(moment));
@@ -75,8 +75,9 @@ at_present(void)
 	moment.subtransaction = GetCurrentSubTransactionId();
 	moment.command = GetCurrentCommandId(false);
 	moment.statement = GetCurrentStatementStartTimestamp();
-	moment.backend = br_pg_session_backend();
-	moment.precision = br_pg_session_precision(moment.backend);
+	/* by its members, because moments are compared as bytes */
+	moment.by.backend = by.backend;
+	moment.by.precision = by.precision;
 	return moment;
 }
 
