@@ -4,7 +4,7 @@
 CREATE FUNCTION service_state(OUT state text, OUT compute text, OUT instructions text, OUT "precision" text,
                               OUT memory bigint, OUT memory_free bigint, OUT models int, OUT model_bytes bigint,
                               OUT evicted bigint, OUT worker_pid int, OUT helper_pid int, OUT started_at timestamptz,
-                              OUT batches bigint, OUT texts bigint, OUT tokens bigint, OUT tokens_per_second double precision, OUT vectors bigint,
+                              OUT batches bigint, OUT texts bigint, OUT tokens bigint, OUT tokens_per_second double precision,
                               OUT waiting int, OUT queue_wait_p50 double precision, OUT queue_wait_p99 double precision,
                               OUT fallbacks bigint, OUT restarts bigint, OUT last_error text, OUT last_error_at timestamptz)
 RETURNS SETOF record
@@ -33,7 +33,6 @@ COMMENT ON COLUMN gpu.batches IS 'Batches computed; this and the next columns co
 COMMENT ON COLUMN gpu.texts IS 'Texts computed';
 COMMENT ON COLUMN gpu.tokens IS 'Tokens computed';
 COMMENT ON COLUMN gpu.tokens_per_second IS 'Tokens for each second in which something was computed; NULL until something was';
-COMMENT ON COLUMN gpu.vectors IS 'Vectors that a device assigned to lists while indexes were built';
 COMMENT ON COLUMN gpu.waiting IS 'Requests that wait now';
 COMMENT ON COLUMN gpu.queue_wait_p50 IS 'Milliseconds that half of the requests waited at most before they were computed, right to a half';
 COMMENT ON COLUMN gpu.queue_wait_p99 IS 'The same of 99 in 100';

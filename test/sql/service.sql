@@ -17,7 +17,7 @@ SELECT is_empty('SELECT * FROM service_state()', 'and so is what it shows');
 SELECT is((SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'gpu'::regclass AND attnum > 0),
     'state text, compute text, instructions text, precision text, memory bigint, memory_free bigint, models integer, model_bytes bigint, evicted bigint, '
     'worker_pid integer, helper_pid integer, started_at timestamp with time zone, batches bigint, texts bigint, tokens bigint, tokens_per_second double precision, '
-    'vectors bigint, waiting integer, queue_wait_p50 double precision, queue_wait_p99 double precision, fallbacks bigint, restarts bigint, last_error text, '
+    'waiting integer, queue_wait_p50 double precision, queue_wait_p99 double precision, fallbacks bigint, restarts bigint, last_error text, '
     'last_error_at timestamp with time zone', 'it has these columns');
 
 ---- settings ----

@@ -126,21 +126,6 @@ is(sql(q{SET bundle_rec.query_cache = 1000; CREATE TEMP TABLE two AS SELECT bund
 	SET bundle_rec.precision = f32; SET bundle_rec.backend = portable; SELECT bundle_rec.embed('text 7');
 	SELECT query_hits, query_misses FROM bundle_rec.model_info('tiny')}) =~ s/.*\n//sr, '0|2', 'what a device has computed is not taken for what a session would');
 
-# ---- lists of an index ----
-
-sql(q{CREATE TABLE place AS SELECT i AS id, (SELECT array_agg((hashint8(i::bigint * 1000 + j) % 1000) / 1000.0::real + (i % 40) * (1 + j % 3) ORDER BY j)
-		FROM generate_series(1, 128) j)::real[]::bundle_rec.embedding AS v FROM generate_series(1, 6144) i});
-my $built = q{SET search_path = bundle_rec, public; CREATE INDEX place_index ON place USING bundle_ann (v) WITH (lists = 128)};
-my $recall = q{SELECT bundle_rec.bundle_ann_check('place_index', true), bundle_rec.bundle_ann_recall('place_index') >= 0.9};
-sql($built);
-cmp_ok(gpu($node, 'vectors'), '>=', 10000, 'a device assigns the sample and the rows of an index to its lists');
-is(gpu($node, 'fallbacks, last_error, waiting'), '0||0', 'without a failure');
-is(sql($recall), '6144|t', 'the index is whole, and finds what it should');
-my $vectors = gpu($node, 'vectors');
-sql("DROP INDEX place_index; SET bundle_rec.backend = portable; $built");
-is(gpu($node, 'vectors'), $vectors, 'a session with a backend of its own assigns by itself');
-is(sql($recall), '6144|t', 'and makes an index as good');
-
 # what asks all processes of the server to do something does not wait for the worker
 sql('CREATE DATABASE gone');
 is(error("SET statement_timeout = '30s'; DROP DATABASE gone"), '', 'a database can be dropped');

@@ -83,30 +83,6 @@ server_is_whole($node, 'the server goes on');
 service_works('after kills');
 cmp_ok(gpu($node, 'restarts'), '>=', 6, 'each was followed by another');
 
-# ---- lists of an index ----
-
-sql(q{CREATE TABLE place AS SELECT i AS id, (SELECT array_agg((hashint8(i::bigint * 1000 + j) % 1000) / 1000.0::real + (i % 40) * (1 + j % 3) ORDER BY j)
-		FROM generate_series(1, 128) j)::real[]::bundle_rec.embedding AS v FROM generate_series(1, 6144) i});
-my $build = q{SET search_path = bundle_rec, public; CREATE INDEX place_index ON place USING bundle_ann (v) WITH (lists = 128)};
-my $sound = q{SELECT bundle_rec.bundle_ann_check('place_index', true), bundle_rec.bundle_ann_recall('place_index') >= 0.9; DROP INDEX place_index};
-set_faults('hang 600');
-$seconds = cancel_after($node, 'postgres', $build, 1.5);
-ok($seconds >= 0 && $seconds < 1, sprintf('an index that is built on a device that hangs is cancelled, in %.0f ms', 1000 * $seconds));
-$session = start_session($node, 'postgres', $build);
-await_requests($node, 1);
-set_faults();
-kill_helper($node);
-my (undef, undef, $said) = finish_session($session);
-is(scalar(() = $said =~ /WARNING:  \w+: the embedding service failed/g), 1, 'one whose helper is killed says so once');
-is(sql($sound), '6144|t', 'and is sound');
-state_becomes($node, 'ready', 'the next helper is ready');
-$session = start_session($node, 'postgres', $build =~ s/place_index/other_index/r);
-is((try_sql($node, 'postgres', $build))[0], '', 'two are built at a time');
-is((finish_session($session))[0], '', 'and the other one');
-is(sql($sound), '6144|t', 'are sound');
-is(sql($sound =~ s/place_index/other_index/gr), '6144|t', 'both');
-service_works('after building indexes');
-
 # ---- a worker that ends ----
 
 my $worker = gpu($node, 'worker_pid');
@@ -114,7 +90,7 @@ set_faults('slow 1000');
 $session = start_session($node, 'postgres', 'SELECT neither(1, 100)');
 await_requests($node, 1);
 is(sql("SELECT pg_terminate_backend($worker, 5000)"), 't', 'the worker is ended');
-(undef, my $answer, $said) = finish_session($session);
+my (undef, $answer, $said) = finish_session($session);
 is($answer, '0', 'who waited computes by himself');
 like($said, qr/the embedding service failed.*\nDETAIL:  The worker of the embedding service has ended/, 'and is told');
 set_faults();

@@ -469,70 +469,6 @@ calibration_counts_lists(void **state)
 	free(sample);
 }
 
-/* ---- who assigns ---- */
-
-/* Assigns by looking at every centroid, or does not, as status says. */
-typedef struct Assigner
-{
-	BrStatus status;
-	int calls;
-} Assigner;
-
-static BrStatus
-assign_slowly(void *arg, const float *vectors, int n, int dims, const float *centroids, int lists,
-			  int32_t *nearest, float *distances)
-{
-	Assigner *assigner = arg;
-
-	assigner->calls++;
-	for (int i = 0; i < n && assigner->status == BR_OK; i++)
-	{
-		double distance;
-
-		nearest[i] = nearest_of(vectors + (size_t) i * dims, centroids, lists, dims, &distance);
-		distances[i] = (float) distance;
-	}
-	return assigner->status;
-}
-
-static void
-an_assigner_stands_for_the_backend(void **state)
-{
-	float *sample = ann_vectors(23, C_N, C_DIMS, 30, 0.6);
-	float *expected = find_centroids(sample, C_N, C_DIMS, C_LISTS, NULL);
-	double inertia = inertia_of(sample, C_N, C_DIMS, expected, C_LISTS, NULL);
-	static const BrStatus statuses[] = {BR_OK, BR_ERR_UNSUPPORTED, BR_ERR_CANCELLED};
-
-	(void) state;
-	for (int i = 0; i < 3; i++)
-	{
-		Assigner assigner = {statuses[i], 0};
-		BrAnnAssigner by = {assign_slowly, &assigner};
-		float centroids[C_LISTS * C_DIMS];
-		BrContext context;
-		BrStatus status;
-
-		br_base_context_init(&context);
-		status = br_ann_kmeans_by(&context, br_math_portable_backend(), NULL, &by, sample, C_N,
-								  C_DIMS, C_LISTS, SEED, NULL, NULL, centroids);
-		if (statuses[i] == BR_ERR_CANCELLED)
-		{
-			assert_int_equal(status, BR_ERR_CANCELLED);
-			assert_int_equal(assigner.calls, 1);
-			continue;
-		}
-		assert_int_equal(status, BR_OK);
-		assert_true(assigner.calls > 2);
-		if (statuses[i] == BR_ERR_UNSUPPORTED)
-			assert_memory_equal(centroids, expected, sizeof(centroids));
-		else
-			assert_true(fabs(inertia_of(sample, C_N, C_DIMS, centroids, C_LISTS, NULL) / inertia -
-							 1) < 0.02);
-	}
-	free(sample);
-	free(expected);
-}
-
 /* ---- callers that stop ---- */
 
 static BrStatus
@@ -668,7 +604,6 @@ main(void)
 		cmocka_unit_test(assignment_is_to_the_nearest),
 		cmocka_unit_test(calibration_counts_lists),
 		cmocka_unit_test(cancelled_and_starved_builds_leave_nothing),
-		cmocka_unit_test(an_assigner_stands_for_the_backend),
 		cmocka_unit_test(progress_rises_to_one),
 		cmocka_unit_test(impossible_sizes_are_errors),
 	};

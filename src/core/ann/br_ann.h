@@ -97,26 +97,6 @@ extern BrStatus br_ann_kmeans(BrContext *context, const BrBackend *backend, BrPo
 							  void *progress_arg, float *centroids /* (lists, dims) */);
 
 /*
- * Who assigns in place of the backend, such as a device: as br_ann_assign does, and
- * with the squared distances. BR_ERR_UNSUPPORTED: he cannot now, and the backend
- * does it; any other failure is the caller's.
- */
-typedef struct BrAnnAssigner
-{
-	BrStatus (*assign)(void *arg, const float *vectors /* (n, dims) */, int n, int dims,
-					   const float *centroids /* (lists, dims) */, int lists,
-					   int32_t *nearest /* (n) */, float *distances /* (n) */);
-	void *arg;
-} BrAnnAssigner;
-
-/* The same as br_ann_kmeans by an assigner, which may be NULL. */
-extern BrStatus br_ann_kmeans_by(BrContext *context, const BrBackend *backend, BrPool *pool,
-								 const BrAnnAssigner *assigner, const float *sample /* (n, dims) */,
-								 int n, int dims, int lists, uint64_t seed,
-								 void (*progress)(void *arg, double share), void *progress_arg,
-								 float *centroids /* (lists, dims) */);
-
-/*
  * The nearest centroid of each vector under the Euclidean distance, ties to
  * the smaller number. squared_norms: of the centroids.
  */

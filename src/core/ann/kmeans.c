@@ -55,17 +55,11 @@ sort_rows(BrKmeans *kmeans)
 static BrStatus
 assign(BrKmeans *kmeans)
 {
-	const BrAnnAssigner *by = kmeans->assigner;
-	BrStatus status = BR_ERR_UNSUPPORTED;
+	BrStatus status = br_ann_assign_measured(kmeans->context, kmeans->backend, kmeans->pool,
+											 kmeans->sample, kmeans->norms, kmeans->n, kmeans->dims,
+											 kmeans->centroids, kmeans->centroid_norms,
+											 kmeans->lists, kmeans->nearest, kmeans->distances);
 
-	if (by != NULL)
-		status = by->assign(by->arg, kmeans->sample, kmeans->n, kmeans->dims, kmeans->centroids,
-							kmeans->lists, kmeans->nearest, kmeans->distances);
-	if (status == BR_ERR_UNSUPPORTED)
-		status = br_ann_assign_measured(kmeans->context, kmeans->backend, kmeans->pool,
-										kmeans->sample, kmeans->norms, kmeans->n, kmeans->dims,
-										kmeans->centroids, kmeans->centroid_norms, kmeans->lists,
-										kmeans->nearest, kmeans->distances);
 	if (status == BR_OK)
 		sort_rows(kmeans);
 	return status;
@@ -223,15 +217,13 @@ run(BrKmeans *kmeans, const Progress *progress)
 }
 
 BrStatus
-br_ann_kmeans_by(BrContext *context, const BrBackend *backend, BrPool *pool,
-				 const BrAnnAssigner *assigner, const float *sample, int n, int dims, int lists,
-				 uint64_t seed, void (*progress)(void *arg, double share), void *progress_arg,
-				 float *centroids)
+br_ann_kmeans(BrContext *context, const BrBackend *backend, BrPool *pool, const float *sample,
+			  int n, int dims, int lists, uint64_t seed, void (*progress)(void *arg, double share),
+			  void *progress_arg, float *centroids)
 {
 	BrKmeans kmeans = {.context = context,
 					   .backend = backend,
 					   .pool = pool,
-					   .assigner = assigner,
 					   .sample = sample,
 					   .n = n,
 					   .dims = dims,
@@ -258,13 +250,4 @@ br_ann_kmeans_by(BrContext *context, const BrBackend *backend, BrPool *pool,
 	status = run(&kmeans, &reported);
 	br_base_free(context, kmeans.norms);
 	return status;
-}
-
-BrStatus
-br_ann_kmeans(BrContext *context, const BrBackend *backend, BrPool *pool, const float *sample,
-			  int n, int dims, int lists, uint64_t seed, void (*progress)(void *arg, double share),
-			  void *progress_arg, float *centroids)
-{
-	return br_ann_kmeans_by(context, backend, pool, NULL, sample, n, dims, lists, seed, progress,
-							progress_arg, centroids);
 }

@@ -12,8 +12,7 @@ typedef struct BrKmeans
 	BrContext *context;
 	const BrBackend *backend;
 	BrPool *pool;
-	const BrAnnAssigner *assigner; /* NULL: the backend assigns */
-	const float *sample;		   /* (n, dims) */
+	const float *sample; /* (n, dims) */
 	int n;
 	int dims;
 	int lists;

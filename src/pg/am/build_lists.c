@@ -15,7 +15,6 @@
 
 #include "core/math/br_math.h"
 #include "pg/am/build_int.h"
-#include "pg/service/service.h"
 
 #define SAMPLE_PER_LIST 50
 #define LEAST_SAMPLE_PER_LIST 8
@@ -93,27 +92,6 @@ report_share(void *arg pg_attribute_unused(), double share)
 	br_am_build_done((int64) (100 * share));
 }
 
-/* The nearest centroid of each vector: by the embedding service's device, where there is one. */
-static void
-assign(BrAmBuild *build, const float *vectors, int n, const float *norms, int32_t *nearest)
-{
-	BrStatus status = br_pg_service_assign(vectors, n, build->shape.dims, build->centroids,
-										   build->n_lists, nearest, NULL);
-
-	if (status == BR_ERR_UNSUPPORTED)
-		status = br_ann_assign(&build->context, build->backend, build->pool, vectors, n,
-							   build->shape.dims, build->centroids, norms, build->n_lists, nearest);
-	br_pg_check(status, &build->context, "could not assign rows to lists", NULL);
-}
-
-static BrStatus
-assign_sample(void *arg, const float *vectors, int n, int dims, const float *centroids, int lists,
-			  int32_t *nearest, float *distances)
-{
-	(void) arg;
-	return br_pg_service_assign(vectors, n, dims, centroids, lists, nearest, distances);
-}
-
 /* How many lists a scan has to begin with, from the neighbours of some of the sample in it. */
 static void
 calibrate(BrAmBuild *build, const float *sample, int n)
@@ -130,7 +108,9 @@ calibrate(BrAmBuild *build, const float *sample, int n)
 
 	if (n <= CALIBRATION_NEIGHBOURS || build->n_lists == 1)
 		return;
-	assign(build, sample, n, norms, lists_of);
+	br_pg_check(br_ann_assign(&build->context, build->backend, build->pool, sample, n,
+							  build->shape.dims, build->centroids, norms, build->n_lists, lists_of),
+				&build->context, "could not assign rows to lists", NULL);
 	br_pg_check(br_ann_calibrate(&build->context, build->backend, (BrMetric) build->meta.metric,
 								 sample, n, build->shape.dims, build->centroids, build->n_lists,
 								 lists_of, Min(CALIBRATION_QUERIES, n), (int) Max(1, neighbours),
@@ -144,7 +124,6 @@ calibrate(BrAmBuild *build, const float *sample, int n)
 void
 br_am_build_cluster(BrAmBuild *build)
 {
-	static const BrAnnAssigner by = {assign_sample, NULL};
 	int wanted = br_am_option_lists(build->index);
 	float *sample;
 	int n;
@@ -157,9 +136,9 @@ br_am_build_cluster(BrAmBuild *build)
 	build->centroids =
 		MemoryContextAllocHuge(CurrentMemoryContext,
 							   sizeof(float) * build->shape.dims * (Size) build->n_lists);
-	br_pg_check(br_ann_kmeans_by(&build->context, build->backend, build->pool, &by, sample, n,
-								 build->shape.dims, build->n_lists, build->meta.seed, report_share,
-								 NULL, build->centroids),
+	br_pg_check(br_ann_kmeans(&build->context, build->backend, build->pool, sample, n,
+							  build->shape.dims, build->n_lists, build->meta.seed, report_share,
+							  NULL, build->centroids),
 				&build->context, "could not divide rows into lists", NULL);
 	calibrate(build, sample, n);
 	pfree(sample);
@@ -186,7 +165,10 @@ assign_batch(Assigning *assigning)
 {
 	BrAmBuild *build = assigning->build;
 
-	assign(build, assigning->vectors, assigning->n, assigning->norms, assigning->nearest);
+	br_pg_check(br_ann_assign(&build->context, build->backend, build->pool, assigning->vectors,
+							  assigning->n, build->shape.dims, build->centroids, assigning->norms,
+							  build->n_lists, assigning->nearest),
+				&build->context, "could not assign rows to lists", NULL);
 	for (int i = 0; i < assigning->n; i++)
 	{
 		TupleTableSlot *slot = assigning->slot;

@@ -28,13 +28,28 @@ describe_file(const BrPgPackedKey *key, BrExchangeFile *file)
 }
 
 static void
-fill_texts(BrPgBatch *batch, char *lane, BrExchangeRequest *request)
+describe(const BrPgBatch *batch, BrExchangeRequest *request)
+{
+	memset(request, 0, sizeof(*request));
+	request->kind = BR_EXCHANGE_EMBED;
+	request->texts = batch->texts;
+	request->tokens = batch->tokens;
+	request->dimensions = batch->model.dimensions;
+	memcpy(request->hash, batch->model.image.hash, BR_EXCHANGE_HASH);
+	describe_file(&batch->model.image, &request->image);
+	describe_file(&batch->model.weights, &request->weights);
+	request->precision = batch->model.precision;
+}
+
+void
+br_pg_batch_fill(BrPgBatch *batch, char *lane, BrExchangeRequest *request)
 {
 	int32 *offsets = (int32 *) lane;
 	int32 *ids;
 	int32 at = 0;
 
 	batch->texts = 0;
+	batch->tokens = 0;
 	for (int i = 0; i < batch->n; i++)
 		batch->texts += br_pg_service_shared->slot[batch->slots[i]].texts;
 	ids = offsets + batch->texts + 1;
@@ -50,41 +65,7 @@ fill_texts(BrPgBatch *batch, char *lane, BrExchangeRequest *request)
 		at += slot->tokens;
 	}
 	batch->tokens = at;
-	request->texts = batch->texts;
-	request->tokens = batch->tokens;
-	request->dimensions = batch->model.dimensions;
-	memcpy(request->hash, batch->model.image.hash, BR_EXCHANGE_HASH);
-	describe_file(&batch->model.image, &request->image);
-	describe_file(&batch->model.weights, &request->weights);
-	request->precision = batch->model.precision;
-}
-
-static void
-fill_vectors(BrPgBatch *batch, char *lane, BrExchangeRequest *request)
-{
-	batch->rows = 0;
-	for (int i = 0; i < batch->n; i++)
-	{
-		const BrPgSlot *slot = &br_pg_service_shared->slot[batch->slots[i]];
-		Size size = sizeof(float) * slot->rows * slot->dims;
-
-		memcpy(lane, br_pg_ring_payload(batch->slots[i]), size);
-		lane += size;
-		batch->rows += slot->rows;
-		request->dims = slot->dims;
-	}
-	request->rows = batch->rows;
-}
-
-void
-br_pg_batch_fill(BrPgBatch *batch, char *lane, BrExchangeRequest *request)
-{
-	memset(request, 0, sizeof(*request));
-	request->kind = batch->kind;
-	if (batch->kind == BR_EXCHANGE_EMBED)
-		fill_texts(batch, lane, request);
-	else
-		fill_vectors(batch, lane, request);
+	describe(batch, request);
 }
 
 /* ---- and back ---- */
@@ -113,11 +94,10 @@ finish_all(BrPgBatch *batch, BrPgSlotState state)
 		finish(batch->slots[i], state);
 	LWLockRelease(br_pg_service_shared->lock);
 	batch->n = 0;
-	batch->used = false;
 }
 
-static void
-answer_texts(const BrPgBatch *batch, const char *lane, int precision)
+void
+br_pg_batch_answer(BrPgBatch *batch, const char *lane, int precision)
 {
 	for (int i = 0; i < batch->n; i++)
 	{
@@ -128,33 +108,6 @@ answer_texts(const BrPgBatch *batch, const char *lane, int precision)
 		slot->precision = precision;
 		lane += size;
 	}
-}
-
-static void
-answer_vectors(const BrPgBatch *batch, const char *lane)
-{
-	const int32 *nearest = (const int32 *) lane;
-	const float *distances = (const float *) (nearest + batch->rows);
-
-	for (int i = 0; i < batch->n; i++)
-	{
-		const BrPgSlot *slot = &br_pg_service_shared->slot[batch->slots[i]];
-		char *payload = br_pg_ring_payload(batch->slots[i]);
-
-		memcpy(payload, nearest, sizeof(int32) * slot->rows);
-		memcpy(payload + sizeof(int32) * slot->rows, distances, sizeof(float) * slot->rows);
-		nearest += slot->rows;
-		distances += slot->rows;
-	}
-}
-
-void
-br_pg_batch_answer(BrPgBatch *batch, const char *lane, int precision)
-{
-	if (batch->kind == BR_EXCHANGE_EMBED)
-		answer_texts(batch, lane, precision);
-	else if (batch->kind == BR_EXCHANGE_ASSIGN)
-		answer_vectors(batch, lane);
 	finish_all(batch, BR_PG_SLOT_DONE);
 }
 

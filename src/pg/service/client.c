@@ -31,6 +31,14 @@ typedef struct Piece
 	int n;
 } Piece;
 
+typedef enum Outcome
+{
+	WORKS,
+	IS_NOT_READY, /* the service, or not any more */
+	FAILS,		  /* it could not compute */
+	TIMES_OUT	  /* it has no slot, or no answer */
+} Outcome;
+
 typedef struct Call
 {
 	const BrPgServiceModel *model;
@@ -43,6 +51,7 @@ typedef struct Call
 	int n_pieces;
 	int most_pieces;
 	int precision; /* -1: none yet */
+	TimestampTz deadline;
 } Call;
 
 /* What this session has warned of. */
@@ -97,7 +106,7 @@ tell_timeout(void)
 
 /* Once for each failure; none where the service was told to be off, or is only just starting. */
 static void
-tell_failure(BrPgOutcome outcome)
+tell_failure(Outcome outcome)
 {
 	BrPgServiceShared *shared = br_pg_service_shared;
 	char detail[BR_DETAIL_SIZE];
@@ -109,7 +118,7 @@ tell_failure(BrPgOutcome outcome)
 	is_failing = shared->failing;
 	strlcpy(detail, shared->failure, sizeof(detail));
 	LWLockRelease(shared->lock);
-	if (failures == failures_told || (outcome == BR_PG_IS_NOT_READY && !is_failing))
+	if (failures == failures_told || (outcome == IS_NOT_READY && !is_failing))
 		return;
 	failures_told = failures;
 	ereport(WARNING,
@@ -119,28 +128,29 @@ tell_failure(BrPgOutcome outcome)
 					 "state.")));
 }
 
-void
-br_pg_client_fall_back(BrPgOutcome outcome)
+static void
+fall_back(Outcome outcome)
 {
 	pg_atomic_fetch_add_u64(&br_pg_service_shared->fallbacks, 1);
-	if (outcome == BR_PG_TIMES_OUT)
+	if (outcome == TIMES_OUT)
 		tell_timeout();
-	else if (outcome != BR_PG_IS_CANCELLED)
+	else
 		tell_failure(outcome);
 }
 
 /* ---- waiting ---- */
 
-TimestampTz
-br_pg_client_deadline(void)
+static long
+milliseconds_left(const Call *call)
 {
-	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), br_pg_service_timeout);
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), call->deadline);
 }
 
-static long
-milliseconds_until(TimestampTz deadline)
+/* Each time that something comes: the service is at work. */
+static void
+set_deadline(Call *call)
 {
-	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+	call->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), br_pg_service_timeout);
 }
 
 static bool
@@ -156,54 +166,52 @@ is_ready(void)
 }
 
 /* A slot, waited for where the call has none: who has one and waits for another could wait for himself. */
-static BrPgOutcome
+static Outcome
 take_slot(Call *call, int *slot)
 {
-	BrPgOutcome outcome = BR_PG_WORKS;
-	TimestampTz deadline;
+	Outcome outcome = WORKS;
 
 	*slot = br_pg_ring_take();
 	if (*slot >= 0 || call->n_pieces > 0)
-		return BR_PG_WORKS;
-	deadline = br_pg_client_deadline();
+		return WORKS;
+	set_deadline(call);
 	ConditionVariablePrepareToSleep(&br_pg_service_shared->freed);
-	while ((*slot = br_pg_ring_take()) < 0 && outcome == BR_PG_WORKS)
+	while ((*slot = br_pg_ring_take()) < 0 && outcome == WORKS)
 	{
-		long left = milliseconds_until(deadline);
+		long left = milliseconds_left(call);
 
 		if (!is_ready())
-			outcome = BR_PG_IS_NOT_READY;
+			outcome = IS_NOT_READY;
 		else if (left <= 0)
-			outcome = BR_PG_TIMES_OUT;
+			outcome = TIMES_OUT;
 		else
 			(void) ConditionVariableTimedSleep(&br_pg_service_shared->freed, left,
 											   PG_WAIT_EXTENSION);
 	}
 	ConditionVariableCancelSleep();
-	return *slot >= 0 ? BR_PG_WORKS : outcome;
+	return *slot >= 0 ? WORKS : outcome;
 }
 
-BrPgOutcome
-br_pg_client_await(int slot, TimestampTz deadline)
+static Outcome
+await(Call *call, int slot)
 {
+	set_deadline(call);
 	for (;;)
 	{
 		BrPgSlotState state = br_pg_ring_state(slot);
-		long left = milliseconds_until(deadline);
+		long left = milliseconds_left(call);
 
 		if (state == BR_PG_SLOT_DONE)
-			return BR_PG_WORKS;
+			return WORKS;
 		/* where the service is not there any more, it is that of which a failure is told */
 		if (state == BR_PG_SLOT_FAILED)
-			return is_ready() ? BR_PG_FAILS : BR_PG_IS_NOT_READY;
+			return is_ready() ? FAILS : IS_NOT_READY;
 		if (left <= 0)
-			return BR_PG_TIMES_OUT;
+			return TIMES_OUT;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, left,
 						 PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
-		if (QueryCancelPending || ProcDiePending)
-			return BR_PG_IS_CANCELLED;
 	}
 }
 
@@ -221,7 +229,7 @@ count_fitting(const Call *call, int first)
 	return n;
 }
 
-static BrPgOutcome
+static Outcome
 post_piece(Call *call, int slot)
 {
 	Piece piece = {slot, call->posted, count_fitting(call, call->posted)};
@@ -230,7 +238,6 @@ post_piece(Call *call, int slot)
 	int32 *payload = (int32 *) br_pg_ring_payload(slot);
 
 	call->pieces[call->n_pieces++] = piece;
-	shared->kind = BR_EXCHANGE_EMBED;
 	shared->model = *call->model;
 	shared->texts = piece.n;
 	shared->tokens = offsets[piece.n] - offsets[0];
@@ -238,47 +245,47 @@ post_piece(Call *call, int slot)
 		payload[i] = offsets[i] - offsets[0];
 	memcpy(payload + piece.n + 1, call->ids + offsets[0], sizeof(int32) * shared->tokens);
 	call->posted += piece.n;
-	return br_pg_ring_post(slot) ? BR_PG_WORKS : BR_PG_IS_NOT_READY;
+	return br_pg_ring_post(slot) ? WORKS : IS_NOT_READY;
 }
 
-static BrPgOutcome
+static Outcome
 post_pieces(Call *call)
 {
 	while (call->posted < call->n && call->n_pieces < call->most_pieces)
 	{
 		int slot;
-		BrPgOutcome outcome = take_slot(call, &slot);
+		Outcome outcome = take_slot(call, &slot);
 
-		if (outcome == BR_PG_WORKS && slot < 0)
-			return BR_PG_WORKS;
-		if (outcome == BR_PG_WORKS)
+		if (outcome == WORKS && slot < 0)
+			return WORKS;
+		if (outcome == WORKS)
 			outcome = post_piece(call, slot);
-		if (outcome != BR_PG_WORKS)
+		if (outcome != WORKS)
 			return outcome;
 	}
-	return BR_PG_WORKS;
+	return WORKS;
 }
 
 /* Waits for the oldest, and takes what it holds. */
-static BrPgOutcome
+static Outcome
 take_piece(Call *call)
 {
 	const Piece *piece = &call->pieces[0];
 	Size dimensions = call->model->dimensions;
-	BrPgOutcome outcome = br_pg_client_await(piece->slot, br_pg_client_deadline());
+	Outcome outcome = await(call, piece->slot);
 	int precision;
 
-	if (outcome != BR_PG_WORKS)
+	if (outcome != WORKS)
 		return outcome;
 	precision = br_pg_service_shared->slot[piece->slot].precision;
 	if (call->precision >= 0 && call->precision != precision)
-		return BR_PG_IS_NOT_READY;
+		return IS_NOT_READY;
 	call->precision = precision;
 	memcpy(call->embeddings + piece->first * dimensions, br_pg_ring_payload(piece->slot),
 		   sizeof(float) * piece->n * dimensions);
 	br_pg_ring_release(piece->slot);
 	memmove(&call->pieces[0], &call->pieces[1], sizeof(Piece) * --call->n_pieces);
-	return BR_PG_WORKS;
+	return WORKS;
 }
 
 static void
@@ -296,8 +303,8 @@ release_at_exit(int code, Datum arg)
 	br_pg_ring_release_all();
 }
 
-void
-br_pg_client_register(void)
+static void
+register_exit(void)
 {
 	static bool registered = false;
 
@@ -306,15 +313,15 @@ br_pg_client_register(void)
 	registered = true;
 }
 
-static BrPgOutcome
+static Outcome
 do_call(Call *call)
 {
-	BrPgOutcome outcome = BR_PG_WORKS;
+	Outcome outcome = WORKS;
 
-	while (outcome == BR_PG_WORKS && (call->posted < call->n || call->n_pieces > 0))
+	while (outcome == WORKS && (call->posted < call->n || call->n_pieces > 0))
 	{
 		outcome = post_pieces(call);
-		if (outcome == BR_PG_WORKS)
+		if (outcome == WORKS)
 			outcome = take_piece(call);
 	}
 	return outcome;
@@ -332,18 +339,12 @@ all_fit(const Call *call)
 	return true;
 }
 
-int
-br_pg_client_most_slots(void)
-{
-	return Max(1, Min(MOST_PIECES, br_pg_service_shared->slots / LARGEST_PART));
-}
-
-static BrPgOutcome
+static Outcome
 make_call(Call *call)
 {
-	volatile BrPgOutcome outcome = BR_PG_IS_NOT_READY;
+	volatile Outcome outcome = IS_NOT_READY;
 
-	br_pg_client_register();
+	register_exit();
 	PG_TRY();
 	{
 		if (is_ready())
@@ -363,7 +364,7 @@ br_pg_service_embed(const BrPgServiceModel *model, const int32 *ids, const int32
 {
 	/* not on the stack, because an error must find it as it is */
 	Call *call = palloc0(sizeof(Call));
-	BrPgOutcome outcome;
+	Outcome outcome;
 	int precision;
 
 	*call = (Call){.model = model,
@@ -372,7 +373,7 @@ br_pg_service_embed(const BrPgServiceModel *model, const int32 *ids, const int32
 				   .n = n,
 				   .embeddings = embeddings,
 				   .precision = -1};
-	call->most_pieces = br_pg_client_most_slots();
+	call->most_pieces = Max(1, Min(MOST_PIECES, br_pg_service_shared->slots / LARGEST_PART));
 	if (n == 0 || !all_fit(call))
 	{
 		pfree(call);
@@ -381,11 +382,11 @@ br_pg_service_embed(const BrPgServiceModel *model, const int32 *ids, const int32
 	outcome = make_call(call);
 	precision = call->precision;
 	pfree(call);
-	if (outcome == BR_PG_WORKS)
+	if (outcome == WORKS)
 		timeout_told = false;
 	else
 	{
-		br_pg_client_fall_back(outcome);
+		fall_back(outcome);
 		precision = -1;
 	}
 	return precision;

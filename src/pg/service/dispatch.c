@@ -15,7 +15,6 @@
 #include "pg/service/service_int.h"
 
 #define BATCH_TOKENS 16384
-#define PRODUCTS_OF_A_TOKEN 2e7
 #define BATCH_SECONDS 30 /* after which the helper is given up */
 
 void
@@ -55,17 +54,15 @@ count_answer(const BrPgBatch *batch, const BrExchangeReply *reply)
 	counts->models = (int) reply->models;
 	counts->model_bytes = reply->model_bytes;
 	counts->evicted = reply->evicted;
-	if (reply->status != BR_OK)
-		br_pg_service_note_failure(reply->detail);
-	else if (batch->kind == BR_EXCHANGE_ASSIGN)
-		counts->vectors += batch->rows;
-	else if (batch->kind == BR_EXCHANGE_EMBED)
+	if (reply->status == BR_OK)
 	{
 		counts->batches++;
 		counts->texts += batch->texts;
 		counts->tokens += batch->tokens;
 		counts->seconds += reply->seconds;
 	}
+	else
+		br_pg_service_note_failure(reply->detail);
 	LWLockRelease(shared->lock);
 }
 
@@ -95,11 +92,7 @@ br_pg_dispatch_receive(BrPgDispatch *dispatch)
 			br_pg_batch_answer(batch, dispatch->helper.lanes + reply.lane * BR_EXCHANGE_LANE_BYTES,
 							   class_of(batch));
 		else
-		{
-			if (batch->kind != BR_EXCHANGE_EMBED)
-				dispatch->placed = 0;
 			br_pg_batch_fail(batch);
-		}
 	}
 }
 
@@ -111,10 +104,6 @@ br_pg_dispatch_drop(BrPgDispatch *dispatch)
 		set_places(dispatch, &dispatch->batches[i], BR_PG_PLACE_NONE);
 		br_pg_batch_fail(&dispatch->batches[i]);
 	}
-	/* the next helper has none, and whoever wants them will give them again */
-	dispatch->placed = 0;
-	dispatch->gathering = 0;
-	dispatch->must_place = false;
 }
 
 /* ---- what connections have posted ---- */
@@ -130,23 +119,15 @@ same_model(const BrPgServiceModel *model, const BrPgServiceModel *other)
 		  strcmp(model->weights.form, other->weights.form) == 0));
 }
 
-/* Whether two slots may be in one batch. */
-static bool
-go_together(const BrPgSlot *slot, const BrPgSlot *other)
-{
-	return slot->kind == other->kind &&
-		(slot->kind == BR_EXCHANGE_EMBED ? same_model(&slot->model, &other->model)
-										 : slot->assignment == other->assignment);
-}
-
-/* A number that all have which wait and may be in one batch. */
+/* A number of the slot's model that all have which wait for the same one. */
 static uint32
 number_model(BrPgDispatch *dispatch, int number)
 {
 	const BrPgSlot *slots = br_pg_service_shared->slot;
 
 	for (int i = 0; i < br_pg_service_shared->slots; i++)
-		if (dispatch->places[i] == BR_PG_PLACE_QUEUE && go_together(&slots[i], &slots[number]))
+		if (dispatch->places[i] == BR_PG_PLACE_QUEUE &&
+			same_model(&slots[i].model, &slots[number].model))
 			return dispatch->models[i];
 	return dispatch->next_model++;
 }
@@ -165,22 +146,12 @@ enqueue(BrPgDispatch *dispatch, int number)
 							  .posted = slot->posted};
 	BrContext context;
 
-	if (slot->kind == BR_EXCHANGE_ASSIGN)
-	{
-		/* as many tokens as would take as long: a model has some ten million weights */
-		double products = (double) slot->rows * slot->dims * slot->lists;
-
-		request.texts = 1;
-		request.tokens = (int) Max(1, Min(products / PRODUCTS_OF_A_TOKEN, BATCH_TOKENS));
-	}
-
 	br_pg_context(&context, CurrentMemoryContext);
 	dispatch->models[number] = request.model;
 	if (br_serve_post(dispatch->queue, &context, &request) == BR_OK)
 	{
 		dispatch->places[number] = BR_PG_PLACE_QUEUE;
-		if (slot->kind == BR_EXCHANGE_EMBED)
-			dispatch->largest = Max(dispatch->largest, slot->model.dimensions);
+		dispatch->largest = Max(dispatch->largest, slot->model.dimensions);
 		return;
 	}
 	slot->state = BR_PG_SLOT_FAILED;
@@ -194,54 +165,6 @@ dequeue(BrPgDispatch *dispatch, int number)
 	if (dispatch->places[number] == BR_PG_PLACE_QUEUE)
 		(void) br_serve_withdraw(dispatch->queue, number);
 	dispatch->places[number] = BR_PG_PLACE_NONE;
-}
-
-/* With the lock held: takes a part of centroids, and all when they are all there. */
-static bool
-gather(BrPgDispatch *dispatch, const BrPgSlot *slot, const char *payload)
-{
-	int64 all = (int64) slot->lists * slot->dims;
-
-	if (dispatch->centroids == NULL)
-		dispatch->centroids = MemoryContextAllocExtended(TopMemoryContext, BR_EXCHANGE_LANE_BYTES,
-														 MCXT_ALLOC_NO_OOM | MCXT_ALLOC_HUGE);
-	if (dispatch->centroids == NULL || slot->first < 0 || slot->floats < 0 ||
-		all > (int64) (BR_EXCHANGE_LANE_BYTES / sizeof(float)) ||
-		(int64) slot->first + slot->floats > all)
-		return false;
-	if (dispatch->gathering != slot->assignment)
-	{
-		dispatch->gathering = slot->assignment;
-		dispatch->gathered = 0;
-		dispatch->placed = 0;
-		dispatch->must_place = false;
-		dispatch->lists = slot->lists;
-		dispatch->dims = slot->dims;
-	}
-	memcpy(dispatch->centroids + slot->first, payload, sizeof(float) * slot->floats);
-	dispatch->gathered += slot->floats;
-	if (dispatch->gathered == all)
-	{
-		dispatch->placed = slot->assignment;
-		dispatch->must_place = true;
-	}
-	return true;
-}
-
-/* With the lock held. */
-static void
-take_posted(BrPgDispatch *dispatch, int number)
-{
-	BrPgSlot *slot = &br_pg_service_shared->slot[number];
-
-	if (slot->kind != BR_EXCHANGE_CENTROIDS)
-	{
-		enqueue(dispatch, number);
-		return;
-	}
-	slot->state =
-		gather(dispatch, slot, br_pg_ring_payload(number)) ? BR_PG_SLOT_DONE : BR_PG_SLOT_FAILED;
-	SetLatch(slot->latch);
 }
 
 /* With the lock held. */
@@ -262,7 +185,7 @@ look_at(BrPgDispatch *dispatch, int number, bool is_ready)
 		SetLatch(slot->latch);
 	}
 	else if (slot->state == BR_PG_SLOT_POSTED && dispatch->places[number] == BR_PG_PLACE_NONE)
-		take_posted(dispatch, number);
+		enqueue(dispatch, number);
 }
 
 void
@@ -300,16 +223,9 @@ form_batch(BrPgDispatch *dispatch, BrPgBatch *batch, int n)
 			br_pg_ring_free(number);
 			continue;
 		}
-		if (slot->kind == BR_EXCHANGE_ASSIGN && slot->assignment != dispatch->placed)
-		{
-			slot->state = BR_PG_SLOT_FAILED;
-			SetLatch(slot->latch);
-			continue;
-		}
 		slot->state = BR_PG_SLOT_COMPUTING;
 		dispatch->places[number] = BR_PG_PLACE_LANE;
 		br_pg_service_count_wait(&shared->counts, batch->sent - slot->posted);
-		batch->kind = slot->kind;
 		batch->model = slot->model;
 		batch->slots[batch->n++] = number;
 	}
@@ -334,31 +250,10 @@ fill_lane(BrPgDispatch *dispatch, int lane, bool is_idle, int64 *wait)
 	if (n == 0)
 		return false;
 	form_batch(dispatch, batch, n);
-	batch->used = batch->n > 0;
-	if (!batch->used)
+	if (batch->n == 0)
 		return true;
 	br_pg_batch_fill(batch, dispatch->helper.lanes + lane * BR_EXCHANGE_LANE_BYTES, &request);
 	request.lane = lane;
-	return br_pg_helper_send(&dispatch->helper, &request);
-}
-
-/* Sends all centroids; what is sent afterwards is computed with them. */
-static bool
-place_centroids(BrPgDispatch *dispatch, int lane)
-{
-	BrExchangeRequest request = {.kind = BR_EXCHANGE_CENTROIDS,
-								 .lane = lane,
-								 .rows = dispatch->lists,
-								 .dims = dispatch->dims};
-	BrPgBatch *batch = &dispatch->batches[lane];
-
-	batch->used = true;
-	batch->kind = BR_EXCHANGE_CENTROIDS;
-	batch->n = 0;
-	batch->sent = br_pg_service_now();
-	dispatch->must_place = false;
-	memcpy(dispatch->helper.lanes + lane * BR_EXCHANGE_LANE_BYTES, dispatch->centroids,
-		   sizeof(float) * dispatch->lists * (Size) dispatch->dims);
 	return br_pg_helper_send(&dispatch->helper, &request);
 }
 
@@ -371,7 +266,7 @@ find_lane(const BrPgDispatch *dispatch, bool *is_idle)
 	*is_idle = true;
 	for (int i = BR_EXCHANGE_LANES - 1; i >= 0; i--)
 	{
-		if (!dispatch->batches[i].used)
+		if (dispatch->batches[i].n == 0)
 			lane = i;
 		else
 			*is_idle = false;
@@ -388,11 +283,8 @@ br_pg_dispatch_send(BrPgDispatch *dispatch)
 
 	while (dispatch->helper.state == BR_PG_HELPER_READY &&
 		   (lane = find_lane(dispatch, &is_idle)) >= 0)
-	{
-		if (dispatch->must_place ? !place_centroids(dispatch, lane)
-								 : !fill_lane(dispatch, lane, is_idle, &wait))
+		if (!fill_lane(dispatch, lane, is_idle, &wait))
 			return wait;
-	}
 	return -1;
 }
 
@@ -406,7 +298,7 @@ br_pg_dispatch_deadline(const BrPgDispatch *dispatch)
 		int64 begun = Max(dispatch->batches[i].sent, dispatch->heard);
 
 		/* of two that were sent, one waits for the other, and is not late for it */
-		if (dispatch->batches[i].used && (deadline < 0 || begun < deadline))
+		if (dispatch->batches[i].n > 0 && (deadline < 0 || begun < deadline))
 			deadline = begun;
 	}
 	return deadline < 0 ? -1 : deadline + BATCH_SECONDS * INT64CONST(1000000);

@@ -203,33 +203,5 @@ br_pg_ring_release_all(void)
 	for (int i = 0; i < shared->slots; i++)
 		if (shared->slot[i].pid == MyProcPid && shared->slot[i].state != BR_PG_SLOT_FREE)
 			let_go(i);
-	if (shared->assigning == MyProcPid)
-		shared->assigning = 0;
 	LWLockRelease(shared->lock);
-}
-
-/* ---- the device's centroids ---- */
-
-uint64
-br_pg_ring_claim_device(void)
-{
-	BrPgServiceShared *shared = br_pg_service_shared;
-	uint64 assignment = 0;
-
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	if (shared->assigning == 0)
-	{
-		shared->assigning = MyProcPid;
-		assignment = ++shared->assignment;
-	}
-	LWLockRelease(shared->lock);
-	return assignment;
-}
-
-void
-br_pg_ring_give_device_back(void)
-{
-	LWLockAcquire(br_pg_service_shared->lock, LW_EXCLUSIVE);
-	br_pg_service_shared->assigning = 0;
-	LWLockRelease(br_pg_service_shared->lock);
 }

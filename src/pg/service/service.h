@@ -54,16 +54,6 @@ extern int br_pg_service_embed(const BrPgServiceModel *model, const int32 *ids,
 							   const int32 *offsets /* (n + 1) */, int n,
 							   float *embeddings /* (n, dimensions) */);
 
-/*
- * The nearest of centroids to each vector, as br_ann_assign gives them, and squared
- * distances, which may be NULL. BR_ERR_UNSUPPORTED: no device does it now, or it is
- * not worth the way, and the caller computes itself; BR_ERR_CANCELLED. Raises
- * nothing: it may be called from inside of core.
- */
-extern BrStatus br_pg_service_assign(const float *vectors /* (n, dims) */, int n, int dims,
-									 const float *centroids /* (lists, dims) */, int lists,
-									 int32 *nearest /* (n) */, float *distances /* (n) */);
-
 /* The row of the view gpu; NULL where the library is not preloaded. */
 extern HeapTuple br_pg_service_info(TupleDesc descriptor);
 

@@ -61,33 +61,18 @@ typedef enum BrPgSlotState
 	BR_PG_SLOT_ABANDONED
 } BrPgSlotState;
 
-/*
- * The payload of EMBED holds offsets (texts + 1), then ids (tokens); afterwards
- * embeddings (texts, dimensions). Of CENTROIDS: floats of all centroids from `first`
- * on. Of ASSIGN: vectors (rows, dims); afterwards nearest (rows), distances (rows).
- */
+/* The payload holds offsets (texts + 1), then ids (tokens); afterwards embeddings (texts, dimensions). */
 typedef struct BrPgSlot
 {
 	BrPgSlotState state;
-	BrExchangeKind kind;
 	int pid; /* of the owner */
 	Latch *latch;
 	Oid database;
-	int64 posted; /* br_pg_service_now() */
-
-	/* of EMBED */
 	BrPgServiceModel model;
 	int texts;
 	int tokens;
+	int64 posted;  /* br_pg_service_now() */
 	int precision; /* class of what was computed */
-
-	/* of CENTROIDS and ASSIGN */
-	uint64 assignment; /* of br_pg_ring_claim_device */
-	int lists;
-	int dims;
-	int rows;
-	int first;
-	int floats;
 } BrPgSlot;
 
 typedef enum BrPgServiceState
@@ -107,9 +92,8 @@ typedef struct BrPgServiceCounts
 	int64 batches;
 	int64 texts;
 	int64 tokens;
-	int64 vectors; /* assigned to centroids */
 	int64 restarts;
-	double seconds; /* in which texts were computed */
+	double seconds; /* that were computed */
 	int waiting;	/* requests, now */
 	int64 waits
 		[BR_PG_SERVICE_BUCKETS]; /* requests by how long they waited: half powers of 2 of a microsecond */
@@ -126,10 +110,6 @@ typedef struct BrPgServiceShared
 	ConditionVariable freed; /* a slot, or hope that there will be one */
 	int slots;
 	int next_free; /* where to look first */
-
-	/* who has the device assign to his centroids: one at a time, since it keeps those of one */
-	int assigning; /* process, 0: nobody */
-	uint64 assignment;
 
 	/* written by the worker */
 	BrPgServiceState state;
@@ -172,42 +152,11 @@ extern BrPgSlotState br_pg_ring_state(int slot);
 /* Lets go of a slot, whatever became of it. */
 extern void br_pg_ring_release(int slot);
 
-/* The same of all that this process has. */
+/* The same of all slots of this process. */
 extern void br_pg_ring_release_all(void);
-
-/* Makes this process the one that assigns; the number of its centroids, 0: another one is. */
-extern uint64 br_pg_ring_claim_device(void);
-extern void br_pg_ring_give_device_back(void);
 
 /* With the lock held: frees a slot of which nobody wants to know any more. */
 extern void br_pg_ring_free(int slot);
-
-/* ---- client.c ---- */
-
-/* What comes of a call to the service. */
-typedef enum BrPgOutcome
-{
-	BR_PG_WORKS,
-	BR_PG_IS_NOT_READY, /* the service, or not any more */
-	BR_PG_FAILS,		/* it could not compute */
-	BR_PG_TIMES_OUT,	/* it has no slot, or no answer */
-	BR_PG_IS_CANCELLED	/* where interrupts are held */
-} BrPgOutcome;
-
-/* Waits for a slot that was posted until then. Interrupts are answered, unless they are held. */
-extern BrPgOutcome br_pg_client_await(int slot, TimestampTz deadline);
-
-/* When a wait that begins now ends. */
-extern TimestampTz br_pg_client_deadline(void);
-
-/* Slots that a call may have at a time. */
-extern int br_pg_client_most_slots(void);
-
-/* Lets go of this process's slots when it ends. */
-extern void br_pg_client_register(void);
-
-/* Counts a call that its session must do, and tells of the failure unless that is known. */
-extern void br_pg_client_fall_back(BrPgOutcome outcome);
 
 /* ---- status.c: what the view shows ---- */
 
@@ -217,18 +166,15 @@ extern void br_pg_service_count_wait(BrPgServiceCounts *counts, int64 microsecon
 
 /* ---- batch.c: between slots and the lanes of the helper ---- */
 
-/* What is in a lane of the helper: slots of one kind, or centroids, which are in none. */
+/* What is in a lane of the helper. */
 typedef struct BrPgBatch
 {
-	bool used;
-	BrExchangeKind kind;
-	int n;
-	int *slots; /* (n) */
-	int64 sent; /* br_pg_service_now() */
-	BrPgServiceModel model;
+	int n; /* slots; 0: the lane is not used */
+	int *slots;
 	int texts;
 	int tokens;
-	int rows;
+	int64 sent; /* br_pg_service_now() */
+	BrPgServiceModel model;
 } BrPgBatch;
 
 /* Copies the batch's slots, which are computing, into a lane and describes it. */
@@ -258,19 +204,9 @@ typedef struct BrPgDispatch
 	BrPgPlace *places; /* (slots) */
 	uint32 *models; /* (slots) the numbers of their models, which are given anew when none waits */
 	uint32 next_model;
-	int *taken;	 /* (slots) */
-	int largest; /* dimensions of an embedding so far */
-	int64 heard; /* when the helper answered last */
-
-	/* centroids, as they come in parts */
-	float *centroids; /* a lane full; NULL: none came yet */
-	uint64 gathering; /* the number of those that come */
-	int64 gathered;	  /* floats */
-	uint64 placed;	  /* the number of those that the helper has or is about to get, 0: none */
-	bool must_place;  /* it has not been sent them */
-	int lists;
-	int dims;
-
+	int *taken;			 /* (slots) */
+	int largest;		 /* dimensions of an embedding so far */
+	int64 heard;		 /* when the helper answered last */
 	int helper_failures; /* of the helper, when we looked last */
 } BrPgDispatch;
 

@@ -80,7 +80,6 @@ typedef enum Column
 	TEXTS,
 	TOKENS,
 	TOKENS_PER_SECOND,
-	VECTORS,
 	WAITING,
 	QUEUE_WAIT_P50,
 	QUEUE_WAIT_P99,
@@ -158,7 +157,6 @@ set_counts(Row *row, const BrPgServiceCounts *counts)
 	set(row, TOKENS, Int64GetDatum(counts->tokens));
 	if (counts->seconds > 0)
 		set(row, TOKENS_PER_SECOND, Float8GetDatum((double) counts->tokens / counts->seconds));
-	set(row, VECTORS, Int64GetDatum(counts->vectors));
 	set(row, WAITING, Int32GetDatum(counts->waiting));
 	set_milliseconds(row, QUEUE_WAIT_P50, wait_percentile(counts, 0.5));
 	set_milliseconds(row, QUEUE_WAIT_P99, wait_percentile(counts, 0.99));
