@@ -23,7 +23,11 @@ br_pg_dispatch_init(BrPgDispatch *dispatch)
 	int slots = br_pg_service_shared->slots;
 	BrContext context;
 
-	br_pg_helper_init(&dispatch->helper);
+	if (!br_pg_helper_init(&dispatch->helper, false))
+		ereport(FATAL,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg(
+					 "could not map memory for the helper process of the embedding service: %m")));
 	br_pg_context(&context, TopMemoryContext);
 	br_pg_check(br_serve_create(&context, slots, &dispatch->queue), &context,
 				"could not make the queue of the embedding service", NULL);

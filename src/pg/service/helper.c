@@ -3,7 +3,7 @@
  *	  Starts the helper process, talks with it, and ends it.
  *
  * The helper is executed with nothing of this process but standard error, one
- * end of a socket and the file of the lanes. It is a child of the worker alone,
+ * end of a socket and the file of the lanes. It is a child of who has it alone,
  * in a process group of its own, and is always waited for here: an orphan would
  * be inherited by whatever process is the first of a container, and where that is
  * the postmaster it would take the end of an unknown child by a signal for a
@@ -109,6 +109,8 @@ fail(BrPgHelper *helper, BrStatus failure, const char *why)
 	helper->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause);
 	helper->failure = failure;
 	strlcpy(helper->detail, detail, sizeof(helper->detail));
+	if (helper->is_lent)
+		return;
 	ereport(is_new ? LOG : DEBUG1,
 			(errmsg("the helper process of the embedding service has failed"),
 			 errdetail("%s", helper->detail),
@@ -134,7 +136,7 @@ fail_dead(BrPgHelper *helper)
 }
 
 static void
-end_with_worker(int code, Datum argument)
+end_with_process(int code, Datum argument)
 {
 	BrPgHelper *helper = (BrPgHelper *) DatumGetPointer(argument);
 	int status;
@@ -262,8 +264,8 @@ is_in_the_way(BrPgHelper *helper, TimestampTz now)
 {
 	int status;
 
-	/* those that were left alone */
-	while (helper->pid == 0 && waitpid(-1, NULL, WNOHANG) > 0)
+	/* those that were left alone; a session's other children are waited for by others */
+	while (!helper->is_lent && helper->pid == 0 && waitpid(-1, NULL, WNOHANG) > 0)
 		;
 	if (has_ended(helper, 0, &status))
 		return false;
@@ -343,22 +345,56 @@ listen_to(BrPgHelper *helper, BrExchangeReply *reply)
 
 /* ---- the door ---- */
 
-void
-br_pg_helper_init(BrPgHelper *helper)
+/* What they have in common; NULL with errno. */
+static char *
+map_lanes(int file)
 {
-	memset(helper, 0, sizeof(*helper));
-	helper->socket = PGINVALID_SOCKET;
-	helper->file = memfd_create("bundle_rec lanes", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (helper->file >= 0 && ftruncate(helper->file, (off_t) BR_EXCHANGE_BYTES) == 0 &&
-		fcntl(helper->file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
-		helper->lanes =
-			mmap(NULL, BR_EXCHANGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, helper->file, 0);
-	if (helper->lanes == NULL || helper->lanes == MAP_FAILED)
-		ereport(FATAL,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg(
-					 "could not map memory for the helper process of the embedding service: %m")));
-	on_proc_exit(end_with_worker, PointerGetDatum(helper));
+	void *lanes;
+
+	if (file < 0 || ftruncate(file, (off_t) BR_EXCHANGE_BYTES) != 0 ||
+		fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
+		return NULL;
+	lanes = mmap(NULL, BR_EXCHANGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	return lanes == MAP_FAILED ? NULL : lanes;
+}
+
+bool
+br_pg_helper_init(BrPgHelper *helper, bool is_lent)
+{
+	BrPgHelper before = *helper;
+	int file = memfd_create("bundle_rec lanes", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	char *lanes = map_lanes(file);
+	int failure = errno;
+
+	if (lanes == NULL)
+	{
+		if (file >= 0)
+			close(file);
+		errno = failure;
+		return false;
+	}
+	/* of one that was killed and has not ended yet we know until it has */
+	*helper = (BrPgHelper){.socket = PGINVALID_SOCKET,
+						   .file = file,
+						   .lanes = lanes,
+						   .is_lent = is_lent,
+						   .ends_with_process = true,
+						   .pid = before.pid,
+						   .killed_at = before.killed_at};
+	if (!before.ends_with_process)
+		on_proc_exit(end_with_process, PointerGetDatum(helper));
+	return true;
+}
+
+void
+br_pg_helper_release(BrPgHelper *helper)
+{
+	br_pg_helper_stop(helper);
+	if (helper->lanes == NULL)
+		return;
+	munmap(helper->lanes, BR_EXCHANGE_BYTES);
+	close(helper->file);
+	helper->lanes = NULL;
 }
 
 static bool

@@ -1,8 +1,9 @@
 /*
  * helper.h
- *	  The helper process as the service's worker sees it.
+ *	  A helper process as those see it who have one: the service's worker, and a
+ *	  session for the time of an index build.
  *
- * Needs no database connection and no transaction. The worker asks
+ * Needs no database connection and no transaction. Whoever has one asks
  * br_pg_helper_run again and again; a helper that is not there is started, after a
  * failure not before a while that doubles, up to a minute, as long as it fails.
  */
@@ -32,10 +33,13 @@ typedef struct BrPgHelper
 {
 	BrPgHelperState state;
 	BrPgHelperTask task;
-	pid_t pid;	  /* while down: of one that was killed and has not ended yet, or 0 */
-	int socket;	  /* to wait for in a WaitEventSet; PGINVALID_SOCKET while down */
-	char *lanes;  /* BR_EXCHANGE_BYTES, mapped for as long as the worker lives */
-	int file;	  /* of the lanes */
+	pid_t pid;	 /* while down: of one that was killed and has not ended yet, or 0 */
+	int socket;	 /* to wait for in a WaitEventSet; PGINVALID_SOCKET while down */
+	char *lanes; /* BR_EXCHANGE_BYTES, mapped until br_pg_helper_release */
+	int file;	 /* of the lanes */
+	bool
+		is_lent; /* of a session: its failures are told, and what it left behind is reaped, by the caller alone */
+	bool ends_with_process;
 	int failures; /* one after another, without an answer in between */
 	TimestampTz retry_at;
 	TimestampTz killed_at;
@@ -47,8 +51,16 @@ typedef struct BrPgHelper
 	char detail[BR_DETAIL_SIZE]; /* of it: a sentence; "" for nothing */
 } BrPgHelper;
 
-/* Once, when the worker starts, for one that lives as long. FATAL where no memory can be mapped. */
-extern void br_pg_helper_init(BrPgHelper *helper);
+/*
+ * Maps the lanes; false, with errno, where they cannot be. helper: zeroed before
+ * the first time, and there as long as this process, at whose end the helper
+ * ends. is_lent: it belongs to a session, which tells of its failures itself and
+ * may have other children.
+ */
+extern bool br_pg_helper_init(BrPgHelper *helper, bool is_lent);
+
+/* Ends it at once and gives the lanes back; br_pg_helper_init may follow. */
+extern void br_pg_helper_release(BrPgHelper *helper);
 
 /*
  * Starts the helper where it is down and it is time to, starts another one where
