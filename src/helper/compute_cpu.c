@@ -153,7 +153,7 @@ assign(BrHelperCompute *compute, BrContext *context, const float *vectors, int n
 {
 	size_t dims = (size_t) compute->dims;
 	BrStatus status =
-		br_ann_assign(context, compute->backend, compute->pool, vectors, n, compute->dims,
+		br_ann_assign(context, compute->backend, compute->pool, NULL, vectors, n, compute->dims,
 					  compute->centroids, compute->norms, compute->lists, nearest);
 
 	for (size_t i = 0; i < (size_t) n && status == BR_OK; i++)

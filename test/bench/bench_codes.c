@@ -233,7 +233,8 @@ measure_kmeans(int dims, int n, int lists)
 	}
 	fill_normal(sample, (size_t) n * (size_t) dims);
 	start = now();
-	check(br_ann_kmeans(&context, backend, NULL, sample, n, dims, lists, 1, NULL, NULL, centroids),
+	check(br_ann_kmeans(&context, backend, NULL, NULL, sample, n, dims, lists, 1, NULL, NULL,
+						centroids),
 		  &context);
 	printf("k-means of %d rows, %d lists %.3f s\n", n, lists, now() - start);
 	free(sample);

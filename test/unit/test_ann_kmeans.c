@@ -72,8 +72,8 @@ find_centroids(const float *sample, int n, int dims, int lists, BrPool *pool)
 	BrContext context;
 
 	br_base_context_init(&context);
-	assert_int_equal(br_ann_kmeans(&context, br_math_portable_backend(), pool, sample, n, dims,
-								   lists, SEED, NULL, NULL, centroids),
+	assert_int_equal(br_ann_kmeans(&context, br_math_portable_backend(), pool, NULL, sample, n,
+								   dims, lists, SEED, NULL, NULL, centroids),
 					 BR_OK);
 	return centroids;
 }
@@ -239,8 +239,8 @@ pools_change_nothing(void **state)
 	(void) state;
 	br_base_context_init(&context);
 	norms_of(alone, LISTS, DIMS, norms);
-	assert_int_equal(br_ann_assign(&context, br_math_portable_backend(), NULL, sample, N, DIMS,
-								   alone, norms, LISTS, expected),
+	assert_int_equal(br_ann_assign(&context, br_math_portable_backend(), NULL, NULL, sample, N,
+								   DIMS, alone, norms, LISTS, expected),
 					 BR_OK);
 	for (int threads = 2; threads <= 3; threads++)
 	{
@@ -251,8 +251,8 @@ pools_change_nothing(void **state)
 		assert_int_equal(br_base_pool_create(&context, threads, &pool), BR_OK);
 		shared = find_centroids(sample, N, DIMS, LISTS, pool);
 		assert_memory_equal(alone, shared, sizeof(float) * LISTS * DIMS);
-		assert_int_equal(br_ann_assign(&context, br_math_portable_backend(), pool, sample, N, DIMS,
-									   alone, norms, LISTS, nearest),
+		assert_int_equal(br_ann_assign(&context, br_math_portable_backend(), pool, NULL, sample, N,
+									   DIMS, alone, norms, LISTS, nearest),
 						 BR_OK);
 		assert_memory_equal(expected, nearest, sizeof(expected));
 		free(shared);
@@ -285,8 +285,8 @@ assignment_is_to_the_nearest(void **state)
 	for (int i = 0; i < LISTS * DIMS; i++)
 		centroids[i] = rintf(centroids[i]);
 	norms_of(centroids, LISTS, DIMS, norms);
-	assert_int_equal(br_ann_assign(&context, br_math_portable_backend(), NULL, vectors, N, DIMS,
-								   centroids, norms, LISTS, nearest),
+	assert_int_equal(br_ann_assign(&context, br_math_portable_backend(), NULL, NULL, vectors, N,
+								   DIMS, centroids, norms, LISTS, nearest),
 					 BR_OK);
 	for (int i = 0; i < N; i++)
 	{
@@ -441,8 +441,8 @@ calibration_counts_lists(void **state)
 			ann_normalise(sample, C_N, C_DIMS);
 		centroids = find_centroids(sample, C_N, C_DIMS, C_LISTS, NULL);
 		norms_of(centroids, C_LISTS, C_DIMS, norms);
-		assert_int_equal(br_ann_assign(&context, br_math_portable_backend(), NULL, sample, C_N,
-									   C_DIMS, centroids, norms, C_LISTS, lists_of),
+		assert_int_equal(br_ann_assign(&context, br_math_portable_backend(), NULL, NULL, sample,
+									   C_N, C_DIMS, centroids, norms, C_LISTS, lists_of),
 						 BR_OK);
 		assert_int_equal(br_ann_calibrate(&context, br_math_portable_backend(), metrics[m], sample,
 										  C_N, C_DIMS, centroids, C_LISTS, lists_of, C_QUERIES,
@@ -480,14 +480,14 @@ build(BrContext *context, BrPool *pool, const float *sample, float *centroids)
 	float gap;
 	float norms[C_LISTS];
 	int32_t lists_of[C_N];
-	BrStatus status = br_ann_kmeans(context, backend, pool, sample, C_N, C_DIMS, C_LISTS, SEED,
-									NULL, NULL, centroids);
+	BrStatus status = br_ann_kmeans(context, backend, pool, NULL, sample, C_N, C_DIMS, C_LISTS,
+									SEED, NULL, NULL, centroids);
 
 	if (status != BR_OK)
 		return status;
 	norms_of(centroids, C_LISTS, C_DIMS, norms);
-	status = br_ann_assign(context, backend, pool, sample, C_N, C_DIMS, centroids, norms, C_LISTS,
-						   lists_of);
+	status = br_ann_assign(context, backend, pool, NULL, sample, C_N, C_DIMS, centroids, norms,
+						   C_LISTS, lists_of);
 	if (status != BR_OK)
 		return status;
 	return br_ann_calibrate(context, backend, BR_METRIC_L2, sample, C_N, C_DIMS, centroids, C_LISTS,
@@ -555,8 +555,8 @@ progress_rises_to_one(void **state)
 
 	(void) state;
 	br_base_context_init(&context);
-	assert_int_equal(br_ann_kmeans(&context, br_math_portable_backend(), NULL, sample, C_N, C_DIMS,
-								   C_LISTS, SEED, remember_share, &last, centroids),
+	assert_int_equal(br_ann_kmeans(&context, br_math_portable_backend(), NULL, NULL, sample, C_N,
+								   C_DIMS, C_LISTS, SEED, remember_share, &last, centroids),
 					 BR_OK);
 	assert_true(last == 1);
 	free(sample);
@@ -575,9 +575,11 @@ impossible_sizes_are_errors(void **state)
 
 	(void) state;
 	br_base_context_init(&context);
-	assert_int_equal(br_ann_kmeans(&context, backend, NULL, sample, 4, 1, 0, 1, NULL, NULL, sample),
+	assert_int_equal(br_ann_kmeans(&context, backend, NULL, NULL, sample, 4, 1, 0, 1, NULL, NULL,
+								   sample),
 					 BR_ERR_ARGUMENT);
-	assert_int_equal(br_ann_kmeans(&context, backend, NULL, sample, 4, 1, 5, 1, NULL, NULL, sample),
+	assert_int_equal(br_ann_kmeans(&context, backend, NULL, NULL, sample, 4, 1, 5, 1, NULL, NULL,
+								   sample),
 					 BR_ERR_ARGUMENT);
 	assert_int_equal(br_ann_calibrate(&context, backend, BR_METRIC_L2, sample, 4, 1, sample, 1,
 									  lists_of, 5, 1, &recall, 1, &share, &gap),

@@ -92,8 +92,8 @@ build_index(Index *index)
 
 	br_base_context_init(&index->context);
 	assert_int_equal(br_ann_rotation_create(&index->context, DIMS, 1, &index->rotation), BR_OK);
-	assert_int_equal(br_ann_kmeans(&index->context, backend, NULL, index->vectors, index->n, DIMS,
-								   LISTS, 1, NULL, NULL, centroids),
+	assert_int_equal(br_ann_kmeans(&index->context, backend, NULL, NULL, index->vectors, index->n,
+								   DIMS, LISTS, 1, NULL, NULL, centroids),
 					 BR_OK);
 	for (int list = 0; list < LISTS; list++)
 	{
@@ -103,8 +103,8 @@ build_index(Index *index)
 		br_ann_rotate(index->rotation, centroids + list * DIMS, rotated);
 		br_math_half_from_floats(rotated, DIMS, index->centroids[list]);
 	}
-	assert_int_equal(br_ann_assign(&index->context, backend, NULL, index->vectors, index->n, DIMS,
-								   centroids, norms, LISTS, index->lists_of),
+	assert_int_equal(br_ann_assign(&index->context, backend, NULL, NULL, index->vectors, index->n,
+								   DIMS, centroids, norms, LISTS, index->lists_of),
 					 BR_OK);
 	for (int row = 0; row < index->n; row++)
 		add_row(index, row);

@@ -3,8 +3,14 @@
  *	  The nearest centroid of each vector.
  *
  * |x - c|^2 = |x|^2 + |c|^2 - 2 <x, c>, with the products of a block of
- * vectors and a block of centroids at a time.
+ * vectors and a block of centroids at a time. Where the caller has an assigner
+ * it is asked first, and not believed before every number is possible; after its
+ * first failure the backend computes, so that a build goes on whatever happens to
+ * a device.
  */
+#include <math.h>
+#include <string.h>
+
 #include "core/ann/blocks.h"
 
 /* Centroids of a block. */
@@ -80,11 +86,11 @@ assign_block(void *arg, int block, int worker)
 	}
 }
 
-BrStatus
-br_ann_assign_measured(BrContext *context, const BrBackend *backend, BrPool *pool,
-					   const float *vectors, const float *vector_norms, int n, int dims,
-					   const float *centroids, const float *squared_norms, int lists,
-					   int32_t *nearest, float *distances)
+/* By the backend. */
+static BrStatus
+compute(BrContext *context, const BrBackend *backend, BrPool *pool, const float *vectors,
+		const float *vector_norms, int n, int dims, const float *centroids,
+		const float *squared_norms, int lists, int32_t *nearest, float *distances)
 {
 	int columns = lists < MAX_COLUMNS ? lists : MAX_COLUMNS;
 	int rows = br_ann_block_rows(columns, dims);
@@ -113,11 +119,89 @@ br_ann_assign_measured(BrContext *context, const BrBackend *backend, BrPool *poo
 	return status;
 }
 
-BrStatus
-br_ann_assign(BrContext *context, const BrBackend *backend, BrPool *pool, const float *vectors,
-			  int n, int dims, const float *centroids, const float *squared_norms, int lists,
-			  int32_t *nearest)
+/* ---- by an assigner ---- */
+
+static BrStatus
+check_answer(BrContext *context, int n, int lists, const int32_t *nearest, float *distances)
 {
-	return br_ann_assign_measured(context, backend, pool, vectors, NULL, n, dims, centroids,
-								  squared_norms, lists, nearest, NULL);
+	for (int i = 0; i < n; i++)
+	{
+		if (nearest[i] < 0 || nearest[i] >= lists)
+			return br_base_fail(context, BR_ERR_FORMAT,
+								"A vector was assigned to centroid %d, of %d from 0 on.",
+								nearest[i], lists);
+		if (!isfinite(distances[i]))
+			return br_base_fail(context, BR_ERR_NUMERIC,
+								"The distance of a vector from its centroid is no finite number.");
+		/* rounding may take one of 0 below it */
+		distances[i] = distances[i] > 0 ? distances[i] : 0;
+	}
+	return BR_OK;
+}
+
+/* Asks it, and notes what goes wrong. *done: whether nothing did. */
+static BrStatus
+ask(BrContext *context, BrAssigner *assigner, const float *vectors, int n, int dims,
+	const float *centroids, int lists, int32_t *nearest, float *distances, bool *done)
+{
+	BrStatus status;
+
+	context->detail[0] = '\0';
+	status = assigner->assign(assigner->arg, context, vectors, n, dims, centroids, lists, nearest,
+							  distances);
+	if (status == BR_OK)
+		status = check_answer(context, n, lists, nearest, distances);
+	*done = status == BR_OK;
+	if (*done || status == BR_ERR_CANCELLED)
+		return status;
+	assigner->failure = status;
+	memcpy(assigner->detail, context->detail, BR_DETAIL_SIZE);
+	return BR_OK;
+}
+
+/* The same, for a caller who may not want distances. */
+static BrStatus
+ask_measured(BrContext *context, BrAssigner *assigner, const float *vectors, int n, int dims,
+			 const float *centroids, int lists, int32_t *nearest, float *distances, bool *done)
+{
+	float *own;
+	BrStatus status;
+
+	if (distances != NULL)
+		return ask(context, assigner, vectors, n, dims, centroids, lists, nearest, distances, done);
+	own = br_base_alloc_array(context, (size_t) n, sizeof(float));
+	if (own == NULL)
+		return BR_ERR_MEMORY;
+	status = ask(context, assigner, vectors, n, dims, centroids, lists, nearest, own, done);
+	br_base_free(context, own);
+	return status;
+}
+
+/* ---- the door ---- */
+
+BrStatus
+br_ann_assign_measured(BrContext *context, const BrBackend *backend, BrPool *pool,
+					   BrAssigner *assigner, const float *vectors, const float *vector_norms, int n,
+					   int dims, const float *centroids, const float *squared_norms, int lists,
+					   int32_t *nearest, float *distances)
+{
+	bool done = false;
+	BrStatus status = BR_OK;
+
+	if (assigner != NULL && assigner->failure == BR_OK && n > 0)
+		status = ask_measured(context, assigner, vectors, n, dims, centroids, lists, nearest,
+							  distances, &done);
+	if (done || status != BR_OK)
+		return status;
+	return compute(context, backend, pool, vectors, vector_norms, n, dims, centroids, squared_norms,
+				   lists, nearest, distances);
+}
+
+BrStatus
+br_ann_assign(BrContext *context, const BrBackend *backend, BrPool *pool, BrAssigner *assigner,
+			  const float *vectors, int n, int dims, const float *centroids,
+			  const float *squared_norms, int lists, int32_t *nearest)
+{
+	return br_ann_assign_measured(context, backend, pool, assigner, vectors, NULL, n, dims,
+								  centroids, squared_norms, lists, nearest, NULL);
 }

@@ -32,7 +32,7 @@ extern float br_ann_squared_length(const float *vector /* (dims) */, int dims);
  * vector_norms[i] = |vectors[i]|^2. Both may be NULL.
  */
 extern BrStatus br_ann_assign_measured(BrContext *context, const BrBackend *backend, BrPool *pool,
-									   const float *vectors /* (n, dims) */,
+									   BrAssigner *assigner, const float *vectors /* (n, dims) */,
 									   const float *vector_norms /* (n) */, int n, int dims,
 									   const float *centroids /* (lists, dims) */,
 									   const float *squared_norms /* (lists) */, int lists,

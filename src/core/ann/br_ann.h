@@ -84,25 +84,48 @@ extern double br_ann_distance_known(BrMetric metric, const uint16_t *left /* (di
 /* ---- k-means ---- */
 
 /*
+ * What assigns vectors to centroids in a backend's place, such as a device: a
+ * function, its argument, and what became of it. Begun with these two alone.
+ */
+typedef struct BrAssigner
+{
+	/*
+	 * As br_ann_assign, with squared distances, and in the caller's own thread.
+	 * Ties and rounding may be others than a backend's. Failures leave a sentence
+	 * in the context; BR_ERR_CANCELLED ends the call, after any other one the
+	 * backend computes what was asked for, and all that comes later.
+	 */
+	BrStatus (*assign)(void *arg, BrContext *context, const float *vectors /* (n, dims) */, int n,
+					   int dims, const float *centroids /* (lists, dims) */, int lists,
+					   int32_t *nearest /* (n) */, float *distances /* (n) */);
+	void *arg;
+	BrStatus failure;			 /* BR_OK: none yet */
+	char detail[BR_DETAIL_SIZE]; /* of it */
+} BrAssigner;
+
+/*
  * Centroids of a sample under the Euclidean distance: k-means++ and Lloyd's
  * iterations, after which lists that are much longer than the average have
  * been divided and the shortest ones given up for that. n >= lists >= 1. The
  * same sample, seed and backend give the same centroids whatever the pool.
+ * assigner: has the assignments of the iterations; NULL: the backend has.
  * progress: called now and then with the share done, in [0, 1]; may be NULL.
  * Asks for cancellation many times a second.
  */
 extern BrStatus br_ann_kmeans(BrContext *context, const BrBackend *backend, BrPool *pool,
-							  const float *sample /* (n, dims) */, int n, int dims, int lists,
-							  uint64_t seed, void (*progress)(void *arg, double share),
-							  void *progress_arg, float *centroids /* (lists, dims) */);
+							  BrAssigner *assigner, const float *sample /* (n, dims) */, int n,
+							  int dims, int lists, uint64_t seed,
+							  void (*progress)(void *arg, double share), void *progress_arg,
+							  float *centroids /* (lists, dims) */);
 
 /*
  * The nearest centroid of each vector under the Euclidean distance, ties to
- * the smaller number. squared_norms: of the centroids.
+ * the smaller number. squared_norms: of the centroids. assigner: NULL: the
+ * backend assigns.
  */
 extern BrStatus br_ann_assign(BrContext *context, const BrBackend *backend, BrPool *pool,
-							  const float *vectors /* (n, dims) */, int n, int dims,
-							  const float *centroids /* (lists, dims) */,
+							  BrAssigner *assigner, const float *vectors /* (n, dims) */, int n,
+							  int dims, const float *centroids /* (lists, dims) */,
 							  const float *squared_norms /* (lists) */, int lists,
 							  int32_t *nearest /* (n) */);
 

@@ -55,10 +55,11 @@ sort_rows(BrKmeans *kmeans)
 static BrStatus
 assign(BrKmeans *kmeans)
 {
-	BrStatus status = br_ann_assign_measured(kmeans->context, kmeans->backend, kmeans->pool,
-											 kmeans->sample, kmeans->norms, kmeans->n, kmeans->dims,
-											 kmeans->centroids, kmeans->centroid_norms,
-											 kmeans->lists, kmeans->nearest, kmeans->distances);
+	BrStatus status =
+		br_ann_assign_measured(kmeans->context, kmeans->backend, kmeans->pool, kmeans->assigner,
+							   kmeans->sample, kmeans->norms, kmeans->n, kmeans->dims,
+							   kmeans->centroids, kmeans->centroid_norms, kmeans->lists,
+							   kmeans->nearest, kmeans->distances);
 
 	if (status == BR_OK)
 		sort_rows(kmeans);
@@ -217,13 +218,14 @@ run(BrKmeans *kmeans, const Progress *progress)
 }
 
 BrStatus
-br_ann_kmeans(BrContext *context, const BrBackend *backend, BrPool *pool, const float *sample,
-			  int n, int dims, int lists, uint64_t seed, void (*progress)(void *arg, double share),
-			  void *progress_arg, float *centroids)
+br_ann_kmeans(BrContext *context, const BrBackend *backend, BrPool *pool, BrAssigner *assigner,
+			  const float *sample, int n, int dims, int lists, uint64_t seed,
+			  void (*progress)(void *arg, double share), void *progress_arg, float *centroids)
 {
 	BrKmeans kmeans = {.context = context,
 					   .backend = backend,
 					   .pool = pool,
+					   .assigner = assigner,
 					   .sample = sample,
 					   .n = n,
 					   .dims = dims,

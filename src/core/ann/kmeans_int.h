@@ -12,7 +12,8 @@ typedef struct BrKmeans
 	BrContext *context;
 	const BrBackend *backend;
 	BrPool *pool;
-	const float *sample; /* (n, dims) */
+	BrAssigner *assigner; /* may be NULL */
+	const float *sample;  /* (n, dims) */
 	int n;
 	int dims;
 	int lists;

@@ -8,6 +8,8 @@
  * drawn at once, and one is rejected with the probability by which the others
  * of its batch have come nearer to it than the rest: what remains has exactly
  * the distribution of k-means++, and one matrix product moves all distances.
+ * A backend has it, never an assigner: the sample would have to travel once for
+ * each batch.
  */
 #include <math.h>
 #include <string.h>

@@ -108,7 +108,7 @@ calibrate(BrAmBuild *build, const float *sample, int n)
 
 	if (n <= CALIBRATION_NEIGHBOURS || build->n_lists == 1)
 		return;
-	br_pg_check(br_ann_assign(&build->context, build->backend, build->pool, sample, n,
+	br_pg_check(br_ann_assign(&build->context, build->backend, build->pool, NULL, sample, n,
 							  build->shape.dims, build->centroids, norms, build->n_lists, lists_of),
 				&build->context, "could not assign rows to lists", NULL);
 	br_pg_check(br_ann_calibrate(&build->context, build->backend, (BrMetric) build->meta.metric,
@@ -136,7 +136,7 @@ br_am_build_cluster(BrAmBuild *build)
 	build->centroids =
 		MemoryContextAllocHuge(CurrentMemoryContext,
 							   sizeof(float) * build->shape.dims * (Size) build->n_lists);
-	br_pg_check(br_ann_kmeans(&build->context, build->backend, build->pool, sample, n,
+	br_pg_check(br_ann_kmeans(&build->context, build->backend, build->pool, NULL, sample, n,
 							  build->shape.dims, build->n_lists, build->meta.seed, report_share,
 							  NULL, build->centroids),
 				&build->context, "could not divide rows into lists", NULL);
@@ -165,9 +165,9 @@ assign_batch(Assigning *assigning)
 {
 	BrAmBuild *build = assigning->build;
 
-	br_pg_check(br_ann_assign(&build->context, build->backend, build->pool, assigning->vectors,
-							  assigning->n, build->shape.dims, build->centroids, assigning->norms,
-							  build->n_lists, assigning->nearest),
+	br_pg_check(br_ann_assign(&build->context, build->backend, build->pool, NULL,
+							  assigning->vectors, assigning->n, build->shape.dims, build->centroids,
+							  assigning->norms, build->n_lists, assigning->nearest),
 				&build->context, "could not assign rows to lists", NULL);
 	for (int i = 0; i < assigning->n; i++)
 	{

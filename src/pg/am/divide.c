@@ -88,8 +88,9 @@ divides(BrAmRewriter *rewriter, const Sample *sample, const float *centroids, in
 		for (int j = 0; j < rotated_dims; j++)
 			norms[i] += centroid[j] * centroid[j];
 	}
-	br_pg_check(br_ann_assign(&quantizer->context, br_pg_session_backend(), NULL, sample->vectors,
-							  sample->n, rotated_dims, centroids, norms, parts, nearest),
+	br_pg_check(br_ann_assign(&quantizer->context, br_pg_session_backend(), NULL, NULL,
+							  sample->vectors, sample->n, rotated_dims, centroids, norms, parts,
+							  nearest),
 				&quantizer->context, "could not assign rows to lists", NULL);
 	for (int i = 0; i < sample->n; i++)
 		most = Max(most, ++rows[nearest[i]]);
@@ -111,7 +112,7 @@ br_am_divide_list(BrAmRewriter *rewriter, const BrAmList *list, int parts, uint1
 	found = MemoryContextAllocHuge(CurrentMemoryContext,
 								   sizeof(float) * rotated_dims * (Size) Max(parts, 1));
 	if (parts >= 2)
-		br_pg_check(br_ann_kmeans(&quantizer->context, br_pg_session_backend(), NULL,
+		br_pg_check(br_ann_kmeans(&quantizer->context, br_pg_session_backend(), NULL, NULL,
 								  sample->vectors, sample->n, rotated_dims, parts,
 								  rewriter->meta.seed + list->list, NULL, NULL, found),
 					&quantizer->context, "could not divide a list", NULL);

@@ -238,9 +238,9 @@ write_batch(Parts *parts)
 
 	if (parts->n_batch == 0)
 		return;
-	br_pg_check(br_ann_assign(&quantizer->context, br_pg_session_backend(), NULL, parts->rotated,
-							  parts->n_batch, quantizer->shape.rotated_dims, parts->plain,
-							  parts->norms, parts->n, parts->nearest),
+	br_pg_check(br_ann_assign(&quantizer->context, br_pg_session_backend(), NULL, NULL,
+							  parts->rotated, parts->n_batch, quantizer->shape.rotated_dims,
+							  parts->plain, parts->norms, parts->n, parts->nearest),
 				&quantizer->context, "could not assign rows to lists", NULL);
 	for (int i = 0; i < parts->n_batch; i++)
 		br_am_writer_add(writer_of(parts, parts->nearest[i]), &parts->rows[i]);
