@@ -23,12 +23,12 @@ SELECT is((SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod),
 ---- settings ----
 
 SELECT results_eq($$SELECT name, setting, unit, vartype, min_val, max_val FROM pg_settings WHERE name ~ '^bundle_rec\.(embedding_)?service' ORDER BY name$$,
-    $$VALUES ('bundle_rec.embedding_service', 'off', NULL, 'enum', NULL, NULL), ('bundle_rec.service_device', 'cuda', NULL, 'string', NULL, NULL),
+    $$VALUES ('bundle_rec.embedding_service', 'off', NULL, 'enum', NULL, NULL), ('bundle_rec.service_build_work', '100', NULL, 'integer', '-1', '2147483647'), ('bundle_rec.service_device', 'cuda', NULL, 'string', NULL, NULL),
              ('bundle_rec.service_linger', '200', NULL, 'integer', '0', '1000000'), ('bundle_rec.service_memory', '0', 'MB', 'integer', '0', '1048576'),
              ('bundle_rec.service_slots', '64', NULL, 'integer', '8', '1024'), ('bundle_rec.service_timeout', '10000', 'ms', 'integer', '1', '2147483647')$$,
     'its settings have these values and ranges');
 SELECT results_eq($$SELECT name, context FROM pg_settings WHERE name ~ '^bundle_rec\.(embedding_)?service' AND context <> 'sighup'$$,
-    $$VALUES ('bundle_rec.service_timeout', 'user')$$, 'sessions may change how long they wait');
+    $$VALUES ('bundle_rec.service_build_work', 'user'), ('bundle_rec.service_timeout', 'user')$$, 'sessions may change how long they wait, and what their builds do');
 SELECT is((SELECT enumvals FROM pg_settings WHERE name = 'bundle_rec.embedding_service'), '{off,cpu,gpu,auto}', 'it is on the CPU, on a device, or neither');
 SELECT throws_ok($$SET bundle_rec.embedding_service = 'cpu'$$, '55P02', 'parameter "bundle_rec.embedding_service" cannot be changed now', 'not for a session alone');
 SELECT lives_ok($$SET bundle_rec.service_timeout = '2s'$$, 'a time has units');

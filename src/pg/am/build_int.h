@@ -32,7 +32,8 @@ typedef struct BrAmBuild
 	BrAmShape shape;
 	BrContext context;
 	const BrBackend *backend;
-	BrPool *pool; /* NULL: one thread */
+	BrPool *pool;		  /* NULL: one thread */
+	BrAssigner *assigner; /* NULL: the backend assigns rows to lists */
 	double heap_rows;
 
 	BufFile *rows; /* the temporary file */

@@ -15,13 +15,19 @@
 
 #include "core/math/br_math.h"
 #include "pg/am/build_int.h"
+#include "pg/service/service.h"
 
 #define SAMPLE_PER_LIST 50
 #define LEAST_SAMPLE_PER_LIST 8
 /* of maintenance_work_mem, for the sample; k-means needs little beside it */
 #define SAMPLE_SHARE .75
-/* rows that are assigned together */
+/* rows that are assigned together; a device is given more, since it gets all centroids each time */
 #define BATCH_ROWS 2048
+#define DEVICE_BATCH_BYTES ((Size) 64 * 1024 * 1024)
+/* of maintenance_work_mem, for them */
+#define DEVICE_BATCH_SHARE .25
+/* assignments of the sample until k-means is done, as good as always, and calibration */
+#define ASSIGNMENTS 10
 #define CALIBRATION_QUERIES 256
 #define CALIBRATION_NEIGHBOURS 10
 #define LEAST_NEIGHBOURS 4
@@ -92,6 +98,18 @@ report_share(void *arg pg_attribute_unused(), double share)
 	br_am_build_done((int64) (100 * share));
 }
 
+/* The list of each vector. */
+static void
+assign_rows(BrAmBuild *build, const float *vectors, int n, const float *norms, int32_t *lists_of)
+{
+	BrStatus status =
+		br_ann_assign(&build->context, build->backend, build->pool, build->assigner, vectors, n,
+					  build->shape.dims, build->centroids, norms, build->n_lists, lists_of);
+
+	br_pg_service_tell_assigner(build->assigner);
+	br_pg_check(status, &build->context, "could not assign rows to lists", NULL);
+}
+
 /* How many lists a scan has to begin with, from the neighbours of some of the sample in it. */
 static void
 calibrate(BrAmBuild *build, const float *sample, int n)
@@ -108,9 +126,7 @@ calibrate(BrAmBuild *build, const float *sample, int n)
 
 	if (n <= CALIBRATION_NEIGHBOURS || build->n_lists == 1)
 		return;
-	br_pg_check(br_ann_assign(&build->context, build->backend, build->pool, NULL, sample, n,
-							  build->shape.dims, build->centroids, norms, build->n_lists, lists_of),
-				&build->context, "could not assign rows to lists", NULL);
+	assign_rows(build, sample, n, norms, lists_of);
 	br_pg_check(br_ann_calibrate(&build->context, build->backend, (BrMetric) build->meta.metric,
 								 sample, n, build->shape.dims, build->centroids, build->n_lists,
 								 lists_of, Min(CALIBRATION_QUERIES, n), (int) Max(1, neighbours),
@@ -125,6 +141,7 @@ void
 br_am_build_cluster(BrAmBuild *build)
 {
 	int wanted = br_am_option_lists(build->index);
+	BrStatus status;
 	float *sample;
 	int n;
 
@@ -136,10 +153,13 @@ br_am_build_cluster(BrAmBuild *build)
 	build->centroids =
 		MemoryContextAllocHuge(CurrentMemoryContext,
 							   sizeof(float) * build->shape.dims * (Size) build->n_lists);
-	br_pg_check(br_ann_kmeans(&build->context, build->backend, build->pool, NULL, sample, n,
-							  build->shape.dims, build->n_lists, build->meta.seed, report_share,
-							  NULL, build->centroids),
-				&build->context, "could not divide rows into lists", NULL);
+	build->assigner = br_pg_service_open_assigner((double) build->n_rows + (double) ASSIGNMENTS * n,
+												  build->n_lists, build->shape.dims);
+	status = br_ann_kmeans(&build->context, build->backend, build->pool, build->assigner, sample, n,
+						   build->shape.dims, build->n_lists, build->meta.seed, report_share, NULL,
+						   build->centroids);
+	br_pg_service_tell_assigner(build->assigner);
+	br_pg_check(status, &build->context, "could not divide rows into lists", NULL);
 	calibrate(build, sample, n);
 	pfree(sample);
 }
@@ -153,10 +173,11 @@ typedef struct Assigning
 	Tuplesortstate *sort;
 	TupleTableSlot *slot;
 	float *norms;	/* (n_lists) squared, of the centroids */
-	float *vectors; /* (BATCH_ROWS, dims) */
-	char *rows;		/* (BATCH_ROWS) varlenas, each with a row as the temporary file has it */
+	float *vectors; /* (room, dims) */
+	char *rows;		/* (room) varlenas, each with a row as the temporary file has it */
 	int row_stride;
-	int32_t *nearest; /* (BATCH_ROWS) */
+	int32_t *nearest; /* (room) */
+	int room;
 	int n;
 } Assigning;
 
@@ -165,10 +186,7 @@ assign_batch(Assigning *assigning)
 {
 	BrAmBuild *build = assigning->build;
 
-	br_pg_check(br_ann_assign(&build->context, build->backend, build->pool, NULL,
-							  assigning->vectors, assigning->n, build->shape.dims, build->centroids,
-							  assigning->norms, build->n_lists, assigning->nearest),
-				&build->context, "could not assign rows to lists", NULL);
+	assign_rows(build, assigning->vectors, assigning->n, assigning->norms, assigning->nearest);
 	for (int i = 0; i < assigning->n; i++)
 	{
 		TupleTableSlot *slot = assigning->slot;
@@ -201,7 +219,7 @@ assign_all(Assigning *assigning)
 		memcpy(VARDATA(copy), build->row, build->row_bytes);
 		br_am_build_vector(build, &row,
 						   assigning->vectors + (Size) assigning->n * build->shape.dims);
-		if (++assigning->n == BATCH_ROWS)
+		if (++assigning->n == assigning->room)
 			assign_batch(assigning);
 		br_am_build_done(++done);
 	}
@@ -219,6 +237,18 @@ sorted_rows(void)
 	return descriptor;
 }
 
+static int
+batch_rows(const Assigning *assigning)
+{
+	const BrAmBuild *build = assigning->build;
+	double bytes = Min(DEVICE_BATCH_BYTES, DEVICE_BATCH_SHARE * maintenance_work_mem * 1024.0);
+
+	if (build->assigner == NULL)
+		return BATCH_ROWS;
+	return (int) Max(BATCH_ROWS,
+					 bytes / (sizeof(float) * build->shape.dims + assigning->row_stride));
+}
+
 static void
 begin_assigning(BrAmBuild *build, Assigning *assigning)
 {
@@ -233,10 +263,11 @@ begin_assigning(BrAmBuild *build, Assigning *assigning)
 										   maintenance_work_mem, NULL, TUPLESORT_NONE);
 	assigning->slot = MakeSingleTupleTableSlot(descriptor, &TTSOpsVirtual);
 	assigning->norms = squared_norms_of(build->centroids, build->n_lists, build->shape.dims);
-	assigning->vectors = palloc(sizeof(float) * BATCH_ROWS * build->shape.dims);
 	assigning->row_stride = (int) MAXALIGN(VARHDRSZ + build->row_bytes);
-	assigning->rows = palloc((Size) BATCH_ROWS * assigning->row_stride);
-	assigning->nearest = palloc(sizeof(int32_t) * BATCH_ROWS);
+	assigning->room = batch_rows(assigning);
+	assigning->vectors = palloc(sizeof(float) * assigning->room * build->shape.dims);
+	assigning->rows = palloc((Size) assigning->room * assigning->row_stride);
+	assigning->nearest = palloc(sizeof(int32_t) * assigning->room);
 }
 
 static void
@@ -328,6 +359,7 @@ br_am_build_write(BrAmBuild *build)
 
 	begin_assigning(build, &assigning);
 	assign_all(&assigning);
+	br_pg_service_close_assigner(build->assigner);
 	br_am_build_begin_phase(BR_AM_PHASE_WRITE, build->n_rows);
 	tuplesort_performsort(assigning.sort);
 	br_am_quantizer_create(&build->meta, build->shape.text, &quantizer);

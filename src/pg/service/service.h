@@ -13,6 +13,7 @@
 #include "access/htup.h"
 #include "access/tupdesc.h"
 
+#include "core/ann/br_ann.h"
 #include "pg/br_pg.h"
 #include "pg/model/packed_file.h"
 
@@ -53,6 +54,22 @@ extern int br_pg_service_precision(void);
 extern int br_pg_service_embed(const BrPgServiceModel *model, const int32 *ids,
 							   const int32 *offsets /* (n + 1) */, int n,
 							   float *embeddings /* (n, dimensions) */);
+
+/*
+ * An assigner that has the service's device assign so many vectors, k-means's
+ * included, in a helper process of this session's own, so that neither they wait
+ * for texts nor texts for them. NULL: no device computes for this session, it would
+ * not pay, or, after a WARNING, it does not start. It goes with the current memory
+ * context, and so after an error too. One at a time; another one is NULL. Can be
+ * cancelled.
+ */
+extern BrAssigner *br_pg_service_open_assigner(double vectors, int lists, int dims);
+
+/* After each call of br_ann.h: a WARNING where it has failed, the first time. NULL is ignored. */
+extern void br_pg_service_tell_assigner(BrAssigner *assigner);
+
+/* Ends the helper before the memory goes. NULL is ignored. */
+extern void br_pg_service_close_assigner(BrAssigner *assigner);
 
 /* The row of the view gpu; NULL where the library is not preloaded. */
 extern HeapTuple br_pg_service_info(TupleDesc descriptor);

@@ -40,11 +40,12 @@ extern char *br_pg_service_device; /* NAME or NAME:NUMBER */
 extern int br_pg_service_linger;   /* microseconds */
 extern int br_pg_service_memory;   /* MB for models, 0: what the device has */
 extern int br_pg_service_slots;
-extern int br_pg_service_timeout; /* milliseconds */
+extern int br_pg_service_timeout;	 /* milliseconds */
+extern int br_pg_service_build_work; /* 10^9 multiply-adds; -1: no build uses a device */
 extern void br_pg_service_define_settings(bool preloading);
 
-/* The name, of at most size - 1 letters, and the number of a device; false: it is none. */
-extern bool br_pg_service_parse_device(const char *device, char *name, int size, int *number);
+/* What a helper computes with, as the settings are now. */
+extern void br_pg_service_task(BrPgHelperTask *task);
 
 /* ---- ring.c: what is shared ---- */
 

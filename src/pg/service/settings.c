@@ -3,7 +3,8 @@
  *	  The settings of the embedding service.
  *
  * All but the slots, which are memory of the server, change with a reload; how
- * long a session waits for the service is its own affair.
+ * long a session waits for the service, and from when on it has a device build
+ * its indexes, is its own affair.
  */
 #include "postgres.h"
 
@@ -20,6 +21,7 @@ int br_pg_service_linger = 200;
 int br_pg_service_memory = 0;
 int br_pg_service_slots = 64;
 int br_pg_service_timeout = 10000;
+int br_pg_service_build_work = 100;
 
 static const struct config_enum_entry modes[] = {
 	{"off", BR_PG_SERVICE_OFF, false},
@@ -29,8 +31,9 @@ static const struct config_enum_entry modes[] = {
 	{NULL, 0, false},
 };
 
-bool
-br_pg_service_parse_device(const char *device, char *name, int size, int *number)
+/* The name, of at most size - 1 letters, and the number of a device; false: it is none. */
+static bool
+parse_device(const char *device, char *name, int size, int *number)
 {
 	size_t length = strspn(device, "abcdefghijklmnopqrstuvwxyz0123456789_");
 	const char *digits = device + length + 1;
@@ -49,13 +52,28 @@ br_pg_service_parse_device(const char *device, char *name, int size, int *number
 	return true;
 }
 
+void
+br_pg_service_task(BrPgHelperTask *task)
+{
+	memset(task, 0, sizeof(*task));
+	if (br_pg_service_mode == BR_PG_SERVICE_CPU)
+	{
+		strlcpy(task->compute, "cpu", sizeof(task->compute));
+		task->threads = br_pg_worker_threads;
+	}
+	else
+		(void) parse_device(br_pg_service_device, task->compute, sizeof(task->compute),
+							&task->number);
+	task->memory = (int64) br_pg_service_memory * 1024 * 1024;
+}
+
 static bool
 check_device(char **value, void **extra, GucSource source)
 {
 	char name[DEVICE_NAME_SIZE];
 	int number;
 
-	if (br_pg_service_parse_device(*value, name, sizeof(name), &number) && strcmp(name, "cpu") != 0)
+	if (parse_device(*value, name, sizeof(name), &number) && strcmp(name, "cpu") != 0)
 		return true;
 	GUC_check_errdetail("A device is a name of at most %d letters, digits and _, and may have a "
 						"number: cuda, cuda:1.",
@@ -103,4 +121,9 @@ br_pg_service_define_settings(bool preloading)
 							"How long a session waits for the embedding service.",
 							"Then it computes by itself.", &br_pg_service_timeout, 10000, 1,
 							INT_MAX, PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("bundle_rec.service_build_work",
+							"Work of an index build, in billions of multiply-adds, from which on "
+							"the device of the embedding service does it.",
+							"-1: none is done by it.", &br_pg_service_build_work, 100, -1, INT_MAX,
+							PGC_USERSET, 0, NULL, NULL, NULL);
 }

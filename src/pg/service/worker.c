@@ -145,21 +145,6 @@ publish(void)
 
 /* ---- the helper ---- */
 
-static void
-set_task(BrPgHelperTask *task)
-{
-	memset(task, 0, sizeof(*task));
-	if (br_pg_service_mode == BR_PG_SERVICE_CPU)
-	{
-		strlcpy(task->compute, "cpu", sizeof(task->compute));
-		task->threads = br_pg_worker_threads;
-	}
-	else
-		(void) br_pg_service_parse_device(br_pg_service_device, task->compute,
-										  sizeof(task->compute), &task->number);
-	task->memory = (int64) br_pg_service_memory * 1024 * 1024;
-}
-
 /* What the helper was at is lost; sessions hear of the first failure since it was ready. */
 static void
 note_failure(void)
@@ -200,7 +185,7 @@ run_helper(void)
 	BrPgHelper *helper = &worker.dispatch.helper;
 	BrPgHelperTask task;
 
-	set_task(&task);
+	br_pg_service_task(&task);
 	if (memcmp(&worker.task, &task, sizeof(task)) != 0)
 	{
 		end_helper();
