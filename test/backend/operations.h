@@ -35,6 +35,10 @@ extern const BrBackend *table_or_skip(void **state);
 #define OPERATION_TESTS 8
 extern const struct CMUnitTest operation_tests[OPERATION_TESTS];
 
+/* Every operation that training needs besides; the same state. */
+#define TRAINING_TESTS 4
+extern const struct CMUnitTest training_tests[TRAINING_TESTS];
+
 /* The same tests with the variant in their names and as their state; free_names them. */
 extern void name_tests(struct CMUnitTest *tests /* (n) */, const struct CMUnitTest *from /* (n) */,
 					   int n, Variant *variant);

@@ -170,6 +170,74 @@ portable_embed_by_hand(void **state)
 	free(output);
 }
 
+/* A product by hand, in each of the four forms of its factors. */
+static void
+portable_multiply_by_hand(void **state)
+{
+	/* (1, 2; -1, 3; 0, 4) by (5, -2; 1, 1) is (7, 0; -2, 5; 4, 4); the third column stays */
+	static const float left[] = {1, 2, -1, 3, 0, 4};
+	static const float left_across[] = {1, -1, 0, 2, 3, 4};
+	static const float right[] = {5, -2, 1, 1};
+	static const float right_across[] = {5, 1, -2, 1};
+	static const float expected[] = {3.5f, 0, 9, -1, 2.5f, 9, 2, 2, 9};
+	static const float added[] = {13.5f, 10, 9, 9, 12.5f, 9, 12, 12, 9};
+	const BrBackend *portable = br_math_portable_backend();
+	float *output = guarded(9);
+
+	(void) state;
+	for (int form = 0; form < 4; form++)
+	{
+		BrFactor first = {form & 1 ? left_across : left, form & 1 ? 3 : 2, form & 1};
+		BrFactor second = {form & 2 ? right_across : right, 2, form & 2};
+
+		for (int i = 2; i < 9; i += 3)
+			output[i] = 9;
+		output[0] = NAN;
+		portable->multiply(first, second, 3, 2, 2, 0.5f, 0, 3, output);
+		assert_close(output, expected, 9, 0, 0);
+		for (int i = 0; i < 9; i++)
+			output[i] = i % 3 == 2 ? 9 : 5;
+		portable->multiply(first, second, 3, 2, 2, 0.5f, 2, 3, output);
+		assert_close(output, added, 9, 0, 0);
+	}
+	free(output);
+}
+
+/* Expected values from torch 2.15.0's autograd in float64, of ReLU's and softmax's as well. */
+static void
+portable_slopes_match_torch(void **state)
+{
+	static const float x[] = {-3, -1, -0.5f, 0, 0.1f, 1, 2.5f};
+	static const float slopes[][7] = {
+		[BR_ACTIVATION_NONE] = {1, 1, 1, 1, 1, 1, 1},
+		[BR_ACTIVATION_GELU_ERF] = {-0.0119456472f, -0.08331547059f, 0.1325048753f, 0.5f,
+									0.5795230932f, 1.083315471f, 1.037611086f},
+		[BR_ACTIVATION_GELU_TANH] = {-0.01158416663f, -0.08296408385f, 0.1326300965f, 0.5f,
+									 0.5795217904f, 1.082964084f, 1.037951576f},
+		[BR_ACTIVATION_TANH] = {0.009866037165f, 0.4199743416f, 0.786447733f, 1, 0.9900662906f,
+								0.4199743416f, 0.02659222668f},
+		[BR_ACTIVATION_RELU] = {0, 0, 0, 0, 1, 1, 1},
+	};
+	const BrBackend *portable = br_math_portable_backend();
+	float *output = guarded(7);
+
+	(void) state;
+	for (int activation = 0; activation < LENGTH(slopes); activation++)
+	{
+		for (int i = 0; i < 7; i++)
+			output[i] = 1;
+		portable->activate_slope(x, 7, (BrActivation) activation, output);
+		assert_close(output, slopes[activation], 7, 0, 1e-7);
+	}
+	memcpy(output, (const float[]){1, -2, 0.5f, 77, 1, -2, 0.5f}, 7 * sizeof(float));
+	portable->softmax(output, 2, 3, 4);
+	assert_close(output,
+				 (const float[]){0.6037488961f, 0.03005888757f, 0.3661922163f, 77, 0.6037488961f,
+								 0.03005888757f, 0.3661922163f},
+				 7, 0, 1e-7);
+	free(output);
+}
+
 int
 main(void)
 {
@@ -180,9 +248,15 @@ main(void)
 		cmocka_unit_test(portable_layer_norm_matches_numpy),
 		cmocka_unit_test(portable_attention_matches_numpy),
 		cmocka_unit_test(portable_embed_by_hand),
+		cmocka_unit_test(portable_multiply_by_hand),
+		cmocka_unit_test(portable_slopes_match_torch),
 	};
 	static Variant variants[LENGTH(backend_names) * LENGTH(instruction_sets)];
-	static struct CMUnitTest tests[LENGTH(portable_tests) + LENGTH(variants) * OPERATION_TESTS];
+	enum
+	{
+		TESTS = OPERATION_TESTS + TRAINING_TESTS
+	};
+	static struct CMUnitTest tests[LENGTH(portable_tests) + LENGTH(variants) * TESTS];
 	struct CMUnitTest *variant_tests = tests + LENGTH(portable_tests);
 	int failed;
 
@@ -192,10 +266,11 @@ main(void)
 		variants[i].backend = backend_names[i / LENGTH(instruction_sets)];
 		variants[i].instruction_set = instruction_sets[i % LENGTH(instruction_sets)];
 		open_variant(&variants[i]);
-		name_tests(variant_tests + i * OPERATION_TESTS, operation_tests, OPERATION_TESTS,
+		name_tests(variant_tests + i * TESTS, operation_tests, OPERATION_TESTS, &variants[i]);
+		name_tests(variant_tests + i * TESTS + OPERATION_TESTS, training_tests, TRAINING_TESTS,
 				   &variants[i]);
 	}
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	free_names(variant_tests, LENGTH(variants) * OPERATION_TESTS);
+	free_names(variant_tests, LENGTH(variants) * TESTS);
 	return failed;
 }

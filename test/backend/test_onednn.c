@@ -224,11 +224,12 @@ test_set(const char *instruction_set)
 		const struct CMUnitTest *tests;
 		int n;
 	} groups[] = {{BR_PRECISION_F32, operation_tests, OPERATION_TESTS},
+				  {BR_PRECISION_F32, training_tests, TRAINING_TESTS},
 				  {BR_PRECISION_F32, float_tests, LENGTH(float_tests)},
 				  {BR_PRECISION_BF16, bf16_tests, LENGTH(bf16_tests)},
 				  {BR_PRECISION_INT8, bytes_tests, BYTES_TESTS}};
-	struct CMUnitTest
-		tests[OPERATION_TESTS + LENGTH(float_tests) + LENGTH(bf16_tests) + BYTES_TESTS];
+	struct CMUnitTest tests[OPERATION_TESTS + TRAINING_TESTS + LENGTH(float_tests) +
+							LENGTH(bf16_tests) + BYTES_TESTS];
 	Variant variant = {.backend = "onednn", .instruction_set = instruction_set};
 	int n = 0;
 	int failed;

@@ -370,6 +370,16 @@ br_vector_multiply(const float *left, const float *right, int rows, int columns,
 						  output, columns);
 }
 
+static void
+multiply(BrFactor left, BrFactor right, int rows, int columns, int depth, float scale, float keep,
+		 int output_stride, float *output)
+{
+	if (rows > 0 && columns > 0)
+		(void) dnnl_sgemm(left.transposed ? 'T' : 'N', right.transposed ? 'T' : 'N', rows, columns,
+						  depth, scale, left.values, left.stride, right.values, right.stride, keep,
+						  output, output_stride);
+}
+
 __attribute__((visibility("default"))) const BrBackend *
 br_backend_table(void)
 {
@@ -387,5 +397,6 @@ br_backend_table(void)
 	table->pack = pack;
 	table->packed_scratch = packed_scratch;
 	table->linear_packed = linear_packed;
+	table->multiply = multiply;
 	return table;
 }

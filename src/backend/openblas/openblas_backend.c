@@ -32,6 +32,17 @@ multiply_transposed_double(const double *left, const double *right, int rows, in
 					left_stride, right, right_stride, keep, output, output_stride);
 }
 
+static void
+multiply(BrFactor left, BrFactor right, int rows, int columns, int depth, float scale, float keep,
+		 int output_stride, float *output)
+{
+	if (rows > 0 && columns > 0)
+		cblas_sgemm(CblasRowMajor, left.transposed ? CblasTrans : CblasNoTrans,
+					right.transposed ? CblasTrans : CblasNoTrans, rows, columns, depth, scale,
+					left.values, left.stride, right.values, right.stride, keep, output,
+					output_stride);
+}
+
 __attribute__((visibility("default"))) const BrBackend *
 br_backend_table(void)
 {
@@ -42,5 +53,6 @@ br_backend_table(void)
 	*table = set->table;
 	table->name = "openblas";
 	table->multiply_transposed_double = multiply_transposed_double;
+	table->multiply = multiply;
 	return table;
 }

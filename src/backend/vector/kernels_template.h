@@ -165,13 +165,12 @@ hyperbolic_tangent(Vector x)
 }
 
 /*
- * x Phi(x) = max(x, 0) - a Phi(-a) with a = |x|. Phi(-a) falls from 1/2 to
- * 1e-7 over [0, 5.2]; there it is the polynomial of degree 15 in a / 2.6 - 1
- * with the least largest error (3.5e-8, weighted by a), and beyond it the
- * product is below the last bit of x.
+ * Phi(-a), which falls from 1/2 to 1e-7 over [0, 5.2]: there it is the
+ * polynomial of degree 15 in a / 2.6 - 1 with the least largest error (3.5e-8,
+ * weighted by a).
  */
 INLINE Vector
-gelu_erf(Vector x)
+normal_tail(Vector a)
 {
 	static const float coefficient[] = {0x1.3179e4p-8f,	 -0x1.214edcp-5f, 0x1.e8ec64p-4f,
 										-0x1.d558c6p-3f, 0x1.02ed62p-2f,  -0x1.c10ad6p-4f,
@@ -180,14 +179,22 @@ gelu_erf(Vector x)
 										-0x1.24b5f8p-5f, 0x1.f45074p-7f,  0x1.758dc2p-8f,
 										-0x1.d3a4f6p-9f};
 	const int degree = (int) (sizeof(coefficient) / sizeof(coefficient[0])) - 1;
-	Vector a = MINIMUM(MAXIMUM(x, -x), splat(5.2f));
 	Vector u = MULTIPLY_ADD(a, splat(1 / 2.6f), splat(-1));
 	Vector tail = splat(coefficient[degree]);
 
 #pragma GCC unroll 16
 	for (int i = degree - 1; i >= 0; i--)
 		tail = MULTIPLY_ADD(tail, u, splat(coefficient[i]));
-	return MULTIPLY_ADD(-a, tail, MAXIMUM(x, splat(0)));
+	return tail;
+}
+
+/* x Phi(x) = max(x, 0) - a Phi(-a) with a = |x|, of which beyond 5.2 no bit of x is left. */
+INLINE Vector
+gelu_erf(Vector x)
+{
+	Vector a = MINIMUM(MAXIMUM(x, -x), splat(5.2f));
+
+	return MULTIPLY_ADD(-a, normal_tail(a), MAXIMUM(x, splat(0)));
 }
 
 /* x (1 + tanh(t)) / 2 = x / (1 + e^(-2t)) */
@@ -625,6 +632,8 @@ attention(const float *qkv, const int32_t *offsets, int texts, int heads, int he
 	}
 }
 
+#include "backend/vector/slopes_template.h"
+
 static const char *
 instruction_set(void)
 {
@@ -642,6 +651,9 @@ static const BrVectorSet set = {
 			.add_layer_norm = add_layer_norm,
 			.attention = attention,
 			.multiply_transposed = multiply_transposed,
+			.activate = activate,
+			.activate_slope = activate_slope,
+			.softmax = softmax_rows,
 		},
 	.finish = finish,
 };

@@ -16,7 +16,7 @@
 #include "core/base/br_base.h"
 
 /* Raised when the table below changes; a backend of another version is refused. */
-#define BR_BACKEND_VERSION 3
+#define BR_BACKEND_VERSION 4
 
 typedef enum BrActivation
 {
@@ -39,6 +39,14 @@ typedef enum BrPrecision
 } BrPrecision;
 
 #define BR_PRECISION_COUNT 3
+
+/* A factor of a product, in a matrix that may be wider. */
+typedef struct BrFactor
+{
+	const float *values;
+	int stride;		 /* elements a stored row begins after the one before it; at least 1 */
+	bool transposed; /* element (i, k) stands at values[k * stride + i], not [i * stride + k] */
+} BrFactor;
 
 typedef struct BrBackend
 {
@@ -129,6 +137,30 @@ typedef struct BrBackend
 									   int columns, int depth, int left_stride, int right_stride,
 									   int output_stride, double scale, double keep,
 									   double *output /* (rows, columns) */);
+
+	/*
+	 * What training needs besides: gradients are products of the same matrices
+	 * the other way round. All four are NULL in a backend that does not train.
+	 */
+
+	/*
+	 * output = keep * output + scale * left right, each factor as it stands or
+	 * transposed. With keep 0 the output is not read. The output, whose rows
+	 * are output_stride apart, overlaps neither factor.
+	 */
+	void (*multiply)(BrFactor left /* (rows, depth) */, BrFactor right /* (depth, columns) */,
+					 int rows, int columns, int depth, float scale, float keep, int output_stride,
+					 float *output /* (rows, columns) */);
+
+	/* values = activation(values) */
+	void (*activate)(float *values /* (n) */, size_t n, BrActivation activation);
+
+	/* slope = slope * activation'(input); of ReLU 0 at 0, as everywhere below it */
+	void (*activate_slope)(const float *input /* (n) */, size_t n, BrActivation activation,
+						   float *slope /* (n) */);
+
+	/* each row = e^row / sum of e^row; rows are stride apart */
+	void (*softmax)(float *values /* (rows, columns) */, int rows, int columns, int stride);
 } BrBackend;
 
 /* The reference. Always there; the same results on every machine but for libm's last bit. */

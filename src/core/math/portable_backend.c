@@ -13,6 +13,8 @@
 #define SQRT_HALF 0x1.6a09e667f3bcdp-1
 #define SQRT_2_OVER_PI 0x1.9884533d43651p-1
 #define GELU_TANH_CUBIC 0.044715
+#define GELU_TANH_FLAT 20
+#define INVERSE_SQRT_2_PI 0x1.9884533d43651p-2
 
 static const char *
 instruction_set(void)
@@ -207,6 +209,89 @@ multiply_transposed_double(const double *left, const double *right, int rows, in
 		}
 }
 
+static double
+element(const BrFactor *factor, int row, int column)
+{
+	size_t major = (size_t) (factor->transposed ? column : row);
+	size_t minor = (size_t) (factor->transposed ? row : column);
+
+	return factor->values[major * (size_t) factor->stride + minor];
+}
+
+static void
+multiply(BrFactor left, BrFactor right, int rows, int columns, int depth, float scale, float keep,
+		 int output_stride, float *output)
+{
+	for (int row = 0; row < rows; row++)
+		for (int column = 0; column < columns; column++)
+		{
+			float *place = output + (size_t) row * (size_t) output_stride + column;
+			double sum = 0;
+
+			for (int k = 0; k < depth; k++)
+				sum += element(&left, row, k) * element(&right, k, column);
+			*place =
+				(float) ((double) scale * sum + (keep != 0 ? (double) keep * (double) *place : 0));
+		}
+}
+
+static void
+activate_values(float *values, size_t n, BrActivation activation)
+{
+	for (size_t i = 0; i < n; i++)
+		values[i] = (float) activate(values[i], activation);
+}
+
+static double
+activation_slope(double x, BrActivation activation)
+{
+	double inner;
+
+	switch (activation)
+	{
+		case BR_ACTIVATION_NONE:
+			break;
+		case BR_ACTIVATION_GELU_ERF:
+			return 0.5 * erfc(-x * SQRT_HALF) + x * INVERSE_SQRT_2_PI * exp(-x * x / 2);
+		case BR_ACTIVATION_GELU_TANH:
+			/* beyond, tanh is 1 and its slope 0, which an infinite factor would spoil */
+			x = fmax(fmin(x, GELU_TANH_FLAT), -GELU_TANH_FLAT);
+			inner = tanh(SQRT_2_OVER_PI * (x + GELU_TANH_CUBIC * x * x * x));
+			return 0.5 * (1 + inner) +
+				0.5 * x * (1 - inner * inner) * SQRT_2_OVER_PI * (1 + 3 * GELU_TANH_CUBIC * x * x);
+		case BR_ACTIVATION_TANH:
+			return 1 - tanh(x) * tanh(x);
+		case BR_ACTIVATION_RELU:
+			return x > 0;
+	}
+	return 1;
+}
+
+static void
+activate_slope(const float *input, size_t n, BrActivation activation, float *slope)
+{
+	for (size_t i = 0; i < n; i++)
+		slope[i] = (float) ((double) slope[i] * activation_slope(input[i], activation));
+}
+
+static void
+softmax(float *values, int rows, int columns, int stride)
+{
+	for (int row = 0; row < rows; row++)
+	{
+		float *at = values + (size_t) row * (size_t) stride;
+		double largest = -INFINITY;
+		double total = 0;
+
+		for (int i = 0; i < columns; i++)
+			largest = fmax(largest, at[i]);
+		for (int i = 0; i < columns; i++)
+			total += br_math_exp((double) at[i] - largest);
+		for (int i = 0; i < columns; i++)
+			at[i] = (float) (br_math_exp((double) at[i] - largest) / total);
+	}
+}
+
 const BrBackend *
 br_math_portable_backend(void)
 {
@@ -220,6 +305,10 @@ br_math_portable_backend(void)
 		.attention = attention,
 		.multiply_transposed = multiply_transposed,
 		.multiply_transposed_double = multiply_transposed_double,
+		.multiply = multiply,
+		.activate = activate_values,
+		.activate_slope = activate_slope,
+		.softmax = softmax,
 	};
 
 	return &backend;
