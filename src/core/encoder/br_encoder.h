@@ -163,4 +163,136 @@ extern BrStatus br_encoder_embed_tokens(const BrEncoder *encoder, BrContext *con
 										const int32_t *offsets /* (n + 1) */, int n,
 										float *embeddings /* (n, dimensions) */);
 
+/*
+ * The model as numbers: what it takes to compute it, or its gradient, outside
+ * of this room. All weights stand in one array, in the order of the map.
+ */
+
+#define BR_IMAGE_MAX_STEPS 8
+
+typedef enum BrStepKind
+{
+	BR_STEP_DENSE,
+	BR_STEP_NORMALIZE
+} BrStepKind;
+
+/* What follows pooling. */
+typedef struct BrImageStep
+{
+	uint32_t kind;
+	uint32_t in_dim;
+	uint32_t out_dim;
+	uint32_t activation; /* BrActivation */
+	uint32_t has_bias;
+} BrImageStep;
+
+/* Distances between tokens are told apart by this many rows. */
+#define BR_RELATIVE_BUCKETS 32
+
+/*
+ * Where each matrix stands among the weights, in floats. Computed from the
+ * configuration, so that a damaged image cannot misdirect it. Each begins at a
+ * multiple of 64 bytes; what is between them is 0.
+ */
+typedef struct BrWeightMap
+{
+	size_t word;	 /* (vocabulary, hidden) */
+	size_t position; /* (positions, hidden) */
+	size_t type_row; /* (hidden): all tokens are of the first type; not there without types */
+	size_t gain;	 /* (hidden) */
+	size_t bias;	 /* (hidden) */
+	size_t relative; /* (BR_RELATIVE_BUCKETS, heads), where the architecture has it */
+
+	size_t layer; /* the first layer; the rest relative to a layer */
+	size_t layer_stride;
+	size_t qkv_weight; /* (3 * hidden, hidden) */
+	size_t qkv_bias;
+	size_t output_weight; /* (hidden, hidden) */
+	size_t output_bias;
+	size_t attention_gain; /* (hidden) */
+	size_t attention_bias;
+	size_t up_weight; /* (intermediate, hidden) */
+	size_t up_bias;
+	size_t down_weight; /* (hidden, intermediate) */
+	size_t down_bias;
+	size_t layer_gain; /* (hidden) */
+	size_t layer_bias;
+
+	size_t step_weight[BR_IMAGE_MAX_STEPS]; /* (out_dim, in_dim) */
+	size_t step_bias[BR_IMAGE_MAX_STEPS];
+	size_t total;
+} BrWeightMap;
+
+/* A transformer of the BERT family, its pooling, and the steps that follow. */
+typedef struct BrModelShape
+{
+	int hidden;
+	int layers;
+	int heads;
+	int intermediate;
+	int vocabulary;
+	int positions;
+	int first_position; /* row of the position table for the first token */
+	int max_tokens;
+	BrActivation activation;
+	float epsilon; /* of the layer norms */
+	bool typed;	   /* map.type_row is added to every token */
+	bool relative; /* attention adds map.relative */
+	BrPooling pooling;
+	int n_steps;
+	BrImageStep steps[BR_IMAGE_MAX_STEPS];
+	BrWeightMap map;
+} BrModelShape;
+
+extern void br_encoder_tell_shape(const BrEncoder *encoder, BrModelShape *shape);
+
+/* All weights, map.total of them. They live as long as the image. */
+extern const float *br_encoder_weights(const BrEncoder *encoder);
+
+/*
+ * Rows of the position table for the tokens of packed texts. Where positions
+ * begin behind the row of padding (first_position above 0), a padding token in
+ * a text stands at that row and is not counted, as in transformers.
+ */
+extern void br_encoder_number_tokens(int first_position, const int32_t *ids,
+									 const int32_t *offsets /* (texts + 1) */, int texts,
+									 int32_t *positions /* (offsets[texts]) */);
+
+/* The row of the relative table for a key that stands distance tokens behind the query. */
+extern int br_encoder_relative_bucket(int distance);
+
+#define BR_TENSOR_NAME_SIZE 160
+
+typedef enum BrTensorKind
+{
+	BR_TENSOR_MATRIX, /* of a dense layer */
+	BR_TENSOR_TABLE,  /* rows are looked up */
+	BR_TENSOR_BIAS,	  /* of a dense layer */
+	BR_TENSOR_NORM	  /* gain or bias of a layer norm */
+} BrTensorKind;
+
+/*
+ * One tensor by the name that the model's own folder uses, without a prefix
+ * such as "bert."; those of dense steps are called "steps.<number>.linear.weight".
+ */
+typedef struct BrModelTensor
+{
+	char name[BR_TENSOR_NAME_SIZE];
+	BrTensorKind kind;
+	int rows;
+	int columns;   /* 0: a vector of rows elements */
+	size_t offset; /* among the weights */
+} BrModelTensor;
+
+/* The tensors from number 0 on; false: there is none of that number. */
+extern bool br_encoder_tensor(const BrEncoder *encoder, int number, BrModelTensor *tensor);
+
+/*
+ * A copy of an image that has other weights, map.total of them.
+ * *copy: image_size bytes, owned by the caller (br_base_free).
+ * BR_ERR_FORMAT: not an image; BR_ERR_NUMERIC: NaN or infinite weight.
+ */
+extern BrStatus br_encoder_with_weights(BrContext *context, const void *image, size_t image_size,
+										const float *weights, void **copy);
+
 #endif /* BR_ENCODER_H */

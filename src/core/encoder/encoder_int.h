@@ -124,7 +124,6 @@ extern int32_t br_encoder_decode_before(const char *text, size_t at, size_t *beg
 /* ---- image.c: the layout, version BR_ENCODER_LAYOUT_VERSION ---- */
 
 #define BR_IMAGE_ALIGNMENT 64
-#define BR_IMAGE_MAX_STEPS 8
 #define BR_IMAGE_PREFIX_SIZE 16
 
 typedef enum BrImagePart
@@ -244,22 +243,6 @@ typedef struct BrImageAdded
 	uint32_t flags;
 } BrImageAdded;
 
-typedef enum BrStepKind
-{
-	BR_STEP_DENSE,
-	BR_STEP_NORMALIZE
-} BrStepKind;
-
-/* What follows pooling. */
-typedef struct BrImageStep
-{
-	uint32_t kind;
-	uint32_t in_dim;
-	uint32_t out_dim;
-	uint32_t activation; /* BrActivation */
-	uint32_t has_bias;
-} BrImageStep;
-
 typedef struct BrImageConfig
 {
 	uint32_t architecture; /* row in architecture.c */
@@ -316,39 +299,6 @@ typedef struct BrImageConfig
 #define BR_MAX_NODES 16000000
 #define BR_MAX_REPLACEMENT 255 /* bytes of one string of the character map */
 
-/*
- * Where each matrix stands in BR_PART_WEIGHTS, in floats. Computed from the
- * configuration, so that a damaged image cannot misdirect it.
- */
-typedef struct BrWeightMap
-{
-	size_t word;	 /* (vocabulary, hidden) */
-	size_t position; /* (positions, hidden) */
-	size_t type_row; /* (hidden): all tokens are of the first type; not there without types */
-	size_t gain;	 /* (hidden) */
-	size_t bias;	 /* (hidden) */
-	size_t relative; /* (BR_RELATIVE_BUCKETS, heads), where the architecture has it */
-
-	size_t layer; /* the first layer; the rest relative to a layer */
-	size_t layer_stride;
-	size_t qkv_weight; /* (3 * hidden, hidden) */
-	size_t qkv_bias;
-	size_t output_weight; /* (hidden, hidden) */
-	size_t output_bias;
-	size_t attention_gain; /* (hidden) */
-	size_t attention_bias;
-	size_t up_weight; /* (intermediate, hidden) */
-	size_t up_bias;
-	size_t down_weight; /* (hidden, intermediate) */
-	size_t down_bias;
-	size_t layer_gain; /* (hidden) */
-	size_t layer_bias;
-
-	size_t step_weight[BR_IMAGE_MAX_STEPS]; /* (out_dim, in_dim) */
-	size_t step_bias[BR_IMAGE_MAX_STEPS];
-	size_t total;
-} BrWeightMap;
-
 extern void br_encoder_map_weights(const BrImageConfig *config, BrWeightMap *map);
 
 /* Sizes of the parts of an image; false where they do not fit in memory. */
@@ -394,9 +344,6 @@ typedef enum BrPositions
 	BR_POSITIONS_FROM_TWO		/* behind row 1, whatever pad_token_id says */
 } BrPositions;
 
-/* Distances between tokens are told apart by this many rows. */
-#define BR_RELATIVE_BUCKETS 32
-
 /* The tensors of a transformer, by the names its own folder uses. */
 typedef struct BrArchitecture
 {
@@ -422,9 +369,6 @@ typedef struct BrArchitecture
 
 /* By number, as an image stores it; NULL: none. */
 extern const BrArchitecture *br_encoder_architecture(uint32_t number);
-
-/* The row of the relative table for a key that stands distance tokens behind the query. */
-extern int br_encoder_relative_bucket(int distance);
 
 /* How many tokens a text may have for the position table. */
 static inline uint32_t
@@ -492,7 +436,6 @@ extern BrStatus br_encoder_read_limits(BrContext *context, const BrFolder *folde
 
 extern const BrImageConfig *br_encoder_config(const BrEncoder *encoder);
 extern const BrWeightMap *br_encoder_weight_map(const BrEncoder *encoder);
-extern const float *br_encoder_weights(const BrEncoder *encoder);
 
 /* ---- packed.c ---- */
 

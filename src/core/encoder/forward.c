@@ -186,22 +186,17 @@ br_encoder_prepare_forward(const BrEncoder *encoder, BrContext *context, const B
 	return BR_OK;
 }
 
-/*
- * Rows of the position table. Where they begin behind the row of padding, a
- * padding token in a text stands at that row and is not counted, as in
- * transformers.
- */
-static void
-number_tokens(Forward *forward, const int32_t *ids)
+void
+br_encoder_number_tokens(int first_position, const int32_t *ids, const int32_t *offsets, int texts,
+						 int32_t *positions)
 {
-	int32_t first = (int32_t) forward->config->first_position;
-
-	for (int i = 0; i < forward->texts; i++)
+	for (int i = 0; i < texts; i++)
 	{
-		int32_t next = first;
+		int32_t next = first_position;
 
-		for (int j = forward->offsets[i]; j < forward->offsets[i + 1]; j++)
-			forward->positions[j] = first > 0 && ids[j] == first - 1 ? first - 1 : next++;
+		for (int j = offsets[i]; j < offsets[i + 1]; j++)
+			positions[j] =
+				first_position > 0 && ids[j] == first_position - 1 ? first_position - 1 : next++;
 	}
 }
 
@@ -231,7 +226,8 @@ embed_tokens(Forward *forward, const int32_t *ids)
 	int hidden = (int) forward->config->hidden;
 	bool typed = br_encoder_architecture(forward->config->architecture)->type != NULL;
 
-	number_tokens(forward, ids);
+	br_encoder_number_tokens((int) forward->config->first_position, ids, forward->offsets,
+							 forward->texts, forward->positions);
 	forward->backend->embed(ids, forward->positions, weights + map->word, weights + map->position,
 							typed ? weights + map->type_row : NULL, forward->tokens, hidden,
 							forward->hidden);
