@@ -1,0 +1,156 @@
+/*
+ * br_train.h
+ *	  The door of the train room: fine-tuning a text encoder by its gradient.
+ *
+ * A model is copied out of an opened encoder into one flat array of
+ * parameters, with a gradient of the same shape beside it. A run computes
+ * embeddings of packed batches, keeps what the way back needs, and adds to the
+ * gradient what a loss says of the embeddings. Losses are in
+ * br_train_losses.h, what makes a step of a gradient in br_train_optimiser.h.
+ * The same seed, steps, backend and number of threads give the same bits.
+ */
+#ifndef BR_TRAIN_H
+#define BR_TRAIN_H
+
+#include "core/base/br_base.h"
+#include "core/encoder/br_encoder.h"
+#include "core/math/br_backend.h"
+
+/*
+ * Training computes in float. A test compiles the room in double, where it can
+ * hold gradients to differences of the loss.
+ */
+#ifdef BR_TRAIN_DOUBLE
+typedef double BrReal;
+#else
+typedef float BrReal;
+#endif
+
+/* ---- a model whose weights change ---- */
+
+typedef struct BrTrainModel BrTrainModel;
+
+/* A classifier over embeddings, or over what a loss makes of them: one dense layer. */
+typedef struct BrTrainHead
+{
+	int classes; /* 0: there is none; else at least 2 */
+	int inputs;	 /* above 0 */
+} BrTrainHead;
+
+/* One tensor of a model, or the head's: "head.weight" (classes, inputs), "head.bias" (classes). */
+typedef struct BrTrainTensor
+{
+	char name[BR_TENSOR_NAME_SIZE];
+	int rows;
+	int columns;   /* 0: a vector of rows elements */
+	size_t offset; /* among the parameters */
+	bool decays;   /* by weight decay: matrices and tables do, biases and norms do not */
+} BrTrainTensor;
+
+/*
+ * Copies the weights of an encoder, which may be closed afterwards. Every
+ * architecture, pooling and step that the encoder room opens can be trained.
+ * The head's weights are drawn from N(0, .02^2) by seed, its biases are 0.
+ * Tensors stand in the order of the encoder's map, the head's behind them; what
+ * is between tensors is 0 and has no gradient. *model: of the caller
+ * (br_train_close); the allocator of the context must outlive it.
+ * BR_ERR_ARGUMENT: sizes of the head that are none.
+ */
+extern BrStatus br_train_open(BrContext *context, const BrEncoder *encoder, BrTrainHead head,
+							  uint64_t seed, BrTrainModel **model);
+extern void br_train_close(BrTrainModel *model); /* NULL is ignored */
+
+extern const BrModelShape *br_train_shape(const BrTrainModel *model);
+extern BrTrainHead br_train_head(const BrTrainModel *model);
+extern int br_train_dimensions(const BrTrainModel *model); /* of an embedding */
+extern const BrTrainTensor *br_train_tensors(const BrTrainModel *model, int *n);
+
+/* How many parameters, those between tensors included; the first shape->map.total are the encoder's. */
+extern size_t br_train_count(const BrTrainModel *model);
+extern BrReal *br_train_parameters(BrTrainModel *model); /* (br_train_count) */
+extern BrReal *br_train_gradient(BrTrainModel *model);	 /* (br_train_count), 0 at first */
+extern void br_train_zero_gradient(BrTrainModel *model);
+
+/* ---- runs ---- */
+
+/* Texts as token ids without padding: those of text i at offsets[i] .. offsets[i + 1]. */
+typedef struct BrTrainBatch
+{
+	const int32_t *ids;
+	const int32_t *offsets; /* (texts + 1), from 0 */
+	int texts;				/* at least 1 */
+} BrTrainBatch;
+
+/* How to compute. */
+typedef struct BrTrainOptions
+{
+	const BrBackend *backend; /* one that trains: its multiply is not NULL */
+	BrPool *pool;			  /* NULL: in the caller's thread alone */
+
+	/*
+	 * Bytes that a batch may take besides parameters and gradient. Of the layers
+	 * that do not fit only the inputs are kept, and the rest is computed again
+	 * on the way back (Chen et al., "Training deep nets with sublinear memory
+	 * cost", 2016). 0: all are kept.
+	 */
+	size_t memory;
+
+	/*
+	 * Shares, each in [0, 1), of what is set to 0 while training: of the
+	 * embeddings of tokens and of what both halves of a layer add to it, and of
+	 * the weights of attention. Rounded to a multiple of 2^-16. Which, depends
+	 * on the seed, the step, the layer and the place in the batch alone.
+	 */
+	double dropout;
+	double attention_dropout;
+	uint64_t seed;
+} BrTrainOptions;
+
+typedef struct BrTrainRun BrTrainRun;
+
+/*
+ * The context and the model must outlive the run; the model must not be in two
+ * runs at once. BR_ERR_ARGUMENT: a share outside its range;
+ * BR_ERR_UNSUPPORTED: the backend does not train.
+ */
+extern BrStatus br_train_begin(BrContext *context, BrTrainModel *model,
+							   const BrTrainOptions *options, BrTrainRun **run);
+extern void br_train_end(BrTrainRun *run); /* NULL is ignored */
+
+/*
+ * Embeddings of a batch, through pooling and all steps, with the dropout of
+ * this step. Keeps what br_train_backpropagate needs; ids and offsets must stay until then.
+ * BR_ERR_ARGUMENT: a text without tokens or with too many, or an id that the
+ * model does not have; BR_ERR_LIMIT: the batch does not fit into memory, and
+ * how much it would take.
+ */
+extern BrStatus br_train_embed(BrTrainRun *run, const BrTrainBatch *batch, uint64_t step,
+							   BrReal *embeddings /* (texts, dimensions) */);
+
+/* Adds to the gradient that of a loss whose slope at the last embeddings is given; once for each. */
+extern BrStatus br_train_backpropagate(BrTrainRun *run,
+									   const BrReal *slope /* (texts, dimensions) */);
+
+/*
+ * A loss over the embeddings of a batch; arg is what it needs besides.
+ * *loss: its value. slope: 0 before; the loss adds its derivatives.
+ */
+typedef BrStatus (*BrTrainLoss)(const void *arg, BrContext *context,
+								const BrReal *embeddings /* (texts, dim) */, int texts, int dim,
+								double *loss, BrReal *slope /* (texts, dim) */);
+
+/*
+ * Adds the gradient of a batch's loss, the head's included.
+ * chunk_tokens: 0: the batch is computed at once. Otherwise in parts of about
+ * so many tokens, each twice: without keeping anything, for the loss over all
+ * of them, and again, with the same dropout, for the gradient (Gao et al.,
+ * "Scaling deep contrastive learning batch size under memory limited setup",
+ * RepL4NLP 2021). The result differs by rounding alone.
+ * BR_ERR_NUMERIC: the loss, or its slope, is not finite. After a failure the
+ * gradient is of no use.
+ */
+extern BrStatus br_train_accumulate(BrTrainRun *run, const BrTrainBatch *batch, uint64_t step,
+									BrTrainLoss loss, const void *arg, int chunk_tokens,
+									double *value);
+
+#endif /* BR_TRAIN_H */

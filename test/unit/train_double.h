@@ -1,0 +1,23 @@
+/*
+ * train_double.h
+ *	  The train room compiled in double, in one piece, for a test of gradients.
+ *
+ * Include it first and once in a program: its functions then stand in for those
+ * of the archive.
+ */
+#ifndef TRAIN_DOUBLE_H
+#define TRAIN_DOUBLE_H
+
+#define BR_TRAIN_DOUBLE
+
+#include "core/train/accumulate.c"
+#include "core/train/attention.c"
+#include "core/train/backward.c"
+#include "core/train/forward.c"
+#include "core/train/model.c"
+#include "core/train/plan.c"
+#include "core/train/pooling.c"
+#include "core/train/products.c"
+#include "core/train/rows.c"
+
+#endif /* TRAIN_DOUBLE_H */

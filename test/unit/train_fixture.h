@@ -1,0 +1,58 @@
+/*
+ * train_fixture.h
+ *	  A golden model with a run over it, in float or, behind train_double.h, in double.
+ */
+#ifndef TRAIN_FIXTURE_H
+#define TRAIN_FIXTURE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/math/br_math.h"
+#include "core/train/br_train.h"
+#include "unit/encoder_fixture.h"
+
+typedef struct Trained
+{
+	OpenModel open;
+	BrTrainModel *model;
+	BrTrainRun *run;
+	int dim;
+} Trained;
+
+static inline void
+trained_open_folder(Trained *trained, const Folder *folder, BrTrainHead head,
+					const BrTrainOptions *options)
+{
+	BrContext *context = &trained->open.context;
+
+	model_open(&trained->open, folder);
+	assert_int_equal(br_train_open(context, trained->open.encoder, head, 1, &trained->model),
+					 BR_OK);
+	assert_int_equal(br_train_begin(context, trained->model, options, &trained->run), BR_OK);
+	trained->dim = br_train_dimensions(trained->model);
+}
+
+static inline void
+trained_open(Trained *trained, const char *name, BrTrainHead head, const BrTrainOptions *options)
+{
+	Folder folder;
+
+	folder_read_golden(&folder, name);
+	trained_open_folder(trained, &folder, head, options);
+	folder_free(&folder);
+}
+
+static inline void
+trained_close(Trained *trained)
+{
+	br_train_end(trained->run);
+	br_train_close(trained->model);
+	model_close(&trained->open);
+}
+
+#endif /* TRAIN_FIXTURE_H */
