@@ -32,7 +32,7 @@ PGXS_READY := $(shell dir=$$($(PG_CONFIG) --includedir-server 2>/dev/null) && te
 
 .PHONY: all help install uninstall installcheck clean setup demo check psql stop lint format results \
 	check-core check-sanitize check-slow fuzz fuzz-tokenizer sqlsmith bench-ann bench-bandit bench-encoder bench-learn \
-	bench-quality bench-recommend bench-sync need-pgxs
+	bench-quality bench-recommend bench-sync bench-train need-pgxs
 
 all: need-pgxs					## build the extension, its backends and its install script
 	+@$(MODULE) all
@@ -151,6 +151,11 @@ bench-sync:					## triggers and sync beside plain SQL
 	@tools/setup
 	+@$(STRICT_BUILD)
 	@test/bench/sync.sh
+
+bench-train:					## tokens per second of a training step beside PyTorch
+	@tools/setup
+	+@$(STRICT_BUILD)
+	@test/bench/train.sh
 
 need-pgxs:
 ifneq ($(PGXS_READY),yes)

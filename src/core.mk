@@ -206,6 +206,7 @@ $(BENCH_PROGRAMS) $(ENCODE_PROGRAM): %: %.o $(ARCHIVE)
 		$(BR_LIBRARY_PATH) $(BENCH_LIBRARIES) $(BR_TEXT_LIBRARIES) -lm -ldl -lpthread
 
 $(BENCH_PROGRAMS): $(BUILD)/test/bench/load_backend.o
+$(filter %/bench_encoder %/bench_train,$(BENCH_PROGRAMS)): $(BUILD)/test/bench/load_model.o
 $(BUILD)/test/bench/bench_products: $(PRODUCT_OBJECTS)
 $(BUILD)/test/bench/bench_products: BENCH_LIBRARIES := $(PRODUCT_LIBRARIES)
 $(BUILD)/test/bench/bench_products.o: CPPFLAGS += $(if $(HAVE_OPENBLAS),-DHAVE_OPENBLAS) $(if $(HAVE_ONEDNN),-DHAVE_ONEDNN)
@@ -246,5 +247,5 @@ clean:
 
 -include $(CORE_OBJECTS:.o=.d) $(OPENBLAS_OBJECTS:.o=.d) $(ONEDNN_OBJECTS:.o=.d) $(PROGRAM_OBJECTS:.o=.d) \
 	$(FAULTY_OBJECTS:.o=.d) $(HELPER_OBJECTS:.o=.d) \
-	$(TEST_PROGRAMS:=.d) $(BENCH_PROGRAMS:=.d) $(ENCODE_PROGRAM:=.d) $(PRODUCT_OBJECTS:.o=.d) $(BUILD)/test/bench/load_backend.d \
+	$(TEST_PROGRAMS:=.d) $(BENCH_PROGRAMS:=.d) $(ENCODE_PROGRAM:=.d) $(PRODUCT_OBJECTS:.o=.d) $(addprefix $(BUILD)/test/bench/load_,backend.d model.d) \
 	$(FUZZ_OBJECTS:.o=.d) $(CUDA_DEPENDENCIES)

@@ -19,19 +19,10 @@
 #include <time.h>
 
 #include "bench/load_backend.h"
-#include "core/encoder/br_encoder.h"
+#include "bench/load_model.h"
 
-#define MAX_FILES 64
 #define MAX_OUTPUTS 8
 #define SINGLE_TEXTS 100
-
-typedef struct Texts
-{
-	char *data;
-	const char **texts;
-	size_t *sizes;
-	int n;
-} Texts;
 
 typedef struct Options
 {
@@ -53,20 +44,6 @@ typedef struct Model
 
 static const char *const precisions[BR_PRECISION_COUNT] = {"f32", "bf16", "int8"};
 
-static _Noreturn void
-die(const char *what, const char *why)
-{
-	fprintf(stderr, "bench_encoder: %s: %s\n", what, why);
-	exit(2);
-}
-
-static void
-check(BrStatus status, const char *what, const BrContext *context)
-{
-	if (status != BR_OK)
-		die(what, context->detail);
-}
-
 static clockid_t measured_clock = CLOCK_MONOTONIC;
 
 static double
@@ -78,105 +55,20 @@ now(void)
 	return (double) time.tv_sec + 1e-9 * (double) time.tv_nsec;
 }
 
-/* NULL: no such file. */
-static char *
-read_file(const char *path, size_t *size)
-{
-	FILE *file = fopen(path, "rb");
-	char *data;
-	long length;
-
-	if (file == NULL)
-		return NULL;
-	fseek(file, 0, SEEK_END);
-	length = ftell(file);
-	rewind(file);
-	data = malloc((size_t) length + 1);
-	if (data == NULL || fread(data, 1, (size_t) length, file) != (size_t) length)
-		die(path, "cannot be read");
-	data[length] = '\0';
-	*size = (size_t) length;
-	fclose(file);
-	return data;
-}
-
-static Texts
-read_texts(const char *path)
-{
-	size_t size = 0;
-	size_t place = 0;
-	Texts texts = {.data = read_file(path, &size)};
-
-	if (texts.data == NULL)
-		die(path, "cannot be opened");
-	texts.texts = malloc((size / 4 + 1) * sizeof(char *));
-	texts.sizes = malloc((size / 4 + 1) * sizeof(size_t));
-	if (texts.texts == NULL || texts.sizes == NULL)
-		die(path, "no memory");
-	while (place + 4 <= size)
-	{
-		const unsigned char *head = (const unsigned char *) texts.data + place;
-		size_t length = (size_t) head[0] | (size_t) head[1] << 8 | (size_t) head[2] << 16 |
-			(size_t) head[3] << 24;
-
-		place += 4;
-		if (length > size - place)
-			die(path, "ends inside a text");
-		texts.texts[texts.n] = texts.data + place;
-		texts.sizes[texts.n++] = length;
-		place += length;
-	}
-	return texts;
-}
-
-/* Reads what the folder has of the files that an import may need. */
-static int
-read_folder(BrContext *context, const char *folder, BrModelFile *files)
-{
-	char full[4096];
-	size_t size = 0;
-	char **paths;
-	char *modules;
-	int n_paths;
-	int n = 0;
-
-	snprintf(full, sizeof(full), "%s/modules.json", folder);
-	modules = read_file(full, &size);
-	check(br_encoder_needed_files(context, modules, size, &paths, &n_paths), folder, context);
-	for (int i = 0; i < n_paths && n < MAX_FILES; i++)
-	{
-		snprintf(full, sizeof(full), "%s/%s", folder, paths[i]);
-		files[n].path = strdup(paths[i]);
-		files[n].data = read_file(full, &files[n].size);
-		if (files[n].data != NULL)
-			n++;
-	}
-	br_base_free(context, paths);
-	free(modules);
-	return n;
-}
-
 /* Everything stays until the program ends. */
 static void
 open_model(Model *model, const Options *options)
 {
 	BrContext *context = &model->context;
-	BrModelFile files[MAX_FILES];
 	const char *why = NULL;
-	void *image;
 	void *packed;
 	size_t size;
-	int n;
 
 	br_base_context_init(context);
 	model->compute.backend = load_backend(options->backend, &why);
 	if (model->compute.backend == NULL)
 		die(options->backend, why);
-	n = read_folder(context, options->model, files);
-	check(br_encoder_import(context, files, n, &image, &size), options->model, context);
-	for (int i = 0; i < n; i++)
-		free((void *) files[i].data);
-	check(br_encoder_open(context, image, size, &model->encoder), options->model, context);
+	model->encoder = load_model(context, options->model);
 
 	size = br_encoder_packed_size(model->encoder, model->compute.backend, options->precision);
 	if (size > 0)
