@@ -215,7 +215,7 @@ main(int argc, char **argv)
 	how.dropout = how.attention_dropout = options.dropout;
 	if (options.threads > 1)
 		check(br_base_pool_create(&context, options.threads, &how.pool), "threads", &context);
-	check(br_train_open(&context, encoder, (BrTrainHead){0, 0}, 1, &model), "model", &context);
+	check(br_train_open(&context, encoder, (BrTrainHead){0}, 1, &model), "model", &context);
 	check(br_train_begin(&context, model, &how, &run), "run", &context);
 	check(br_train_optimiser_create(&context, model, &recipe, how.pool, &optimiser), "optimiser",
 		  &context);

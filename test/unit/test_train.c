@@ -16,7 +16,7 @@ static const char *const backends[] = {"portable", "openblas", "onednn"};
 #define TEXTS 12
 #define LONGEST 40
 
-static const BrTrainHead no_head = {0, 0};
+static const BrTrainHead no_head = {0};
 
 /* Texts of 1, 4, 7, ... 34 tokens of any kind. */
 typedef struct Tokens
@@ -414,7 +414,7 @@ bad_input_is_refused(void **state)
 					 BR_ERR_UNSUPPORTED);
 	for (int i = 0; i < 3; i++)
 	{
-		const BrTrainHead heads[] = {{1, 32}, {-2, 32}, {2, 0}};
+		const BrTrainHead heads[] = {{1, 32, false}, {-2, 32, false}, {2, 0, false}};
 
 		assert_int_equal(br_train_open(&trained.open.context, trained.open.encoder, heads[i], 1,
 									   &model),
@@ -446,7 +446,8 @@ failures_come_back(void **state)
 		BrContext context;
 
 		ledger_context(&context, &ledger);
-		status = br_train_open(&context, trained.open.encoder, (BrTrainHead){2, 32}, 1, &model);
+		status =
+			br_train_open(&context, trained.open.encoder, (BrTrainHead){2, 32, false}, 1, &model);
 		if (status == BR_OK)
 			status = br_train_begin(&context, model, &options, &run);
 		if (status == BR_OK)
@@ -470,6 +471,51 @@ failures_come_back(void **state)
 	trained_close(&trained);
 }
 
+/* Hidden words are guessed alike by any number of threads and by every backend. */
+static void
+guesses_agree(void **state)
+{
+	static const BrTrainMasking masking = {0.3, 4, NULL, 0};
+	float *expected = NULL;
+
+	(void) state;
+	for (size_t i = 0; i < 2 * LENGTH(backends); i++)
+	{
+		BrTrainOptions options = {.backend = load_backend(backends[i / 2]), .dropout = 0.1};
+		BrContext context;
+		Trained trained;
+		Tokens tokens;
+		float *gradient;
+		double loss;
+		int guessed;
+		size_t n;
+
+		if (options.backend == NULL)
+			continue;
+		br_base_context_init(&context);
+		if (i % 2 == 1)
+			assert_int_equal(br_base_pool_create(&context, 3, &options.pool), BR_OK);
+		fill_tokens(&tokens);
+		trained_open(&trained, "tiny-xlmr-mean", (BrTrainHead){.words = true}, &options);
+		assert_int_equal(br_train_accumulate_masked(trained.run, &tokens.batch, 1, &masking, &loss,
+													&guessed),
+						 BR_OK);
+		n = br_train_count(trained.model);
+		gradient = malloc(n * sizeof(float));
+		memcpy(gradient, br_train_gradient(trained.model), n * sizeof(float));
+		if (expected == NULL)
+			expected = gradient;
+		else
+		{
+			assert_true(distance(gradient, expected, n) < 5e-6);
+			free(gradient);
+		}
+		trained_close(&trained);
+		br_base_pool_destroy(options.pool);
+	}
+	free(expected);
+}
+
 int
 main(void)
 {
@@ -481,6 +527,7 @@ main(void)
 		cmocka_unit_test(parts_are_the_whole),
 		cmocka_unit_test(gradients_accumulate),
 		cmocka_unit_test(dropout_is_of_seed_and_step),
+		cmocka_unit_test(guesses_agree),
 		cmocka_unit_test(bad_input_is_refused),
 		cmocka_unit_test(failures_come_back),
 	};

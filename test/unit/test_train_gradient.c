@@ -51,8 +51,8 @@ check_begin(Check *check, const Folder *folder, double dropout)
 	BrRandom random;
 
 	model_open(&check->open, folder);
-	assert_int_equal(br_train_open(&check->open.context, check->open.encoder, (BrTrainHead){0, 0},
-								   1, &check->model),
+	assert_int_equal(br_train_open(&check->open.context, check->open.encoder, (BrTrainHead){0}, 1,
+								   &check->model),
 					 BR_OK);
 	assert_int_equal(br_train_begin(&check->open.context, check->model, &options, &check->run),
 					 BR_OK);

@@ -70,7 +70,7 @@ check_torch_case(const cJSON *json, BrTrainLoss loss, const void *arg)
 static void
 check_torch_head(const cJSON *json, bool pairs)
 {
-	BrTrainHead head = {3, pairs ? 9 : 3};
+	BrTrainHead head = {3, pairs ? 9 : 3, false};
 	double labels[MOST];
 	int32_t classes[4];
 	Trained trained;
@@ -238,11 +238,11 @@ slopes_are_differences(void **state)
 	check_differences(br_train_cosine, &(BrTrainCosine){targets}, 12, 5);
 	check_differences(br_train_distillation, &(BrTrainDistillation){teacher, 6}, 12, 5);
 
-	trained_open(&trained, "tiny-bert-cls", (BrTrainHead){4, 15}, &options);
+	trained_open(&trained, "tiny-bert-cls", (BrTrainHead){4, 15, false}, &options);
 	classes.model = trained.model;
 	check_differences(br_train_classes, &classes, 12, 5);
 	trained_close(&trained);
-	trained_open(&trained, "tiny-bert-cls", (BrTrainHead){4, 5}, &options);
+	trained_open(&trained, "tiny-bert-cls", (BrTrainHead){4, 5, false}, &options);
 	classes.model = trained.model;
 	classes.pairs = false;
 	check_differences(br_train_classes, &classes, 6, 5);
@@ -304,7 +304,7 @@ wrong_options_are_refused(void **state)
 	BrContext *context = &trained.open.context;
 
 	(void) state;
-	trained_open(&trained, "tiny-bert-cls", (BrTrainHead){3, 4}, &options);
+	trained_open(&trained, "tiny-bert-cls", (BrTrainHead){3, 4, false}, &options);
 	for (size_t i = 0; i < sizeof(bad_contrasts) / sizeof(bad_contrasts[0]); i++)
 		assert_int_equal(br_train_contrastive(&bad_contrasts[i], context, embeddings, 6, 4, &loss,
 											  slope),
@@ -355,7 +355,7 @@ dropout_drops_its_share(void **state)
 	Trained trained;
 
 	(void) state;
-	trained_open(&trained, "tiny-bert-cls", (BrTrainHead){0, 0}, &options);
+	trained_open(&trained, "tiny-bert-cls", (BrTrainHead){0}, &options);
 	assert_int_equal(br_train_embed(trained.run, &(BrTrainBatch){ids, offsets, 1}, 1, embeddings),
 					 BR_OK);
 	for (int row = 0; row < 100; row++)

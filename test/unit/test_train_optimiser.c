@@ -8,7 +8,7 @@
 #include "core/train/br_train_optimiser.h"
 #include "unit/train_fixture.h"
 
-static const BrTrainHead no_head = {0, 0};
+static const BrTrainHead no_head = {0};
 
 static const BrTrainRecipe usual = {.rule = BR_TRAIN_ADAMW,
 									.rate = 0.01,

@@ -94,7 +94,7 @@ check_gradient(const cJSON *file, const BrBackend *backend)
 	int n;
 
 	read_batch(cJSON_GetArrayItem(cJSON_GetObjectItem(file, "batches"), 0), &tokens);
-	trained_open(&trained, "tiny-bert-cls", (BrTrainHead){0, 0}, &options);
+	trained_open(&trained, "tiny-bert-cls", (BrTrainHead){0}, &options);
 	assert_int_equal(br_train_accumulate(trained.run, &tokens.batch, 0, br_train_contrastive, &loss,
 										 0, &value),
 					 BR_OK);
@@ -141,7 +141,7 @@ check_steps(const cJSON *file, const char *name, const BrTrainRecipe *recipe,
 	Trained trained;
 	Tokens tokens;
 
-	trained_open(&trained, "tiny-bert-cls", (BrTrainHead){0, 0}, &options);
+	trained_open(&trained, "tiny-bert-cls", (BrTrainHead){0}, &options);
 	assert_int_equal(br_train_optimiser_create(&trained.open.context, trained.model, recipe, pool,
 											   &optimiser),
 					 BR_OK);

@@ -10,6 +10,9 @@
 
 #define BR_TRAIN_DOUBLE
 
+/* Three rows of 1,200 words. */
+#define BR_TRAIN_MOST_SCORES 4000
+
 #include "core/train/accumulate.c"
 #include "core/train/attention.c"
 #include "core/train/backward.c"
@@ -17,6 +20,7 @@
 #include "core/train/contrastive.c"
 #include "core/train/forward.c"
 #include "core/train/losses.c"
+#include "core/train/masked.c"
 #include "core/train/model.c"
 #include "core/train/optimiser.c"
 #include "core/train/plan.c"

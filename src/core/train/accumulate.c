@@ -32,7 +32,9 @@ br_train_embed(BrTrainRun *run, const BrTrainBatch *batch, uint64_t step, BrReal
 	BrStatus status = br_train_plan(run, batch);
 
 	if (status == BR_OK)
-		status = br_train_forward(run, step, 0, embeddings);
+		status = br_train_forward(run, step, 0);
+	if (status == BR_OK)
+		br_train_pool(run, embeddings);
 	run->pending = status == BR_OK;
 	return status;
 }
@@ -60,8 +62,9 @@ embed_part(BrTrainRun *run, const BatchPart *part, uint64_t step, BrReal *embedd
 	BrStatus status = br_train_plan(run, &part->batch);
 
 	if (status == BR_OK)
-		status = br_train_forward(run, step, part->first_token,
-								  embeddings + (size_t) part->first_text * dim);
+		status = br_train_forward(run, step, part->first_token);
+	if (status == BR_OK)
+		br_train_pool(run, embeddings + (size_t) part->first_text * dim);
 	run->pending = status == BR_OK;
 	return status;
 }

@@ -232,15 +232,10 @@ lower_one_layer(BrTrainRun *run, int layer)
 }
 
 BrStatus
-br_train_backpropagate(BrTrainRun *run, const BrReal *slope)
+br_train_backward(BrTrainRun *run)
 {
 	BrStatus status = BR_OK;
 
-	if (!run->pending)
-		return br_base_fail(run->context, BR_ERR_ARGUMENT,
-							"There is no embedded batch to propagate back from.");
-	run->pending = false;
-	br_train_pool_slope(run, slope);
 	for (int layer = run->shape->layers - 1; layer >= 0 && status == BR_OK; layer--)
 		status = lower_one_layer(run, layer);
 	run->layer = 0;
@@ -249,4 +244,15 @@ br_train_backpropagate(BrTrainRun *run, const BrReal *slope)
 	if (status == BR_OK)
 		status = br_train_run_all(run, lower_tables);
 	return status;
+}
+
+BrStatus
+br_train_backpropagate(BrTrainRun *run, const BrReal *slope)
+{
+	if (!run->pending)
+		return br_base_fail(run->context, BR_ERR_ARGUMENT,
+							"There is no embedded batch to propagate back from.");
+	run->pending = false;
+	br_train_pool_slope(run, slope);
+	return br_train_backward(run);
 }

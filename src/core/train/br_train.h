@@ -30,14 +30,25 @@ typedef float BrReal;
 
 typedef struct BrTrainModel BrTrainModel;
 
-/* A classifier over embeddings, or over what a loss makes of them: one dense layer. */
+/* What stands on top of an encoder while it is trained. */
 typedef struct BrTrainHead
 {
+	/* a classifier over embeddings, or over what a loss makes of them: one dense layer */
 	int classes; /* 0: there is none; else at least 2 */
 	int inputs;	 /* above 0 */
+
+	/*
+	 * A guess of words from the states of tokens, as BERT's: a dense layer, the
+	 * model's activation, a norm, and the word table with a bias for each word.
+	 */
+	bool words;
 } BrTrainHead;
 
-/* One tensor of a model, or the head's: "head.weight" (classes, inputs), "head.bias" (classes). */
+/*
+ * One tensor of a model, or of its head: "head.weight" (classes, inputs), "head.bias"
+ * (classes), "words.dense.weight" (hidden, hidden), "words.dense.bias", "words.norm.weight",
+ * "words.norm.bias" (hidden), "words.bias" (vocabulary).
+ */
 typedef struct BrTrainTensor
 {
 	char name[BR_TENSOR_NAME_SIZE];
@@ -50,7 +61,8 @@ typedef struct BrTrainTensor
 /*
  * Copies the weights of an encoder, which may be closed afterwards. Every
  * architecture, pooling and step that the encoder room opens can be trained.
- * The head's weights are drawn from N(0, .02^2) by seed, its biases are 0.
+ * Weights of the head are drawn from N(0, .02^2) by seed, its biases are 0, a
+ * norm's gain 1.
  * Tensors stand in the order of the encoder's map, the head's behind them; what
  * is between tensors is 0 and has no gradient. *model: of the caller
  * (br_train_close); the allocator of the context must outlive it.
@@ -152,5 +164,29 @@ typedef BrStatus (*BrTrainLoss)(const void *arg, BrContext *context,
 extern BrStatus br_train_accumulate(BrTrainRun *run, const BrTrainBatch *batch, uint64_t step,
 									BrTrainLoss loss, const void *arg, int chunk_tokens,
 									double *value);
+
+/* Which tokens are guessed. */
+typedef struct BrTrainMasking
+{
+	double share;		 /* of the tokens, in (0, 1]; .15 is usual */
+	int32_t mask_id;	 /* the token that stands for a hidden one */
+	const int32_t *kept; /* (n_kept): ids that are never guessed, such as [CLS] and [SEP] */
+	int n_kept;
+} BrTrainMasking;
+
+/*
+ * Adds the gradient of guessing hidden words (Devlin et al., "BERT", NAACL 2019,
+ * section 3.1). Each token is chosen with probability share; of those chosen 80
+ * of 100 are replaced by the mask, 10 by any word of the vocabulary, 10 stay. The
+ * loss is the mean cross-entropy of all chosen. Choices depend on the seed, the
+ * step and the place in the batch. Needs a head that guesses words, and besides
+ * the memory of the run six rows of states for each chosen token and 32 MiB.
+ * *guessed: how many were chosen; with none of them the loss is 0.
+ * Fails as br_train_accumulate does; BR_ERR_ARGUMENT also: no such head, or a
+ * share or an id out of its range.
+ */
+extern BrStatus br_train_accumulate_masked(BrTrainRun *run, const BrTrainBatch *batch,
+										   uint64_t step, const BrTrainMasking *masking,
+										   double *value, int *guessed);
 
 #endif /* BR_TRAIN_H */

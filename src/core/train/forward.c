@@ -236,8 +236,8 @@ br_train_forward_layer(BrTrainRun *run)
 }
 
 /* A key for each step of a seed. */
-static uint64_t
-dropout_key(uint64_t seed, uint64_t step)
+uint64_t
+br_train_key(uint64_t seed, uint64_t step)
 {
 	BrRandom random;
 
@@ -246,11 +246,11 @@ dropout_key(uint64_t seed, uint64_t step)
 }
 
 BrStatus
-br_train_forward(BrTrainRun *run, uint64_t step, size_t first_token, BrReal *embeddings)
+br_train_forward(BrTrainRun *run, uint64_t step, size_t first_token)
 {
 	BrStatus status;
 
-	run->key = dropout_key(run->options.seed, step);
+	run->key = br_train_key(run->options.seed, step);
 	run->first_token = first_token;
 	run->layer = 0;
 	br_encoder_number_tokens(run->shape->first_position, run->batch.ids, run->batch.offsets,
@@ -263,7 +263,5 @@ br_train_forward(BrTrainRun *run, uint64_t step, size_t first_token, BrReal *emb
 		br_train_enter(run, layer);
 		status = br_train_forward_layer(run);
 	}
-	if (status == BR_OK)
-		br_train_pool(run, embeddings);
 	return status;
 }

@@ -32,31 +32,51 @@ count_tensors(const BrEncoder *encoder)
 }
 
 static void
+add_tensor(BrTrainModel *model, int number, const char *name, int rows, int columns, size_t offset,
+		   bool decays)
+{
+	BrTrainTensor *tensor = &model->tensors[number];
+
+	snprintf(tensor->name, sizeof(tensor->name), "%s", name);
+	tensor->rows = rows;
+	tensor->columns = columns;
+	tensor->offset = offset;
+	tensor->decays = decays;
+}
+
+static void
 name_all_tensors(BrTrainModel *model, const BrEncoder *encoder)
 {
 	BrModelTensor tensor;
 	int n = 0;
 
 	for (; br_encoder_tensor(encoder, n, &tensor); n++)
+		add_tensor(model, n, tensor.name, tensor.rows, tensor.columns, tensor.offset,
+				   tensor.kind == BR_TENSOR_MATRIX || tensor.kind == BR_TENSOR_TABLE);
+	if (model->head.classes > 0)
 	{
-		BrTrainTensor *own = &model->tensors[n];
-
-		snprintf(own->name, sizeof(own->name), "%s", tensor.name);
-		own->rows = tensor.rows;
-		own->columns = tensor.columns;
-		own->offset = tensor.offset;
-		own->decays = tensor.kind == BR_TENSOR_MATRIX || tensor.kind == BR_TENSOR_TABLE;
+		add_tensor(model, n++, "head.weight", model->head.classes, model->head.inputs,
+				   model->head_dense.weight, true);
+		add_tensor(model, n++, "head.bias", model->head.classes, 0, model->head_dense.bias, false);
 	}
-	if (model->head.classes == 0)
-		return;
-	model->tensors[n] = (BrTrainTensor){.name = "head.weight",
-										.rows = model->head.classes,
-										.columns = model->head.inputs,
-										.offset = model->head_dense.weight,
-										.decays = true};
-	model->tensors[n + 1] = (BrTrainTensor){.name = "head.bias",
-											.rows = model->head.classes,
-											.offset = model->head_dense.bias};
+	if (model->head.words)
+	{
+		int hidden = model->shape.hidden;
+
+		add_tensor(model, n++, "words.dense.weight", hidden, hidden, model->words_dense.weight,
+				   true);
+		add_tensor(model, n++, "words.dense.bias", hidden, 0, model->words_dense.bias, false);
+		add_tensor(model, n++, "words.norm.weight", hidden, 0, model->words_norm.gain, false);
+		add_tensor(model, n++, "words.norm.bias", hidden, 0, model->words_norm.bias, false);
+		add_tensor(model, n++, "words.bias", model->shape.vocabulary, 0, model->words_bias, false);
+	}
+}
+
+static void
+draw_weights(BrTrainModel *model, BrRandom *random, const BrTrainDense *dense)
+{
+	for (size_t i = 0; i < (size_t) dense->in_dim * (size_t) dense->out_dim; i++)
+		model->parameters[dense->weight + i] = (BrReal) (HEAD_DEVIATION * br_math_normal(random));
 }
 
 /* Copies the encoder's weights, into double where the room is compiled so, and draws the head's. */
@@ -69,8 +89,47 @@ fill_parameters(BrTrainModel *model, const BrEncoder *encoder, uint64_t seed)
 	for (size_t i = 0; i < model->shape.map.total; i++)
 		model->parameters[i] = weights[i];
 	br_base_random_init(&random, seed, 0);
-	for (size_t i = model->head_dense.weight; i < model->head_dense.bias; i++)
-		model->parameters[i] = (BrReal) (HEAD_DEVIATION * br_math_normal(&random));
+	draw_weights(model, &random, &model->head_dense);
+	br_base_random_init(&random, seed, 1);
+	draw_weights(model, &random, &model->words_dense);
+	for (int i = 0; model->head.words && i < model->shape.hidden; i++)
+		model->parameters[model->words_norm.gain + (size_t) i] = 1;
+}
+
+/* Takes n parameters behind those that are there; returns where. */
+static size_t
+take_parameters(BrTrainModel *model, size_t n)
+{
+	size_t at = model->n;
+
+	model->n += n;
+	return at;
+}
+
+static BrTrainDense
+take_dense(BrTrainModel *model, int in_dim, int out_dim)
+{
+	size_t weight = take_parameters(model, (size_t) in_dim * (size_t) out_dim);
+
+	return (BrTrainDense){weight, take_parameters(model, (size_t) out_dim), true, in_dim, out_dim};
+}
+
+/* Places of the encoder's parameters, then of the head's. */
+static void
+place_parameters(BrTrainModel *model)
+{
+	int hidden = model->shape.hidden;
+
+	model->n = model->shape.map.total;
+	if (model->head.classes > 0)
+		model->head_dense = take_dense(model, model->head.inputs, model->head.classes);
+	if (model->head.words)
+	{
+		model->words_dense = take_dense(model, hidden, hidden);
+		model->words_norm.gain = take_parameters(model, (size_t) hidden);
+		model->words_norm.bias = take_parameters(model, (size_t) hidden);
+		model->words_bias = take_parameters(model, (size_t) model->shape.vocabulary);
+	}
 }
 
 BrStatus
@@ -90,16 +149,8 @@ br_train_open(BrContext *context, const BrEncoder *encoder, BrTrainHead head, ui
 	opened->allocator = context->allocator;
 	opened->head = head;
 	br_encoder_tell_shape(encoder, &opened->shape);
-	opened->n_tensors = count_tensors(encoder) + (head.classes > 0 ? 2 : 0);
-	opened->n = opened->shape.map.total;
-	if (head.classes > 0)
-	{
-		size_t weights = (size_t) head.classes * (size_t) head.inputs;
-
-		opened->head_dense =
-			(BrTrainDense){opened->n, opened->n + weights, true, head.inputs, head.classes};
-		opened->n += weights + (size_t) head.classes;
-	}
+	opened->n_tensors = count_tensors(encoder) + (head.classes > 0 ? 2 : 0) + (head.words ? 5 : 0);
+	place_parameters(opened);
 	opened->tensors =
 		br_base_alloc_array(context, (size_t) opened->n_tensors, sizeof(BrTrainTensor));
 	opened->parameters = br_base_alloc_array(context, opened->n, sizeof(BrReal));

@@ -5,7 +5,8 @@
  * model.c holds parameters and gradient, plan.c the memory of a batch,
  * forward.c and backward.c the layers, attention.c and pooling.c what is
  * particular to them, rows.c what works row by row, products.c what the
- * backend computes, accumulate.c whole batches. "Slope" is everywhere the
+ * backend computes, accumulate.c whole batches, masked.c those whose words are
+ * guessed. "Slope" is everywhere the
  * derivative of the loss with respect to what it is named after.
  *
  * Layers go in phases. In a phase every thread takes a part of the rows, of
@@ -115,6 +116,9 @@ struct BrTrainModel
 	BrModelShape shape;
 	BrTrainHead head;
 	BrTrainDense head_dense;
+	BrTrainDense words_dense;
+	BrTrainNorm words_norm;
+	size_t words_bias;		/* (vocabulary) */
 	BrTrainTensor *tensors; /* (n_tensors) */
 	int n_tensors;
 	size_t n;
@@ -217,6 +221,7 @@ struct BrTrainRun
 	BrReal *vectors[BR_IMAGE_MAX_STEPS + 1]; /* inputs of the steps and the last output */
 	BrReal *step_inner[BR_IMAGE_MAX_STEPS];	 /* of dense steps, before the activation */
 	BrReal *vector_slopes[2];				 /* (texts, widest vector) */
+	struct BrTrainGuesses *guesses;			 /* of masked.c, while it is at work */
 };
 
 /* Takes a batch in, and makes room for it. */
@@ -243,6 +248,9 @@ typedef enum BrTrainSite
 	BR_SITE_HEADS
 } BrTrainSite;
 
+/* The key of a step's random numbers. */
+extern uint64_t br_train_key(uint64_t seed, uint64_t step);
+
 /* Sets some of n values to 0 and divides the others by their share; row: of the batch. */
 extern void br_train_drop(const BrTrainRun *run, uint32_t share, int site, int row, int n,
 						  BrReal *values);
@@ -266,9 +274,13 @@ extern void br_train_enter(BrTrainRun *run, int layer);
 /* The layer at work: its tape and the state behind it. */
 extern BrStatus br_train_forward_layer(BrTrainRun *run);
 
-/* The batch that was taken in: embeddings at place first_token of a larger one. */
-extern BrStatus br_train_forward(BrTrainRun *run, uint64_t step, size_t first_token,
-								 BrReal *embeddings);
+/* All states of the batch that was taken in, at place first_token of a larger one. */
+extern BrStatus br_train_forward(BrTrainRun *run, uint64_t step, size_t first_token);
+
+/* ---- backward.c ---- */
+
+/* From slopes.state of the last state to the gradient. */
+extern BrStatus br_train_backward(BrTrainRun *run);
 
 /* ---- attention.c ---- */
 
