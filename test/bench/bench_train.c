@@ -181,6 +181,7 @@ main(int argc, char **argv)
 	BrContext context;
 	BrEncoder *encoder;
 	BrTrainModel *model;
+	BrTrainSet set;
 	BrTrainRun *run;
 	BrTrainOptimiser *optimiser;
 	BrTrainOptions how = {0};
@@ -216,8 +217,9 @@ main(int argc, char **argv)
 	if (options.threads > 1)
 		check(br_base_pool_create(&context, options.threads, &how.pool), "threads", &context);
 	check(br_train_open(&context, encoder, (BrTrainHead){0}, 1, &model), "model", &context);
+	set = br_train_set(model);
 	check(br_train_begin(&context, model, &how, &run), "run", &context);
-	check(br_train_optimiser_create(&context, model, &recipe, how.pool, &optimiser), "optimiser",
+	check(br_train_optimiser_create(&context, &set, &recipe, how.pool, &optimiser), "optimiser",
 		  &context);
 	step = time_steps(run, optimiser, &context, &tokens, &options, how.backend);
 	printf("%.0f tokens/s, gradient %.3f s, update %.3f s of %d tokens\n",

@@ -93,7 +93,7 @@ decay_spares_biases_and_norms(void **state)
 	memcpy(before, br_train_parameters(trained.model),
 		   br_train_count(trained.model) * sizeof(float));
 	fill_gradient(&trained, 1e-3f);
-	assert_int_equal(br_train_optimiser_create(&trained.open.context, trained.model, &recipe, NULL,
+	assert_int_equal(br_train_optimiser_create(&trained.open.context, &trained.set, &recipe, NULL,
 											   &optimiser),
 					 BR_OK);
 	assert_int_equal(br_train_update(optimiser, &length), BR_OK);
@@ -144,7 +144,7 @@ clipping_cuts_the_length(void **state)
 		n = br_train_count(trained.model);
 		before = malloc(n * sizeof(float));
 		memcpy(before, br_train_parameters(trained.model), n * sizeof(float));
-		assert_int_equal(br_train_optimiser_create(&trained.open.context, trained.model, &recipe,
+		assert_int_equal(br_train_optimiser_create(&trained.open.context, &trained.set, &recipe,
 												   NULL, &optimiser),
 						 BR_OK);
 		fill_gradient(&trained, (const float[]){1e-4f, 0.1f, 1e4f}[i]);
@@ -184,10 +184,10 @@ state_goes_on_bit_for_bit(void **state)
 		recipe.rule = (BrTrainRule) rule;
 		recipe.momentum = 0.9;
 		recipe.schedule = BR_TRAIN_COSINE;
-		assert_int_equal(br_train_optimiser_create(&whole.open.context, whole.model, &recipe, NULL,
+		assert_int_equal(br_train_optimiser_create(&whole.open.context, &whole.set, &recipe, NULL,
 												   &first),
 						 BR_OK);
-		assert_int_equal(br_train_optimiser_create(&resumed.open.context, resumed.model, &recipe,
+		assert_int_equal(br_train_optimiser_create(&resumed.open.context, &resumed.set, &recipe,
 												   NULL, &second),
 						 BR_OK);
 		for (int step = 0; step < 6; step++)
@@ -231,7 +231,7 @@ what_is_not_finite_changes_nothing(void **state)
 	open_tiny(&trained);
 	size = br_train_count(trained.model) * sizeof(float);
 	before = malloc(size);
-	assert_int_equal(br_train_optimiser_create(&trained.open.context, trained.model, &usual, NULL,
+	assert_int_equal(br_train_optimiser_create(&trained.open.context, &trained.set, &usual, NULL,
 											   &optimiser),
 					 BR_OK);
 	memcpy(before, br_train_parameters(trained.model), size);
@@ -272,7 +272,7 @@ wrong_recipes_are_refused(void **state)
 	bad[11].rate = INFINITY;
 	for (size_t i = 0; i < 12; i++)
 	{
-		assert_int_equal(br_train_optimiser_create(&trained.open.context, trained.model, &bad[i],
+		assert_int_equal(br_train_optimiser_create(&trained.open.context, &trained.set, &bad[i],
 												   NULL, &optimiser),
 						 BR_ERR_ARGUMENT);
 		assert_null(optimiser);

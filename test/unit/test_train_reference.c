@@ -142,7 +142,7 @@ check_steps(const cJSON *file, const char *name, const BrTrainRecipe *recipe,
 	Tokens tokens;
 
 	trained_open(&trained, "tiny-bert-cls", (BrTrainHead){0}, &options);
-	assert_int_equal(br_train_optimiser_create(&trained.open.context, trained.model, recipe, pool,
+	assert_int_equal(br_train_optimiser_create(&trained.open.context, &trained.set, recipe, pool,
 											   &optimiser),
 					 BR_OK);
 	for (int step = 0; step < STEPS; step++)

@@ -20,6 +20,7 @@ typedef struct Trained
 {
 	OpenModel open;
 	BrTrainModel *model;
+	BrTrainSet set; /* all of the model */
 	BrTrainRun *run;
 	int dim;
 } Trained;
@@ -33,6 +34,7 @@ trained_open_folder(Trained *trained, const Folder *folder, BrTrainHead head,
 	model_open(&trained->open, folder);
 	assert_int_equal(br_train_open(context, trained->open.encoder, head, 1, &trained->model),
 					 BR_OK);
+	trained->set = br_train_set(trained->model);
 	assert_int_equal(br_train_begin(context, trained->model, options, &trained->run), BR_OK);
 	trained->dim = br_train_dimensions(trained->model);
 }

@@ -83,6 +83,18 @@ extern BrReal *br_train_parameters(BrTrainModel *model); /* (br_train_count) */
 extern BrReal *br_train_gradient(BrTrainModel *model);	 /* (br_train_count), 0 at first */
 extern void br_train_zero_gradient(BrTrainModel *model);
 
+/* Numbers that an optimiser moves, and the tensors among them; in place, of whose they are. */
+typedef struct BrTrainSet
+{
+	BrReal *parameters; /* (n) */
+	BrReal *gradient;	/* (n) */
+	size_t n;
+	const BrTrainTensor *tensors; /* (n_tensors) */
+	int n_tensors;
+} BrTrainSet;
+
+extern BrTrainSet br_train_set(BrTrainModel *model); /* all of a model */
+
 /* ---- runs ---- */
 
 /* Texts as token ids without padding: those of text i at offsets[i] .. offsets[i + 1]. */

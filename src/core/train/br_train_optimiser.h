@@ -54,16 +54,16 @@ extern double br_train_rate(const BrTrainRecipe *recipe, int64_t step);
 typedef struct BrTrainOptimiser BrTrainOptimiser;
 
 /*
- * The context and the model must outlive the optimiser. pool: may be NULL.
+ * The context and what the set is of must outlive the optimiser. pool: may be NULL.
  * BR_ERR_ARGUMENT: a number of the recipe out of its range.
  */
-extern BrStatus br_train_optimiser_create(BrContext *context, BrTrainModel *model,
+extern BrStatus br_train_optimiser_create(BrContext *context, const BrTrainSet *set,
 										  const BrTrainRecipe *recipe, BrPool *pool,
 										  BrTrainOptimiser **optimiser);
 extern void br_train_optimiser_destroy(BrTrainOptimiser *optimiser); /* NULL is ignored */
 
 /*
- * One step along the model's gradient, which is then 0.
+ * One step along the set's gradient, which is then 0.
  * *length: of the whole gradient before clipping.
  * BR_ERR_NUMERIC: it is not finite; nothing has changed.
  */

@@ -231,6 +231,13 @@ br_train_zero_gradient(BrTrainModel *model)
 	memset(model->gradient, 0, model->n * sizeof(BrReal));
 }
 
+BrTrainSet
+br_train_set(BrTrainModel *model)
+{
+	return (BrTrainSet){model->parameters, model->gradient, model->n, model->tensors,
+						model->n_tensors};
+}
+
 BrTrainLayer
 br_train_layer(const BrModelShape *shape, int number)
 {

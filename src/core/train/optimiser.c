@@ -15,7 +15,7 @@
 struct BrTrainOptimiser
 {
 	BrContext *context;
-	BrTrainModel *model;
+	BrTrainSet set;
 	BrTrainRecipe recipe;
 	BrPool *pool;
 	int n_workers;
@@ -59,15 +59,15 @@ static void
 sum_squares(void *arg, int number)
 {
 	BrTrainOptimiser *optimiser = arg;
-	const BrTrainModel *model = optimiser->model;
+	const BrTrainSet *set = &optimiser->set;
 	double total = 0;
 
-	for (int t = 0; t < model->n_tensors; t++)
+	for (int t = 0; t < set->n_tensors; t++)
 	{
-		size_t last = tensor_part(optimiser, &model->tensors[t], number + 1);
+		size_t last = tensor_part(optimiser, &set->tensors[t], number + 1);
 
-		for (size_t i = tensor_part(optimiser, &model->tensors[t], number); i < last; i++)
-			total += (double) model->gradient[i] * (double) model->gradient[i];
+		for (size_t i = tensor_part(optimiser, &set->tensors[t], number); i < last; i++)
+			total += (double) set->gradient[i] * (double) set->gradient[i];
 	}
 	optimiser->squares[number] = total;
 }
@@ -76,9 +76,9 @@ static void
 step_adamw(const BrTrainOptimiser *optimiser, size_t first, size_t last, bool decays)
 {
 	const BrTrainRecipe *recipe = &optimiser->recipe;
-	BrTrainModel *model = optimiser->model;
+	const BrTrainSet *set = &optimiser->set;
 	BrReal *mean = optimiser->moments;
-	BrReal *square = mean + model->n;
+	BrReal *square = mean + set->n;
 	BrReal beta1 = (BrReal) recipe->beta1;
 	BrReal beta2 = (BrReal) recipe->beta2;
 	BrReal rest1 = (BrReal) (1 - recipe->beta1);
@@ -91,13 +91,13 @@ step_adamw(const BrTrainOptimiser *optimiser, size_t first, size_t last, bool de
 
 	for (size_t i = first; i < last; i++)
 	{
-		BrReal slope = model->gradient[i] * shrink;
+		BrReal slope = set->gradient[i] * shrink;
 
 		mean[i] = beta1 * mean[i] + rest1 * slope;
 		square[i] = beta2 * square[i] + rest2 * slope * slope;
-		model->parameters[i] = keep * model->parameters[i] -
+		set->parameters[i] = keep * set->parameters[i] -
 			stride * mean[i] / ((BrReal) sqrt(square[i]) * scale + epsilon);
-		model->gradient[i] = 0;
+		set->gradient[i] = 0;
 	}
 }
 
@@ -105,7 +105,7 @@ static void
 step_sgd(const BrTrainOptimiser *optimiser, size_t first, size_t last, bool decays)
 {
 	const BrTrainRecipe *recipe = &optimiser->recipe;
-	BrTrainModel *model = optimiser->model;
+	const BrTrainSet *set = &optimiser->set;
 	BrReal momentum = (BrReal) recipe->momentum;
 	BrReal decay = (BrReal) (decays ? recipe->decay : 0);
 	BrReal shrink = (BrReal) optimiser->shrink;
@@ -113,11 +113,11 @@ step_sgd(const BrTrainOptimiser *optimiser, size_t first, size_t last, bool deca
 
 	for (size_t i = first; i < last; i++)
 	{
-		BrReal slope = model->gradient[i] * shrink + decay * model->parameters[i];
+		BrReal slope = set->gradient[i] * shrink + decay * set->parameters[i];
 
 		optimiser->moments[i] = momentum * optimiser->moments[i] + slope;
-		model->parameters[i] -= rate * optimiser->moments[i];
-		model->gradient[i] = 0;
+		set->parameters[i] -= rate * optimiser->moments[i];
+		set->gradient[i] = 0;
 	}
 }
 
@@ -125,11 +125,11 @@ static void
 step_part(void *arg, int number)
 {
 	BrTrainOptimiser *optimiser = arg;
-	const BrTrainModel *model = optimiser->model;
+	const BrTrainSet *set = &optimiser->set;
 
-	for (int t = 0; t < model->n_tensors; t++)
+	for (int t = 0; t < set->n_tensors; t++)
 	{
-		const BrTrainTensor *tensor = &model->tensors[t];
+		const BrTrainTensor *tensor = &set->tensors[t];
 		size_t first = tensor_part(optimiser, tensor, number);
 		size_t last = tensor_part(optimiser, tensor, number + 1);
 
@@ -205,11 +205,11 @@ check_recipe(BrContext *context, const BrTrainRecipe *recipe)
 static size_t
 count_moments(const BrTrainOptimiser *optimiser)
 {
-	return optimiser->model->n * (optimiser->recipe.rule == BR_TRAIN_ADAMW ? 2 : 1);
+	return optimiser->set.n * (optimiser->recipe.rule == BR_TRAIN_ADAMW ? 2 : 1);
 }
 
 BrStatus
-br_train_optimiser_create(BrContext *context, BrTrainModel *model, const BrTrainRecipe *recipe,
+br_train_optimiser_create(BrContext *context, const BrTrainSet *set, const BrTrainRecipe *recipe,
 						  BrPool *pool, BrTrainOptimiser **optimiser)
 {
 	BrStatus status = check_recipe(context, recipe);
@@ -222,7 +222,7 @@ br_train_optimiser_create(BrContext *context, BrTrainModel *model, const BrTrain
 	if (created == NULL)
 		return BR_ERR_MEMORY;
 	created->context = context;
-	created->model = model;
+	created->set = *set;
 	created->recipe = *recipe;
 	created->pool = pool;
 	created->n_workers = br_base_pool_threads(pool);
