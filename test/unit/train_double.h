@@ -19,6 +19,7 @@
 #include "core/train/classes.c"
 #include "core/train/contrastive.c"
 #include "core/train/forward.c"
+#include "core/train/lora.c"
 #include "core/train/losses.c"
 #include "core/train/masked.c"
 #include "core/train/model.c"
