@@ -14,7 +14,7 @@
 
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
-/* Of the design: relative to a value of the gradient; to the largest of its tensor below a hundredth. */
+/* Relative to a value of the gradient, or to a hundredth of the largest of its tensor. */
 #define GRADIENT_BOUND 1e-4
 #define LOSS_BOUND 1e-4
 

@@ -77,7 +77,7 @@ extern BrTrainHead br_train_head(const BrTrainModel *model);
 extern int br_train_dimensions(const BrTrainModel *model); /* of an embedding */
 extern const BrTrainTensor *br_train_tensors(const BrTrainModel *model, int *n);
 
-/* How many parameters, those between tensors included; the first shape->map.total are the encoder's. */
+/* How many, those between tensors included; the first shape->map.total are the encoder's. */
 extern size_t br_train_count(const BrTrainModel *model);
 extern BrReal *br_train_parameters(BrTrainModel *model); /* (br_train_count) */
 extern BrReal *br_train_gradient(BrTrainModel *model);	 /* (br_train_count), 0 at first */
@@ -151,7 +151,7 @@ extern void br_train_end(BrTrainRun *run); /* NULL is ignored */
 extern BrStatus br_train_embed(BrTrainRun *run, const BrTrainBatch *batch, uint64_t step,
 							   BrReal *embeddings /* (texts, dimensions) */);
 
-/* Adds to the gradient that of a loss whose slope at the last embeddings is given; once for each. */
+/* Adds to the gradient that of a loss whose slope at the last embeddings is given, once. */
 extern BrStatus br_train_backpropagate(BrTrainRun *run,
 									   const BrReal *slope /* (texts, dimensions) */);
 
