@@ -8,8 +8,9 @@
  * Makes pairs of the first 128 texts of a file, cut to 64 tokens, and takes
  * steps of the contrastive loss in both directions with AdamW, one to warm up
  * and then N (3). Prints the median step: tokens per second, and the seconds of
- * the gradient and of AdamW. --write writes the token ids for the peer, a text a
- * line, and does nothing else. CLOCK=cpu measures the process's time on the
+ * the gradient and of AdamW, and the first loss, which without dropout is the
+ * peer's. --write writes the token ids for the peer, a text a line, and does
+ * nothing else. CLOCK=cpu measures the process's time on the
  * processor instead, with one thread: what a busy machine leaves to others does
  * not count.
  */
@@ -134,6 +135,7 @@ typedef struct Step
 {
 	double gradient;
 	double update;
+	double loss;
 } Step;
 
 static int
@@ -149,7 +151,7 @@ compare_steps(const void *left, const void *right)
 /* The median step; the first is not counted. */
 static Step
 time_steps(BrTrainRun *run, BrTrainOptimiser *optimiser, BrContext *context, const Tokens *tokens,
-		   const Options *options, const BrBackend *backend)
+		   const Options *options, const BrBackend *backend, double *first_loss)
 {
 	const BrTrainContrastive loss = {backend, 0.05, 0, true, 0, NULL};
 	const BrTrainBatch batch = {tokens->ids, tokens->offsets, TEXTS};
@@ -167,8 +169,9 @@ time_steps(BrTrainRun *run, BrTrainOptimiser *optimiser, BrContext *context, con
 			  "gradient", context);
 		middle = now();
 		check(br_train_update(optimiser, &length), "update", context);
-		steps[i] = (Step){middle - start, now() - middle};
+		steps[i] = (Step){middle - start, now() - middle, value};
 	}
+	*first_loss = steps[0].loss;
 	qsort(steps + 1, (size_t) options->steps, sizeof(Step), compare_steps);
 	return steps[1 + options->steps / 2];
 }
@@ -195,6 +198,7 @@ main(int argc, char **argv)
 	const char *why = NULL;
 	Texts texts;
 	Step step;
+	double first_loss;
 
 	if (!parse_options(argc, argv, &options))
 		die("usage",
@@ -221,9 +225,9 @@ main(int argc, char **argv)
 	check(br_train_begin(&context, model, &how, &run), "run", &context);
 	check(br_train_optimiser_create(&context, &set, &recipe, how.pool, &optimiser), "optimiser",
 		  &context);
-	step = time_steps(run, optimiser, &context, &tokens, &options, how.backend);
-	printf("%.0f tokens/s, gradient %.3f s, update %.3f s of %d tokens\n",
-		   tokens.offsets[TEXTS] / (step.gradient + step.update), step.gradient, step.update,
-		   tokens.offsets[TEXTS]);
+	step = time_steps(run, optimiser, &context, &tokens, &options, how.backend, &first_loss);
+	printf("%.0f tokens/s of %d tokens, gradient %.3f s, update %.3f s, first loss %.5f\n",
+		   tokens.offsets[TEXTS] / (step.gradient + step.update), tokens.offsets[TEXTS],
+		   step.gradient, step.update, first_loss);
 	return 0;
 }

@@ -103,20 +103,22 @@ def main(threads, dropout, steps, model, tokens):
     encoder.train()
     optimiser = torch.optim.AdamW(encoder.parameters(), lr=5e-5, weight_decay=0.01, fused=True)
     halves = [padded(texts[:len(texts) // 2]), padded(texts[len(texts) // 2:])]
-    seconds = []
+    seconds, losses = [], []
     for _ in range(int(steps) + 1):
         start = clock()
         left, right = (encoder(*half) for half in halves)
         scores = left @ right.T / 0.05
         own = torch.arange(len(scores))
         loss = (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
+        losses.append(loss.item())
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
         optimiser.step()
         seconds.append(clock() - start)
     total = sum(map(len, texts))
-    print(f"{total / statistics.median(seconds[1:]):.0f} tokens/s of {total} tokens, torch {torch.__version__}")
+    print(f"{total / statistics.median(seconds[1:]):.0f} tokens/s of {total} tokens, first loss {losses[0]:.5f}, "
+          f"torch {torch.__version__}")
 
 
 main(*sys.argv[1:])
