@@ -21,6 +21,22 @@
 #define MOST_SHARED (48 * 1024)
 #define ALIGNMENT 256
 
+/*
+ * A sanitizer takes the library's jump for the end of all that is on the stack, and
+ * clears what it knows of that; the compiler's own passes by it.
+ */
+#ifdef __SANITIZE_ADDRESS__
+typedef void *Place[5];
+#define UNWATCHED __attribute__((no_sanitize_address, noinline))
+#define MARK(place) __builtin_setjmp(place)
+#define JUMP(place) __builtin_longjmp(place, 1)
+#else
+typedef jmp_buf Place;
+#define UNWATCHED
+#define MARK(place) _setjmp(place)
+#define JUMP(place) _longjmp(place, 1)
+#endif
+
 /* NaN as float, as double and as half. */
 #define POISON 0xff
 
@@ -39,7 +55,7 @@ typedef enum State
 typedef struct Fibre
 {
 	ucontext_t context; /* where it begins */
-	jmp_buf place;		/* where it waits */
+	Place place;		/* where it waits */
 	bool begun;
 	State state;
 } Fibre;
@@ -55,7 +71,7 @@ typedef struct Warp
 static Fibre fibres[MOST_THREADS];
 static Warp warps[MOST_WARPS];
 static std::vector<char> stacks;
-static jmp_buf scheduler;
+static Place scheduler;
 static unsigned n_fibres;
 static unsigned current;
 static const std::function<void()> *kernel_of_block;
@@ -70,12 +86,12 @@ give_up(const char *why)
 	abort();
 }
 
-static void
+UNWATCHED static void
 wait_as(State state)
 {
 	fibres[current].state = state;
-	if (_setjmp(fibres[current].place) == 0)
-		_longjmp(scheduler, 1);
+	if (MARK(fibres[current].place) == 0)
+		JUMP(scheduler);
 }
 
 void
@@ -103,22 +119,22 @@ emulated_shared(void)
 	return shared_memory;
 }
 
-static void
+UNWATCHED static void
 run_fibre(void)
 {
 	(*kernel_of_block)();
 	fibres[current].state = RETURNED;
-	_longjmp(scheduler, 1);
+	JUMP(scheduler);
 }
 
 /* Until it waits or returns. */
-static void
+UNWATCHED static void
 resume(Fibre *fibre)
 {
-	if (_setjmp(scheduler) != 0)
+	if (MARK(scheduler) != 0)
 		return;
 	if (fibre->begun)
-		_longjmp(fibre->place, 1);
+		JUMP(fibre->place);
 	fibre->begun = true;
 	setcontext(&fibre->context);
 }
