@@ -157,16 +157,20 @@ typedef struct Place
 } Place;
 
 /* strongest evidence first, ties by number */
-static int
-compare_places(const void *left, const void *right)
+static inline int
+compare_places(const Place *a, const Place *b)
 {
-	const Place *a = left;
-	const Place *b = right;
-
 	if (a->strength != b->strength)
 		return a->strength > b->strength ? -1 : 1;
 	return a->item < b->item ? -1 : a->item > b->item;
 }
+
+#define ST_SORT sort_places
+#define ST_ELEMENT_TYPE Place
+#define ST_COMPARE(a, b) compare_places(a, b)
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 bool
 br_pg_proposal_has_evidence(const BrPgProposal *proposal)
@@ -199,7 +203,7 @@ br_pg_proposals_sorted(HTAB *proposals, const BrRanker *ranker, int *n)
 	hash_seq_init(&sequence, proposals);
 	while ((proposal = hash_seq_search(&sequence)) != NULL)
 		places[(*n)++] = (Place){strength_of(proposal, ranker), proposal->item, proposal};
-	qsort(places, *n, sizeof(Place), compare_places);
+	sort_places(places, *n);
 	for (int i = 0; i < *n; i++)
 	{
 		sorted[i] = places[i].proposal;
