@@ -154,7 +154,7 @@ time_steps(BrTrainRun *run, BrTrainOptimiser *optimiser, BrContext *context, con
 		   const Options *options, const BrBackend *backend, double *first_loss)
 {
 	const BrTrainContrastive loss = {backend, 0.05, 0, true, 0, NULL};
-	const BrTrainBatch batch = {tokens->ids, tokens->offsets, TEXTS};
+	const BrTrainBatch batch = {tokens->ids, tokens->offsets, TEXTS, NULL};
 	static Step steps[MOST_STEPS + 1];
 	double value;
 	double length;

@@ -37,7 +37,7 @@ fill_tokens(Tokens *tokens)
 		tokens->offsets[i + 1] = tokens->offsets[i] + 1 + 3 * i;
 	for (int i = 0; i < tokens->offsets[TEXTS]; i++)
 		tokens->ids[i] = (int32_t) br_base_random_below(&random, 1000);
-	tokens->batch = (BrTrainBatch){tokens->ids, tokens->offsets, TEXTS};
+	tokens->batch = (BrTrainBatch){tokens->ids, tokens->offsets, TEXTS, NULL};
 }
 
 /* A slope for every component that is neither 0 nor the same everywhere. */

@@ -28,7 +28,7 @@
 /* Texts of 1, 3, 12 and 1 tokens: distances beyond 8, a token twice, a text twice. */
 static const int32_t offsets[TEXTS + 1] = {0, 1, 4, 16, 17};
 static const int32_t ids[TOKENS] = {7, 2, 30, 3, 2, 41, 5, 41, 90, 8, 1, 700, 12, 33, 65, 3, 7};
-static const BrTrainBatch batch = {ids, offsets, TEXTS};
+static const BrTrainBatch batch = {ids, offsets, TEXTS, NULL};
 
 static double direction[TEXTS * MOST_DIMENSIONS];
 

@@ -12,7 +12,7 @@
 
 static const int32_t ids[] = {2, 30, 31, 3, 2, 40, 3, 2, 600, 601, 602, 3, 2, 77, 3};
 static const int32_t offsets[TEXTS + 1] = {0, 4, 7, 12, 15};
-static const BrTrainBatch batch = {ids, offsets, TEXTS};
+static const BrTrainBatch batch = {ids, offsets, TEXTS, NULL};
 static const int32_t labels[] = {0, 2, 1, 1};
 static const BrTrainLoraOptions all = {3, 6, BR_TRAIN_LORA_ALL, 5};
 

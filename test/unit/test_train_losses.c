@@ -356,7 +356,8 @@ dropout_drops_its_share(void **state)
 
 	(void) state;
 	trained_open(&trained, "tiny-bert-cls", (BrTrainHead){0}, &options);
-	assert_int_equal(br_train_embed(trained.run, &(BrTrainBatch){ids, offsets, 1}, 1, embeddings),
+	assert_int_equal(br_train_embed(trained.run, &(BrTrainBatch){ids, offsets, 1, NULL}, 1,
+									embeddings),
 					 BR_OK);
 	for (int row = 0; row < 100; row++)
 	{

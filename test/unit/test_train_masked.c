@@ -19,7 +19,7 @@ static const BrTrainMasking half = {0.5, 4, special, 2};
 static const int32_t ids[TOKENS] = {2,	30, 31, 32, 33, 34, 35, 3, 2, 40,  41,	42,
 									43, 44, 45, 3,	2,	50, 51, 3, 2, 600, 601, 3};
 static const int32_t offsets[TEXTS + 1] = {0, 8, 16, 24};
-static const BrTrainBatch batch = {ids, offsets, TEXTS};
+static const BrTrainBatch batch = {ids, offsets, TEXTS, NULL};
 static const BrTrainHead guesser = {.words = true};
 
 static double
@@ -122,7 +122,7 @@ choices_have_their_shares(void **state)
 	static int32_t labels[N];
 	static int32_t ends[N / 50 + 1];
 	BrTrainGuesses guesses = {.ids = hidden, .rows = rows, .labels = labels};
-	BrTrainBatch large = {many, ends, N / 50};
+	BrTrainBatch large = {many, ends, N / 50, NULL};
 	int masked = 0;
 	int same = 0;
 	int words = 0;

@@ -52,7 +52,7 @@ read_batch(const cJSON *texts, Tokens *tokens)
 		assert_true(n < MOST_TEXTS);
 		tokens->offsets[++n] = at;
 	}
-	tokens->batch = (BrTrainBatch){tokens->ids, tokens->offsets, n};
+	tokens->batch = (BrTrainBatch){tokens->ids, tokens->offsets, n, NULL};
 }
 
 static void

@@ -7,6 +7,9 @@
  * part by part without keeping anything, the loss gives the slope of every
  * embedding, and each part is embedded again, with the same dropout, for its
  * way back.
+ *
+ * A loss knows nothing of the weight of a batch in a larger one: what it gives,
+ * and what it adds to the gradient of the head, is multiplied afterwards.
  */
 #include "core/train/train_int.h"
 
@@ -24,6 +27,7 @@ typedef struct BatchWork
 	BrReal *embeddings; /* (texts, dimensions) */
 	BrReal *slope;		/* (texts, dimensions) */
 	int32_t *offsets;	/* (texts + 1): of a part */
+	BrReal *head;		/* (head's parameters): its gradient before the loss */
 } BatchWork;
 
 BrStatus
@@ -32,7 +36,7 @@ br_train_embed(BrTrainRun *run, const BrTrainBatch *batch, uint64_t step, BrReal
 	BrStatus status = br_train_plan(run, batch);
 
 	if (status == BR_OK)
-		status = br_train_forward(run, step, 0);
+		status = br_train_forward(run, step, br_train_place(batch));
 	if (status == BR_OK)
 		br_train_pool(run, embeddings);
 	run->pending = status == BR_OK;
@@ -52,7 +56,9 @@ take_part(const BrTrainBatch *batch, int first, int chunk_tokens, int32_t *offse
 		texts++;
 	for (int i = 0; i <= texts; i++)
 		offsets[i] = batch->offsets[first + i] - begin;
-	return (BatchPart){{batch->ids + begin, offsets, texts}, first, (size_t) begin};
+	return (BatchPart){{batch->ids + begin, offsets, texts, NULL},
+					   first,
+					   br_train_place(batch) + (size_t) begin};
 }
 
 static BrStatus
@@ -69,6 +75,37 @@ embed_part(BrTrainRun *run, const BatchPart *part, uint64_t step, BrReal *embedd
 	return status;
 }
 
+/* How many parameters the classifier has. */
+static size_t
+head_size(const BrTrainModel *model)
+{
+	const BrTrainDense *head = &model->head_dense;
+
+	return ((size_t) head->in_dim + 1) * (size_t) head->out_dim;
+}
+
+/* Takes the head's gradient aside, so that a weight is of what the loss adds alone. */
+static void
+take_head(BrTrainModel *model, BrReal *aside)
+{
+	BrReal *gradient = model->gradient + model->head_dense.weight;
+
+	memcpy(aside, gradient, head_size(model) * sizeof(BrReal));
+	memset(gradient, 0, head_size(model) * sizeof(BrReal));
+}
+
+static void
+weigh_loss(BrTrainModel *model, double weight, const BatchWork *work, size_t n, double *value)
+{
+	BrReal *gradient = model->gradient + model->head_dense.weight;
+
+	*value *= weight;
+	for (size_t i = 0; i < n; i++)
+		work->slope[i] *= (BrReal) weight;
+	for (size_t i = 0; i < head_size(model); i++)
+		gradient[i] = work->head[i] + (BrReal) weight * gradient[i];
+}
+
 /* The loss of all embeddings, which must be finite, and so must be its slope. */
 static BrStatus
 ask_loss(BrTrainRun *run, const BrTrainBatch *batch, BrTrainLoss loss, const void *arg,
@@ -76,10 +113,15 @@ ask_loss(BrTrainRun *run, const BrTrainBatch *batch, BrTrainLoss loss, const voi
 {
 	int dim = br_train_dimensions(run->model);
 	size_t n = (size_t) batch->texts * (size_t) dim;
+	double weight = br_train_weight(batch);
 	double sum = 0;
-	BrStatus status =
-		loss(arg, run->context, work->embeddings, batch->texts, dim, value, work->slope);
+	BrStatus status;
 
+	if (weight != 1)
+		take_head(run->model, work->head);
+	status = loss(arg, run->context, work->embeddings, batch->texts, dim, value, work->slope);
+	if (weight != 1)
+		weigh_loss(run->model, weight, work, n, value);
 	for (size_t i = 0; i < n && status == BR_OK; i++)
 		sum += (double) work->slope[i];
 	if (status == BR_OK && (!isfinite(*value) || !isfinite(sum)))
@@ -128,7 +170,7 @@ br_train_accumulate(BrTrainRun *run, const BrTrainBatch *batch, uint64_t step, B
 	BrContext *context = run->context;
 	BrStatus status = br_train_check_batch(context, run->shape, batch);
 	size_t dim = (size_t) br_train_dimensions(run->model);
-	BatchWork work = {NULL, NULL, NULL};
+	BatchWork work = {.head = NULL};
 
 	*value = 0;
 	if (status == BR_OK && chunk_tokens < 0)
@@ -140,12 +182,14 @@ br_train_accumulate(BrTrainRun *run, const BrTrainBatch *batch, uint64_t step, B
 	work.embeddings = br_base_alloc_array(context, (size_t) batch->texts, dim * sizeof(BrReal));
 	work.slope = br_base_alloc_array(context, (size_t) batch->texts, dim * sizeof(BrReal));
 	work.offsets = br_base_alloc_array(context, (size_t) batch->texts + 1, sizeof(int32_t));
-	if (work.embeddings == NULL || work.slope == NULL || work.offsets == NULL)
+	work.head = br_base_alloc_array(context, head_size(run->model) + 1, sizeof(BrReal));
+	if (work.embeddings == NULL || work.slope == NULL || work.offsets == NULL || work.head == NULL)
 		status = BR_ERR_MEMORY;
 	else
 		status = accumulate_parts(run, batch, step, loss, arg, chunk_tokens, &work, value);
 	br_base_free(context, work.embeddings);
 	br_base_free(context, work.slope);
 	br_base_free(context, work.offsets);
+	br_base_free(context, work.head);
 	return status;
 }

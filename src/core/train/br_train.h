@@ -97,12 +97,27 @@ extern BrTrainSet br_train_set(BrTrainModel *model); /* all of a model */
 
 /* ---- runs ---- */
 
+/*
+ * What a batch is of a larger one, whose gradient is added up over several
+ * calls of one step. Losses are means: with weight the part of the examples
+ * that the batch has, and every text's place in the whole, the sum is what the
+ * whole gives but for rounding, if examples of the loss do not see each other.
+ * Those of a contrastive loss do; for them br_train_accumulate takes parts. With
+ * pairs, whose halves stand apart in the whole, it is so without dropout.
+ */
+typedef struct BrTrainShare
+{
+	double weight;		/* above 0: of the gradient, the head's included, and of the value */
+	size_t first_token; /* how many tokens of the larger batch stand before it */
+} BrTrainShare;
+
 /* Texts as token ids without padding: those of text i at offsets[i] .. offsets[i + 1]. */
 typedef struct BrTrainBatch
 {
 	const int32_t *ids;
-	const int32_t *offsets; /* (texts + 1), from 0 */
-	int texts;				/* at least 1 */
+	const int32_t *offsets;	   /* (texts + 1), from 0 */
+	int texts;				   /* at least 1 */
+	const BrTrainShare *share; /* NULL: it is a whole one */
 } BrTrainBatch;
 
 /* How to compute. */
@@ -144,8 +159,8 @@ extern void br_train_end(BrTrainRun *run); /* NULL is ignored */
 /*
  * Embeddings of a batch, through pooling and all steps, with the dropout of
  * this step. Keeps what br_train_backpropagate needs; ids and offsets must stay until then.
- * BR_ERR_ARGUMENT: a text without tokens or with too many, or an id that the
- * model does not have; BR_ERR_LIMIT: the batch does not fit into memory, and
+ * BR_ERR_ARGUMENT: a text without tokens or with too many, an id that the
+ * model does not have, or a weight that is none; BR_ERR_LIMIT: the batch does not fit into memory, and
  * how much it would take.
  */
 extern BrStatus br_train_embed(BrTrainRun *run, const BrTrainBatch *batch, uint64_t step,
@@ -200,5 +215,12 @@ typedef struct BrTrainMasking
 extern BrStatus br_train_accumulate_masked(BrTrainRun *run, const BrTrainBatch *batch,
 										   uint64_t step, const BrTrainMasking *masking,
 										   double *value, int *guessed);
+
+/*
+ * How many tokens of a batch that call would choose, from which follow the
+ * weights of batches that share a step. Fails as it does.
+ */
+extern BrStatus br_train_count_masked(BrTrainRun *run, const BrTrainBatch *batch, uint64_t step,
+									  const BrTrainMasking *masking, int *guessed);
 
 #endif /* BR_TRAIN_H */

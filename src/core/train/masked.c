@@ -26,6 +26,7 @@ typedef struct BrTrainGuesses
 	int32_t *rows;	 /* (n): of the batch */
 	int32_t *labels; /* (n): what stood there */
 	int n;
+	double part;	 /* of one guess in the loss */
 	int most;		 /* rows of scores at a time */
 	BrReal *states;	 /* (n, hidden) */
 	BrReal *inner;	 /* (n, hidden): before the activation */
@@ -71,7 +72,7 @@ choose_tokens(const BrTrainRun *run, const BrTrainBatch *batch, uint64_t step,
 
 		guesses->ids[row] = id;
 		br_base_random_init(&random, br_train_key(run->options.seed, step),
-							masking_stream(run->shape) + (uint64_t) row);
+							masking_stream(run->shape) + br_train_place(batch) + (uint64_t) row);
 		if (br_base_random_uniform(&random) >= masking->share || is_kept(masking, id))
 			continue;
 		guesses->rows[guesses->n] = row;
@@ -186,7 +187,7 @@ judge_tokens(BrTrainRun *run, int number)
 		br_train_softmax(run->backend, scores, 1, vocabulary, vocabulary);
 		scores[label] -= 1;
 		for (int j = 0; j < vocabulary; j++)
-			scores[j] /= (BrReal) guesses->n;
+			scores[j] *= (BrReal) guesses->part;
 	}
 	return br_train_stopped(run, number);
 }
@@ -240,7 +241,7 @@ guess_words(BrTrainRun *run, double *value)
 			status = br_train_run_all(run, lower_words);
 	}
 	for (int i = 0; i < guesses->n && status == BR_OK; i++)
-		*value += guesses->losses[i] / guesses->n;
+		*value += guesses->losses[i] * guesses->part;
 	if (status == BR_OK && !isfinite(*value))
 		status = br_base_fail(run->context, BR_ERR_NUMERIC, "The loss of %d guesses is %g.",
 							  guesses->n, *value);
@@ -305,13 +306,13 @@ static BrStatus
 run_guesses(BrTrainRun *run, const BrTrainBatch *batch, uint64_t step, double *value)
 {
 	BrTrainGuesses *guesses = run->guesses;
-	const BrTrainBatch hidden = {guesses->ids, batch->offsets, batch->texts};
+	const BrTrainBatch hidden = {guesses->ids, batch->offsets, batch->texts, batch->share};
 	BrStatus status = open_head(run->context, run->shape, guesses);
 
 	if (status == BR_OK)
 		status = br_train_plan(run, &hidden);
 	if (status == BR_OK)
-		status = br_train_forward(run, step, 0);
+		status = br_train_forward(run, step, br_train_place(batch));
 	if (status == BR_OK)
 		status = guess_words(run, value);
 	if (status != BR_OK)
@@ -320,27 +321,54 @@ run_guesses(BrTrainRun *run, const BrTrainBatch *batch, uint64_t step, double *v
 	return br_train_backward(run);
 }
 
+/* Checks all, chooses, and tells how many. */
+static BrStatus
+open_guesses(BrTrainRun *run, const BrTrainBatch *batch, uint64_t step,
+			 const BrTrainMasking *masking, BrTrainGuesses *guesses, int *guessed)
+{
+	BrContext *context = run->context;
+	BrStatus status = check_masking(context, run->model, masking);
+
+	*guessed = 0;
+	if (status == BR_OK)
+		status = br_train_check_batch(context, run->shape, batch);
+	if (status == BR_OK)
+		status = open_choice(context, batch->offsets[batch->texts], guesses);
+	if (status != BR_OK)
+		return status;
+	choose_tokens(run, batch, step, masking, guesses);
+	*guessed = guesses->n;
+	return BR_OK;
+}
+
+BrStatus
+br_train_count_masked(BrTrainRun *run, const BrTrainBatch *batch, uint64_t step,
+					  const BrTrainMasking *masking, int *guessed)
+{
+	BrTrainGuesses guesses = {.n = 0};
+	BrStatus status = open_guesses(run, batch, step, masking, &guesses, guessed);
+
+	br_base_free(run->context, guesses.ids);
+	return status;
+}
+
 BrStatus
 br_train_accumulate_masked(BrTrainRun *run, const BrTrainBatch *batch, uint64_t step,
 						   const BrTrainMasking *masking, double *value, int *guessed)
 {
 	BrContext *context = run->context;
 	BrTrainGuesses guesses = {.n = 0};
-	BrStatus status = check_masking(context, run->model, masking);
+	BrStatus status = open_guesses(run, batch, step, masking, &guesses, guessed);
 
 	*value = 0;
-	*guessed = 0;
-	if (status == BR_OK)
-		status = br_train_check_batch(context, run->shape, batch);
-	if (status == BR_OK)
-		status = open_choice(context, batch->offsets[batch->texts], &guesses);
 	if (status == BR_OK)
 	{
-		choose_tokens(run, batch, step, masking, &guesses);
-		*guessed = guesses.n;
 		run->guesses = &guesses;
 		if (guesses.n > 0)
+		{
+			guesses.part = br_train_weight(batch) / guesses.n;
 			status = run_guesses(run, batch, step, value);
+		}
 		run->guesses = NULL;
 		run->pending = false;
 	}

@@ -272,6 +272,9 @@ br_train_check_batch(BrContext *context, const BrModelShape *shape, const BrTrai
 		return br_base_fail(context, BR_ERR_ARGUMENT,
 							"A batch of %d texts that begins at token %d; it takes at least one, and begins at 0.",
 							batch->texts, batch->texts < 1 ? 0 : batch->offsets[0]);
+	if (!(br_train_weight(batch) > 0) || !isfinite(br_train_weight(batch)))
+		return br_base_fail(context, BR_ERR_ARGUMENT, "A batch's weight, %g, is not above 0.",
+							br_train_weight(batch));
 	for (int i = 0; i < batch->texts; i++)
 	{
 		int64_t length = (int64_t) batch->offsets[i + 1] - batch->offsets[i];

@@ -142,9 +142,22 @@ extern BrTrainLayer br_train_layer(const BrModelShape *shape, int number);
 /* The matrix of a dense step. */
 extern BrTrainDense br_train_step_dense(const BrModelShape *shape, int number);
 
-/* BR_ERR_ARGUMENT: texts or ids that the model cannot take. */
+/* BR_ERR_ARGUMENT: texts or ids that the model cannot take, or a weight that is none. */
 extern BrStatus br_train_check_batch(BrContext *context, const BrModelShape *shape,
 									 const BrTrainBatch *batch);
+
+static inline double
+br_train_weight(const BrTrainBatch *batch)
+{
+	return batch->share != NULL ? batch->share->weight : 1;
+}
+
+/* Where the batch begins in what it is a share of. */
+static inline size_t
+br_train_place(const BrTrainBatch *batch)
+{
+	return batch->share != NULL ? batch->share->first_token : 0;
+}
 
 /* ---- plan.c: the memory of a batch ---- */
 
