@@ -60,6 +60,8 @@ lower_rows(BrTrainRun *run, int number, int row, int rows)
 						parameters + run->at.layer_norm.gain, rows, hidden,
 						norm_sums(run, number, 2), norm_sums(run, number, 3), slopes->sum + at);
 	memcpy(slopes->down + at, slopes->sum + at, size);
+	if (run->model->bottleneck != NULL)
+		br_train_adapt_slope(run, 1, row, rows, slopes->down + at);
 	br_train_drop_rows(run, BR_SITE_DOWN, row, rows, slopes->down + at);
 
 	br_train_dense_input(backend, &run->at.down, parameters, slopes->down + at, rows, 0,
@@ -74,6 +76,8 @@ lower_rows(BrTrainRun *run, int number, int row, int rows)
 						parameters + run->at.attention_norm.gain, rows, hidden,
 						norm_sums(run, number, 0), norm_sums(run, number, 1), slopes->sum + at);
 	memcpy(slopes->projected + at, slopes->sum + at, size);
+	if (run->model->bottleneck != NULL)
+		br_train_adapt_slope(run, 0, row, rows, slopes->projected + at);
 	br_train_drop_rows(run, BR_SITE_PROJECTED, row, rows, slopes->projected + at);
 	br_train_dense_input(backend, &run->at.output, parameters, slopes->projected + at, rows, 0,
 						 slopes->attended + at);
@@ -159,6 +163,8 @@ lower_weights(BrTrainRun *run, int number)
 							  br_train_part(run, outputs, number + 1), run->model->gradient);
 		status = br_train_stopped(run, number);
 	}
+	if (run->model->bottleneck != NULL)
+		br_train_adapt_weights(run, number);
 	add_norm_sums(run, &run->at.attention_norm, 0, br_train_part(run, hidden, number),
 				  br_train_part(run, hidden, number + 1));
 	add_norm_sums(run, &run->at.layer_norm, 1, br_train_part(run, hidden, number),

@@ -155,7 +155,7 @@ attend_heads(BrTrainRun *run, int number)
 	return status;
 }
 
-/* sum = drop(sum) + input, and the norm of it, of rows from row on. */
+/* sum = drop(sum), through a bottleneck, + input, and the norm of it, of rows from row on. */
 static void
 add_and_norm(BrTrainRun *run, BrTrainSite site, const BrTrainNorm *norm, int row, int rows,
 			 const BrReal *input, BrReal *sum, BrReal *moments, BrReal *output)
@@ -164,6 +164,8 @@ add_and_norm(BrTrainRun *run, BrTrainSite site, const BrTrainNorm *norm, int row
 	int hidden = run->shape->hidden;
 
 	br_train_drop_rows(run, site, row, rows, sum);
+	if (run->model->bottleneck != NULL)
+		br_train_adapt(run, site == BR_SITE_DOWN, row, rows, sum);
 	br_train_add(sum, input, rows * hidden);
 	br_train_norm(sum, parameters + norm->gain, parameters + norm->bias,
 				  (BrReal) run->shape->epsilon, rows, hidden, moments, output);

@@ -9,8 +9,6 @@
  *
  * so neither forward nor backward knows of them.
  */
-#include <stdio.h>
-
 #include "core/math/br_math.h"
 #include "core/train/br_train_adapters.h"
 #include "core/train/train_int.h"
@@ -30,8 +28,7 @@ typedef struct LoraTarget
 
 struct BrTrainLora
 {
-	BrContext *context;
-	BrTrainModel *model;
+	BrTrainDelta delta;
 	const BrBackend *backend;
 	int rank;
 	BrReal scale;
@@ -39,9 +36,6 @@ struct BrTrainLora
 	int n_targets;
 	BrReal *bases;
 	size_t n_bases;
-	size_t head; /* the head's parameters among the set's, which are the last */
-	BrTrainTensor *tensors;
-	BrTrainSet set;
 };
 
 /* The matrix of a kind of a layer; query, key and value are thirds of one. */
@@ -60,73 +54,11 @@ find_target(const BrModelShape *shape, int layer, int kind)
 	};
 }
 
-/* Of a tensor "x.weight" the name "x.<part>.weight". */
-static void
-name_factor(const BrTrainTensor *tensor, const char *part, BrTrainTensor *factor)
-{
-	int length = (int) (strlen(tensor->name) - strlen(".weight"));
-
-	snprintf(factor->name, sizeof(factor->name), "%.*s.%s.weight", length, tensor->name, part);
-	factor->decays = true;
-}
-
-static const BrTrainTensor *
-tensor_at(const BrTrainModel *model, size_t offset)
-{
-	int i = 0;
-
-	while (model->tensors[i].offset != offset)
-		i++;
-	return &model->tensors[i];
-}
-
-static void
-place_factors(BrTrainLora *lora, LoraTarget *target)
-{
-	const BrTrainTensor *tensor = tensor_at(lora->model, target->weight);
-	BrTrainTensor *down = &lora->tensors[lora->set.n_tensors++];
-	BrTrainTensor *up = &lora->tensors[lora->set.n_tensors++];
-
-	target->base = lora->n_bases;
-	lora->n_bases += (size_t) target->inputs * (size_t) target->outputs;
-	target->down = lora->set.n;
-	lora->set.n += (size_t) lora->rank * (size_t) target->inputs;
-	target->up = lora->set.n;
-	lora->set.n += (size_t) lora->rank * (size_t) target->outputs;
-
-	name_factor(tensor, "lora_A", down);
-	down->rows = lora->rank;
-	down->columns = target->inputs;
-	down->offset = target->down;
-	name_factor(tensor, "lora_B", up);
-	up->rows = target->outputs;
-	up->columns = lora->rank;
-	up->offset = target->up;
-}
-
-/* The head's tensors stand last in the model, and in the set as well. */
-static void
-place_head(BrTrainLora *lora)
-{
-	const BrTrainModel *model = lora->model;
-	size_t first = model->shape.map.total;
-
-	lora->head = lora->set.n;
-	lora->set.n += model->n - first;
-	for (int i = 0; i < model->n_tensors; i++)
-		if (model->tensors[i].offset >= first)
-		{
-			BrTrainTensor *own = &lora->tensors[lora->set.n_tensors++];
-
-			*own = model->tensors[i];
-			own->offset = lora->head + (model->tensors[i].offset - first);
-		}
-}
-
 static void
 place_all(BrTrainLora *lora, unsigned matrices)
 {
-	const BrModelShape *shape = &lora->model->shape;
+	BrTrainDelta *delta = &lora->delta;
+	const BrModelShape *shape = &delta->model->shape;
 
 	for (int layer = 0; layer < shape->layers; layer++)
 		for (int kind = 0; kind < KINDS; kind++)
@@ -135,16 +67,21 @@ place_all(BrTrainLora *lora, unsigned matrices)
 				LoraTarget *target = &lora->targets[lora->n_targets++];
 
 				*target = find_target(shape, layer, kind);
-				place_factors(lora, target);
+				target->base = lora->n_bases;
+				lora->n_bases += (size_t) target->inputs * (size_t) target->outputs;
+				target->down = br_train_delta_add(delta, target->weight, "lora_A", lora->rank,
+												  target->inputs);
+				target->up = br_train_delta_add(delta, target->weight, "lora_B", target->outputs,
+												lora->rank);
 			}
-	place_head(lora);
+	br_train_delta_lend_head(delta);
 }
 
 /* Takes the bases out of the model and draws the first factors. */
 static void
 fill_lora(BrTrainLora *lora, uint64_t seed)
 {
-	const BrTrainModel *model = lora->model;
+	const BrTrainModel *model = lora->delta.model;
 
 	for (int i = 0; i < lora->n_targets; i++)
 	{
@@ -156,10 +93,8 @@ fill_lora(BrTrainLora *lora, uint64_t seed)
 			   (size_t) target->inputs * (size_t) target->outputs * sizeof(BrReal));
 		br_base_random_init(&random, seed, (uint64_t) i);
 		for (size_t j = target->down; j < target->up; j++)
-			lora->set.parameters[j] = (BrReal) (deviation * br_math_normal(&random));
+			lora->delta.set.parameters[j] = (BrReal) (deviation * br_math_normal(&random));
 	}
-	memcpy(lora->set.parameters + lora->head, model->parameters + model->shape.map.total,
-		   (model->n - model->shape.map.total) * sizeof(BrReal));
 }
 
 static BrStatus
@@ -181,12 +116,37 @@ check_lora(BrContext *context, const BrTrainModel *model, const BrBackend *backe
 	return BR_OK;
 }
 
+static BrStatus
+open_lora(BrTrainLora *lora, BrContext *context, BrTrainModel *model, unsigned matrices)
+{
+	int most = model->shape.layers * KINDS;
+	BrStatus status =
+		br_train_delta_open(&lora->delta, context, model, 2 * most + model->n_tensors);
+
+	if (status != BR_OK)
+		return status;
+	lora->targets = br_base_alloc_array(context, (size_t) most, sizeof(LoraTarget));
+	if (lora->targets == NULL)
+		return BR_ERR_MEMORY;
+	place_all(lora, matrices);
+	lora->bases = br_base_alloc_array(context, lora->n_bases, sizeof(BrReal));
+	return lora->bases == NULL ? BR_ERR_MEMORY : br_train_delta_fill(&lora->delta);
+}
+
+static void
+free_lora(BrContext *context, BrTrainLora *lora)
+{
+	br_base_free(context, lora->targets);
+	br_base_free(context, lora->bases);
+	br_train_delta_close(&lora->delta);
+	br_base_free(context, lora);
+}
+
 BrStatus
 br_train_lora_create(BrContext *context, BrTrainModel *model, const BrBackend *backend,
 					 const BrTrainLoraOptions *options, BrTrainLora **lora)
 {
 	BrStatus status = check_lora(context, model, backend, options);
-	size_t most = (size_t) model->shape.layers * KINDS;
 	BrTrainLora *created;
 
 	*lora = NULL;
@@ -195,28 +155,18 @@ br_train_lora_create(BrContext *context, BrTrainModel *model, const BrBackend *b
 	created = br_base_alloc_array(context, 1, sizeof(BrTrainLora));
 	if (created == NULL)
 		return BR_ERR_MEMORY;
-	created->context = context;
-	created->model = model;
+	created->delta.context = context;
 	created->backend = backend;
 	created->rank = options->rank;
 	created->scale = (BrReal) (options->alpha / options->rank);
-	created->targets = br_base_alloc_array(context, most, sizeof(LoraTarget));
-	created->tensors =
-		br_base_alloc_array(context, 2 * most + (size_t) model->n_tensors, sizeof(BrTrainTensor));
-	created->set.tensors = created->tensors;
-	if (created->targets != NULL && created->tensors != NULL)
+	status = open_lora(created, context, model, options->matrices);
+	if (status != BR_OK)
 	{
-		place_all(created, options->matrices);
-		created->bases = br_base_alloc_array(context, created->n_bases, sizeof(BrReal));
-		created->set.parameters = br_base_alloc_array(context, created->set.n, sizeof(BrReal));
-		created->set.gradient = br_base_alloc_array(context, created->set.n, sizeof(BrReal));
-	}
-	if (created->bases == NULL || created->set.parameters == NULL || created->set.gradient == NULL)
-	{
-		br_train_lora_destroy(created);
-		return BR_ERR_MEMORY;
+		free_lora(context, created);
+		return status;
 	}
 	fill_lora(created, options->seed);
+	model->delta = &created->delta;
 	*lora = created;
 	return BR_OK;
 }
@@ -226,60 +176,53 @@ br_train_lora_destroy(BrTrainLora *lora)
 {
 	if (lora == NULL)
 		return;
-	br_base_free(lora->context, lora->targets);
-	br_base_free(lora->context, lora->tensors);
-	br_base_free(lora->context, lora->bases);
-	br_base_free(lora->context, lora->set.parameters);
-	br_base_free(lora->context, lora->set.gradient);
-	br_base_free(lora->context, lora);
+	lora->delta.model->delta = NULL;
+	free_lora(lora->delta.context, lora);
 }
 
 BrTrainSet
 br_train_lora_set(BrTrainLora *lora)
 {
-	return lora->set;
+	return lora->delta.set;
 }
 
 void
 br_train_lora_pull(BrTrainLora *lora)
 {
-	BrTrainModel *model = lora->model;
-	size_t total = model->shape.map.total;
+	const BrTrainModel *model = lora->delta.model;
+	const BrReal *parameters = lora->delta.set.parameters;
 
 	for (int i = 0; i < lora->n_targets; i++)
 	{
 		const LoraTarget *target = &lora->targets[i];
 		BrTrainFactor slope = {model->gradient + target->weight, target->inputs, false};
-		BrTrainFactor down = {lora->set.parameters + target->down, target->inputs, true};
-		BrTrainFactor up = {lora->set.parameters + target->up, lora->rank, true};
+		BrTrainFactor down = {parameters + target->down, target->inputs, true};
+		BrTrainFactor up = {parameters + target->up, lora->rank, true};
 
 		br_train_multiply(lora->backend, slope, down, target->outputs, lora->rank, target->inputs,
-						  lora->scale, 1, lora->rank, lora->set.gradient + target->up);
+						  lora->scale, 1, lora->rank, lora->delta.slopes + target->up);
 		br_train_multiply(lora->backend, up, slope, lora->rank, target->inputs, target->outputs,
-						  lora->scale, 1, target->inputs, lora->set.gradient + target->down);
+						  lora->scale, 1, target->inputs, lora->delta.slopes + target->down);
 	}
-	for (size_t i = 0; i < model->n - total; i++)
-		lora->set.gradient[lora->head + i] += model->gradient[total + i];
-	br_train_zero_gradient(model);
+	br_train_delta_pull(&lora->delta);
 }
 
 void
 br_train_lora_push(BrTrainLora *lora)
 {
-	BrTrainModel *model = lora->model;
-	size_t total = model->shape.map.total;
+	BrTrainModel *model = lora->delta.model;
+	const BrReal *parameters = lora->delta.set.parameters;
 
 	for (int i = 0; i < lora->n_targets; i++)
 	{
 		const LoraTarget *target = &lora->targets[i];
-		BrTrainFactor up = {lora->set.parameters + target->up, lora->rank, false};
-		BrTrainFactor down = {lora->set.parameters + target->down, target->inputs, false};
+		BrTrainFactor up = {parameters + target->up, lora->rank, false};
+		BrTrainFactor down = {parameters + target->down, target->inputs, false};
 
 		memcpy(model->parameters + target->weight, lora->bases + target->base,
 			   (size_t) target->inputs * (size_t) target->outputs * sizeof(BrReal));
 		br_train_multiply(lora->backend, up, down, target->outputs, target->inputs, lora->rank,
 						  lora->scale, 1, target->inputs, model->parameters + target->weight);
 	}
-	memcpy(model->parameters + total, lora->set.parameters + lora->head,
-		   (model->n - total) * sizeof(BrReal));
+	br_train_delta_push(&lora->delta);
 }

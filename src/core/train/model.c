@@ -229,6 +229,8 @@ void
 br_train_zero_gradient(BrTrainModel *model)
 {
 	memset(model->gradient, 0, model->n * sizeof(BrReal));
+	if (model->delta != NULL)
+		memset(model->delta->slopes, 0, model->delta->set.n * sizeof(BrReal));
 }
 
 BrTrainSet

@@ -35,9 +35,11 @@ cut_reals(BatchCutter *cutter, size_t rows, int columns)
 }
 
 static BrTrainTape
-cut_tape(BatchCutter *cutter, size_t tokens, const BrModelShape *shape)
+cut_tape(BatchCutter *cutter, size_t tokens, const BrTrainModel *model)
 {
-	return (BrTrainTape){
+	const BrModelShape *shape = &model->shape;
+	int narrow = br_train_bottleneck_size(model);
+	BrTrainTape tape = {
 		.qkv = cut_reals(cutter, tokens, 3 * shape->hidden),
 		.attended = cut_reals(cutter, tokens, shape->hidden),
 		.first_sum = cut_reals(cutter, tokens, shape->hidden),
@@ -48,12 +50,22 @@ cut_tape(BatchCutter *cutter, size_t tokens, const BrModelShape *shape)
 		.first_moments = cut_reals(cutter, tokens, 2),
 		.second_moments = cut_reals(cutter, tokens, 2),
 	};
+
+	for (int half = 0; half < 2 && narrow > 0; half++)
+		tape.adapted[half] = (BrTrainAdapted){
+			.input = cut_reals(cutter, tokens, shape->hidden),
+			.inner = cut_reals(cutter, tokens, narrow),
+			.active = cut_reals(cutter, tokens, narrow),
+		};
+	return tape;
 }
 
 static BrTrainSlopes
-cut_slopes(BatchCutter *cutter, size_t tokens, const BrModelShape *shape)
+cut_slopes(BatchCutter *cutter, size_t tokens, const BrTrainModel *model)
 {
-	return (BrTrainSlopes){
+	const BrModelShape *shape = &model->shape;
+	int narrow = br_train_bottleneck_size(model);
+	BrTrainSlopes slopes = {
 		.state = cut_reals(cutter, tokens, shape->hidden),
 		.sum = cut_reals(cutter, tokens, shape->hidden),
 		.down = cut_reals(cutter, tokens, shape->hidden),
@@ -62,6 +74,13 @@ cut_slopes(BatchCutter *cutter, size_t tokens, const BrModelShape *shape)
 		.attended = cut_reals(cutter, tokens, shape->hidden),
 		.qkv = cut_reals(cutter, tokens, 3 * shape->hidden),
 	};
+
+	for (int half = 0; half < 2 && narrow > 0; half++)
+		slopes.adapted[half] = (BrTrainAdaptedSlopes){
+			.output = cut_reals(cutter, tokens, shape->hidden),
+			.inner = cut_reals(cutter, tokens, narrow),
+		};
+	return slopes;
 }
 
 static BrTrainWorker
@@ -111,7 +130,7 @@ cut_batch(BrTrainRun *run, int n_kept, char *base)
 	run->workers = cut_bytes(&cutter, (size_t) run->n_workers * sizeof(BrTrainWorker));
 	for (size_t i = 0; i < n_tapes; i++)
 	{
-		BrTrainTape tape = cut_tape(&cutter, tokens, shape);
+		BrTrainTape tape = cut_tape(&cutter, tokens, run->model);
 
 		if (base != NULL)
 			run->tapes[i] = tape;
@@ -123,7 +142,7 @@ cut_batch(BrTrainRun *run, int n_kept, char *base)
 		if (base != NULL)
 			run->workers[i] = worker;
 	}
-	run->slopes = cut_slopes(&cutter, tokens, shape);
+	run->slopes = cut_slopes(&cutter, tokens, run->model);
 	run->states = cut_reals(&cutter, tokens * (size_t) (shape->layers + 1), shape->hidden);
 	run->embedded = cut_reals(&cutter, tokens, shape->hidden);
 	run->embedded_moments = cut_reals(&cutter, tokens, 2);

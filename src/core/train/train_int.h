@@ -6,7 +6,8 @@
  * forward.c and backward.c the layers, attention.c and pooling.c what is
  * particular to them, rows.c what works row by row, products.c what the
  * backend computes, accumulate.c whole batches, masked.c those whose words are
- * guessed. "Slope" is everywhere the
+ * guessed, delta.c, lora.c and bottleneck.c what is trained instead of the
+ * model's own weights. "Slope" is everywhere the
  * derivative of the loss with respect to what it is named after.
  *
  * Layers go in phases. In a phase every thread takes a part of the rows, of
@@ -124,6 +125,8 @@ struct BrTrainModel
 	size_t n;
 	BrReal *parameters; /* (n) */
 	BrReal *gradient;	/* (n) */
+	struct BrTrainDelta *delta;			  /* what it is trained by; NULL: by its weights */
+	struct BrTrainBottleneck *bottleneck; /* NULL: it has none */
 };
 
 /* Where things of a layer stand. */
@@ -161,6 +164,14 @@ br_train_place(const BrTrainBatch *batch)
 
 /* ---- plan.c: the memory of a batch ---- */
 
+/* Of the bottleneck behind one half of a layer. */
+typedef struct BrTrainAdapted
+{
+	BrReal *input;	/* (tokens, hidden) */
+	BrReal *inner;	/* (tokens, size): before the activation */
+	BrReal *active; /* (tokens, size) */
+} BrTrainAdapted;
+
 /* What the way back needs of a layer besides its input. */
 typedef struct BrTrainTape
 {
@@ -173,6 +184,7 @@ typedef struct BrTrainTape
 	BrReal *second_sum;		/* (tokens, hidden) */
 	BrReal *first_moments;	/* (tokens, 2) */
 	BrReal *second_moments; /* (tokens, 2) */
+	BrTrainAdapted adapted[2];
 } BrTrainTape;
 
 /* What one thread works with. */
@@ -185,6 +197,12 @@ typedef struct BrTrainWorker
 	BrStatus status;
 } BrTrainWorker;
 
+typedef struct BrTrainAdaptedSlopes
+{
+	BrReal *output; /* (tokens, hidden): of what the bottleneck gave */
+	BrReal *inner;	/* (tokens, size) */
+} BrTrainAdaptedSlopes;
+
 /* The slopes of one layer. */
 typedef struct BrTrainSlopes
 {
@@ -195,6 +213,7 @@ typedef struct BrTrainSlopes
 	BrReal *inner;	   /* (tokens, intermediate) */
 	BrReal *attended;  /* (tokens, hidden) */
 	BrReal *qkv;	   /* (tokens, 3 * hidden) */
+	BrTrainAdaptedSlopes adapted[2];
 } BrTrainSlopes;
 
 struct BrTrainRun
@@ -304,6 +323,65 @@ extern void br_train_attend_slope(BrTrainRun *run, BrTrainWorker *worker, int te
 
 /* What attention adds for every distance between two tokens. */
 extern void br_train_fill_relative(BrTrainRun *run);
+
+/* ---- bottleneck.c: behind both halves of a layer; the model has one ---- */
+
+/* The width of the model's bottlenecks, 0: it has none. */
+extern int br_train_bottleneck_size(const BrTrainModel *model);
+
+/* Rows of what a half gave, from row on, as its bottleneck makes them, in place. */
+extern void br_train_adapt(const BrTrainRun *run, int half, int row, int rows,
+						   BrReal *sum /* (rows, hidden) */);
+
+/* Their slope, from that of what the bottleneck gave, in place. */
+extern void br_train_adapt_slope(const BrTrainRun *run, int half, int row, int rows,
+								 BrReal *slope /* (rows, hidden) */);
+
+/* A worker's part of the gradient of both bottlenecks of the layer at work. */
+extern void br_train_adapt_weights(const BrTrainRun *run, int number);
+
+/* ---- delta.c: what a model is trained by instead of its own weights ---- */
+
+/* The lender of a tensor that is in the set alone. */
+#define BR_TRAIN_OWN SIZE_MAX
+
+typedef struct BrTrainDelta
+{
+	BrContext *context;
+	BrTrainModel *model;
+	BrTrainSet set;
+	BrTrainTensor *tensors; /* the set's */
+	size_t *lenders;		/* (tensors): where the model has the tensor, or BR_TRAIN_OWN */
+	BrReal *slopes;			/* (the set's n): of own tensors, since they were pulled */
+} BrTrainDelta;
+
+/* The model's tensor that begins there. */
+extern const BrTrainTensor *br_train_tensor_at(const BrTrainModel *model, size_t offset);
+
+/* BR_ERR_ARGUMENT: the model is trained by another. After a failure the delta is to be closed. */
+extern BrStatus br_train_delta_open(BrTrainDelta *delta, BrContext *context, BrTrainModel *model,
+									int most_tensors);
+
+/*
+ * Adds a tensor, named "x.part.weight", or with no columns "x.part.bias", after
+ * the model's "x.weight" at beside. Returns where it stands in the set.
+ */
+extern size_t br_train_delta_add(BrTrainDelta *delta, size_t beside, const char *part, int rows,
+								 int columns);
+
+/* Adds the model's tensor that begins there, or those of its head. */
+extern void br_train_delta_lend(BrTrainDelta *delta, size_t offset);
+extern void br_train_delta_lend_head(BrTrainDelta *delta);
+
+/* When all are added: makes the set, own tensors 0. */
+extern BrStatus br_train_delta_fill(BrTrainDelta *delta);
+extern void br_train_delta_close(BrTrainDelta *delta);
+
+/* Adds to the set's gradient what came since the last time. */
+extern void br_train_delta_pull(BrTrainDelta *delta);
+
+/* Writes lent tensors back into the model. */
+extern void br_train_delta_push(BrTrainDelta *delta);
 
 /* ---- pooling.c ---- */
 
