@@ -188,6 +188,9 @@ lower_embedded(BrTrainRun *run, int number)
 						run->model->parameters + run->shape->map.gain, rows, hidden,
 						norm_sums(run, number, 0), norm_sums(run, number, 1),
 						run->slopes.state + at);
+	if (run->disturbance != NULL && run->disturbance->slopes != NULL)
+		memcpy(run->disturbance->slopes + br_train_disturbed(run, first), run->slopes.state + at,
+			   (size_t) rows * (size_t) hidden * sizeof(BrReal));
 	return br_train_stopped(run, number);
 }
 

@@ -192,6 +192,34 @@ extern BrStatus br_train_accumulate(BrTrainRun *run, const BrTrainBatch *batch, 
 									BrTrainLoss loss, const void *arg, int chunk_tokens,
 									double *value);
 
+/* How texts are disturbed against the loss. */
+typedef struct BrTrainAdversary
+{
+	double size;   /* length of a text's disturbance, above 0, on the scale of word embeddings */
+	double weight; /* of the disturbed loss beside the plain one, above 0 */
+} BrTrainAdversary;
+
+/*
+ * Adds what br_train_accumulate does and besides, with weight, the gradient of
+ * the loss at disturbed texts: to the word embeddings of a text, side by side as
+ * one vector, is added
+ *
+ *		size slope / |slope|
+ *
+ * with the slope of the plain loss there, which is then taken as given; a text
+ * without slope stays. Dropout is the same in both (Miyato et al., "Adversarial
+ * training methods for semi-supervised text classification", ICLR 2017, section
+ * 3; the fast gradient method). Takes, besides the memory of the run, a row of
+ * states for each token.
+ * *disturbed: the loss there, without the adversary's weight.
+ * Fails as br_train_accumulate does; BR_ERR_ARGUMENT also: a number of the
+ * adversary out of its range.
+ */
+extern BrStatus br_train_accumulate_adversarial(BrTrainRun *run, const BrTrainBatch *batch,
+												uint64_t step, BrTrainLoss loss, const void *arg,
+												int chunk_tokens, const BrTrainAdversary *adversary,
+												double *value, double *disturbed);
+
 /* Which tokens are guessed. */
 typedef struct BrTrainMasking
 {

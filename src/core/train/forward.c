@@ -108,6 +108,8 @@ embed_rows(BrTrainRun *run, int number)
 
 		memcpy(sum, parameters + shape->map.word + (size_t) run->batch.ids[row] * width,
 			   width * sizeof(BrReal));
+		if (run->disturbance != NULL && run->disturbance->moves != NULL)
+			br_train_add(sum, run->disturbance->moves + br_train_disturbed(run, row), hidden);
 		br_train_add(sum, parameters + shape->map.position + (size_t) run->positions[row] * width,
 					 hidden);
 		if (shape->typed)

@@ -5,8 +5,8 @@
  * model.c holds parameters and gradient, plan.c the memory of a batch,
  * forward.c and backward.c the layers, attention.c and pooling.c what is
  * particular to them, rows.c what works row by row, products.c what the
- * backend computes, accumulate.c whole batches, masked.c those whose words are
- * guessed, delta.c, lora.c and bottleneck.c what is trained instead of the
+ * backend computes, accumulate.c whole batches, adversarial.c those that are
+ * disturbed, masked.c those whose words are guessed, delta.c, lora.c and bottleneck.c what is trained instead of the
  * model's own weights. "Slope" is everywhere the
  * derivative of the loss with respect to what it is named after.
  *
@@ -216,6 +216,14 @@ typedef struct BrTrainSlopes
 	BrTrainAdaptedSlopes adapted[2];
 } BrTrainSlopes;
 
+/* Between the words of a batch and their embeddings, while adversarial.c is at work. */
+typedef struct BrTrainDisturbance
+{
+	size_t first_token; /* place of the batch in what it is a share of */
+	BrReal *moves;		/* (tokens, hidden): added to word embeddings; NULL: nothing is */
+	BrReal *slopes;		/* (tokens, hidden): of word embeddings, to be filled; NULL: they are not */
+} BrTrainDisturbance;
+
 struct BrTrainRun
 {
 	BrContext *context;
@@ -254,6 +262,7 @@ struct BrTrainRun
 	BrReal *step_inner[BR_IMAGE_MAX_STEPS];	 /* of dense steps, before the activation */
 	BrReal *vector_slopes[2];				 /* (texts, widest vector) */
 	struct BrTrainGuesses *guesses;			 /* of masked.c, while it is at work */
+	const BrTrainDisturbance *disturbance;	 /* NULL: there is none */
 };
 
 /* Takes a batch in, and makes room for it. */
@@ -264,6 +273,14 @@ static inline BrReal *
 br_train_state(const BrTrainRun *run, int layer)
 {
 	return run->states + (size_t) layer * (size_t) run->tokens * (size_t) run->shape->hidden;
+}
+
+/* The row of a disturbance for a token of the batch that was taken in. */
+static inline size_t
+br_train_disturbed(const BrTrainRun *run, int row)
+{
+	return (run->first_token - run->disturbance->first_token + (size_t) row) *
+		(size_t) run->shape->hidden;
 }
 
 /* ---- forward.c ---- */
