@@ -16,6 +16,7 @@
 #include "core/train/accumulate.c"
 #include "core/train/adversarial.c"
 #include "core/train/attention.c"
+#include "core/train/augment.c"
 #include "core/train/backward.c"
 #include "core/train/bottleneck.c"
 #include "core/train/classes.c"
@@ -31,5 +32,6 @@
 #include "core/train/pooling.c"
 #include "core/train/products.c"
 #include "core/train/rows.c"
+#include "core/train/sentences.c"
 
 #endif /* TRAIN_DOUBLE_H */
