@@ -3,13 +3,13 @@
  *	  The C library's side of train.sh: tokens per second of training steps.
  *
  * bench_train [--backend NAME] [--threads N] [--dropout SHARE] [--memory BYTES]
- *             [--part TOKENS] [--steps N] [--write FILE] MODEL TEXTS
+ *             [--part TOKENS] [--steps N] [--lora RANK] [--write FILE] MODEL TEXTS
  *
  * Makes pairs of the first 128 texts of a file, cut to 64 tokens, and takes
  * steps of the contrastive loss in both directions with AdamW, one to warm up
  * and then N (3). Prints the median step: tokens per second, and the seconds of
  * the gradient and of AdamW, and the first loss, which without dropout is the
- * peer's. --write writes the token ids for the peer, a text a line, and does
+ * peer's. --lora trains low-rank additions to all matrices. --write writes the token ids for the peer, a text a line, and does
  * nothing else. CLOCK=cpu measures the process's time on the
  * processor instead, with one thread: what a busy machine leaves to others does
  * not count.
@@ -21,6 +21,7 @@
 
 #include "bench/load_backend.h"
 #include "bench/load_model.h"
+#include "core/train/br_train_adapters.h"
 #include "core/train/br_train_losses.h"
 #include "core/train/br_train_optimiser.h"
 
@@ -36,6 +37,7 @@ typedef struct Options
 	size_t memory;
 	int part;
 	int steps;
+	int lora; /* rank; 0: the model itself is trained */
 	const char *write;
 	const char *model;
 	const char *texts;
@@ -80,6 +82,8 @@ parse_options(int argc, char **argv, Options *options)
 			options->part = atoi(value);
 		else if (strcmp(argv[i], "--steps") == 0)
 			options->steps = atoi(value);
+		else if (strcmp(argv[i], "--lora") == 0)
+			options->lora = atoi(value);
 		else if (strcmp(argv[i], "--write") == 0)
 			options->write = value;
 		else
@@ -150,8 +154,9 @@ compare_steps(const void *left, const void *right)
 
 /* The median step; the first is not counted. */
 static Step
-time_steps(BrTrainRun *run, BrTrainOptimiser *optimiser, BrContext *context, const Tokens *tokens,
-		   const Options *options, const BrBackend *backend, double *first_loss)
+time_steps(BrTrainRun *run, BrTrainOptimiser *optimiser, BrTrainLora *lora, BrContext *context,
+		   const Tokens *tokens, const Options *options, const BrBackend *backend,
+		   double *first_loss)
 {
 	const BrTrainContrastive loss = {backend, 0.05, 0, true, 0, NULL};
 	const BrTrainBatch batch = {tokens->ids, tokens->offsets, TEXTS, NULL};
@@ -167,8 +172,12 @@ time_steps(BrTrainRun *run, BrTrainOptimiser *optimiser, BrContext *context, con
 		check(br_train_accumulate(run, &batch, (uint64_t) i, br_train_contrastive, &loss,
 								  options->part, &value),
 			  "gradient", context);
+		if (lora != NULL)
+			br_train_lora_pull(lora);
 		middle = now();
 		check(br_train_update(optimiser, &length), "update", context);
+		if (lora != NULL)
+			br_train_lora_push(lora);
 		steps[i] = (Step){middle - start, now() - middle, value};
 	}
 	*first_loss = steps[0].loss;
@@ -184,6 +193,7 @@ main(int argc, char **argv)
 	BrContext context;
 	BrEncoder *encoder;
 	BrTrainModel *model;
+	BrTrainLora *lora = NULL;
 	BrTrainSet set;
 	BrTrainRun *run;
 	BrTrainOptimiser *optimiser;
@@ -203,7 +213,7 @@ main(int argc, char **argv)
 	if (!parse_options(argc, argv, &options))
 		die("usage",
 			"bench_train [--backend NAME] [--threads N] [--dropout SHARE] "
-			"[--memory BYTES] [--part TOKENS] [--steps N] [--write FILE] MODEL TEXTS");
+			"[--memory BYTES] [--part TOKENS] [--steps N] [--lora RANK] [--write FILE] MODEL TEXTS");
 	br_base_context_init(&context);
 	encoder = load_model(&context, options.model);
 	texts = read_texts(options.texts);
@@ -222,10 +232,18 @@ main(int argc, char **argv)
 		check(br_base_pool_create(&context, options.threads, &how.pool), "threads", &context);
 	check(br_train_open(&context, encoder, (BrTrainHead){0}, 1, &model), "model", &context);
 	set = br_train_set(model);
+	if (options.lora != 0)
+	{
+		const BrTrainLoraOptions low_rank = {options.lora, options.lora, BR_TRAIN_LORA_ALL, 1};
+
+		check(br_train_lora_create(&context, model, how.backend, &low_rank, &lora), "additions",
+			  &context);
+		set = br_train_lora_set(lora);
+	}
 	check(br_train_begin(&context, model, &how, &run), "run", &context);
 	check(br_train_optimiser_create(&context, &set, &recipe, how.pool, &optimiser), "optimiser",
 		  &context);
-	step = time_steps(run, optimiser, &context, &tokens, &options, how.backend, &first_loss);
+	step = time_steps(run, optimiser, lora, &context, &tokens, &options, how.backend, &first_loss);
 	printf("%.0f tokens/s of %d tokens, gradient %.3f s, update %.3f s, first loss %.5f\n",
 		   tokens.offsets[TEXTS] / (step.gradient + step.update), tokens.offsets[TEXTS],
 		   step.gradient, step.update, first_loss);

@@ -25,17 +25,23 @@ typedef struct Adapted
 } Adapted;
 
 static void
-adapted_open(Adapted *adapted, const BrTrainLoraOptions *options)
+adapted_open_so(Adapted *adapted, const BrTrainLoraOptions *options, BrTrainOptions how)
 {
-	const BrTrainOptions how = {.backend = br_math_portable_backend()};
 	Trained *trained = &adapted->trained;
 
+	how.backend = br_math_portable_backend();
 	trained_open(trained, "tiny-bert-cls", (BrTrainHead){3, 32, false}, &how);
 	adapted->classes = (BrTrainClasses){how.backend, trained->model, labels, false, 0};
 	assert_int_equal(br_train_lora_create(&trained->open.context, trained->model, how.backend,
 										  options, &adapted->lora),
 					 BR_OK);
 	adapted->set = br_train_lora_set(adapted->lora);
+}
+
+static void
+adapted_open(Adapted *adapted, const BrTrainLoraOptions *options)
+{
+	adapted_open_so(adapted, options, (BrTrainOptions){.seed = 0});
 }
 
 static void
@@ -90,6 +96,95 @@ gradients_are_differences(void **state)
 		}
 	}
 	adapted_close(&adapted);
+}
+
+/* The slope of factors from that of the whole matrix, by the definition. */
+static void
+assert_factors(const Adapted *adapted, const double *whole)
+{
+	const BrTrainLora *lora = adapted->lora;
+	const BrTrainSet *set = &adapted->set;
+	size_t rank = (size_t) lora->rank;
+
+	for (int t = 0; t < lora->n_targets; t++)
+	{
+		const LoraTarget *target = &lora->targets[t];
+		size_t inputs = (size_t) target->inputs;
+		size_t outputs = (size_t) target->outputs;
+
+		for (size_t r = 0; r < rank; r++)
+		{
+			for (size_t o = 0; o < outputs; o++)
+			{
+				double sum = 0;
+
+				for (size_t i = 0; i < inputs; i++)
+					sum += 2 * whole[target->weight + o * inputs + i] *
+						set->parameters[target->down + r * inputs + i];
+				assert_true(fabs(set->gradient[target->up + o * rank + r] - sum) < 1e-12);
+			}
+			for (size_t i = 0; i < inputs; i++)
+			{
+				double sum = 0;
+
+				for (size_t o = 0; o < outputs; o++)
+					sum += 2 * whole[target->weight + o * inputs + i] *
+						set->parameters[target->up + o * rank + r];
+				assert_true(fabs(set->gradient[target->down + r * inputs + i] - sum) < 1e-12);
+			}
+		}
+	}
+}
+
+/*
+ * Factors get what the whole matrices' gradient says, by any number of threads,
+ * with dropout and with layers that are computed twice; the matrices, the tables
+ * and their biases get nothing.
+ */
+static void
+factors_follow_from_whole_gradients(void **state)
+{
+	(void) state;
+	for (int threads = 1; threads <= 3; threads += 2)
+	{
+		BrTrainOptions how = {.dropout = 0.1, .attention_dropout = 0.1};
+		BrContext context;
+		Adapted adapted;
+		BrTrainModel *model;
+		double *whole;
+		double loss;
+
+		br_base_context_init(&context);
+		if (threads > 1)
+		{
+			assert_int_equal(br_base_pool_create(&context, threads, &how.pool), BR_OK);
+			how.memory = 130000;
+		}
+		adapted_open_so(&adapted, &all, how);
+		model = adapted.trained.model;
+		for (size_t i = 0; i < adapted.set.n; i++)
+			adapted.set.parameters[i] += 0.05 * sin((double) i);
+		loss_of(&adapted);
+		for (int t = 0; t < model->n_tensors; t++)
+			if (strstr(model->tensors[t].name, "orm") == NULL &&
+				strncmp(model->tensors[t].name, "head.", 5) != 0)
+				assert_true(model->gradient[model->tensors[t].offset] == 0);
+		br_train_lora_pull(adapted.lora);
+
+		/* the same model as if nothing were added to it */
+		whole = malloc(model->n * sizeof(double));
+		model->delta = NULL;
+		model->lora = NULL;
+		assert_int_equal(br_train_accumulate(adapted.trained.run, &batch, 0, br_train_classes,
+											 &adapted.classes, 0, &loss),
+						 BR_OK);
+		memcpy(whole, model->gradient, model->n * sizeof(double));
+		assert_true(how.memory == 0 || adapted.trained.run->n_kept < 2);
+		assert_factors(&adapted, whole);
+		free(whole);
+		adapted_close(&adapted);
+		br_base_pool_destroy(how.pool);
+	}
 }
 
 /* 2 layers with 6 matrices of 2 factors each, and the head's two tensors. */
@@ -215,6 +310,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(gradients_are_differences),
+		cmocka_unit_test(factors_follow_from_whole_gradients),
 		cmocka_unit_test(set_is_named_and_small),
 		cmocka_unit_test(steps_move_what_was_chosen),
 		cmocka_unit_test(wrong_options_are_refused),

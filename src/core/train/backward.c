@@ -7,6 +7,10 @@
  * both only read what is there, by rows to the layer's input and by outputs to
  * the gradients of the weights. Norms are the exception: every thread sums up
  * gain and bias over its own rows, and the sums are added in the threads' order.
+ *
+ * A model that is trained by an addition has no use for the gradients of its own
+ * matrices and tables, a large part of all work: those of the addition take
+ * their place.
  */
 #include "core/train/train_int.h"
 
@@ -137,8 +141,9 @@ lower_input(BrTrainRun *run, int number)
 	return status;
 }
 
+/* A worker's part of the gradients of the layer's matrices. */
 static BrStatus
-lower_weights(BrTrainRun *run, int number)
+lower_matrices(BrTrainRun *run, int number)
 {
 	const struct
 	{
@@ -151,8 +156,7 @@ lower_weights(BrTrainRun *run, int number)
 		{&run->at.output, run->tape->attended, run->slopes.projected},
 		{&run->at.qkv, br_train_state(run, run->layer), run->slopes.qkv},
 	};
-	int hidden = run->shape->hidden;
-	BrStatus status = lower_input(run, number);
+	BrStatus status = BR_OK;
 
 	for (size_t i = 0; i < sizeof(products) / sizeof(products[0]) && status == BR_OK; i++)
 	{
@@ -163,6 +167,19 @@ lower_weights(BrTrainRun *run, int number)
 							  br_train_part(run, outputs, number + 1), run->model->gradient);
 		status = br_train_stopped(run, number);
 	}
+	return status;
+}
+
+static BrStatus
+lower_weights(BrTrainRun *run, int number)
+{
+	int hidden = run->shape->hidden;
+	BrStatus status = lower_input(run, number);
+
+	if (status == BR_OK && run->model->delta == NULL)
+		status = lower_matrices(run, number);
+	if (run->model->lora != NULL)
+		br_train_lora_weights(run, number);
 	if (run->model->bottleneck != NULL)
 		br_train_adapt_weights(run, number);
 	add_norm_sums(run, &run->at.attention_norm, 0, br_train_part(run, hidden, number),
@@ -205,7 +222,7 @@ lower_tables(BrTrainRun *run, int number)
 	int first = br_train_part(run, run->shape->hidden, number);
 	int last = br_train_part(run, run->shape->hidden, number + 1);
 
-	for (int row = 0; row < run->tokens; row++)
+	for (int row = 0; run->model->delta == NULL && row < run->tokens; row++)
 	{
 		const BrReal *slope = run->slopes.state + (size_t) row * hidden + first;
 		size_t id = (size_t) run->batch.ids[row];
@@ -235,6 +252,8 @@ lower_one_layer(BrTrainRun *run, int layer)
 		status = br_train_run_all(run, lower_layer);
 	if (status == BR_OK)
 		status = br_train_run_all(run, lower_heads);
+	if (status == BR_OK && run->model->lora != NULL)
+		status = br_train_run_all(run, br_train_lora_narrow);
 	if (status == BR_OK)
 		status = br_train_run_all(run, lower_weights);
 	return status;

@@ -2,12 +2,18 @@
  * lora.c
  *	  Low-rank additions to dense layers, as another way to write their weights.
  *
- * With s = alpha / rank, W = W0 + s B A. The way back gives the slope of W, and
- * from it follow the slopes of the factors:
+ * With s = alpha / rank, W = W0 + s B A. The slope of W would be slope of the
+ * output' input, summed over tokens, and from it follow the slopes of the factors:
  *
  *		slope of B = s slope of W A',	slope of A = s B' slope of W
  *
- * so neither forward nor backward knows of them.
+ * As W0 stays, that product of two large matrices is not made. The narrow ones
+ * come first,
+ *
+ *		slope of B = slope of the output' (s input A')
+ *		slope of A = (s slope of the output B)' input
+ *
+ * which makes four products of rank columns of one of as many as W has.
  */
 #include "core/math/br_math.h"
 #include "core/train/br_train_adapters.h"
@@ -22,6 +28,7 @@ typedef struct LoraTarget
 	size_t base;   /* W0, among the bases */
 	size_t down;   /* A, among the set's parameters (rank, inputs) */
 	size_t up;	   /* B, among the set's parameters (outputs, rank) */
+	int kind;
 	int inputs;
 	int outputs;
 } LoraTarget;
@@ -32,7 +39,7 @@ struct BrTrainLora
 	const BrBackend *backend;
 	int rank;
 	BrReal scale;
-	LoraTarget *targets; /* (n_targets) */
+	LoraTarget *targets; /* (n_targets): as many of every layer, in order */
 	int n_targets;
 	BrReal *bases;
 	size_t n_bases;
@@ -48,6 +55,7 @@ find_target(const BrModelShape *shape, int layer, int kind)
 										&places.output, &places.up,	 &places.down};
 
 	return (LoraTarget){
+		.kind = kind,
 		.weight = dense[kind]->weight + (kind < 3 ? (size_t) kind * square : 0),
 		.inputs = dense[kind]->in_dim,
 		.outputs = kind < 3 ? shape->hidden : dense[kind]->out_dim,
@@ -69,8 +77,8 @@ place_all(BrTrainLora *lora, unsigned matrices)
 				*target = find_target(shape, layer, kind);
 				target->base = lora->n_bases;
 				lora->n_bases += (size_t) target->inputs * (size_t) target->outputs;
-				target->down = br_train_delta_add(delta, target->weight, "lora_A", lora->rank,
-												  target->inputs);
+				target->down =
+					br_train_delta_add(delta, target->weight, "lora_A", lora->rank, target->inputs);
 				target->up = br_train_delta_add(delta, target->weight, "lora_B", target->outputs,
 												lora->rank);
 			}
@@ -96,6 +104,115 @@ fill_lora(BrTrainLora *lora, uint64_t seed)
 			lora->delta.set.parameters[j] = (BrReal) (deviation * br_math_normal(&random));
 	}
 }
+
+/* ---- the way back ---- */
+
+/* What a matrix of the layer at work reads, and the slope of what it gives. */
+typedef struct LoraEnds
+{
+	const BrReal *input; /* (tokens, inputs) */
+	const BrReal *slope; /* (tokens, outputs), stride apart */
+	int stride;
+} LoraEnds;
+
+static LoraEnds
+find_ends(const BrTrainRun *run, int kind)
+{
+	const BrTrainTape *tape = run->tape;
+	const BrTrainSlopes *slopes = &run->slopes;
+	int hidden = run->shape->hidden;
+	const BrReal *state = br_train_state(run, run->layer);
+	const LoraEnds ends[KINDS] = {
+		{state, slopes->qkv, 3 * hidden},
+		{state, slopes->qkv + hidden, 3 * hidden},
+		{state, slopes->qkv + 2 * hidden, 3 * hidden},
+		{tape->attended, slopes->projected, hidden},
+		{tape->first, slopes->inner, run->shape->intermediate},
+		{tape->active, slopes->down, hidden},
+	};
+
+	return ends[kind];
+}
+
+static int
+targets_of_layer(const BrTrainLora *lora)
+{
+	return lora->n_targets / lora->delta.model->shape.layers;
+}
+
+int
+br_train_lora_width(const BrTrainModel *model)
+{
+	return model->lora != NULL ? 2 * targets_of_layer(model->lora) * model->lora->rank : 0;
+}
+
+/* Of a layer's target s input A', and with which 1 s slope B. */
+static BrReal *
+narrow_rows(const BrTrainRun *run, int number, int which)
+{
+	return run->slopes.narrow +
+		(size_t) (2 * number + which) * (size_t) run->tokens * (size_t) run->model->lora->rank;
+}
+
+BrStatus
+br_train_lora_narrow(BrTrainRun *run, int number)
+{
+	const BrTrainLora *lora = run->model->lora;
+	const LoraTarget *target = lora->targets + run->layer * targets_of_layer(lora);
+	const BrReal *parameters = lora->delta.set.parameters;
+	int rank = lora->rank;
+	int first = br_train_part(run, run->tokens, number);
+	int rows = br_train_part(run, run->tokens, number + 1) - first;
+	size_t at = (size_t) first * (size_t) rank;
+
+	for (int i = 0; i < targets_of_layer(lora) && rows > 0; i++, target++)
+	{
+		LoraEnds ends = find_ends(run, target->kind);
+		BrTrainFactor input = {ends.input + (size_t) first * (size_t) target->inputs,
+							   target->inputs, false};
+		BrTrainFactor slope = {ends.slope + (size_t) first * (size_t) ends.stride, ends.stride,
+							   false};
+
+		br_train_multiply(run->backend, input,
+						  (BrTrainFactor){parameters + target->down, target->inputs, true}, rows,
+						  rank, target->inputs, lora->scale, 0, rank, narrow_rows(run, i, 0) + at);
+		br_train_multiply(run->backend, slope,
+						  (BrTrainFactor){parameters + target->up, rank, false}, rows, rank,
+						  target->outputs, lora->scale, 0, rank, narrow_rows(run, i, 1) + at);
+	}
+	return br_train_stopped(run, number);
+}
+
+void
+br_train_lora_weights(const BrTrainRun *run, int number)
+{
+	const BrTrainLora *lora = run->model->lora;
+	const LoraTarget *target = lora->targets + run->layer * targets_of_layer(lora);
+	BrReal *slopes = lora->delta.slopes;
+	int rank = lora->rank;
+
+	for (int i = 0; i < targets_of_layer(lora); i++, target++)
+	{
+		LoraEnds ends = find_ends(run, target->kind);
+		int output = br_train_part(run, target->outputs, number);
+		int outputs = br_train_part(run, target->outputs, number + 1) - output;
+		int input = br_train_part(run, target->inputs, number);
+		int inputs = br_train_part(run, target->inputs, number + 1) - input;
+
+		if (outputs > 0)
+			br_train_multiply(run->backend, (BrTrainFactor){ends.slope + output, ends.stride, true},
+							  (BrTrainFactor){narrow_rows(run, i, 0), rank, false}, outputs, rank,
+							  run->tokens, 1, 1, rank,
+							  slopes + target->up + (size_t) output * (size_t) rank);
+		if (inputs > 0)
+			br_train_multiply(run->backend, (BrTrainFactor){narrow_rows(run, i, 1), rank, true},
+							  (BrTrainFactor){ends.input + input, target->inputs, false}, rank,
+							  inputs, run->tokens, 1, 1, target->inputs,
+							  slopes + target->down + input);
+	}
+}
+
+/* ---- the set ---- */
 
 static BrStatus
 check_lora(BrContext *context, const BrTrainModel *model, const BrBackend *backend,
@@ -167,6 +284,7 @@ br_train_lora_create(BrContext *context, BrTrainModel *model, const BrBackend *b
 	}
 	fill_lora(created, options->seed);
 	model->delta = &created->delta;
+	model->lora = created;
 	*lora = created;
 	return BR_OK;
 }
@@ -177,6 +295,7 @@ br_train_lora_destroy(BrTrainLora *lora)
 	if (lora == NULL)
 		return;
 	lora->delta.model->delta = NULL;
+	lora->delta.model->lora = NULL;
 	free_lora(lora->delta.context, lora);
 }
 
@@ -189,21 +308,6 @@ br_train_lora_set(BrTrainLora *lora)
 void
 br_train_lora_pull(BrTrainLora *lora)
 {
-	const BrTrainModel *model = lora->delta.model;
-	const BrReal *parameters = lora->delta.set.parameters;
-
-	for (int i = 0; i < lora->n_targets; i++)
-	{
-		const LoraTarget *target = &lora->targets[i];
-		BrTrainFactor slope = {model->gradient + target->weight, target->inputs, false};
-		BrTrainFactor down = {parameters + target->down, target->inputs, true};
-		BrTrainFactor up = {parameters + target->up, lora->rank, true};
-
-		br_train_multiply(lora->backend, slope, down, target->outputs, lora->rank, target->inputs,
-						  lora->scale, 1, lora->rank, lora->delta.slopes + target->up);
-		br_train_multiply(lora->backend, up, slope, lora->rank, target->inputs, target->outputs,
-						  lora->scale, 1, target->inputs, lora->delta.slopes + target->down);
-	}
 	br_train_delta_pull(&lora->delta);
 }
 

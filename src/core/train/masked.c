@@ -209,9 +209,11 @@ lower_words(BrTrainRun *run, int number)
 	BrTrainFactor own = {guesses->scores + (size_t) first_token * (size_t) vocabulary, vocabulary,
 						 false};
 
-	br_train_multiply(run->backend, slopes, (BrTrainFactor){guesses->guess + at, hidden, false},
-					  last - first, hidden, guesses->count, 1, 1, hidden,
-					  model->gradient + run->shape->map.word + (size_t) first * (size_t) hidden);
+	if (model->delta == NULL)
+		br_train_multiply(run->backend, slopes, (BrTrainFactor){guesses->guess + at, hidden, false},
+						  last - first, hidden, guesses->count, 1, 1, hidden,
+						  model->gradient + run->shape->map.word +
+							  (size_t) first * (size_t) hidden);
 	for (int i = 0; i < guesses->count; i++)
 		br_train_add(model->gradient + model->words_bias + first,
 					 guesses->scores + (size_t) i * (size_t) vocabulary + first, last - first);

@@ -73,6 +73,7 @@ cut_slopes(BatchCutter *cutter, size_t tokens, const BrTrainModel *model)
 		.inner = cut_reals(cutter, tokens, shape->intermediate),
 		.attended = cut_reals(cutter, tokens, shape->hidden),
 		.qkv = cut_reals(cutter, tokens, 3 * shape->hidden),
+		.narrow = cut_reals(cutter, tokens, br_train_lora_width(model)),
 	};
 
 	for (int half = 0; half < 2 && narrow > 0; half++)

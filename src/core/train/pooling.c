@@ -166,8 +166,9 @@ step_slope(BrTrainRun *run, int number, BrReal *output_slope, BrReal *input_slop
 							(BrActivation) step->activation, output_slope);
 	br_train_dense_input(run->backend, &dense, run->model->parameters, output_slope, texts, 0,
 						 input_slope);
-	br_train_dense_weight(run->backend, &dense, run->vectors[number], output_slope, texts, 0,
-						  dense.out_dim, run->model->gradient);
+	if (run->model->delta == NULL)
+		br_train_dense_weight(run->backend, &dense, run->vectors[number], output_slope, texts, 0,
+							  dense.out_dim, run->model->gradient);
 }
 
 void

@@ -6,8 +6,9 @@
  * forward.c and backward.c the layers, attention.c and pooling.c what is
  * particular to them, rows.c what works row by row, products.c what the
  * backend computes, accumulate.c whole batches, adversarial.c those that are
- * disturbed, masked.c those whose words are guessed, delta.c, lora.c and bottleneck.c what is trained instead of the
- * model's own weights. "Slope" is everywhere the
+ * disturbed, masked.c those whose words are guessed, delta.c, lora.c and
+ * bottleneck.c what is trained instead of the model's own weights, augment.c and
+ * sentences.c texts before they are embedded. "Slope" is everywhere the
  * derivative of the loss with respect to what it is named after.
  *
  * Layers go in phases. In a phase every thread takes a part of the rows, of
@@ -123,9 +124,10 @@ struct BrTrainModel
 	BrTrainTensor *tensors; /* (n_tensors) */
 	int n_tensors;
 	size_t n;
-	BrReal *parameters; /* (n) */
-	BrReal *gradient;	/* (n) */
+	BrReal *parameters;					  /* (n) */
+	BrReal *gradient;					  /* (n) */
 	struct BrTrainDelta *delta;			  /* what it is trained by; NULL: by its weights */
+	struct BrTrainLora *lora;			  /* NULL: it has none */
 	struct BrTrainBottleneck *bottleneck; /* NULL: it has none */
 };
 
@@ -214,6 +216,7 @@ typedef struct BrTrainSlopes
 	BrReal *attended;  /* (tokens, hidden) */
 	BrReal *qkv;	   /* (tokens, 3 * hidden) */
 	BrTrainAdaptedSlopes adapted[2];
+	BrReal *narrow; /* (tokens, width of low-rank additions) */
 } BrTrainSlopes;
 
 /* Between the words of a batch and their embeddings, while adversarial.c is at work. */
@@ -340,6 +343,15 @@ extern void br_train_attend_slope(BrTrainRun *run, BrTrainWorker *worker, int te
 
 /* What attention adds for every distance between two tokens. */
 extern void br_train_fill_relative(BrTrainRun *run);
+
+/* ---- lora.c: a model's low-rank additions ---- */
+
+/* How many numbers of a token they need on the way back, 0: the model has none. */
+extern int br_train_lora_width(const BrTrainModel *model);
+
+/* A phase: of the layer at work, what its slopes need; then a worker's part of those. */
+extern BrStatus br_train_lora_narrow(BrTrainRun *run, int number);
+extern void br_train_lora_weights(const BrTrainRun *run, int number);
 
 /* ---- bottleneck.c: behind both halves of a layer; the model has one ---- */
 
