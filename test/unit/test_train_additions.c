@@ -1,0 +1,183 @@
+/*
+ * test_train_additions.c
+ *	  Low-rank additions and bottlenecks in float: every backend and any number
+ *	  of threads give one gradient.
+ */
+#include <math.h>
+
+#include "unit/train_fixture.h"
+
+#include "core/train/br_train_adapters.h"
+
+#define TEXTS 9
+#define TOKENS 112
+#define RUNS 6
+#define BOUND 5e-6
+
+static const char *const backends[] = {"portable", "openblas", "onednn"};
+
+/* Texts of 4, 6, ... 20 and of 4 tokens. */
+typedef struct Tokens
+{
+	int32_t ids[TOKENS];
+	int32_t offsets[TEXTS + 1];
+	BrTrainBatch batch;
+} Tokens;
+
+static void
+fill_tokens(Tokens *tokens)
+{
+	tokens->offsets[0] = 0;
+	for (int i = 0; i < TEXTS; i++)
+		tokens->offsets[i + 1] = tokens->offsets[i] + 4 + 2 * i;
+	assert_true(tokens->offsets[TEXTS] <= TOKENS);
+	for (int i = 0; i < TOKENS; i++)
+		tokens->ids[i] = (31 * i) % 1000;
+	tokens->batch = (BrTrainBatch){tokens->ids, tokens->offsets, TEXTS, NULL};
+}
+
+/* A loss with slopes that are not 0 and not the same anywhere. */
+static BrStatus
+sine_loss(const void *arg, BrContext *context, const BrReal *embeddings, int texts, int dim,
+		  double *loss, BrReal *slope)
+{
+	(void) arg, (void) context;
+	*loss = 0;
+	for (int i = 0; i < texts * dim; i++)
+	{
+		*loss += (double) embeddings[i] * sin(i + 1);
+		slope[i] += (float) sin(i + 1);
+	}
+	return BR_OK;
+}
+
+/* What is added to a model, one or the other. */
+typedef struct Addition
+{
+	BrTrainLora *lora;
+	BrTrainBottleneck *bottleneck;
+	BrTrainSet set;
+} Addition;
+
+static void
+addition_open(Addition *addition, Trained *trained, const BrBackend *backend, bool low_rank)
+{
+	const BrTrainLoraOptions lora = {5, 10, BR_TRAIN_LORA_ALL, 3};
+	const BrTrainBottleneckOptions bottleneck = {7, 3};
+	BrContext *context = &trained->open.context;
+
+	*addition = (Addition){.lora = NULL};
+	if (low_rank)
+	{
+		assert_int_equal(br_train_lora_create(context, trained->model, backend, &lora,
+											  &addition->lora),
+						 BR_OK);
+		addition->set = br_train_lora_set(addition->lora);
+	}
+	else
+	{
+		assert_int_equal(br_train_bottleneck_create(context, trained->model, &bottleneck,
+													&addition->bottleneck),
+						 BR_OK);
+		addition->set = br_train_bottleneck_set(addition->bottleneck);
+	}
+	/* factors and biases that are 0 would hide half of the products */
+	for (size_t i = 0; i < addition->set.n; i++)
+		addition->set.parameters[i] += 0.03F * (float) sin((double) i);
+	if (low_rank)
+		br_train_lora_push(addition->lora);
+	else
+		br_train_bottleneck_push(addition->bottleneck);
+}
+
+static float *
+gradient_of(const char *backend_name, int threads, bool low_rank, size_t *n)
+{
+	BrTrainOptions options = {.backend = load_backend(backend_name),
+							  .dropout = 0.1,
+							  .attention_dropout = 0.1};
+	BrContext context;
+	Trained trained;
+	Addition addition;
+	Tokens tokens;
+	float *gradient;
+	double loss;
+
+	if (options.backend == NULL)
+		return NULL;
+	br_base_context_init(&context);
+	if (threads > 1)
+		assert_int_equal(br_base_pool_create(&context, threads, &options.pool), BR_OK);
+	fill_tokens(&tokens);
+	trained_open(&trained, "tiny-mpnet-mean", (BrTrainHead){0}, &options);
+	addition_open(&addition, &trained, options.backend, low_rank);
+	assert_int_equal(br_train_accumulate(trained.run, &tokens.batch, 3, sine_loss, NULL, 30, &loss),
+					 BR_OK);
+	if (low_rank)
+		br_train_lora_pull(addition.lora);
+	else
+		br_train_bottleneck_pull(addition.bottleneck);
+	*n = addition.set.n;
+	gradient = malloc(*n * sizeof(float));
+	memcpy(gradient, addition.set.gradient, *n * sizeof(float));
+	br_train_lora_destroy(addition.lora);
+	br_train_bottleneck_destroy(addition.bottleneck);
+	trained_close(&trained);
+	br_base_pool_destroy(options.pool);
+	return gradient;
+}
+
+static void
+check_addition(bool low_rank)
+{
+	size_t n;
+	float *expected = gradient_of("portable", 1, low_rank, &n);
+	double largest = 0;
+	int compared = 0;
+
+	for (size_t i = 0; i < n; i++)
+		largest = fmax(largest, fabs((double) expected[i]));
+	assert_true(largest > 0.01);
+	for (int run = 0; run < RUNS; run++)
+	{
+		const char *backend = backends[run / 2];
+		int threads = run % 2 == 0 ? 1 : 3;
+		float *gradient = gradient_of(backend, threads, low_rank, &n);
+
+		if (gradient == NULL)
+			continue;
+		for (size_t i = 0; i < n; i++)
+			if (!(fabs((double) gradient[i] - (double) expected[i]) <= BOUND * largest))
+				fail_msg("%s, %d threads, parameter %zu: %g, not %g", backend, threads, i,
+						 (double) gradient[i], (double) expected[i]);
+		free(gradient);
+		compared++;
+	}
+	assert_true(compared >= 2);
+	free(expected);
+}
+
+static void
+low_rank_gradients_agree(void **state)
+{
+	(void) state;
+	check_addition(true);
+}
+
+static void
+bottleneck_gradients_agree(void **state)
+{
+	(void) state;
+	check_addition(false);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(low_rank_gradients_agree),
+		cmocka_unit_test(bottleneck_gradients_agree),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
