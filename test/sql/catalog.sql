@@ -6,7 +6,7 @@
 --    Catalogs follow their sources: first load, triggers, refresh, rights, end.
 --    Counts and neighbours are compared with plain SQL over the sources.
 --
-SELECT plan(90);
+SELECT plan(92);
 SET client_min_messages = error;
 \o /dev/null
 SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls');
@@ -393,6 +393,16 @@ SELECT refresh('empty');
 \o
 SELECT is((SELECT reltuples FROM pg_class WHERE relname = 'event_queue_' || :empty), 20000::real, 'and analyzed again with what has come since');
 SELECT is((SELECT baskets FROM catalog_coverage WHERE catalog = 'empty'), 20000::bigint, 'which is counted');
+
+-- what a refresh fills is analyzed where that was much of it, else left to autovacuum
+SELECT count(*) AS counted FROM event WHERE catalog = :empty \gset
+SELECT is((SELECT reltuples FROM pg_class WHERE relname = 'event_' || :empty), :counted::real, 'events are analyzed after a refresh that brought many of them');
+INSERT INTO bulk_sale SELECT '1', 20000 + i FROM generate_series(1, 1000) i;
+\o /dev/null
+SELECT refresh('empty');
+\o
+SELECT results_eq(format('SELECT count(*), (SELECT reltuples FROM pg_class WHERE relname = %L) FROM event WHERE catalog = %s', 'event_' || :empty, :empty),
+                  format('VALUES (%s::bigint, %s::real)', :counted + 1000, :counted), 'and not after one that brought few');
 
 -- the end
 SELECT lives_ok($$SELECT drop_catalog('empty')$$, 'a catalog is dropped');
