@@ -23,21 +23,15 @@ behind(size_t end)
 	return (end + BR_IMAGE_ALIGNMENT - 1) / BR_IMAGE_ALIGNMENT * BR_IMAGE_ALIGNMENT;
 }
 
-static bool
-has_relative(const BrImageConfig *config)
-{
-	return br_encoder_architecture(config->architecture)->relative != NULL;
-}
-
 static Room
-plan_room(const BrImageConfig *config)
+plan_room(const BrModelShape *shape)
 {
-	size_t distances = has_relative(config) ? 2 * (size_t) config->max_tokens - 1 : 0;
+	size_t distances = shape->relative ? 2 * (size_t) shape->max_tokens - 1 : 0;
 	Room room = {.layers = behind(sizeof(BrTransformer))};
 
-	room.steps = behind(room.layers + config->layers * sizeof(BrTransformerLayer));
-	room.relative = behind(room.steps + config->n_steps * sizeof(BrTransformerStep));
-	room.size = room.relative + config->heads * distances * sizeof(float);
+	room.steps = behind(room.layers + (size_t) shape->layers * sizeof(BrTransformerLayer));
+	room.relative = behind(room.steps + (size_t) shape->n_steps * sizeof(BrTransformerStep));
+	room.size = room.relative + (size_t) shape->heads * distances * sizeof(float);
 	return room;
 }
 
@@ -61,31 +55,31 @@ describe_layer(const BrWeightMap *map, const float *begin)
 }
 
 static BrTransformerStep
-describe_step(const BrEncoder *encoder, const BrImageStep *step, uint32_t number)
+describe_step(const BrModelShape *shape, const float *weights, int number)
 {
-	uint32_t first = br_encoder_config(encoder)->layers * BR_MATRICES_OF_LAYER;
-	BrDense dense = br_encoder_dense(encoder, first + number);
+	const BrImageStep *step = &shape->steps[number];
+	bool is_dense = step->kind == BR_STEP_DENSE;
 
 	return (BrTransformerStep){
-		.normalize = step->kind == BR_STEP_NORMALIZE,
+		.normalize = !is_dense,
 		.in_dim = (int) step->in_dim,
 		.out_dim = (int) step->out_dim,
 		.activation = (BrActivation) step->activation,
-		.weight = dense.weight,
-		.bias = dense.bias,
+		.weight = is_dense ? weights + shape->map.step_weight[number] : NULL,
+		.bias = is_dense && step->has_bias ? weights + shape->map.step_bias[number] : NULL,
 	};
 }
 
 static void
-fill_relative(const BrImageConfig *config, const float *table /* (BR_RELATIVE_BUCKETS, heads) */,
+fill_relative(const BrModelShape *shape, const float *table /* (BR_RELATIVE_BUCKETS, heads) */,
 			  float *relative)
 {
-	size_t heads = config->heads;
-	size_t width = 2 * (size_t) config->max_tokens - 1;
+	size_t heads = (size_t) shape->heads;
+	size_t width = 2 * (size_t) shape->max_tokens - 1;
 
 	for (size_t i = 0; i < width; i++)
 	{
-		int distance = (int) i - (int) config->max_tokens + 1;
+		int distance = (int) i - shape->max_tokens + 1;
 		size_t bucket = (size_t) br_encoder_relative_bucket(distance);
 
 		for (size_t head = 0; head < heads; head++)
@@ -94,61 +88,61 @@ fill_relative(const BrImageConfig *config, const float *table /* (BR_RELATIVE_BU
 }
 
 static BrTransformer
-describe(const BrEncoder *encoder)
+describe(const BrModelShape *shape, const float *weights, int dimensions)
 {
-	const BrImageConfig *config = br_encoder_config(encoder);
-	const BrWeightMap *map = br_encoder_weight_map(encoder);
-	const float *weights = br_encoder_weights(encoder);
-	bool typed = br_encoder_architecture(config->architecture)->type != NULL;
+	const BrWeightMap *map = &shape->map;
 
 	return (BrTransformer){
-		.hidden = (int) config->hidden,
-		.layers = (int) config->layers,
-		.heads = (int) config->heads,
-		.intermediate = (int) config->intermediate,
-		.vocabulary = (int) config->vocabulary,
-		.positions = (int) config->positions,
-		.max_tokens = (int) config->max_tokens,
-		.dimensions = br_encoder_info(encoder)->dimensions,
-		.first_position = (int) config->first_position,
-		.epsilon = config->epsilon,
-		.activation = (BrActivation) config->activation,
-		.pooling = (BrPooling) config->pooling,
+		.hidden = shape->hidden,
+		.layers = shape->layers,
+		.heads = shape->heads,
+		.intermediate = shape->intermediate,
+		.vocabulary = shape->vocabulary,
+		.positions = shape->positions,
+		.max_tokens = shape->max_tokens,
+		.dimensions = dimensions,
+		.first_position = shape->first_position,
+		.epsilon = shape->epsilon,
+		.activation = shape->activation,
+		.pooling = shape->pooling,
 		.word = weights + map->word,
 		.position = weights + map->position,
-		.type_row = typed ? weights + map->type_row : NULL,
+		.type_row = shape->typed ? weights + map->type_row : NULL,
 		.gain = weights + map->gain,
 		.bias = weights + map->bias,
-		.n_steps = (int) config->n_steps,
+		.n_steps = shape->n_steps,
 	};
 }
 
 BrStatus
 br_encoder_describe(const BrEncoder *encoder, BrContext *context, BrTransformer **transformer)
 {
-	const BrImageConfig *config = br_encoder_config(encoder);
-	const BrWeightMap *map = br_encoder_weight_map(encoder);
 	const float *weights = br_encoder_weights(encoder);
-	Room room = plan_room(config);
-	char *block = br_base_alloc(context, room.size);
+	BrModelShape shape;
+	Room room;
+	char *block;
 	BrTransformerLayer *layers;
 	BrTransformerStep *steps;
 
+	br_encoder_tell_shape(encoder, &shape);
+	room = plan_room(&shape);
+	block = br_base_alloc(context, room.size);
 	*transformer = (BrTransformer *) block;
 	if (block == NULL)
 		return BR_ERR_MEMORY;
 	layers = (BrTransformerLayer *) (block + room.layers);
 	steps = (BrTransformerStep *) (block + room.steps);
-	**transformer = describe(encoder);
-	for (uint32_t i = 0; i < config->layers; i++)
-		layers[i] = describe_layer(map, weights + map->layer + i * map->layer_stride);
-	for (uint32_t i = 0; i < config->n_steps; i++)
-		steps[i] = describe_step(encoder, &config->steps[i], i);
+	**transformer = describe(&shape, weights, br_encoder_info(encoder)->dimensions);
+	for (int i = 0; i < shape.layers; i++)
+		layers[i] = describe_layer(&shape.map,
+								   weights + shape.map.layer + (size_t) i * shape.map.layer_stride);
+	for (int i = 0; i < shape.n_steps; i++)
+		steps[i] = describe_step(&shape, weights, i);
 	(*transformer)->layer = layers;
 	(*transformer)->steps = steps;
-	if (has_relative(config))
+	if (shape.relative)
 	{
-		fill_relative(config, weights + map->relative, (float *) (block + room.relative));
+		fill_relative(&shape, weights + shape.map.relative, (float *) (block + room.relative));
 		(*transformer)->relative = (const float *) (block + room.relative);
 	}
 	return BR_OK;
