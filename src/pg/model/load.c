@@ -23,6 +23,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "pg/model/lineage.h"
 #include "pg/model/model_int.h"
 #include "pg/model/packed_file.h"
 
@@ -205,9 +206,9 @@ name_taken(const char *name)
 			 errhint("Drop it first with drop_model, or choose another name.")));
 }
 
-/* Before the work; the insertion finds what came meanwhile. */
-static void
-require_new_name(const char *name)
+/* The insertion finds what came meanwhile. */
+void
+br_pg_model_require_new_name(const char *name)
 {
 	Oid type = TEXTOID;
 	Datum value = CStringGetTextDatum(name);
@@ -296,8 +297,8 @@ image_shared(int32 model, const BrPgPackedKey *key)
 						 lengthof(types), types, values, NULL, false, 1) > 0;
 }
 
-static void
-store(const char *name, const void *image, size_t size, BrContext *context)
+int32
+br_pg_model_insert(const char *name, const void *image, size_t size, BrContext *context)
 {
 	char *loader = GetUserNameFromId(GetUserId(), false);
 	BrPgPackedKey key = {.layout = BR_ENCODER_LAYOUT_VERSION, .size = size};
@@ -315,6 +316,7 @@ store(const char *name, const void *image, size_t size, BrContext *context)
 		br_pg_packed_remove_at_end(key.hash, false);
 	br_pg_leave(&saved);
 	br_encoder_close(encoder);
+	return model;
 }
 
 /* failure: what to say where the files are no model */
@@ -325,7 +327,7 @@ import(const char *name, const BrModelFile *files, int n, BrContext *context, co
 	size_t image_size;
 
 	br_pg_check(br_encoder_import(context, files, n, &image, &image_size), context, failure, NULL);
-	store(name, image, image_size, context);
+	(void) br_pg_model_insert(name, image, image_size, context);
 }
 
 static MemoryContext
@@ -351,7 +353,7 @@ br_pg_model_load(const char *name, const char *directory)
 				 errhint("It takes the rights of the role pg_read_server_files. From a client,"
 						 " load_model(name, files) takes the contents themselves.")));
 	br_pg_require_writes("load_model()");
-	require_new_name(name);
+	br_pg_model_require_new_name(name);
 	require_folder(directory);
 
 	before = MemoryContextSwitchTo(begin_work(&folder.context));
@@ -370,7 +372,7 @@ br_pg_model_load_given(const char *name, BrPgGiven *given)
 	int n;
 
 	br_pg_require_writes("load_model()");
-	require_new_name(name);
+	br_pg_model_require_new_name(name);
 
 	before = MemoryContextSwitchTo(begin_work(&context));
 	files = br_pg_given_needed(given, &context, &n);
@@ -473,6 +475,8 @@ br_pg_model_drop(const char *name)
 	br_pg_enter_owner(&saved);
 	require_unused(name, model);
 	value = Int32GetDatum(model);
+	br_pg_execute("DELETE FROM bundle_rec.stored_lineage WHERE model = $1", 1, &int_type, &value,
+				  NULL, false, 0);
 	br_pg_execute("DELETE FROM bundle_rec.model_chunk WHERE model = $1", 1, &int_type, &value, NULL,
 				  false, 0);
 	br_pg_execute("DELETE FROM bundle_rec.stored_model WHERE model = $1", 1, &int_type, &value,

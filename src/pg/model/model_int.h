@@ -11,6 +11,11 @@
 #include "pg/model/model.h"
 #include "pg/model/packed_file.h"
 
+/* load.c: an image becomes a model of the current user; returns its number */
+
+extern int32 br_pg_model_insert(const char *name, const void *image, size_t size,
+								BrContext *context);
+
 /* load.c: what is asked of the files of a model, wherever they come from */
 
 /*
