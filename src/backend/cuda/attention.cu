@@ -7,58 +7,38 @@
  * queries. Keys and values of its head pass through shared memory, 16 of them
  * for each warp that shares the head, and every warp uses all of them:
  *
- *		scores = queries keys'			tensor cores, to shared memory in float
- *		weights = exp2(scores - max)	two lanes a row, to shared memory in half
+ *		scores = queries keys'			tensor cores
+ *		weights = exp2(scores - max)
  *		output = output * change of max + weights values		tensor cores
  *
  * which is the softmax over what has come so far (Milakov and Gimelshein, "Online
  * normalizer calculation for softmax", 2018; Dao et al., "FlashAttention",
- * NeurIPS 2022): scores never reach the device's memory. The output stays in
- * registers. Which element of it a lane holds is not ours to know, so that the
- * factors by which rows change are loaded as a tile of the same kind, and tiles
- * are multiplied element by element; texts of up to 64 tokens never need it.
+ * NeurIPS 2022). All three stay in registers (instructions.cuh): a lane has two
+ * rows of 16, and of each the same two columns of every eight, so that weights
+ * are the left side of the second product as they stand, and a row is summed
+ * over four lanes.
  *
  * Rows in shared memory are padded by 16 bytes, so that eight rows at the
- * same column lie in different banks; scores are read four at a time by two
- * lanes a row in turn, for the same reason. Shared memory of a block is 37 KB
- * and a thread has at most 128 registers, so that four blocks fit on a
- * multiprocessor and one computes while another one loads.
+ * same column lie in different banks. Registers are bounded so that three to five
+ * blocks fit on a multiprocessor; the keys and values that come next are copied
+ * while those that are there are used.
  */
-#include <mma.h>
-
 #include "backend/cuda/attention.h"
 #include "backend/cuda/kernel.cuh"
 
-using nvcuda::wmma::accumulator;
-using nvcuda::wmma::col_major;
-using nvcuda::wmma::fill_fragment;
-using nvcuda::wmma::fragment;
-using nvcuda::wmma::load_matrix_sync;
-using nvcuda::wmma::matrix_a;
-using nvcuda::wmma::matrix_b;
-using nvcuda::wmma::mem_row_major;
-using nvcuda::wmma::mma_sync;
-using nvcuda::wmma::row_major;
-using nvcuda::wmma::store_matrix_sync;
-
 #define THREADS (ATTENTION_WARPS * BR_WARP)
 #define KERNEL static __global__ __launch_bounds__(THREADS)
-#define DENSE_KERNEL static __global__ __launch_bounds__(THREADS, 4) /* blocks at a time */
+#define DENSE_KERNEL(blocks) static __global__ __launch_bounds__(THREADS, blocks)
 #define TILE ATTENTION_TILE
-#define LOG2_E 1.4426950408889634f
 
-/* Halves and floats between rows in shared memory. */
+/* Blocks on a multiprocessor at a time: as many as leave registers for a head's tiles. */
+#define BLOCKS(head, relative) ((head) > 32 ? 3 : (relative) ? 4 : 5)
+
+/* Halves between rows in shared memory, beyond the head's. */
 #define PAD 8
-#define WEIGHT_STRIDE (ATTENTION_BLOCK + PAD)
-#define SCORE_STRIDE (ATTENTION_BLOCK + PAD)
 
-/* Where the tile of factors stands in a warp's work memory, behind the weights: in floats. */
-#define FACTORS (TILE * WEIGHT_STRIDE / 2)
-
-typedef fragment<matrix_a, TILE, TILE, TILE, __half, row_major> LeftTile;
-typedef fragment<matrix_b, TILE, TILE, TILE, __half, col_major> KeyTile;
-typedef fragment<matrix_b, TILE, TILE, TILE, __half, row_major> ValueTile;
-typedef fragment<accumulator, TILE, TILE, TILE, float> SumTile;
+/* Eights of keys that a block holds at a time. */
+#define EIGHTS (ATTENTION_BLOCK / 8)
 
 /* What a launch is about. */
 typedef struct Attention
@@ -110,249 +90,296 @@ relative_row(const Attention &attention, int head, int query)
 		(size_t) (attention.longest - 1 - query);
 }
 
-/* Copies n rows of a head, of which those from `there` on are zeros, by `threads` threads. */
+/* What a block holds of keys and values; those that come next are copied beside them. */
+template <int HEAD> struct Rows
+{
+	__half keys[ATTENTION_BLOCK * (HEAD + PAD)];
+	__half values[ATTENTION_BLOCK * (HEAD + PAD)];
+};
+
+/*
+ * Begins to copy keys and values of a head, as many rows as its warps take at a
+ * time, each warp's share of them; rows from `there` on are zeros.
+ */
 template <int HEAD>
 static __device__ inline void
-load_rows(const __half *from, size_t stride, int there, int n, int thread, int threads,
-		  __half *to /* (n, HEAD + PAD) */)
+load_block(const __half *from, size_t dim, int there, Part part, Rows<HEAD> *to)
 {
 	const int vectors = HEAD / BR_HALF_STEP;
+	int threads = part.share * BR_WARP;
+	int width = part.share * TILE;
+	int place = part.group * width * (HEAD + PAD);
 
-	for (int i = thread; i < n * vectors; i += threads)
+	for (int i = (int) threadIdx.x % threads; i < width * vectors; i += threads)
 	{
 		int row = i / vectors;
 		int column = i % vectors * BR_HALF_STEP;
-		uint4 raw = make_uint4(0, 0, 0, 0);
+		const __half *key = from + (size_t) (row < there ? row : 0) * 3 * dim + column;
+		int target = place + row * (HEAD + PAD) + column;
 
-		if (row < there)
-			raw = *(const uint4 *) (from + (size_t) row * stride + column);
-		*(uint4 *) (to + row * (HEAD + PAD) + column) = raw;
+		copy_to_shared(to->keys + target, key, row < there);
+		copy_to_shared(to->values + target, key + dim, row < there);
 	}
+}
+
+/* Of the two rows that a lane has a part of: largest score, and sum of weights relative to it. */
+typedef struct RowState
+{
+	float largest[2];
+	float total[2];
+} RowState;
+
+/* The rows that a lane has, in their tile. */
+static __device__ inline int
+row_of_lane(int which)
+{
+	return (int) threadIdx.x % BR_WARP / 4 + 8 * which;
+}
+
+/* The first of the two columns that a lane has of every eight. */
+static __device__ inline int
+column_of_lane(void)
+{
+	return 2 * ((int) threadIdx.x % 4);
+}
+
+/* A warp's queries as the left side of a product; those that are not there are zeros. */
+template <int HEAD>
+static __device__ inline void
+load_queries(const __half *from, size_t stride, int there, unsigned (*queries)[4] /* (HEAD / 16) */)
+{
+#pragma unroll
+	for (int which = 0; which < 2; which++)
+	{
+		int row = row_of_lane(which);
+		const __half *place = from + (size_t) row * stride + column_of_lane();
+
+#pragma unroll
+		for (int i = 0; i < HEAD / TILE; i++)
+		{
+			queries[i][which] = row < there ? *(const unsigned *) (place + i * TILE) : 0;
+			queries[i][which + 2] = row < there ? *(const unsigned *) (place + i * TILE + 8) : 0;
+		}
+	}
+}
+
+/* Scores of a warp's queries under `columns` keys, a multiple of 16. */
+template <int HEAD>
+static __device__ inline void
+score(const unsigned (*queries)[4], const __half *keys, int columns, float (*scores)[4])
+{
+	int lane = (int) threadIdx.x % BR_WARP;
+	const __half *place = keys + (lane % 8 + lane / 16 * 8) * (HEAD + PAD) + lane / 8 % 2 * 8;
+
+#pragma unroll
+	for (int j = 0; j < EIGHTS; j += 2)
+	{
+#pragma unroll
+		for (int e = 0; e < 4; e++)
+			scores[j][e] = scores[j + 1][e] = 0;
+		if (8 * j >= columns)
+			continue;
+#pragma unroll
+		for (int i = 0; i < HEAD / TILE; i++)
+		{
+			unsigned tiles[4];
+
+			load_tiles(tiles, place + 8 * j * (HEAD + PAD) + i * TILE);
+			multiply_tile(scores[j], queries[i], tiles);
+			multiply_tile(scores[j + 1], queries[i], tiles + 2);
+		}
+	}
+}
+
+/* Scales scores and adds what belongs to distances, of the keys that are there. */
+static __device__ inline void
+add_relative(float (*scores)[4], int keys_left, float scale, const float *const *relative /* (2) */)
+{
+#pragma unroll
+	for (int j = 0; j < EIGHTS; j++)
+#pragma unroll
+		for (int e = 0; e < 4; e++)
+		{
+			int column = 8 * j + column_of_lane() + e % 2;
+
+			scores[j][e] *= scale;
+			if (relative[e / 2] != NULL && column < keys_left)
+				scores[j][e] += relative[e / 2][column] * LOG2_E;
+		}
+}
+
+/* Hides the keys that are not there. */
+static __device__ inline void
+hide_scores(float (*scores)[4], int keys_left)
+{
+#pragma unroll
+	for (int j = 0; j < EIGHTS; j++)
+#pragma unroll
+		for (int e = 0; e < 4; e++)
+			scores[j][e] = 8 * j + column_of_lane() + e % 2 < keys_left ? scores[j][e] : -INFINITY;
 }
 
 /*
- * Of a warp's row of scores: the weights, relative to the largest score so far.
- * Two lanes have a row, each every other four of its columns.
+ * Replaces scores by weights; change: by how much what was summed before must
+ * change. scale, above 0: of scores, which one instruction applies together with
+ * the difference from the largest.
  */
-typedef struct RowState
+static __device__ inline void
+weigh_scores(float (*scores)[4], float scale, RowState *state, float *change /* (2) */)
 {
-	float largest;
-	float total;
-} RowState;
-
-/* Replaces scores by weights; returns by how much what was summed before must change. */
-static __device__ inline float
-weigh_scores(float *work, int columns, int keys_left, float scale, const float *relative,
-			 RowState *state)
-{
-	int row = (int) threadIdx.x % BR_WARP / 2;
-	int parity = (int) threadIdx.x % 2;
-	float scores[ATTENTION_BLOCK / 8][4];
-	float largest = -INFINITY;
-	float sum = 0;
-	float change;
-
 #pragma unroll
-	for (int j = 0; j < ATTENTION_BLOCK / 8; j++)
+	for (int which = 0; which < 2; which++)
 	{
-		int column = 8 * j + 4 * parity;
-
-		for (int i = 0; i < 4; i++)
-			scores[j][i] = -INFINITY;
-		if (8 * j < columns)
-		{
-			float4 four = *(const float4 *) (work + row * SCORE_STRIDE + column);
-			float plain[4] = {four.x, four.y, four.z, four.w};
-
-			for (int i = 0; i < 4; i++)
-				if (column + i < keys_left)
-					scores[j][i] =
-						plain[i] * scale + (relative != NULL ? relative[column + i] * LOG2_E : 0);
-		}
-		for (int i = 0; i < 4; i++)
-			largest = fmaxf(largest, scores[j][i]);
-	}
-	largest = fmaxf(largest, __shfl_xor_sync(BR_FULL_WARP, largest, 1));
-	largest = fmaxf(largest, state->largest);
-	change = exp2f(state->largest - largest);
-	__syncwarp();
+		float largest = -INFINITY;
+		float sum = 0;
 
 #pragma unroll
-	for (int j = 0; j < ATTENTION_BLOCK / 8; j++)
-		if (8 * j < columns)
-		{
-			__half2 *to = (__half2 *) ((__half *) work + row * WEIGHT_STRIDE + 8 * j + 4 * parity);
-
-			for (int i = 0; i < 4; i++)
+		for (int j = 0; j < EIGHTS; j++)
+			largest = fmaxf(largest, fmaxf(scores[j][2 * which], scores[j][2 * which + 1]));
+		largest = fmaxf(largest, __shfl_xor_sync(BR_FULL_WARP, largest, 1));
+		largest = fmaxf(largest, __shfl_xor_sync(BR_FULL_WARP, largest, 2));
+		largest = fmaxf(largest * scale, state->largest[which]);
+		change[which] = power_of_two(state->largest[which] - largest);
+#pragma unroll
+		for (int j = 0; j < EIGHTS; j++)
+#pragma unroll
+			for (int e = 2 * which; e < 2 * which + 2; e++)
 			{
-				scores[j][i] = exp2f(scores[j][i] - largest);
-				sum += scores[j][i];
+				scores[j][e] = power_of_two(fmaf(scores[j][e], scale, -largest));
+				sum += scores[j][e];
 			}
-			to[0] = __floats2half2_rn(scores[j][0], scores[j][1]);
-			to[1] = __floats2half2_rn(scores[j][2], scores[j][3]);
-		}
-	sum += __shfl_xor_sync(BR_FULL_WARP, sum, 1);
-	state->total = state->total * change + sum;
-	state->largest = largest;
-	return change;
+		state->total[which] = state->total[which] * change[which] + sum;
+		state->largest[which] = largest;
+	}
 }
 
-/* Multiplies the rows of what was summed so far, if any of them changes. */
-template <int COLUMNS>
+/* output = output * change + weights values */
+template <int HEAD>
 static __device__ inline void
-change_rows(SumTile *output /* (COLUMNS) */, float change, float *work)
+add_values(const float (*weights)[4], const __half *values, int columns, const float *change,
+		   float (*output)[4] /* (HEAD / 8) */)
 {
-	int row = (int) threadIdx.x % BR_WARP / 2;
-	int parity = (int) threadIdx.x % 2;
-	float4 *to = (float4 *) (work + FACTORS + row * TILE + parity * TILE / 2);
-	SumTile factors;
+	int lane = (int) threadIdx.x % BR_WARP;
+	const __half *place = values + (lane % 8 + lane / 8 % 2 * 8) * (HEAD + PAD) + lane / 16 * 8;
 
-	if (!__any_sync(BR_FULL_WARP, change != 1))
-		return;
-	to[0] = make_float4(change, change, change, change);
-	to[1] = make_float4(change, change, change, change);
-	__syncwarp();
-	load_matrix_sync(factors, work + FACTORS, TILE, mem_row_major);
 #pragma unroll
-	for (int i = 0; i < COLUMNS; i++)
-		for (int e = 0; e < output[i].num_elements; e++)
-			output[i].x[e] *= factors.x[e];
+	for (int i = 0; i < HEAD / 8; i++)
+#pragma unroll
+		for (int e = 0; e < 4; e++)
+			output[i][e] *= change[e / 2];
+#pragma unroll
+	for (int j = 0; j < EIGHTS; j += 2)
+	{
+		unsigned left[4];
+
+		if (8 * j >= columns)
+			continue;
+#pragma unroll
+		for (int e = 0; e < 4; e++)
+			left[e] = pack_halves(weights[j + e / 2][e % 2 * 2], weights[j + e / 2][e % 2 * 2 + 1]);
+#pragma unroll
+		for (int i = 0; i < HEAD / 8; i += 2)
+		{
+			unsigned tiles[4];
+
+			load_tiles_turned(tiles, place + 8 * j * (HEAD + PAD) + 8 * i);
+			multiply_tile(output[i], left, tiles);
+			multiply_tile(output[i + 1], left, tiles + 2);
+		}
+	}
 }
 
 /* Divides by the sums of weights and writes the queries that there are. */
 template <int HEAD>
 static __device__ inline void
-write_output(SumTile *output, float *work, float total, int there, __half *to, size_t stride)
+write_output(const float (*output)[4], const RowState *state, int there, __half *to, size_t stride)
 {
-	int row = (int) threadIdx.x % BR_WARP / 2;
-	int parity = (int) threadIdx.x % 2;
-
-	__syncwarp();
 #pragma unroll
-	for (int i = 0; i < HEAD / TILE; i++)
-		store_matrix_sync(work + i * TILE, output[i], SCORE_STRIDE, mem_row_major);
-	__syncwarp();
-	if (row >= there)
-		return;
-#pragma unroll
-	for (int j = 0; j < HEAD / (2 * BR_HALF_STEP); j++)
+	for (int which = 0; which < 2; which++)
 	{
-		int column = (2 * j + parity) * BR_HALF_STEP;
-		const float4 *from = (const float4 *) (work + row * SCORE_STRIDE + column);
-		float4 low = from[0];
-		float4 high = from[1];
-		float eight[BR_HALF_STEP] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+		int row = row_of_lane(which);
+		float total = state->total[which];
 
-		for (int i = 0; i < BR_HALF_STEP; i++)
-			eight[i] /= total;
-		write_halves(eight, to + (size_t) row * stride + column);
+		total += __shfl_xor_sync(BR_FULL_WARP, total, 1);
+		total += __shfl_xor_sync(BR_FULL_WARP, total, 2);
+		if (row >= there)
+			continue;
+#pragma unroll
+		for (int i = 0; i < HEAD / 8; i++)
+			*(unsigned *) (to + (size_t) row * stride + 8 * i + column_of_lane()) =
+				pack_halves(output[i][2 * which] / total, output[i][2 * which + 1] / total);
 	}
 }
 
 /* The warp's 16 queries over the keys and values that stand in shared memory. */
-template <int HEAD>
+template <int HEAD, bool RELATIVE>
 static __device__ inline void
-attend_tile(const LeftTile *queries, const __half *keys, const __half *values, int keys_left,
-			int width, float scale, const float *relative, float *work, bool first, RowState *state,
-			SumTile *output)
+attend_tile(const unsigned (*queries)[4], const __half *keys, const __half *values, int keys_left,
+			int width, float scale, const float *const *relative, RowState *state,
+			float (*output)[4])
 {
 	int columns = keys_left < width ? (keys_left + TILE - 1) / TILE * TILE : width;
-	float change;
+	float scores[EIGHTS][4];
+	float change[2];
 
-	for (int column = 0; column < columns; column += TILE)
-	{
-		SumTile scores;
-
-		fill_fragment(scores, 0.0f);
-#pragma unroll
-		for (int i = 0; i < HEAD / TILE; i++)
-		{
-			KeyTile key;
-
-			load_matrix_sync(key, keys + column * (HEAD + PAD) + i * TILE, HEAD + PAD);
-			mma_sync(scores, queries[i], key, scores);
-		}
-		store_matrix_sync(work + column, scores, SCORE_STRIDE, mem_row_major);
-	}
-	__syncwarp();
-	change = weigh_scores(work, columns, keys_left, scale, relative, state);
-	__syncwarp();
-	if (!first)
-		change_rows<HEAD / TILE>(output, change, work);
-	for (int row = 0; row < columns; row += TILE)
-	{
-		LeftTile weights;
-
-		load_matrix_sync(weights, (const __half *) work + row, WEIGHT_STRIDE);
-#pragma unroll
-		for (int i = 0; i < HEAD / TILE; i++)
-		{
-			ValueTile value;
-
-			load_matrix_sync(value, values + row * (HEAD + PAD) + i * TILE, HEAD + PAD);
-			mma_sync(output[i], weights, value, output[i]);
-		}
-	}
-	__syncwarp();
+	score<HEAD>(queries, keys, columns, scores);
+	if (RELATIVE)
+		add_relative(scores, keys_left, scale, relative);
+	if (keys_left < ATTENTION_BLOCK)
+		hide_scores(scores, keys_left < width ? keys_left : width);
+	else if (width < ATTENTION_BLOCK)
+		hide_scores(scores, width);
+	weigh_scores(scores, RELATIVE ? 1 : scale, state, change);
+	add_values<HEAD>(scores, values, columns, change, output);
 }
 
-template <int HEAD>
-DENSE_KERNEL void
-attend(Attention attention)
+template <int HEAD, bool RELATIVE>
+DENSE_KERNEL(BLOCKS(HEAD, RELATIVE))
+void attend(Attention attention)
 {
-	__shared__ __align__(128) __half keys[ATTENTION_BLOCK * (HEAD + PAD)];
-	__shared__ __align__(128) __half values[ATTENTION_BLOCK * (HEAD + PAD)];
-	__shared__ __align__(128) float all_work[ATTENTION_WARPS][TILE * SCORE_STRIDE];
+	__shared__ __align__(128) Rows<HEAD> rows[2];
 	BrAttentionItem item = attention.items[blockIdx.x];
 	Part part = part_of_warp(attention, item);
 	size_t dim = (size_t) attention.heads * HEAD;
 	const __half *text = attention.qkv + (size_t) item.start * 3 * dim + (size_t) part.head * HEAD;
-	float *work = all_work[threadIdx.x / BR_WARP];
-	int lane = (int) threadIdx.x % BR_WARP;
 	int width = part.share * TILE; /* keys at a time, and threads in twos that load them */
 	int place = part.group * width * (HEAD + PAD);
-	int thread = (int) threadIdx.x % (part.share * BR_WARP);
 	int there = item.length - part.query; /* queries of this warp */
 	bool busy = part.wanted && there > 0;
-	int row = part.query + lane / 2;
-	const float *relative =
-		busy && lane / 2 < there ? relative_row(attention, part.head, row) : NULL;
-	LeftTile queries[HEAD / TILE];
-	SumTile output[HEAD / TILE];
-	RowState state = {-INFINITY, 0};
+	const float *relative[2] = {NULL, NULL};
+	unsigned queries[HEAD / TILE][4];
+	float output[HEAD / 8][4] = {};
+	RowState state = {{-INFINITY, -INFINITY}, {0, 0}};
 
+	if (part.wanted)
+		load_block<HEAD>(text + dim, dim, item.length, part, &rows[0]);
 	if (busy)
 	{
-		load_rows<HEAD>(text + (size_t) part.query * 3 * dim, 3 * dim, there, TILE, lane, BR_WARP,
-						(__half *) work);
-		__syncwarp();
+		load_queries<HEAD>(text + (size_t) part.query * 3 * dim, 3 * dim, there, queries);
 #pragma unroll
-		for (int i = 0; i < HEAD / TILE; i++)
-		{
-			load_matrix_sync(queries[i], (const __half *) work + i * TILE, HEAD + PAD);
-			fill_fragment(output[i], 0.0f);
-		}
+		for (int which = 0; which < 2 && RELATIVE; which++)
+			if (row_of_lane(which) < there)
+				relative[which] =
+					relative_row(attention, part.head, part.query + row_of_lane(which));
 	}
 	for (int key = 0; key < item.length; key += width)
 	{
-		const __half *from = text + (size_t) key * 3 * dim;
+		const Rows<HEAD> *now = &rows[key / width % 2];
 
+		wait_for_copies();
 		__syncthreads();
-		if (part.wanted)
-		{
-			load_rows<HEAD>(from + dim, 3 * dim, item.length - key, width, thread,
-							part.share * BR_WARP, keys + place);
-			load_rows<HEAD>(from + 2 * dim, 3 * dim, item.length - key, width, thread,
-							part.share * BR_WARP, values + place);
-		}
-		__syncthreads();
+		if (part.wanted && key + width < item.length)
+			load_block<HEAD>(text + (size_t) (key + width) * 3 * dim + dim, dim,
+							 item.length - key - width, part, &rows[(key / width + 1) % 2]);
 		if (busy)
-			attend_tile<HEAD>(queries, keys + place, values + place, item.length - key, width,
-							  attention.scale, relative != NULL ? relative + key : NULL, work,
-							  key == 0, &state, output);
+			attend_tile<HEAD, RELATIVE>(queries, now->keys + place, now->values + place,
+										item.length - key, width, attention.scale, relative, &state,
+										output);
+		for (int which = 0; which < 2 && RELATIVE; which++)
+			relative[which] = relative[which] != NULL ? relative[which] + width : NULL;
 	}
 	if (busy)
-		write_output<HEAD>(output, work, state.total, there,
+		write_output<HEAD>(output, &state, there,
 						   attention.output + (size_t) (item.start + part.query) * dim +
 							   (size_t) part.head * HEAD,
 						   dim);
@@ -372,7 +399,8 @@ attend_query(const __half *query, const __half *keys, const __half *values, size
 	int lane = (int) threadIdx.x % BR_WARP;
 	float *sums = work + head_dim;
 	float *weights = work + 2 * head_dim;
-	RowState state = {-INFINITY, 0};
+	float largest_so_far = -INFINITY;
+	float total = 0;
 
 	for (int i = lane; i < head_dim; i += BR_WARP)
 	{
@@ -395,12 +423,12 @@ attend_query(const __half *query, const __half *keys, const __half *values, size
 			for (int i = 0; i < head_dim; i++)
 				score += work[i] * __half2float(keys[(size_t) key * stride + i]);
 		}
-		largest = fmaxf(state.largest, warp_max(score));
-		change = exp2f(state.largest - largest);
+		largest = fmaxf(largest_so_far, warp_max(score));
+		change = exp2f(largest_so_far - largest);
 		weight = exp2f(score - largest);
 		weights[lane] = weight;
-		state.total = state.total * change + warp_sum(weight);
-		state.largest = largest;
+		total = total * change + warp_sum(weight);
+		largest_so_far = largest;
 		__syncwarp();
 		for (int i = lane; i < head_dim; i += BR_WARP)
 		{
@@ -413,7 +441,7 @@ attend_query(const __half *query, const __half *keys, const __half *values, size
 		__syncwarp();
 	}
 	for (int i = lane; i < head_dim; i += BR_WARP)
-		output[i] = __float2half(sums[i] / state.total);
+		output[i] = __float2half(sums[i] / total);
 }
 
 KERNEL void
@@ -437,6 +465,16 @@ attend_plainly(Attention attention)
 					 attention.output + (size_t) (item.start + query) * dim + column);
 }
 
+template <int HEAD>
+static inline void
+launch_dense(BrStream stream, int n_items, const Attention &attention)
+{
+	if (attention.relative != NULL)
+		BR_LAUNCH((attend<HEAD, true>), (unsigned) n_items, THREADS, 0, stream, attention);
+	else
+		BR_LAUNCH((attend<HEAD, false>), (unsigned) n_items, THREADS, 0, stream, attention);
+}
+
 void
 br_cuda_attention(BrStream stream, const BrHalf *qkv, const BrAttentionItem *items, int n_items,
 				  int heads, int head_dim, int first_head, int last_head, const float *relative,
@@ -457,9 +495,9 @@ br_cuda_attention(BrStream stream, const BrHalf *qkv, const BrAttentionItem *ite
 	if (n_items == 0)
 		return;
 	if (head_dim == 32)
-		BR_LAUNCH(attend<32>, (unsigned) n_items, THREADS, 0, stream, attention);
+		launch_dense<32>(stream, n_items, attention);
 	else if (head_dim == 64)
-		BR_LAUNCH(attend<64>, (unsigned) n_items, THREADS, 0, stream, attention);
+		launch_dense<64>(stream, n_items, attention);
 	else
 		BR_LAUNCH(attend_plainly, (unsigned) n_items, THREADS, plain, stream, attention);
 }

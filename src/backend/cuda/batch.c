@@ -14,8 +14,8 @@
 
 #include "backend/cuda/device.h"
 
-/* Rows enough for the widest device to be busy; of BERT-base they take 180 MB of work memory. */
-#define BATCH_TOKENS 16384
+/* Rows enough for the widest device to be busy; of BERT-base they take 500 MB of work memory. */
+#define BATCH_TOKENS 32768
 
 /* Texts that one call embeds. */
 typedef struct Call

@@ -4,14 +4,9 @@
  *
  * Tokens of all texts stand one after another without padding; only attention
  * and pooling look at where texts begin. States between layers are halves, sums
- * and statistics are floats. The two dense layers go by blocks of rows, so that
- * what the first one writes is still in the second-level cache when activation
- * and the second one read it.
+ * and statistics are floats.
  */
 #include "backend/cuda/device.h"
-
-/* Rows whose wide intermediate stays in the cache. */
-#define BLOCK_ROWS 4096
 
 /* One batch. */
 typedef struct Forward
@@ -30,15 +25,9 @@ typedef struct Forward
 	BrHalf *qkv;	   /* (tokens, 3 * hidden) */
 	BrHalf *attended;  /* (tokens, hidden) */
 	BrHalf *projected; /* (tokens, hidden) */
-	BrHalf *wide;	   /* (block, intermediate) */
+	BrHalf *wide;	   /* (tokens, intermediate) */
 	float *pooled[2];  /* (texts, widest) */
 } Forward;
-
-static int
-block_rows(const BrBatch *batch)
-{
-	return batch->tokens < BLOCK_ROWS ? batch->tokens : BLOCK_ROWS;
-}
 
 static size_t
 cut_work(Forward *forward, char *base)
@@ -46,7 +35,7 @@ cut_work(Forward *forward, char *base)
 	BrCutter cutter = {base, 0};
 	size_t tokens = (size_t) forward->batch->tokens;
 	size_t hidden = (size_t) forward->shape->hidden;
-	size_t wide = (size_t) block_rows(forward->batch) * (size_t) forward->shape->intermediate;
+	size_t wide = tokens * (size_t) forward->shape->intermediate;
 	size_t pooled = (size_t) forward->batch->texts * (size_t) forward->model->widest;
 
 	forward->inputs = br_cuda_cut(&cutter, forward->batch->input_bytes, 1);
@@ -113,28 +102,19 @@ attend(const Forward *forward, const BrLayer *layer)
 	return status;
 }
 
-/* projected = down(activation(up(state))), by blocks of rows; then the norm. */
+/* state = layer_norm(down(activation(up(state))) + state) */
 static BrStatus
 feed(const Forward *forward, const BrLayer *layer)
 {
 	const BrTransformer *shape = forward->shape;
 	int hidden = shape->hidden;
 	int tokens = forward->batch->tokens;
-	int block = block_rows(forward->batch);
-	BrStatus status = BR_OK;
+	BrStatus status = multiply(forward, forward->state, layer->up_weight, layer->up_bias, tokens,
+							   hidden, shape->intermediate, shape->activation, forward->wide);
 
-	for (int row = 0; row < tokens && status == BR_OK; row += block)
-	{
-		size_t place = (size_t) row * (size_t) hidden;
-		int rows = tokens - row < block ? tokens - row : block;
-
-		status = multiply(forward, forward->state + place, layer->up_weight, layer->up_bias, rows,
-						  hidden, shape->intermediate, shape->activation, forward->wide);
-		if (status == BR_OK)
-			status = multiply(forward, forward->wide, layer->down_weight, layer->down_bias, rows,
-							  shape->intermediate, hidden, BR_ACTIVATION_NONE,
-							  forward->projected + place);
-	}
+	if (status == BR_OK)
+		status = multiply(forward, forward->wide, layer->down_weight, layer->down_bias, tokens,
+						  shape->intermediate, hidden, BR_ACTIVATION_NONE, forward->projected);
 	if (status == BR_OK)
 		br_cuda_add_layer_norm(forward->device->stream, forward->projected, forward->state,
 							   layer->layer_gain, layer->layer_bias, shape->epsilon, tokens, hidden,

@@ -13,6 +13,7 @@
 #include <cuda_runtime.h>
 
 #include "backend/cuda/cuda_int.h"
+#include "backend/cuda/instructions.cuh"
 
 #ifdef __CUDACC__
 /* clang-format off */
@@ -70,9 +71,30 @@ write_halves(const float *from /* (8) */, __half *to)
 	*(uint4 *) to = raw;
 }
 
+#define LOG2_E 1.4426950408889634f
 #define SQRT_HALF 0.70710678118654752f
 #define SQRT_2_OVER_PI 0.79788456080286536f
 #define GELU_TANH_CUBIC 0.044715f
+
+/*
+ * x times the normal distribution's share below x. That of the tail beyond |x| is
+ * a polynomial of t = 1 / (1 + p |x| / sqrt 2) times exp(-x^2 / 2), within 1e-7
+ * (Abramowitz and Stegun, "Handbook of mathematical functions", 1964, 7.1.26; the
+ * coefficients are halved), which takes half the time of erff.
+ */
+static __device__ inline float
+gelu(float x)
+{
+	float t = reciprocal(1 + 0.3275911f * SQRT_HALF * fabsf(x));
+	float tail = 0.5307027145f;
+
+	tail = tail * t - 0.7265760135f;
+	tail = tail * t + 0.7107068705f;
+	tail = tail * t - 0.142248368f;
+	tail = tail * t + 0.127414796f;
+	tail *= t * power_of_two(-0.5f * LOG2_E * x * x);
+	return x * (x > 0 ? 1 - tail : tail);
+}
 
 /* The switch is over what all threads agree on. */
 static __device__ inline float
@@ -83,7 +105,7 @@ activate(float x, BrActivation activation)
 		case BR_ACTIVATION_NONE:
 			break;
 		case BR_ACTIVATION_GELU_ERF:
-			return 0.5f * x * (1 + erff(x * SQRT_HALF));
+			return gelu(x);
 		case BR_ACTIVATION_GELU_TANH:
 			return 0.5f * x * (1 + tanhf(SQRT_2_OVER_PI * (x + GELU_TANH_CUBIC * x * x * x)));
 		case BR_ACTIVATION_TANH:
