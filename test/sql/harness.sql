@@ -7,7 +7,7 @@
 --    What evaluate measures, beside plain SQL over the same splits; what a test
 --    part may not tell the training part; and what is written down.
 --
-SELECT plan(78);
+SELECT plan(81);
 SET client_min_messages = warning;
 -- the same events without texts, which take longest: baskets of nobody, and of shoppers
 SELECT create_catalog('baskets', 'shop.product', item_id => 'sku') \g /dev/null
@@ -69,6 +69,10 @@ FROM (SELECT method, metric, k, unit, sum(value) AS total, count(*) AS n, sum(su
 
 CREATE TABLE shop.by_basket AS SELECT * FROM evaluate('baskets', 'completion', seeds => 3);
 CREATE TABLE shop.by_shopper AS SELECT * FROM evaluate('shoppers', 'completion', 'user', 2, baseline => 'confidence');
+SELECT results_eq($$SELECT method, sum(cases), round((sum(value * cases) / sum(cases))::numeric, 9) FROM generate_series(0, 2) AS first,
+                           evaluate('baskets', 'completion', seeds => 1, first_seed => first) WHERE metric = 'mrr' GROUP BY 1 ORDER BY 1$$,
+                  $$SELECT method, cases::numeric, round(value::numeric, 9) FROM shop.by_basket WHERE metric = 'mrr' ORDER BY 1$$,
+                  'seeds one by one, from any on, are what they are together');
 SELECT set_eq('SELECT method FROM shop.by_basket', $$VALUES ('popularity'), ('confidence'), ('copurchase'), ('association'), ('ease'), ('als'), ('ranker')$$,
     'without texts the methods are those that read events');
 SELECT set_eq('SELECT metric FROM shop.by_basket', $$VALUES ('hit_rate'), ('ndcg'), ('mrr'), ('popularity'), ('coverage'), ('gini')$$, 'and each is measured');
@@ -255,6 +259,7 @@ SELECT is(shop.told(format('SELECT evaluate(%s)', call)), told, call) FROM (VALU
     ($$'shoppers', 'completion', seeds => 0$$, '22023; "seeds" must be between 1 and 1000: 0'),
     ($$'shoppers', 'completion', seeds => -1$$, '22023; "seeds" must be between 1 and 1000: -1'),
     ($$'shoppers', 'completion', seeds => 1001$$, '22023; "seeds" must be between 1 and 1000: 1001'),
+    ($$'shoppers', 'completion', first_seed => -1$$, '22023; "first_seed" must be between 0 and 1000000000: -1'),
     ($$'shoppers', 'completion', k => '{}'$$, '22023; "k" must name between 1 and 8 numbers'),
     ($$'shoppers', 'completion', k => '{1,2,3,4,5,6,7,8,9}'$$, '22023; "k" must name between 1 and 8 numbers'),
     ($$'shoppers', 'completion', k => '{1,NULL}'$$, '22023; "k" must name between 1 and 8 numbers'),
@@ -267,7 +272,7 @@ SELECT is(shop.told(format('SELECT evaluate(%s)', call)), told, call) FROM (VALU
     ($$'kits', 'completion', 'session'$$, '55000; the events cannot be split so; Fewer than two baskets are known.; Split by something that the event sources name.'),
     ($$'nowhere', 'completion'$$, '42704; there is no catalog "nowhere"; The view bundle_rec.catalog_coverage lists catalogs; create_catalog makes one.')) x(call, told);
 SELECT throws_ok(format('SELECT evaluate(%s)', call), '22004', NULL, call) FROM unnest(ARRAY[$$NULL, 'completion'$$, $$'shoppers', NULL$$, $$'shoppers', 'completion', seeds => NULL$$,
-    $$'shoppers', 'completion', k => NULL$$]) call;
+    $$'shoppers', 'completion', k => NULL$$, $$'shoppers', 'completion', first_seed => NULL$$]) call;
 CREATE TABLE shop.untimed AS SELECT receipt, shopper, sku FROM shop.purchase;
 SELECT create_catalog('empty', 'shop.product', item_id => 'sku') \g /dev/null
 SELECT throws_ok($$SELECT evaluate('empty', 'completion')$$, '55000', NULL, 'a catalog without events');

@@ -15,6 +15,8 @@
 
 #include "pg/harness/harness.h"
 
+#define LAST_SEED 1000000000
+
 typedef struct Task
 {
 	const char *name;
@@ -69,6 +71,11 @@ check_request(const BrPgEvaluationRequest *request)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"seeds\" must be between 1 and 1000: %d", request->seeds)));
+	if (request->first_seed < 0 || request->first_seed > LAST_SEED)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"first_seed\" must be between 0 and %d: %d", LAST_SEED,
+						request->first_seed)));
 	if (request->n_k < 1 || request->n_k > BR_PG_BOARD_CUTOFFS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -91,7 +98,7 @@ run_seeds(BrPgEvaluation *evaluation, const Task *task)
 		MemoryContext outer = MemoryContextSwitchTo(memory);
 
 		br_pg_board_begin_seed(evaluation->board);
-		task->run(evaluation, psprintf("%d", seed));
+		task->run(evaluation, psprintf("%d", evaluation->first_seed + seed));
 		MemoryContextSwitchTo(outer);
 		MemoryContextDelete(memory);
 		/* by time there is but one */
@@ -134,7 +141,7 @@ write_figure(int64 number, const BrPgEvaluation *evaluation, const char *split,
 			 const BrPgFigure *figure)
 {
 	static const Oid types[] = {INT8OID, INT4OID, TEXTOID,	 TEXTOID,	INT4OID, TEXTOID,
-								TEXTOID, INT4OID, FLOAT8OID, FLOAT8OID, INT8OID};
+								TEXTOID, INT4OID, FLOAT8OID, FLOAT8OID, INT8OID, INT4OID};
 	Datum values[] = {Int64GetDatum(number),
 					  Int32GetDatum(evaluation->catalog->number),
 					  CStringGetTextDatum(tasks[evaluation->task].name),
@@ -145,11 +152,12 @@ write_figure(int64 number, const BrPgEvaluation *evaluation, const char *split,
 					  Int32GetDatum(figure->k),
 					  Float8GetDatum(figure->value),
 					  Float8GetDatum(figure->error),
-					  Int64GetDatum(figure->cases)};
+					  Int64GetDatum(figure->cases),
+					  Int32GetDatum(evaluation->first_seed)};
 
 	br_pg_execute("INSERT INTO bundle_rec.stored_evaluation (evaluation, catalog, task, split,"
-				  " seeds, method, metric, k, value, standard_error, cases, versions) SELECT $1,"
-				  " $2, $3, $4, $5, $6, $7, NULLIF($8, 0), $9, NULLIF($10, 'NaN'), $11,"
+				  " seeds, method, metric, k, value, standard_error, cases, first_seed, versions) SELECT $1,"
+				  " $2, $3, $4, $5, $6, $7, NULLIF($8, 0), $9, NULLIF($10, 'NaN'), $11, $12,"
 				  " (SELECT COALESCE(pg_catalog.jsonb_object_agg(l.kind, l.version), '{}')"
 				  "  FROM bundle_rec.learned_version l WHERE l.catalog = $2 AND l.serving)",
 				  lengthof(types), types, values, NULL, false, 0);
@@ -182,12 +190,14 @@ br_pg_evaluate_learners(const BrPgEvaluationRequest *request, int *n)
 	BrPgCatalog *catalog = br_pg_catalog_open(request->catalog);
 	BrPgTaskNumber number = find_task(request->task);
 	const Task *task = &tasks[number];
-	BrPgEvaluation evaluation = {.catalog = catalog, .task = number, .seeds = request->seeds};
+	BrPgEvaluation evaluation = {.catalog = catalog, .task = number};
 	BrPgFigure *figures;
 	BrPgLearnData *data;
 
 	br_pg_catalog_require_owner(catalog);
 	check_request(request);
+	evaluation.first_seed = request->first_seed;
+	evaluation.seeds = request->seeds;
 	data = br_pg_learn_read(catalog, BR_PG_LEARN_TEXTS | BR_PG_LEARN_EMBEDDINGS);
 	evaluation.data = data;
 	evaluation.looks = br_pg_looks_create(data);

@@ -35,6 +35,7 @@ typedef struct BrPgEvaluation
 	const BrPgLearnData *data;
 	BrPgTaskNumber task;
 	BrPgSplitNumber split;
+	int first_seed;
 	int seeds;
 	BrPgBoard *board;
 	BrPgLooks *looks; /* shared by all seeds */
@@ -46,6 +47,7 @@ typedef struct BrPgEvaluationRequest
 	const char *catalog;
 	const char *task;
 	const char *split; /* NULL: as the data suggest */
+	int first_seed;	   /* of so many that follow each other */
 	int seeds;
 	const int *k; /* (n_k) */
 	int n_k;

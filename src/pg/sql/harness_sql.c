@@ -39,7 +39,7 @@ return_figure(ReturnSetInfo *result, const BrPgFigure *figure)
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
-/* evaluate(catalog, task, split, seeds, k, baseline) */
+/* evaluate(catalog, task, split, seeds, k, baseline, first_seed) */
 PGDLLEXPORT Datum
 br_evaluate(PG_FUNCTION_ARGS)
 {
@@ -55,7 +55,9 @@ br_evaluate(PG_FUNCTION_ARGS)
 
 	br_pg_require_argument(fcinfo, 3, "seeds");
 	br_pg_require_argument(fcinfo, 4, "k");
+	br_pg_require_argument(fcinfo, 6, "first_seed");
 	request.seeds = PG_GETARG_INT32(3);
+	request.first_seed = PG_GETARG_INT32(6);
 	request.k = br_pg_array_elements(PG_GETARG_DATUM(4), &request.n_k);
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
