@@ -89,6 +89,20 @@ def contrast(anchors, candidates, temperature, smoothing=0.0, excluded=None, bot
     return (forward + entropy(scores[:, :n].T)) / 2 if both else forward
 
 
+def complete(embeddings, sets, temperature, excluded):
+    """Mean cross-entropy of each member of a set, given the mean cosine with the others."""
+    cosines = F.normalize(embeddings) @ F.normalize(embeddings).T
+    losses = []
+    for i, own in enumerate(sets):
+        others = [j for j, other in enumerate(sets) if other == own and j != i]
+        if others:
+            scores = cosines[others].mean(0) / temperature
+            allowed = [j for j, other in enumerate(sets)
+                       if j == i or (other != own and not excluded[i][j])]
+            losses.append(torch.logsumexp(scores[allowed], 0) - scores[i])
+    return torch.stack(losses).mean()
+
+
 def batch_loss(weights, batch):
     states = torch.stack([embed(weights, ids) for ids in batch])
     return contrast(states[:PAIRS], states[PAIRS:], 0.05)
@@ -199,6 +213,15 @@ def head_case(generator, pairs):
     return {**result, "weight_slope": weight.grad.flatten().tolist(), "bias_slope": bias.grad.tolist()}
 
 
+def set_case(generator):
+    """One text is alone; two of them are no negatives of others."""
+    sets = [4, 4, 4, 9, 1, 1, 3, 3, 3]
+    embeddings = torch.randn(len(sets), 4, generator=generator, dtype=torch.float64)
+    excluded = [[int((i, j) in ((0, 4), (4, 0), (7, 3))) for j in range(len(sets))] for i in range(len(sets))]
+    return case("sets", embeddings, lambda e: complete(e, sets, 0.3, excluded), sets=sets,
+                excluded=sum(excluded, []))
+
+
 def rounded(value):
     """Ten digits: a hundred times what the tests ask for."""
     if isinstance(value, float):
@@ -215,7 +238,7 @@ def main(directory):
               "gradient": gradient_of(directory, batches[0]),
               "adamw": train(directory, batches, "adamw"), "sgd": train(directory, batches, "sgd"),
               "losses": other_losses(generator)
-              + [head_case(generator, False), head_case(generator, True)]}
+              + [head_case(generator, False), head_case(generator, True), set_case(generator)]}
     json.dump(rounded(result), sys.stdout)
     print()
 

@@ -102,7 +102,8 @@ losses_match_torch(void **state)
 	double targets[MOST];
 	double teacher[MOST];
 	double numbers[MOST];
-	uint8_t excluded[18];
+	uint8_t excluded[MOST];
+	int32_t sets[9];
 	const BrTrainContrastive contrastive = {backend, 0.5, 0, true, 0, NULL};
 	const BrTrainContrastive forward = {backend, 0.5, 0, false, 0, NULL};
 	const BrTrainContrastive all = {backend, 0.3, 1, true, 0.1, excluded};
@@ -110,6 +111,7 @@ losses_match_torch(void **state)
 	const BrTrainTriplet triplet_cosine = {0.5, true};
 	const BrTrainCosine cosine = {targets};
 	const BrTrainDistillation distillation = {teacher, 4};
+	const BrTrainSets completion = {backend, 0.3, sets, excluded};
 	const BrTrainMatryoshka matryoshka = {br_train_contrastive, &contrastive, (const int[]){4, 2},
 										  (const double[]){1, 0.5}, 2};
 	const struct
@@ -126,6 +128,7 @@ losses_match_torch(void **state)
 		{"cosine", br_train_cosine, &cosine},
 		{"distillation", br_train_distillation, &distillation},
 		{"matryoshka", br_train_matryoshka, &matryoshka},
+		{"sets", br_train_sets, &completion},
 	};
 	const cJSON *item;
 	size_t found = 0;
@@ -142,9 +145,11 @@ losses_match_torch(void **state)
 		if (cJSON_GetObjectItem(item, "excluded") != NULL)
 		{
 			read_numbers(item, "excluded", numbers);
-			for (int i = 0; i < 18; i++)
+			for (int i = 0; i < cJSON_GetArraySize(cJSON_GetObjectItem(item, "excluded")); i++)
 				excluded[i] = (uint8_t) numbers[i];
 		}
+		for (int i = 0; i < cJSON_GetArraySize(cJSON_GetObjectItem(item, "sets")); i++)
+			sets[i] = cJSON_GetArrayItem(cJSON_GetObjectItem(item, "sets"), i)->valueint;
 		if (strncmp(name, "classes", 7) == 0)
 			check_torch_head(item, strcmp(name, "classes_pairs") == 0);
 		for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
@@ -214,6 +219,8 @@ slopes_are_differences(void **state)
 	const BrBackend *backend = br_math_portable_backend();
 	static const uint8_t excluded[5 * 15] = {[1] = 1, [20] = 1, [36] = 1, [44] = 1, [60] = 1};
 	static const double targets[] = {1, -1, 0, 0.3, -0.7, 0.1};
+	static const int32_t sets[] = {5, 5, 2, 3, 3, 3, 3, 3, 1, 4, 4, 4};
+	static const uint8_t no_negatives[12 * 12] = {[3] = 1, [36] = 1, [100] = 1, [143] = 1};
 	static const int32_t labels[] = {0, 1, 3, 2, 1, 1};
 	double teacher[12 * 6];
 	BrTrainContrastive contrastive = {backend, 0.05, 0, false, 0, NULL};
@@ -233,6 +240,8 @@ slopes_are_differences(void **state)
 	}
 	check_differences(br_train_contrastive, &hard, 20, 5);
 	check_differences(br_train_matryoshka, &cut, 20, 5);
+	check_differences(br_train_sets, &(BrTrainSets){backend, 0.2, sets, no_negatives}, 12, 5);
+	check_differences(br_train_sets, &(BrTrainSets){backend, 0.05, sets, NULL}, 12, 7);
 	check_differences(br_train_triplet, &(BrTrainTriplet){0.7, false}, 18, 5);
 	check_differences(br_train_triplet, &(BrTrainTriplet){0.7, true}, 18, 5);
 	check_differences(br_train_cosine, &(BrTrainCosine){targets}, 12, 5);
@@ -289,6 +298,11 @@ wrong_options_are_refused(void **state)
 												{backend, 0.1, 0, true, 1, NULL},
 												{backend, 0.1, -1, true, 0, NULL},
 												{backend, 0.1, 3, true, 0, NULL}};
+	static const int32_t alone[] = {1, 2, 1};
+	static const int32_t pair[] = {1, 1, 2};
+	const BrTrainSets bad_sets[] = {{backend, 0.1, alone, NULL},
+									{backend, 0, pair, NULL},
+									{backend, NAN, pair, NULL}};
 	const BrTrainTriplet bad_triplets[] = {{-1, false}, {NAN, true}};
 	const BrTrainOptions options = {.backend = backend};
 	const BrTrainContrastive good = {backend, 0.1, 0, true, 0, NULL};
@@ -315,6 +329,9 @@ wrong_options_are_refused(void **state)
 						 BR_ERR_ARGUMENT);
 	for (size_t i = 0; i < sizeof(bad_cuts) / sizeof(bad_cuts[0]); i++)
 		assert_int_equal(br_train_matryoshka(&bad_cuts[i], context, embeddings, 6, 4, &loss, slope),
+						 BR_ERR_ARGUMENT);
+	for (size_t i = 0; i < sizeof(bad_sets) / sizeof(bad_sets[0]); i++)
+		assert_int_equal(br_train_sets(&bad_sets[i], context, embeddings, 3, 4, &loss, slope),
 						 BR_ERR_ARGUMENT);
 	assert_int_equal(br_train_triplet(&(BrTrainTriplet){1, false}, context, embeddings, 5, 4, &loss,
 									  slope),

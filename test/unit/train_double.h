@@ -33,5 +33,6 @@
 #include "core/train/products.c"
 #include "core/train/rows.c"
 #include "core/train/sentences.c"
+#include "core/train/sets.c"
 
 #endif /* TRAIN_DOUBLE_H */

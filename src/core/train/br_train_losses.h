@@ -45,6 +45,31 @@ extern BrStatus br_train_contrastive(const void *arg, BrContext *context, const 
 									 int texts, int dim, double *loss, BrReal *slope);
 
 /*
+ * Completion of sets. Of texts that stand set by set, every member of a set of
+ * two at least is a target: the loss is the cross-entropy of
+ *
+ *		softmax over candidates c of (mean over the set's other members m of
+ *			cosine(m, c)) / temperature
+ *
+ * against it, where candidates are the target and the texts of all other sets; a
+ * text that is alone is a candidate only. Of sets of two it is the contrast of
+ * pairs in both directions, with both sides among the candidates. The mean is
+ * what items that complete a bundle are ranked by.
+ */
+typedef struct BrTrainSets
+{
+	const BrBackend *backend;
+	double temperature;	 /* above 0; .1 is usual */
+	const int32_t *sets; /* (texts): of which set each is; equal side by side */
+
+	/* 1 where a candidate is no negative of a target; may be NULL: none */
+	const uint8_t *excluded; /* (texts, texts) */
+} BrTrainSets;
+
+extern BrStatus br_train_sets(const void *arg, BrContext *context, const BrReal *embeddings,
+							  int texts, int dim, double *loss, BrReal *slope);
+
+/*
  * max(0, d(anchor, positive) - d(anchor, negative) + margin) of n anchors, their
  * n positives and n negatives. At distance 0 and where the margin is kept the
  * slope is 0. Source: Schroff et al., "FaceNet", CVPR 2015.

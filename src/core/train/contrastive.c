@@ -90,17 +90,29 @@ contrast_all(Contrast *contrast)
 	return loss;
 }
 
-/* The slope of every embedding, from that of its unit vector. */
-static void
-add_through_lengths(const Contrast *contrast, int texts, int dim, BrReal *slope)
+void
+br_train_make_units(const BrReal *embeddings, int texts, int dim, BrReal *units, BrReal *inverse)
 {
 	for (int i = 0; i < texts; i++)
 	{
 		size_t at = (size_t) i * (size_t) dim;
-		BrReal along = br_train_dot(contrast->units + at, contrast->outer + at, dim);
 
-		br_train_add_scaled(slope + at, contrast->inverse[i], contrast->outer + at, dim);
-		br_train_add_scaled(slope + at, -along * contrast->inverse[i], contrast->units + at, dim);
+		inverse[i] = br_train_inverse_length(embeddings + at, dim);
+		br_train_add_scaled(units + at, inverse[i], embeddings + at, dim);
+	}
+}
+
+void
+br_train_add_through_lengths(const BrReal *units, const BrReal *inverse, const BrReal *outer,
+							 int texts, int dim, BrReal *slope)
+{
+	for (int i = 0; i < texts; i++)
+	{
+		size_t at = (size_t) i * (size_t) dim;
+		BrReal along = br_train_dot(units + at, outer + at, dim);
+
+		br_train_add_scaled(slope + at, inverse[i], outer + at, dim);
+		br_train_add_scaled(slope + at, -along * inverse[i], units + at, dim);
 	}
 }
 
@@ -116,13 +128,7 @@ run_contrast(Contrast *contrast, const BrReal *embeddings, int texts, int dim, d
 	BrTrainFactor anchors = {contrast->units, dim, false};
 	BrTrainFactor candidates = {contrast->units + behind, dim, false};
 
-	for (int i = 0; i < texts; i++)
-	{
-		size_t at = (size_t) i * (size_t) dim;
-
-		contrast->inverse[i] = br_train_inverse_length(embeddings + at, dim);
-		br_train_add_scaled(contrast->units + at, contrast->inverse[i], embeddings + at, dim);
-	}
+	br_train_make_units(embeddings, texts, dim, contrast->units, contrast->inverse);
 	br_train_multiply(backend, anchors, (BrTrainFactor){candidates.values, dim, true}, n, m, dim,
 					  factor, 0, m, contrast->scores);
 	*loss = contrast_all(contrast);
@@ -130,7 +136,8 @@ run_contrast(Contrast *contrast, const BrReal *embeddings, int texts, int dim, d
 					  factor, 0, dim, contrast->outer);
 	br_train_multiply(backend, (BrTrainFactor){contrast->slopes, m, true}, anchors, m, dim, n,
 					  factor, 0, dim, contrast->outer + behind);
-	add_through_lengths(contrast, texts, dim, slope);
+	br_train_add_through_lengths(contrast->units, contrast->inverse, contrast->outer, texts, dim,
+								 slope);
 }
 
 static BrStatus

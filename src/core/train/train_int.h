@@ -329,6 +329,17 @@ extern BrStatus br_train_forward_layer(BrTrainRun *run);
 /* All states of the batch that was taken in, at place first_token of a larger one. */
 extern BrStatus br_train_forward(BrTrainRun *run, uint64_t step, size_t first_token);
 
+/* ---- contrastive.c: what losses over unit vectors share ---- */
+
+/* units, 0 before, and 1 / length of every embedding */
+extern void br_train_make_units(const BrReal *embeddings /* (texts, dim) */, int texts, int dim,
+								BrReal *units /* (texts, dim) */, BrReal *inverse /* (texts) */);
+
+/* Adds the slope of every embedding, from that of its unit vector. */
+extern void br_train_add_through_lengths(const BrReal *units, const BrReal *inverse,
+										 const BrReal *outer /* (texts, dim): of the units */,
+										 int texts, int dim, BrReal *slope /* (texts, dim) */);
+
 /* ---- backward.c ---- */
 
 /* From slopes.state of the last state to the gradient. */
