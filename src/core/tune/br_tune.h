@@ -1,0 +1,379 @@
+/*
+ * br_tune.h
+ *	  The door of the tune room: one fine-tuning, from data to new weights.
+ *
+ * A tuning is opened over an encoder, data and options, and goes on step by
+ * step: each call of br_tune_step is one step of the optimiser, with whatever is
+ * due around it, such as mining negatives or validation. Between two steps its
+ * state can be saved; a tuning opened anew with the same encoder, data and
+ * options and restored from it goes on as if nothing had been: with the same
+ * backend and number of threads to the same bits. All that is drawn at random
+ * depends on the seed and on the place where it is drawn, so a step that was
+ * cancelled or failed has changed nothing, and can be taken again.
+ */
+#ifndef BR_TUNE_H
+#define BR_TUNE_H
+
+#include "core/base/br_base.h"
+#include "core/encoder/br_encoder.h"
+#include "core/math/br_backend.h"
+#include "core/train/br_train.h"
+#include "core/train/br_train_adapters.h"
+#include "core/train/br_train_optimiser.h"
+
+/* ---- what is learned ---- */
+
+typedef enum BrTuneObjective
+{
+	BR_TUNE_CONTRASTIVE,  /* pairs belong together: br_train_contrastive */
+	BR_TUNE_TRIPLET,	  /* first is nearer to second than to third: br_train_triplet, by cosine */
+	BR_TUNE_SCORE,		  /* the cosine of a pair is its score: br_train_cosine */
+	BR_TUNE_TEXT_CLASSES, /* a text has a label: br_train_classes */
+	BR_TUNE_PAIR_CLASSES, /* a pair has a label, such as related or not: br_train_classes */
+	BR_TUNE_MASKED_WORDS, /* hidden words are guessed: br_train_accumulate_masked */
+	BR_TUNE_NEXT_SENTENCE, /* a text follows another in its document: br_train_draw_next */
+	BR_TUNE_DISTILLATION   /* embeddings are those of another model: br_train_distillation */
+} BrTuneObjective;
+
+#define BR_TUNE_OBJECTIVES 8
+
+/* "contrastive", "triplet", "score", "text_classes", ...; NULL: there is no such objective. */
+extern const char *br_tune_objective_name(BrTuneObjective objective);
+
+/* By what the model is trained. */
+typedef enum BrTuneMethod
+{
+	BR_TUNE_FULL,	   /* all of its weights */
+	BR_TUNE_LORA,	   /* low-rank additions to dense layers */
+	BR_TUNE_BOTTLENECK /* bottlenecks behind dense layers, which only br_tune_embed computes */
+} BrTuneMethod;
+
+#define BR_TUNE_METHODS 3
+
+/* "full", "lora", "bottleneck"; NULL: there is no such method. */
+extern const char *br_tune_method_name(BrTuneMethod method);
+
+/* What one example says; its texts are numbers of texts. What an objective does not ask is unread. */
+typedef struct BrTuneExample
+{
+	int32_t first;	/* the anchor, or the only text */
+	int32_t second; /* its partner: of pairs and triplets */
+	int32_t third;	/* no partner: of triplets; of contrastive a hard negative; -1: none */
+	int32_t label;	/* of classes: from 0 to classes - 1 */
+	float score;	/* of a score: in [-1, 1] */
+} BrTuneExample;
+
+/*
+ * All arrays are the caller's and must stay unchanged until br_tune_close. Texts
+ * that are cut to the same ids count as one text.
+ */
+typedef struct BrTuneData
+{
+	/* token ids of text i, special tokens included: ids[offsets[i]] .. ids[offsets[i + 1] - 1] */
+	const int32_t *ids;
+	const int32_t *offsets; /* (n_texts + 1), from 0 */
+	int n_texts;
+
+	/*
+	 * The last n_validation are for validation alone. Masked words and
+	 * distillation read first alone; next sentence has no examples, and the
+	 * last n_validation are of the texts, which should end with whole documents.
+	 */
+	const BrTuneExample *examples; /* (n_examples) */
+	int n_examples;
+	int n_validation; /* 0: the last weights are taken */
+
+	int classes; /* of text and pair classes, at least 2; otherwise unread */
+
+	const float
+		*teacher; /* (n_texts, teacher_dimensions): of distillation; may be NULL otherwise */
+	int teacher_dimensions; /* at least those of the model */
+
+	/* (n_texts): of next sentence, of two documents at least; equal side by side; may be NULL otherwise */
+	const int32_t *documents;
+
+	const int32_t *special; /* (n_special): ids that are no words, such as [CLS] and [SEP] */
+	int n_special;
+	int lead;		 /* special tokens that every text begins with */
+	int tail;		 /* special tokens that every text ends with; a cut text keeps them */
+	int32_t mask_id; /* stands for a hidden word: of masked words; otherwise unread */
+} BrTuneData;
+
+/* ---- how it is learned ---- */
+
+#define BR_TUNE_MATRYOSHKA 8 /* the most numbers of dimensions */
+
+/*
+ * Set by br_tune_defaults, then changed, then looked through by
+ * br_tune_check_options. Names of fields are what a user calls them
+ * (br_tune_fields).
+ */
+typedef struct BrTuneOptions
+{
+	BrTuneObjective objective;
+	BrTuneMethod method;
+
+	/* what LoRA and bottlenecks are */
+	int lora_rank;			/* from 1 to the hidden size */
+	double lora_alpha;		/* above 0 */
+	unsigned lora_matrices; /* BR_TRAIN_LORA_..., at least one */
+	int bottleneck_size;	/* from 1 to the hidden size */
+
+	/* how far */
+	int epochs;			/* passes over the examples, at least 1 */
+	int64_t most_steps; /* of the optimiser; 0: as many as the epochs have */
+	int batch;			/* examples of a step, at least 1, contrastive at least 2; steps of an epoch
+						   have as many or, evenly spread, fewer */
+
+	/* the optimiser: br_train_optimiser.h */
+	BrTrainRule optimiser;
+	BrTrainSchedule schedule;
+	double rate;
+	double warm_up; /* the share of all steps, in [0, 1] */
+	double decay;
+	double clip;
+	double momentum;
+	double beta1;
+	double beta2;
+	double epsilon;
+
+	/* the objective */
+	double temperature;	  /* of contrastive, above 0 */
+	bool both_directions; /* of contrastive */
+	double smoothing;	  /* of contrastive and classes, in [0, 1) */
+	double margin;		  /* of triplets, at least 0, in cosine distance */
+	double mask_share;	  /* of masked words, in (0, 1] */
+
+	/*
+	 * Of contrastive: hard negatives of each anchor, drawn by seed from those at
+	 * the ranks negatives_from to negatives_to of all texts by their cosine to
+	 * the anchor, mined at the beginning of each epoch with the model as it is
+	 * then. Neither the anchor nor a text that a training example pairs it with,
+	 * either way round, has a rank. An anchor with fewer such texts has fewer.
+	 */
+	int negatives;		/* at least 0, at most as many as there are ranks */
+	int negatives_from; /* at least 1 */
+	int negatives_to;	/* at least negatives_from */
+
+	/*
+	 * Of contrastive: what is the same text as an anchor, or what a training
+	 * example pairs with it, either way round, is no negative in its batch.
+	 */
+	bool no_false_negatives;
+
+	/* embeddings cut to these must serve, too; not of classes, masked words and next sentence */
+	int matryoshka[BR_TUNE_MATRYOSHKA]; /* (n_matryoshka), each from 1 to the model's dimensions */
+	int n_matryoshka;					/* 0: all dimensions alone */
+
+	/* what is disturbed while training: br_train.h, br_train_texts.h */
+	double dropout;			  /* in [0, 1) */
+	double attention_dropout; /* in [0, 1) */
+	double word_dropout;	  /* in [0, 1) */
+	double word_swap;		  /* in [0, 1] */
+	double word_span;		  /* in [0, 1] */
+	int longest_span;		  /* at least 1 */
+	double adversary; /* the size of disturbances against the loss; 0: none; not of masked words */
+	double adversary_weight; /* above 0 */
+
+	/* when to stop, where there are validation examples */
+	int64_t validate_every;	  /* steps; 0: at the end of each epoch; always after the last step */
+	int patience;			  /* validations in a row without improvement that end it; 0: none do */
+	double least_improvement; /* by which a figure must pass the best one, at least 0 */
+
+	int most_tokens;	  /* of a text; longer ones are cut; 0: as many as the model takes */
+	int64_t chunk_tokens; /* br_train_accumulate; 0: a batch at once */
+	int64_t memory;		  /* bytes that a batch may take; 0: whatever it takes */
+	int64_t seed;		  /* at least 0 */
+} BrTuneOptions;
+
+typedef enum BrTuneFieldKind
+{
+	BR_TUNE_INT,	/* int */
+	BR_TUNE_INT64,	/* int64_t */
+	BR_TUNE_DOUBLE, /* double */
+	BR_TUNE_BOOL,	/* bool */
+	BR_TUNE_CHOICE, /* an enum, as an int, by its word: words[value] */
+	BR_TUNE_FLAGS,	/* unsigned: a list of words, bit i for words[i] */
+	BR_TUNE_INTS	/* int[BR_TUNE_MATRYOSHKA], and how many in the int at count_offset */
+} BrTuneFieldKind;
+
+/* A field of BrTuneOptions that a user may set; objective and method are not among them. */
+typedef struct BrTuneField
+{
+	const char *name;
+	BrTuneFieldKind kind;
+	size_t offset; /* in BrTuneOptions */
+	size_t count_offset;
+	double lowest;	/* of numbers */
+	double highest; /* of numbers; infinity: none */
+	bool above;		/* lowest itself is out of range */
+	bool below;		/* highest itself is out of range */
+	const char *const *words;
+	int n_words;
+} BrTuneField;
+
+extern const BrTuneField *br_tune_fields(int *n);
+
+/*
+ * What an objective is usually trained with. Contrastive: temperature .05, both
+ * directions, no false negatives, batch 64, 2 epochs, AdamW at 5e-5, linear with
+ * a tenth of warm-up, clipping at 1, texts of 64 tokens; LoRA and bottlenecks at
+ * ten times the rate. Sets every field.
+ */
+extern void br_tune_defaults(BrTuneObjective objective, BrTuneMethod method,
+							 BrTuneOptions *options);
+
+/*
+ * Looks through options by themselves; what depends on the model or the data
+ * br_tune_open does. BR_ERR_ARGUMENT: a field out of its range, or against
+ * another; the detail begins with the field's name and a space, and tells
+ * the value and what is right; *field, which may be NULL, is the name.
+ */
+extern BrStatus br_tune_check_options(BrContext *context, const BrTuneOptions *options,
+									  const char **field);
+
+/* ---- one fine-tuning ---- */
+
+typedef struct BrTune BrTune;
+
+/*
+ * The encoder may be closed afterwards; context, data, backend and pool must
+ * outlive the tuning. options are copied. pool: may be NULL.
+ * *tune: of the caller (br_tune_close); NULL after a failure.
+ * BR_ERR_ARGUMENT: an option out of its range, as br_tune_check_options tells,
+ * or, by number, an example or text that is: texts that there are not, tokens
+ * that the model does not have, labels, scores; no example to learn from; of
+ * contrastive fewer than two pairs of different texts.
+ * BR_ERR_UNSUPPORTED: the backend does not train.
+ */
+extern BrStatus br_tune_open(BrContext *context, const BrEncoder *encoder, const BrTuneData *data,
+							 const BrTuneOptions *options, const BrBackend *backend, BrPool *pool,
+							 BrTune **tune);
+extern void br_tune_close(BrTune *tune); /* NULL is ignored */
+
+typedef enum BrTuneEnd
+{
+	BR_TUNE_GOES_ON,
+	BR_TUNE_ALL_STEPS, /* all have been taken */
+	BR_TUNE_PATIENCE   /* validation has not improved for so long */
+} BrTuneEnd;
+
+/*
+ * What validation examples say of a model, without dropout, augmentation and
+ * adversary. figure, of which more is better:
+ *	contrastive			mean reciprocal rank of the partner by cosine among the
+ *						texts of validation examples, without the anchor and what
+ *						examples pair it with besides (in both directions if trained
+ *						so); equal cosines share their ranks
+ *	triplet				share of triplets whose partner is nearer
+ *	score				Spearman's correlation of cosines and scores; 0 where it is none
+ *	classes, next		share of examples whose label is the likeliest
+ *	masked, distillation	the loss with the other sign
+ */
+typedef struct BrTuneValidation
+{
+	double loss; /* the mean over validation examples */
+	double figure;
+	double pearson; /* of cosines and scores: of a score; otherwise 0 */
+} BrTuneValidation;
+
+typedef struct BrTuneProgress
+{
+	int64_t step;	/* taken so far */
+	int64_t steps;	/* in all, if patience lasts */
+	int epoch;		/* of the last step, from 0 */
+	double loss;	/* of the last step, without an adversary's part */
+	double rate;	/* of the last step */
+	double length;	/* of the last step's gradient, before clipping */
+	int64_t tokens; /* that training texts had so far, validation and mining aside */
+
+	bool validated; /* after the last step */
+	BrTuneValidation validation;
+	BrTuneValidation start; /* of the model before the first step; 0 without validation examples */
+	bool best;				/* these are the best weights so far, or there is no validation */
+	int64_t best_step;		/* after which the best weights were; 0: those at the beginning */
+	double best_figure;		/* 0 without validation examples */
+	BrTuneEnd end;
+} BrTuneProgress;
+
+/*
+ * One step of the optimiser; before the first one validation, at the beginning
+ * of an epoch mining, and after it validation where it is due. Asks for
+ * cancelling between layers. At the end it does nothing but tell the progress.
+ * BR_ERR_CANCELLED: nothing has changed, the step can be taken again; or, where
+ * validation was cancelled, the next call begins with it.
+ * BR_ERR_NUMERIC: the loss or its gradient is not finite; the detail tells step
+ * and rate; nothing has changed. BR_ERR_LIMIT: the batch does not fit into
+ * options.memory.
+ */
+extern BrStatus br_tune_step(BrTune *tune, BrTuneProgress *progress);
+
+/* Where it stands, without a step. */
+extern void br_tune_tell_progress(const BrTune *tune, BrTuneProgress *progress);
+
+/* ---- saving and restoring ---- */
+
+/* Raised when the form of a state changes. */
+#define BR_TUNE_STATE_VERSION 1
+
+/* Takes the next bytes of a state; what it returns other than BR_OK ends the saving. */
+typedef BrStatus (*BrTuneWrite)(void *arg, const void *bytes, size_t size);
+
+/* Gives the next size bytes of a state; BR_ERR_FORMAT with a detail: there are not as many. */
+typedef BrStatus (*BrTuneRead)(void *arg, void *bytes, size_t size);
+
+extern size_t br_tune_state_size(const BrTune *tune); /* bytes, as it is now */
+
+/*
+ * All that a tuning remembers: a version, fingerprints of model, options and
+ * data, progress, trained numbers, moments, mined negatives, the best numbers,
+ * and a checksum behind them. Changes nothing. Bytes are of machines that begin
+ * numbers with their lowest byte.
+ */
+extern BrStatus br_tune_save(BrTune *tune, BrTuneWrite write, void *arg);
+
+/*
+ * Goes on where a state was saved, of a tuning just opened.
+ * BR_ERR_ARGUMENT: it is of another model, other options or other data, which
+ * the detail tells apart; nothing has changed. BR_ERR_UNSUPPORTED: of another
+ * version. BR_ERR_FORMAT: no state, cut short, or damaged; then the tuning is
+ * good for closing alone.
+ */
+extern BrStatus br_tune_restore(BrTune *tune, BrTuneRead read, void *arg);
+
+/* ---- what was learned ---- */
+
+/* How many weights br_tune_weights writes: br_encoder_tell_shape's map.total. */
+extern size_t br_tune_weights_count(const BrTune *tune);
+
+/*
+ * The weights of the encoder as br_encoder_with_weights takes them: the best by
+ * validation, or the last where there is none. Low-rank additions are in
+ * them. Bottlenecks are not: a model with them is computed by br_tune_embed alone.
+ */
+extern BrStatus br_tune_weights(BrTune *tune, float *weights /* (br_tune_weights_count) */);
+
+/* Tensors whose numbers stand in one array, each at its offset; in place, until the next step. */
+typedef struct BrTuneTensors
+{
+	const BrTrainTensor *tensors; /* (n_tensors) */
+	int n_tensors;
+	const float *values; /* (n) */
+	size_t n;
+} BrTuneTensors;
+
+/* The head, of the same weights: "head.weight", ...; n_tensors 0: the objective has none. */
+extern void br_tune_head(const BrTune *tune, BrTuneTensors *head);
+
+/* All that was trained, of the same weights: of LoRA and bottlenecks a small part of a model. */
+extern void br_tune_delta(const BrTune *tune, BrTuneTensors *delta);
+
+/*
+ * Embeddings by what was learned, bottlenecks included, of token ids: those of text i at
+ * offsets[i] .. offsets[i + 1]. BR_ERR_ARGUMENT: as br_train_embed.
+ */
+extern BrStatus br_tune_embed(BrTune *tune, const int32_t *ids,
+							  const int32_t *offsets /* (n + 1) */, int n,
+							  float *embeddings /* (n, dimensions) */);
+
+#endif /* BR_TUNE_H */
