@@ -53,7 +53,7 @@ typedef enum BrTuneMethod
 /* "full", "lora", "bottleneck"; NULL: there is no such method. */
 extern const char *br_tune_method_name(BrTuneMethod method);
 
-/* What one example says; its texts are numbers of texts. What an objective does not ask is unread. */
+/* What one example says, of texts by their numbers; what an objective does not ask is unread. */
 typedef struct BrTuneExample
 {
 	int32_t first;	/* the anchor, or the only text */
@@ -89,7 +89,7 @@ typedef struct BrTuneData
 		*teacher; /* (n_texts, teacher_dimensions): of distillation; may be NULL otherwise */
 	int teacher_dimensions; /* at least those of the model */
 
-	/* (n_texts): of next sentence, of two documents at least; equal side by side; may be NULL otherwise */
+	/* (n_texts): of next sentence, two at least, equal side by side; may be NULL otherwise */
 	const int32_t *documents;
 
 	const int32_t *special; /* (n_special): ids that are no words, such as [CLS] and [SEP] */
@@ -180,10 +180,10 @@ typedef struct BrTuneOptions
 	int patience;			  /* validations in a row without improvement that end it; 0: none do */
 	double least_improvement; /* by which a figure must pass the best one, at least 0 */
 
-	int most_tokens;	  /* of a text; longer ones are cut; 0: as many as the model takes */
-	int64_t chunk_tokens; /* br_train_accumulate; 0: a batch at once */
-	int64_t memory;		  /* bytes that a batch may take; 0: whatever it takes */
-	int64_t seed;		  /* at least 0 */
+	int most_tokens;  /* of a text; longer ones are cut; 0: as many as the model takes */
+	int chunk_tokens; /* br_train_accumulate; 0: a batch at once */
+	int64_t memory;	  /* bytes that a batch may take; 0: whatever it takes */
+	int64_t seed;	  /* at least 0 */
 } BrTuneOptions;
 
 typedef enum BrTuneFieldKind
@@ -301,7 +301,7 @@ typedef struct BrTuneProgress
  * of an epoch mining, and after it validation where it is due. Asks for
  * cancelling between layers. At the end it does nothing but tell the progress.
  * BR_ERR_CANCELLED: nothing has changed, the step can be taken again; or, where
- * validation was cancelled, the next call begins with it.
+ * the validation after it was cancelled, the next call is that validation alone.
  * BR_ERR_NUMERIC: the loss or its gradient is not finite; the detail tells step
  * and rate; nothing has changed. BR_ERR_LIMIT: the batch does not fit into
  * options.memory.

@@ -1,0 +1,287 @@
+/*
+ * figures.c
+ *	  One number for how good a model is at what validation asks.
+ *
+ * Ranks count who is strictly nearer and half of who is as near, so a model
+ * that gives every text the same vector is as good as chance and no better.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/tune/validate_int.h"
+
+static double
+dot(const BrReal *left, const BrReal *right, int n)
+{
+	double sum = 0;
+
+	for (int i = 0; i < n; i++)
+		sum += (double) left[i] * (double) right[i];
+	return sum;
+}
+
+static const BrReal *
+row_of(const BrTune *tune, const BrTuneTable *table, int32_t text)
+{
+	return table->rows + (size_t) table->place[tune->texts.same[text]] * (size_t) tune->dim;
+}
+
+static const BrTuneExample *
+validation_example(const BrTune *tune, int i)
+{
+	return &tune->data.examples[tune->n_training + i];
+}
+
+/* ---- classes ---- */
+
+/* What the head gives for a class of one example. */
+static double
+logit_of(const BrTune *tune, const BrReal *head, int inputs, int classes, const BrReal *left,
+		 const BrReal *right, int class)
+{
+	const BrReal *weight = head + (size_t) class * (size_t) inputs;
+	int dim = tune->dim;
+	double sum = (double) head[(size_t) classes * (size_t) inputs + (size_t) class];
+
+	sum += dot(weight, left, dim);
+	if (right == NULL)
+		return sum;
+	sum += dot(weight + dim, right, dim);
+	for (int i = 0; i < dim; i++)
+		sum += (double) weight[2 * dim + i] * fabs((double) left[i] - (double) right[i]);
+	return sum;
+}
+
+int
+br_tune_count_right(const BrTune *tune, const BrTuneBatch *batch, const BrReal *embeddings)
+{
+	BrTrainHead what = br_train_head(tune->model);
+	int n_tensors;
+	const BrTrainTensor *tensors = br_train_tensors(tune->model, &n_tensors);
+	const BrReal *head = br_train_parameters(tune->model) + tensors[n_tensors - 2].offset;
+	bool pairs = tune->options.objective == BR_TUNE_PAIR_CLASSES;
+	int right = 0;
+
+	for (int i = 0; i < batch->n; i++)
+	{
+		const BrReal *left = embeddings + (size_t) i * (size_t) tune->dim;
+		const BrReal *other = pairs ? left + (size_t) batch->n * (size_t) tune->dim : NULL;
+		double best = -INFINITY;
+		int likeliest = 0;
+
+		for (int class = 0; class < what.classes; class ++)
+		{
+			double logit = logit_of(tune, head, what.inputs, what.classes, left, other, class);
+
+			if (logit > best)
+			{
+				best = logit;
+				likeliest = class;
+			}
+		}
+		right += likeliest == batch->labels[i];
+	}
+	return right;
+}
+
+/* ---- ranks of partners ---- */
+
+static int
+compare_pairs(const void *left, const void *right)
+{
+	uint64_t a = *(const uint64_t *) left;
+	uint64_t b = *(const uint64_t *) right;
+
+	return (a > b) - (a < b);
+}
+
+static uint64_t
+pair_of(const BrTune *tune, int32_t left, int32_t right)
+{
+	uint64_t a = (uint64_t) tune->texts.same[left];
+	uint64_t b = (uint64_t) tune->texts.same[right];
+
+	return a < b ? a << 32 | b : b << 32 | a;
+}
+
+/* 1 / rank of a partner among the texts that do not go with the anchor. */
+static double
+reciprocal_rank(const BrTune *tune, const BrTuneTable *table, const uint64_t *asked, int32_t anchor,
+				int32_t partner, double *cosines)
+{
+	int32_t own = table->place[tune->texts.same[partner]];
+	const BrReal *row = row_of(tune, table, anchor);
+	double nearer = 0;
+
+	for (int i = 0; i < table->n; i++)
+		cosines[i] = dot(row, table->rows + (size_t) i * (size_t) tune->dim, tune->dim);
+	for (int i = 0; i < table->n; i++)
+	{
+		uint64_t pair = pair_of(tune, anchor, table->texts[i]);
+
+		if (i == own || cosines[i] < cosines[own] ||
+			br_tune_goes_with(tune, anchor, table->texts[i]) ||
+			bsearch(&pair, asked, (size_t) tune->n_validation, sizeof(uint64_t), compare_pairs) !=
+				NULL)
+			continue;
+		nearer += cosines[i] > cosines[own] ? 1 : 0.5;
+	}
+	return 1 / (1 + nearer);
+}
+
+static BrStatus
+rank_all(const BrTune *tune, const BrTuneTable *table, const uint64_t *asked, double *cosines,
+		 double *figure)
+{
+	double sum = 0;
+	int n = 0;
+
+	for (int i = 0; i < tune->n_validation; i++)
+	{
+		const BrTuneExample *example = validation_example(tune, i);
+
+		if (br_base_cancelled(tune->context))
+			return br_base_fail(tune->context, BR_ERR_CANCELLED,
+								"Cancelled while validating example %d.", i);
+		/* a text is no answer to itself */
+		if (tune->texts.same[example->first] == tune->texts.same[example->second])
+			continue;
+		sum += reciprocal_rank(tune, table, asked, example->first, example->second, cosines);
+		n++;
+		if (!tune->options.both_directions)
+			continue;
+		sum += reciprocal_rank(tune, table, asked, example->second, example->first, cosines);
+		n++;
+	}
+	*figure = n > 0 ? sum / n : 0;
+	return BR_OK;
+}
+
+BrStatus
+br_tune_rank_partners(const BrTune *tune, const BrTuneTable *table, double *figure)
+{
+	BrContext *context = tune->context;
+	uint64_t *asked = br_base_alloc_array(context, (size_t) tune->n_validation, sizeof(uint64_t));
+	double *cosines = br_base_alloc_array(context, (size_t) table->n, sizeof(double));
+	BrStatus status = BR_ERR_MEMORY;
+
+	if (asked != NULL && cosines != NULL)
+	{
+		for (int i = 0; i < tune->n_validation; i++)
+			asked[i] = pair_of(tune, validation_example(tune, i)->first,
+							   validation_example(tune, i)->second);
+		qsort(asked, (size_t) tune->n_validation, sizeof(uint64_t), compare_pairs);
+		status = rank_all(tune, table, asked, cosines, figure);
+	}
+	br_base_free(context, asked);
+	br_base_free(context, cosines);
+	return status;
+}
+
+double
+br_tune_share_nearer(const BrTune *tune, const BrTuneTable *table)
+{
+	double right = 0;
+
+	for (int i = 0; i < tune->n_validation; i++)
+	{
+		const BrTuneExample *example = validation_example(tune, i);
+		const BrReal *anchor = row_of(tune, table, example->first);
+		double near = dot(anchor, row_of(tune, table, example->second), tune->dim);
+		double far = dot(anchor, row_of(tune, table, example->third), tune->dim);
+
+		right += near > far ? 1 : near == far ? 0.5 : 0;
+	}
+	return right / tune->n_validation;
+}
+
+/* ---- correlations ---- */
+
+/* Pearson's; 0 where one side does not vary. */
+static double
+pearson_of(const double *left, const double *right, int n)
+{
+	double mean_left = 0;
+	double mean_right = 0;
+	double both = 0;
+	double squares_left = 0;
+	double squares_right = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		mean_left += left[i] / n;
+		mean_right += right[i] / n;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		both += (left[i] - mean_left) * (right[i] - mean_right);
+		squares_left += (left[i] - mean_left) * (left[i] - mean_left);
+		squares_right += (right[i] - mean_right) * (right[i] - mean_right);
+	}
+	return squares_left > 0 && squares_right > 0 ? both / sqrt(squares_left * squares_right) : 0;
+}
+
+typedef struct Ranked
+{
+	double value;
+	int at;
+} Ranked;
+
+static int
+compare_ranked(const void *left, const void *right)
+{
+	double a = ((const Ranked *) left)->value;
+	double b = ((const Ranked *) right)->value;
+
+	return (a > b) - (a < b);
+}
+
+/* Values become their ranks; equal ones share the mean of theirs. */
+static void
+make_ranks(double *values, int n, Ranked *ranked)
+{
+	for (int i = 0; i < n; i++)
+		ranked[i] = (Ranked){values[i], i};
+	qsort(ranked, (size_t) n, sizeof(Ranked), compare_ranked);
+	for (int begin = 0, end; begin < n; begin = end)
+	{
+		end = begin;
+		while (end < n && ranked[end].value <= ranked[begin].value)
+			end++;
+		for (int i = begin; i < end; i++)
+			values[ranked[i].at] = (begin + end - 1) / 2.0;
+	}
+}
+
+BrStatus
+br_tune_correlate(const BrTune *tune, const BrTuneTable *table, double *spearman, double *pearson)
+{
+	BrContext *context = tune->context;
+	int n = tune->n_validation;
+	double *cosines = br_base_alloc_array(context, (size_t) n, 2 * sizeof(double));
+	Ranked *ranked = br_base_alloc_array(context, (size_t) n, sizeof(Ranked));
+	BrStatus status = BR_ERR_MEMORY;
+
+	if (cosines != NULL && ranked != NULL)
+	{
+		double *scores = cosines + n;
+
+		for (int i = 0; i < n; i++)
+		{
+			const BrTuneExample *example = validation_example(tune, i);
+
+			cosines[i] = dot(row_of(tune, table, example->first),
+							 row_of(tune, table, example->second), tune->dim);
+			scores[i] = (double) example->score;
+		}
+		*pearson = pearson_of(cosines, scores, n);
+		make_ranks(cosines, n, ranked);
+		make_ranks(scores, n, ranked);
+		*spearman = pearson_of(cosines, scores, n);
+		status = BR_OK;
+	}
+	br_base_free(context, cosines);
+	br_base_free(context, ranked);
+	return status;
+}

@@ -1,0 +1,82 @@
+/*
+ * result.c
+ *	  What a fine-tuning has learned, as weights, tensors and embeddings.
+ *
+ * Where validation chose, the best numbers stand aside from those that go on
+ * being trained. To compute with them they change places for a while.
+ */
+#include <string.h>
+
+#include "core/tune/tune_int.h"
+
+static bool
+has_best(const BrTune *tune)
+{
+	return tune->best != NULL && tune->record.started;
+}
+
+/* The model becomes the best one, or what it was again. */
+static void
+swap_best(BrTune *tune)
+{
+	if (!has_best(tune))
+		return;
+	for (size_t i = 0; i < tune->set.n; i++)
+	{
+		BrReal kept = tune->set.parameters[i];
+
+		tune->set.parameters[i] = tune->best[i];
+		tune->best[i] = kept;
+	}
+	br_tune_push(tune);
+}
+
+size_t
+br_tune_weights_count(const BrTune *tune)
+{
+	return br_train_shape(tune->model)->map.total;
+}
+
+BrStatus
+br_tune_weights(BrTune *tune, float *weights)
+{
+	swap_best(tune);
+	memcpy(weights, br_train_parameters(tune->model), br_tune_weights_count(tune) * sizeof(float));
+	swap_best(tune);
+	return BR_OK;
+}
+
+void
+br_tune_delta(const BrTune *tune, BrTuneTensors *delta)
+{
+	const BrTrainSet *set = &tune->set;
+
+	*delta = (BrTuneTensors){set->tensors, set->n_tensors,
+							 has_best(tune) ? tune->best : set->parameters, set->n};
+}
+
+/* Every set ends with the tensors of the head. */
+void
+br_tune_head(const BrTune *tune, BrTuneTensors *head)
+{
+	BrTrainHead what = br_train_head(tune->model);
+	int n = (what.classes > 0 ? 2 : 0) + (what.words ? 5 : 0);
+
+	br_tune_delta(tune, head);
+	head->tensors += head->n_tensors - n;
+	head->n_tensors = n;
+}
+
+BrStatus
+br_tune_embed(BrTune *tune, const int32_t *ids, const int32_t *offsets, int n, float *embeddings)
+{
+	const BrTrainBatch batch = {ids, offsets, n, NULL};
+	BrStatus status;
+
+	if (n < 1)
+		return BR_OK;
+	swap_best(tune);
+	status = br_tune_read_batch(tune, &batch, embeddings);
+	swap_best(tune);
+	return status;
+}

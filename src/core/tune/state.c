@@ -1,0 +1,185 @@
+/*
+ * state.c
+ *	  Saving a fine-tuning between two steps, and going on from there.
+ *
+ * A state is a head, which tells whether the state belongs here, with a checksum
+ * of its own, then the record, arrays, and a checksum of all. What follows from
+ * seed and epoch, such as the order of examples, is not in it; mined negatives
+ * are, because the model that mined them has changed since.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "core/tune/tune_int.h"
+
+#define MAGIC UINT64_C(0x0a656e7574725242) /* "BRrtune\n" */
+
+typedef struct StateHead
+{
+	uint64_t magic;
+	uint64_t version;
+	uint64_t model;
+	uint64_t options;
+	uint64_t data;
+	uint64_t trained; /* numbers of the set */
+	uint64_t moments; /* of the optimiser */
+	uint64_t negatives;
+	uint64_t best;	   /* numbers of the best set; 0: there is none */
+	uint64_t checksum; /* of what stands above */
+} StateHead;
+
+/* Something of a state: where it stands here, and its size in bytes. */
+typedef struct StatePart
+{
+	void *bytes;
+	size_t size;
+} StatePart;
+
+#define PARTS 6
+
+static StateHead
+head_here(const BrTune *tune)
+{
+	StateHead head = {
+		.magic = MAGIC,
+		.version = BR_TUNE_STATE_VERSION,
+		.model = tune->model_print,
+		.options = tune->options_print,
+		.data = tune->data_print,
+		.trained = tune->set.n,
+		.moments = br_train_state_of(tune->optimiser).n,
+		.negatives = (uint64_t) tune->n_training * (uint64_t) tune->options.negatives,
+		.best = tune->best != NULL ? tune->set.n : 0,
+	};
+	BrTuneHash hash;
+
+	br_tune_hash_init(&hash);
+	br_tune_hash_add(&hash, &head, offsetof(StateHead, checksum));
+	head.checksum = hash.state;
+	return head;
+}
+
+static void
+list_parts(BrTune *tune, const StateHead *head, StatePart *parts)
+{
+	BrTrainState state = br_train_state_of(tune->optimiser);
+
+	parts[0] = (StatePart){&tune->record, sizeof(tune->record)};
+	parts[1] = (StatePart){state.steps, sizeof(*state.steps)};
+	parts[2] = (StatePart){tune->set.parameters, head->trained * sizeof(BrReal)};
+	parts[3] = (StatePart){state.moments, head->moments * sizeof(BrReal)};
+	parts[4] = (StatePart){tune->negatives, head->negatives * sizeof(int32_t)};
+	parts[5] = (StatePart){tune->best, head->best * sizeof(BrReal)};
+}
+
+size_t
+br_tune_state_size(const BrTune *tune)
+{
+	StateHead head = head_here(tune);
+
+	return sizeof(head) + sizeof(tune->record) + sizeof(int64_t) +
+		(head.trained + head.moments + head.best) * sizeof(BrReal) +
+		head.negatives * sizeof(int32_t) + sizeof(uint64_t);
+}
+
+/* A state that could only go wrong must not take the place of a good one. */
+static BrStatus
+check_finite(const BrTune *tune)
+{
+	for (size_t i = 0; i < tune->set.n; i++)
+		if (!isfinite(tune->set.parameters[i]))
+			return br_base_fail(tune->context, BR_ERR_NUMERIC,
+								"After step %lld a trained number is not finite.",
+								(long long) tune->record.step);
+	return BR_OK;
+}
+
+BrStatus
+br_tune_save(BrTune *tune, BrTuneWrite write, void *arg)
+{
+	StateHead head = head_here(tune);
+	BrStatus status = check_finite(tune);
+	StatePart parts[PARTS];
+	BrTuneHash hash;
+
+	list_parts(tune, &head, parts);
+	br_tune_hash_init(&hash);
+	br_tune_hash_add(&hash, &head, sizeof(head));
+	if (status == BR_OK)
+		status = write(arg, &head, sizeof(head));
+	for (int i = 0; i < PARTS && status == BR_OK; i++)
+	{
+		br_tune_hash_add(&hash, parts[i].bytes, parts[i].size);
+		if (parts[i].size > 0)
+			status = write(arg, parts[i].bytes, parts[i].size);
+	}
+	return status == BR_OK ? write(arg, &hash.state, sizeof(hash.state)) : status;
+}
+
+/* ---- restoring ---- */
+
+static BrStatus
+check_head(const BrTune *tune, const StateHead *head)
+{
+	StateHead here = head_here(tune);
+	BrContext *context = tune->context;
+	BrTuneHash hash;
+
+	br_tune_hash_init(&hash);
+	br_tune_hash_add(&hash, head, offsetof(StateHead, checksum));
+	if (head->magic != MAGIC)
+		return br_base_fail(context, BR_ERR_FORMAT, "This is not the state of a fine-tuning.");
+	if (head->checksum != hash.state)
+		return br_base_fail(context, BR_ERR_FORMAT, "The head of the state is damaged.");
+	if (head->version != here.version)
+		return br_base_fail(context, BR_ERR_UNSUPPORTED,
+							"The state is of version %llu; this library reads version %llu.",
+							(unsigned long long) head->version, (unsigned long long) here.version);
+	if (head->model != here.model)
+		return br_base_fail(context, BR_ERR_ARGUMENT, "The state is of another model.");
+	if (head->options != here.options)
+		return br_base_fail(context, BR_ERR_ARGUMENT, "The state is of other options.");
+	if (head->data != here.data)
+		return br_base_fail(context, BR_ERR_ARGUMENT, "The state is of other data.");
+	if (memcmp(head, &here, sizeof(here)) != 0)
+		return br_base_fail(context, BR_ERR_FORMAT,
+							"The sizes in the state are not those of here.");
+	return BR_OK;
+}
+
+BrStatus
+br_tune_restore(BrTune *tune, BrTuneRead read, void *arg)
+{
+	BrContext *context = tune->context;
+	StatePart parts[PARTS];
+	StateHead head;
+	BrTuneHash hash;
+	uint64_t checksum;
+	BrStatus status;
+
+	if (tune->record.started)
+		return br_base_fail(context, BR_ERR_ARGUMENT,
+							"A state is restored before the first step alone.");
+	status = read(arg, &head, sizeof(head));
+	if (status == BR_OK)
+		status = check_head(tune, &head);
+	if (status != BR_OK)
+		return status;
+	list_parts(tune, &head, parts);
+	br_tune_hash_init(&hash);
+	br_tune_hash_add(&hash, &head, sizeof(head));
+	for (int i = 0; i < PARTS && status == BR_OK; i++)
+	{
+		if (parts[i].size > 0)
+			status = read(arg, parts[i].bytes, parts[i].size);
+		if (status == BR_OK)
+			br_tune_hash_add(&hash, parts[i].bytes, parts[i].size);
+	}
+	if (status == BR_OK)
+		status = read(arg, &checksum, sizeof(checksum));
+	if (status == BR_OK && checksum != hash.state)
+		status = br_base_fail(context, BR_ERR_FORMAT, "The state is damaged.");
+	if (status == BR_OK)
+		br_tune_push(tune);
+	return status;
+}
