@@ -11,6 +11,9 @@
 
 #include "core/tune/validate_int.h"
 
+/* Anchors whose cosines are one product. */
+#define BLOCK 64
+
 static double
 dot(const BrReal *left, const BrReal *right, int n)
 {
@@ -105,25 +108,39 @@ pair_of(const BrTune *tune, int32_t left, int32_t right)
 	return a < b ? a << 32 | b : b << 32 | a;
 }
 
+/* Which text is asked for by which. */
+typedef struct Question
+{
+	int32_t anchor;
+	int32_t partner;
+} Question;
+
+/* The memory of all ranks. */
+typedef struct Ranking
+{
+	uint64_t *asked;	 /* (n_validation): pairs, ascending */
+	Question *questions; /* (n) */
+	int n;
+	BrReal *anchors; /* (BLOCK, dim) */
+	BrReal *cosines; /* (BLOCK, texts of the table) */
+} Ranking;
+
 /* 1 / rank of a partner among the texts that do not go with the anchor. */
 static double
-reciprocal_rank(const BrTune *tune, const BrTuneTable *table, const uint64_t *asked, int32_t anchor,
-				int32_t partner, double *cosines)
+reciprocal_rank(const BrTune *tune, const BrTuneTable *table, const Ranking *ranking,
+				Question question, const BrReal *cosines)
 {
-	int32_t own = table->place[tune->texts.same[partner]];
-	const BrReal *row = row_of(tune, table, anchor);
+	int32_t own = table->place[tune->texts.same[question.partner]];
 	double nearer = 0;
 
 	for (int i = 0; i < table->n; i++)
-		cosines[i] = dot(row, table->rows + (size_t) i * (size_t) tune->dim, tune->dim);
-	for (int i = 0; i < table->n; i++)
 	{
-		uint64_t pair = pair_of(tune, anchor, table->texts[i]);
+		uint64_t pair = pair_of(tune, question.anchor, table->texts[i]);
 
 		if (i == own || cosines[i] < cosines[own] ||
-			br_tune_goes_with(tune, anchor, table->texts[i]) ||
-			bsearch(&pair, asked, (size_t) tune->n_validation, sizeof(uint64_t), compare_pairs) !=
-				NULL)
+			br_tune_goes_with(tune, question.anchor, table->texts[i]) ||
+			bsearch(&pair, ranking->asked, (size_t) tune->n_validation, sizeof(uint64_t),
+					compare_pairs) != NULL)
 			continue;
 		nearer += cosines[i] > cosines[own] ? 1 : 0.5;
 	}
@@ -131,51 +148,72 @@ reciprocal_rank(const BrTune *tune, const BrTuneTable *table, const uint64_t *as
 }
 
 static BrStatus
-rank_all(const BrTune *tune, const BrTuneTable *table, const uint64_t *asked, double *cosines,
-		 double *figure)
+rank_all(const BrTune *tune, const BrTuneTable *table, const Ranking *ranking, double *figure)
 {
+	size_t row = (size_t) tune->dim;
 	double sum = 0;
-	int n = 0;
 
+	for (int first = 0; first < ranking->n; first += BLOCK)
+	{
+		int n = ranking->n - first < BLOCK ? ranking->n - first : BLOCK;
+
+		if (br_base_cancelled(tune->context))
+			return br_base_fail(tune->context, BR_ERR_CANCELLED,
+								"Cancelled while ranking texts of validation.");
+		for (int i = 0; i < n; i++)
+			memcpy(ranking->anchors + (size_t) i * row,
+				   row_of(tune, table, ranking->questions[first + i].anchor), row * sizeof(BrReal));
+		tune->backend->multiply_transposed(ranking->anchors, table->rows, n, table->n, tune->dim,
+										   ranking->cosines);
+		for (int i = 0; i < n; i++)
+			sum += reciprocal_rank(tune, table, ranking, ranking->questions[first + i],
+								   ranking->cosines + (size_t) i * (size_t) table->n);
+	}
+	*figure = ranking->n > 0 ? sum / ranking->n : 0;
+	return BR_OK;
+}
+
+/* A text is no answer to itself. */
+static void
+list_questions(const BrTune *tune, Ranking *ranking)
+{
 	for (int i = 0; i < tune->n_validation; i++)
 	{
 		const BrTuneExample *example = validation_example(tune, i);
 
-		if (br_base_cancelled(tune->context))
-			return br_base_fail(tune->context, BR_ERR_CANCELLED,
-								"Cancelled while validating example %d.", i);
-		/* a text is no answer to itself */
+		ranking->asked[i] = pair_of(tune, example->first, example->second);
 		if (tune->texts.same[example->first] == tune->texts.same[example->second])
 			continue;
-		sum += reciprocal_rank(tune, table, asked, example->first, example->second, cosines);
-		n++;
-		if (!tune->options.both_directions)
-			continue;
-		sum += reciprocal_rank(tune, table, asked, example->second, example->first, cosines);
-		n++;
+		ranking->questions[ranking->n++] = (Question){example->first, example->second};
+		if (tune->options.both_directions)
+			ranking->questions[ranking->n++] = (Question){example->second, example->first};
 	}
-	*figure = n > 0 ? sum / n : 0;
-	return BR_OK;
+	qsort(ranking->asked, (size_t) tune->n_validation, sizeof(uint64_t), compare_pairs);
 }
 
 BrStatus
 br_tune_rank_partners(const BrTune *tune, const BrTuneTable *table, double *figure)
 {
 	BrContext *context = tune->context;
-	uint64_t *asked = br_base_alloc_array(context, (size_t) tune->n_validation, sizeof(uint64_t));
-	double *cosines = br_base_alloc_array(context, (size_t) table->n, sizeof(double));
+	size_t n = (size_t) tune->n_validation;
+	Ranking ranking = {
+		.asked = br_base_alloc_array(context, n, sizeof(uint64_t)),
+		.questions = br_base_alloc_array(context, n, 2 * sizeof(Question)),
+		.anchors = br_base_alloc_array(context, BLOCK, (size_t) tune->dim * sizeof(BrReal)),
+		.cosines = br_base_alloc_array(context, (size_t) table->n, BLOCK * sizeof(BrReal)),
+	};
 	BrStatus status = BR_ERR_MEMORY;
 
-	if (asked != NULL && cosines != NULL)
+	if (ranking.asked != NULL && ranking.questions != NULL && ranking.anchors != NULL &&
+		ranking.cosines != NULL)
 	{
-		for (int i = 0; i < tune->n_validation; i++)
-			asked[i] = pair_of(tune, validation_example(tune, i)->first,
-							   validation_example(tune, i)->second);
-		qsort(asked, (size_t) tune->n_validation, sizeof(uint64_t), compare_pairs);
-		status = rank_all(tune, table, asked, cosines, figure);
+		list_questions(tune, &ranking);
+		status = rank_all(tune, table, &ranking, figure);
 	}
-	br_base_free(context, asked);
-	br_base_free(context, cosines);
+	br_base_free(context, ranking.asked);
+	br_base_free(context, ranking.questions);
+	br_base_free(context, ranking.anchors);
+	br_base_free(context, ranking.cosines);
 	return status;
 }
 

@@ -380,14 +380,37 @@ is_due(const BrTune *tune)
 		(record->step % every == 0 || record->step == tune->recipe.steps);
 }
 
-static void
-keep_best(BrTune *tune)
+bool
+br_tune_judge(BrTuneRecord *record, const BrTuneValidation *validation, double least_improvement,
+			  int patience)
 {
-	memcpy(tune->best, tune->set.parameters, tune->set.n * sizeof(BrReal));
-	tune->record.best = 1;
-	tune->record.best_step = tune->record.step;
-	tune->record.best_figure = tune->record.validation.figure;
-	tune->record.unimproved = 0;
+	bool first = !record->started;
+
+	record->validation = *validation;
+	if (first || validation->figure > record->best_figure + least_improvement)
+	{
+		record->best = 1;
+		record->best_step = record->step;
+		record->best_figure = validation->figure;
+		record->unimproved = 0;
+		return true;
+	}
+	record->unimproved++;
+	if (patience > 0 && record->unimproved >= patience)
+		record->end = BR_TUNE_PATIENCE;
+	return false;
+}
+
+static BrStatus
+validate(BrTune *tune, BrTuneValidation *validation)
+{
+	BrStatus status = br_tune_validate(tune, validation);
+
+	if (status == BR_OK &&
+		br_tune_judge(&tune->record, validation, tune->options.least_improvement,
+					  tune->options.patience))
+		memcpy(tune->best, tune->set.parameters, tune->set.n * sizeof(BrReal));
+	return status;
 }
 
 static BrStatus
@@ -399,34 +422,21 @@ validate_start(BrTune *tune)
 	if (record->started)
 		return BR_OK;
 	if (tune->n_validation > 0)
-		status = br_tune_validate(tune, &record->start);
-	if (status != BR_OK)
-		return status;
-	if (tune->n_validation > 0)
-	{
-		record->validation = record->start;
-		keep_best(tune);
-	}
-	record->started = 1;
-	return BR_OK;
+		status = validate(tune, &record->start);
+	record->started = status == BR_OK;
+	return status;
 }
 
 static BrStatus
 validate_step(BrTune *tune)
 {
-	BrTuneRecord *record = &tune->record;
 	BrTuneValidation validation;
-	BrStatus status = br_tune_validate(tune, &validation);
+	BrStatus status = validate(tune, &validation);
 
 	if (status != BR_OK)
 		return status;
-	record->due = 0;
-	record->validated = 1;
-	record->validation = validation;
-	if (validation.figure > record->best_figure + tune->options.least_improvement)
-		keep_best(tune);
-	else if (++record->unimproved >= tune->options.patience && tune->options.patience > 0)
-		record->end = BR_TUNE_PATIENCE;
+	tune->record.due = 0;
+	tune->record.validated = 1;
 	return BR_OK;
 }
 

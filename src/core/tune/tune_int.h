@@ -191,6 +191,15 @@ extern BrStatus br_tune_augment(BrTune *tune, uint64_t step, BrTuneBatch *batch)
 extern BrStatus br_tune_accumulate_masked(BrTune *tune, BrTrainRun *run, const BrTrainBatch *batch,
 										  uint64_t step, double *value, int *guessed);
 
+/* ---- tune.c ---- */
+
+/*
+ * What a validation means for the record: whether its weights are the best so
+ * far, or whether patience is at an end. Before the record has started they are.
+ */
+extern bool br_tune_judge(BrTuneRecord *record, const BrTuneValidation *validation,
+						  double least_improvement, int patience);
+
 /* ---- validate.c ---- */
 
 extern BrStatus br_tune_validate(BrTune *tune, BrTuneValidation *validation);
