@@ -108,6 +108,14 @@ extern BrStatus br_encoder_describe(const BrEncoder *encoder, BrContext *context
 									BrTransformer **transformer);
 
 /*
+ * The same of a shape (below) with weights elsewhere, shape->map.total of them, to
+ * which the description points.
+ */
+struct BrModelShape;
+extern BrStatus br_encoder_describe_weights(BrContext *context, const struct BrModelShape *shape,
+											const float *weights, BrTransformer **transformer);
+
+/*
  * Packed weights: the dense layers' matrices as one backend on one instruction
  * set multiplies them in one precision, in one contiguous pointer-free block
  * that may be shared as the image is. In int8, matrices that lose too much

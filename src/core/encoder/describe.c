@@ -114,36 +114,49 @@ describe(const BrModelShape *shape, const float *weights, int dimensions)
 	};
 }
 
-BrStatus
-br_encoder_describe(const BrEncoder *encoder, BrContext *context, BrTransformer **transformer)
+/* What comes out of the last step. */
+static int
+dimensions_of(const BrModelShape *shape)
 {
-	const float *weights = br_encoder_weights(encoder);
-	BrModelShape shape;
-	Room room;
-	char *block;
+	return shape->n_steps > 0 ? (int) shape->steps[shape->n_steps - 1].out_dim : shape->hidden;
+}
+
+BrStatus
+br_encoder_describe_weights(BrContext *context, const BrModelShape *shape, const float *weights,
+							BrTransformer **transformer)
+{
+	Room room = plan_room(shape);
+	char *block = br_base_alloc(context, room.size);
 	BrTransformerLayer *layers;
 	BrTransformerStep *steps;
 
-	br_encoder_tell_shape(encoder, &shape);
-	room = plan_room(&shape);
-	block = br_base_alloc(context, room.size);
 	*transformer = (BrTransformer *) block;
 	if (block == NULL)
 		return BR_ERR_MEMORY;
 	layers = (BrTransformerLayer *) (block + room.layers);
 	steps = (BrTransformerStep *) (block + room.steps);
-	**transformer = describe(&shape, weights, br_encoder_info(encoder)->dimensions);
-	for (int i = 0; i < shape.layers; i++)
-		layers[i] = describe_layer(&shape.map,
-								   weights + shape.map.layer + (size_t) i * shape.map.layer_stride);
-	for (int i = 0; i < shape.n_steps; i++)
-		steps[i] = describe_step(&shape, weights, i);
+	**transformer = describe(shape, weights, dimensions_of(shape));
+	for (int i = 0; i < shape->layers; i++)
+		layers[i] =
+			describe_layer(&shape->map,
+						   weights + shape->map.layer + (size_t) i * shape->map.layer_stride);
+	for (int i = 0; i < shape->n_steps; i++)
+		steps[i] = describe_step(shape, weights, i);
 	(*transformer)->layer = layers;
 	(*transformer)->steps = steps;
-	if (shape.relative)
+	if (shape->relative)
 	{
-		fill_relative(&shape, weights + shape.map.relative, (float *) (block + room.relative));
+		fill_relative(shape, weights + shape->map.relative, (float *) (block + room.relative));
 		(*transformer)->relative = (const float *) (block + room.relative);
 	}
 	return BR_OK;
+}
+
+BrStatus
+br_encoder_describe(const BrEncoder *encoder, BrContext *context, BrTransformer **transformer)
+{
+	BrModelShape shape;
+
+	br_encoder_tell_shape(encoder, &shape);
+	return br_encoder_describe_weights(context, &shape, br_encoder_weights(encoder), transformer);
 }
