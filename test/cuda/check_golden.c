@@ -28,71 +28,13 @@ static const Check checks[] = {
 
 #include <cjson/cJSON.h>
 
-#include "core/encoder/br_encoder.h"
+#include "cuda/golden.h"
 
 extern const BrDeviceTable *br_device_table(void);
 
 #define LEAST_COSINE 0.999
-#define MOST_FILES 32
-
 /* Rows of a golden file that are computed where the device is emulated. */
 #define EMULATED_ROWS 24
-
-typedef struct Folder
-{
-	BrModelFile files[MOST_FILES];
-	int n;
-} Folder;
-
-/* NULL: not there. A NUL stands behind it. */
-static char *
-read_file(const char *directory, const char *name, size_t *size)
-{
-	char *path = check_memory(strlen(directory) + strlen(name) + 2);
-	char *data = NULL;
-	FILE *file;
-
-	sprintf(path, "%s/%s", directory, name);
-	file = fopen(path, "rb");
-	if (file == NULL)
-		return NULL;
-	if (fseek(file, 0, SEEK_END) == 0)
-	{
-		long length = ftell(file);
-
-		rewind(file);
-		data = check_memory((size_t) length + 1);
-		*size = fread(data, 1, (size_t) length, file);
-		data[*size] = '\0';
-	}
-	fclose(file);
-	return data;
-}
-
-/* Whether the folder is there. */
-static bool
-read_folder(const char *directory, Folder *folder)
-{
-	size_t size = 0;
-	char *modules = read_file(directory, "modules.json", &size);
-	char **paths;
-	int n;
-
-	folder->n = 0;
-	if (br_encoder_needed_files(&check_context, modules, size, &paths, &n) != BR_OK)
-		return false;
-	for (int i = 0; i < n && folder->n < MOST_FILES; i++)
-	{
-		char *data = read_file(directory, paths[i], &size);
-		char *name = check_memory(strlen(paths[i]) + 1);
-
-		strcpy(name, paths[i]);
-		if (data != NULL)
-			folder->files[folder->n++] = (BrModelFile){name, data, size};
-	}
-	br_base_free(&check_context, paths);
-	return folder->n > 1;
-}
 
 /* One row of a golden file, through the device; returns the cosine. */
 static double
@@ -147,9 +89,8 @@ embed_rows(const BrTransformer *transformer, const cJSON *json, const char *name
 }
 
 static void
-check_folder(const char *directory, const char *golden_directory, const char *name)
+check_folder(const char *directory, const char *name)
 {
-	Folder folder;
 	char file[100];
 	size_t size;
 	void *image;
@@ -159,35 +100,28 @@ check_folder(const char *directory, const char *golden_directory, const char *na
 	BrTransformer *transformer;
 
 	snprintf(file, sizeof(file), "%s.json", name);
-	text = read_file(golden_directory, file, &size);
-	if (text == NULL || !read_folder(directory, &folder))
+	text = golden_read(golden_directory(), file, &size);
+	encoder = golden_open(directory, &image);
+	if (text == NULL || encoder == NULL)
 	{
 		check_skipped("its folder or its golden file is not there");
 		return;
 	}
 	json = cJSON_ParseWithLength(text, size);
-	check_ok(br_encoder_import(&check_context, folder.files, folder.n, &image, &size));
-	if (check_has_failed())
-		return;
-	check_ok(br_encoder_open(&check_context, image, size, &encoder));
 	check_ok(br_encoder_describe(encoder, &check_context, &transformer));
 	embed_rows(transformer, json, name);
 	br_base_free(&check_context, transformer);
-	br_encoder_close(encoder);
-	br_base_free(&check_context, image);
+	golden_close(encoder, image);
 	cJSON_Delete(json);
 }
 
 static void
 check_tiny(const char *name)
 {
-	const char *golden = getenv("BR_TEST_DIR");
 	char directory[4096];
 
-	if (golden == NULL)
-		golden = "test/golden";
-	snprintf(directory, sizeof(directory), "%s/models/%s", golden, name);
-	check_folder(directory, golden, name);
+	snprintf(directory, sizeof(directory), "%s/models/%s", golden_directory(), name);
+	check_folder(directory, name);
 }
 
 static void
@@ -230,7 +164,6 @@ xlm_roberta_matches(void)
 static void
 the_default_model_matches(void)
 {
-	const char *golden = getenv("BR_TEST_DIR");
 	const char *model = getenv("BR_MODEL_DIR");
 
 	if (!check_on_device)
@@ -238,7 +171,7 @@ the_default_model_matches(void)
 	else if (model == NULL || model[0] == '\0')
 		check_skipped("BR_MODEL_DIR is not set");
 	else
-		check_folder(model, golden != NULL ? golden : "test/golden", "all-MiniLM-L6-v2");
+		check_folder(model, "all-MiniLM-L6-v2");
 }
 
 static const Check checks[] = {
