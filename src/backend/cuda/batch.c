@@ -30,9 +30,9 @@ typedef struct Call
 	int budget; /* tokens of a batch, unless one text has more */
 } Call;
 
-static BrStatus
-check_texts(BrContext *context, const BrTransformer *model, const int32_t *ids,
-			const int32_t *offsets, int texts)
+BrStatus
+br_cuda_check_texts(BrContext *context, const BrTransformer *model, const int32_t *ids,
+					const int32_t *offsets, int texts)
 {
 	for (int i = 0; i < texts; i++)
 	{
@@ -81,19 +81,16 @@ cut_batch(BrBatch *batch, const BrTransformer *model, char *base)
 	return cutter.used;
 }
 
-/*
- * Rows of the position table. Where they begin behind the row of padding, a
- * padding token in a text stands at that row and is not counted.
- */
-static void
-number_tokens(const BrBatch *batch, int first)
+void
+br_cuda_number_tokens(int first, const int32_t *ids, const int32_t *offsets, int texts,
+					  int32_t *positions)
 {
-	for (int i = 0; i < batch->texts; i++)
+	for (int i = 0; i < texts; i++)
 	{
 		int32_t next = first;
 
-		for (int j = batch->offsets[i]; j < batch->offsets[i + 1]; j++)
-			batch->positions[j] = first > 0 && batch->ids[j] == first - 1 ? first - 1 : next++;
+		for (int j = offsets[i]; j < offsets[i + 1]; j++)
+			positions[j] = first > 0 && ids[j] == first - 1 ? first - 1 : next++;
 	}
 }
 
@@ -116,7 +113,8 @@ prepare(const Call *call, BrBatch *batch, int first)
 	for (int i = 0; i <= batch->texts; i++)
 		batch->offsets[i] = offsets[i] - offsets[0];
 	memcpy(batch->ids, call->ids + offsets[0], (size_t) batch->tokens * sizeof(int32_t));
-	number_tokens(batch, model->first_position);
+	br_cuda_number_tokens(model->first_position, batch->ids, batch->offsets, batch->texts,
+						  batch->positions);
 	batch->n_items =
 		br_cuda_attention_items(batch->offsets, batch->texts, model->heads, batch->items,
 								(int) br_cuda_attention_most_items(batch->texts, batch->tokens,
@@ -180,7 +178,7 @@ br_cuda_embed_texts(BrDevice *device, BrContext *context, BrDeviceModel *model, 
 {
 	Call call = {device, context, model, ids, offsets, texts, embeddings, BATCH_TOKENS};
 	BrBatch *running = NULL;
-	BrStatus status = check_texts(context, &model->shape, ids, offsets, texts);
+	BrStatus status = br_cuda_check_texts(context, &model->shape, ids, offsets, texts);
 	int next = 0;
 	int turn = 0;
 

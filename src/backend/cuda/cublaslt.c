@@ -3,7 +3,7 @@
  *	  Products by cuBLASLt.
  *
  * The library thinks in columns: a row-major matrix is its transpose to it. So
- * output' = weight input', both as they stand in memory, and the bias, which it
+ * output' = right' left', both as they stand in memory, and the bias, which it
  * adds along the rows of its result, falls on our columns.
  *
  * To choose an algorithm takes it longer than a small product does. What it
@@ -56,13 +56,26 @@ typedef struct Functions
 	__typeof__(cublasLtMatmulAlgoGetHeuristic) *choose;
 } Functions;
 
+/* Of what a product is. */
+typedef enum Numbers
+{
+	HALVES,			  /* of halves, halves */
+	HALVES_TO_FLOATS, /* of halves, floats */
+	FLOATS			  /* of floats rounded to 10 bits of the mantissa, floats */
+} Numbers;
+
+/* output (rows, columns) = left right; a transposed factor stands as its transpose. */
 typedef struct Shape
 {
 	int rows;
-	int in_dim;
-	int out_dim;
+	int columns;
+	int depth;
+	int left_stride;
+	int right_stride;
+	int left_transposed;
+	int right_transposed;
 	int epilogue;
-	int floats; /* of the output */
+	int numbers;
 } Shape;
 
 /* A product as the library wants it described; operation NULL: the place is free. */
@@ -71,8 +84,8 @@ typedef struct Plan
 	Shape shape;
 	bool works;
 	cublasLtMatmulDesc_t operation;
-	cublasLtMatrixLayout_t weight;
-	cublasLtMatrixLayout_t input;
+	cublasLtMatrixLayout_t left;
+	cublasLtMatrixLayout_t right;
 	cublasLtMatrixLayout_t output;
 	cublasLtMatmulAlgo_t algorithm;
 } Plan;
@@ -171,10 +184,10 @@ drop_plan(BrCublasLt *library, Plan *plan)
 {
 	if (plan->operation != NULL)
 		(void) library->call.destroy_operation(plan->operation);
-	if (plan->weight != NULL)
-		(void) library->call.destroy_layout(plan->weight);
-	if (plan->input != NULL)
-		(void) library->call.destroy_layout(plan->input);
+	if (plan->left != NULL)
+		(void) library->call.destroy_layout(plan->left);
+	if (plan->right != NULL)
+		(void) library->call.destroy_layout(plan->right);
 	if (plan->output != NULL)
 		(void) library->call.destroy_layout(plan->output);
 	memset(plan, 0, sizeof(*plan));
@@ -222,34 +235,48 @@ epilogue_of(BrActivation activation, bool biased)
 	return biased ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
 }
 
+/* A factor whose rows, as they stand in memory, are its columns. */
+static bool
+describe_factor(BrCublasLt *library, cudaDataType_t type, int lines, int depth, bool along_depth,
+				int stride, cublasLtMatrixLayout_t *layout)
+{
+	return library->call.create_layout(layout, type, (uint64_t) (along_depth ? depth : lines),
+									   (uint64_t) (along_depth ? lines : depth),
+									   (int64_t) stride) == CUBLAS_STATUS_SUCCESS;
+}
+
 static bool
 describe_product(BrCublasLt *library, Plan *plan)
 {
 	const Functions *call = &library->call;
 	const Shape *shape = &plan->shape;
-	uint64_t rows = (uint64_t) shape->rows;
-	uint64_t in_dim = (uint64_t) shape->in_dim;
-	uint64_t out_dim = (uint64_t) shape->out_dim;
-	cudaDataType_t type = shape->floats ? CUDA_R_32F : CUDA_R_16F;
-	cublasOperation_t transposed = CUBLAS_OP_T;
+	cudaDataType_t type = shape->numbers == FLOATS ? CUDA_R_32F : CUDA_R_16F;
+	cudaDataType_t output = shape->numbers == HALVES ? CUDA_R_16F : CUDA_R_32F;
+	cublasOperation_t first = shape->right_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
+	cublasOperation_t second = shape->left_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
 	cublasLtEpilogue_t epilogue = (cublasLtEpilogue_t) shape->epilogue;
 
-	return call->create_operation(&plan->operation, CUBLAS_COMPUTE_32F, CUDA_R_32F) ==
+	return call->create_operation(&plan->operation,
+								  shape->numbers == FLOATS ? CUBLAS_COMPUTE_32F_FAST_TF32
+														   : CUBLAS_COMPUTE_32F,
+								  CUDA_R_32F) == CUBLAS_STATUS_SUCCESS &&
+		call->set_operation(plan->operation, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof(first)) ==
 		CUBLAS_STATUS_SUCCESS &&
-		call->set_operation(plan->operation, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
-							sizeof(transposed)) == CUBLAS_STATUS_SUCCESS &&
+		call->set_operation(plan->operation, CUBLASLT_MATMUL_DESC_TRANSB, &second,
+							sizeof(second)) == CUBLAS_STATUS_SUCCESS &&
 		call->set_operation(plan->operation, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
 							sizeof(epilogue)) == CUBLAS_STATUS_SUCCESS &&
-		call->create_layout(&plan->weight, CUDA_R_16F, in_dim, out_dim, (int64_t) in_dim) ==
-		CUBLAS_STATUS_SUCCESS &&
-		call->create_layout(&plan->input, CUDA_R_16F, in_dim, rows, (int64_t) in_dim) ==
-		CUBLAS_STATUS_SUCCESS &&
-		call->create_layout(&plan->output, type, out_dim, rows, (int64_t) out_dim) ==
-		CUBLAS_STATUS_SUCCESS;
+		describe_factor(library, type, shape->columns, shape->depth, shape->right_transposed,
+						shape->right_stride, &plan->right) &&
+		describe_factor(library, type, shape->rows, shape->depth, !shape->left_transposed,
+						shape->left_stride, &plan->left) &&
+		call->create_layout(&plan->output, output, (uint64_t) shape->columns,
+							(uint64_t) shape->rows,
+							(int64_t) shape->columns) == CUBLAS_STATUS_SUCCESS;
 }
 
 static bool
-set_bias(BrCublasLt *library, Plan *plan, const BrHalf *bias)
+set_bias(BrCublasLt *library, Plan *plan, const void *bias)
 {
 	return bias == NULL ||
 		library->call.set_operation(plan->operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias,
@@ -257,7 +284,7 @@ set_bias(BrCublasLt *library, Plan *plan, const BrHalf *bias)
 }
 
 static void
-make_plan(BrCublasLt *library, Plan *plan, const Shape *shape, const BrHalf *bias)
+make_plan(BrCublasLt *library, Plan *plan, const Shape *shape, const void *bias)
 {
 	cublasLtMatmulHeuristicResult_t found;
 	int n = 0;
@@ -266,7 +293,7 @@ make_plan(BrCublasLt *library, Plan *plan, const Shape *shape, const BrHalf *bia
 	plan->shape = *shape;
 	if (!describe_product(library, plan) || !set_bias(library, plan, bias))
 		return;
-	if (library->call.choose(library->handle, plan->operation, plan->weight, plan->input,
+	if (library->call.choose(library->handle, plan->operation, plan->right, plan->left,
 							 plan->output, plan->output, library->preference, 1, &found,
 							 &n) != CUBLAS_STATUS_SUCCESS ||
 		n == 0 || found.state != CUBLAS_STATUS_SUCCESS)
@@ -276,7 +303,7 @@ make_plan(BrCublasLt *library, Plan *plan, const Shape *shape, const BrHalf *bia
 }
 
 static Plan *
-find_plan(BrCublasLt *library, const Shape *shape, const BrHalf *bias)
+find_plan(BrCublasLt *library, const Shape *shape, const void *bias)
 {
 	const int *numbers = (const int *) shape;
 	uint32_t hash = 2166136261u;
@@ -290,24 +317,18 @@ find_plan(BrCublasLt *library, const Shape *shape, const BrHalf *bias)
 	return plan;
 }
 
-BrStatus
-br_cuda_cublaslt_multiply(BrCublasLt *library, BrContext *context, BrStream stream,
-						  const BrHalf *input, const BrHalf *weight, const BrHalf *bias, int rows,
-						  int in_dim, int out_dim, BrActivation activation, BrHalf *halves,
-						  float *floats)
+static BrStatus
+multiply(BrCublasLt *library, BrContext *context, BrStream stream, const Shape *shape,
+		 const void *left, const void *right, const void *bias, float keep, void *output)
 {
-	Shape shape = {rows, in_dim, out_dim, (int) epilogue_of(activation, bias != NULL),
-				   floats != NULL};
-	Plan *plan = find_plan(library, &shape, bias);
-	void *output = floats != NULL ? (void *) floats : (void *) halves;
+	Plan *plan = find_plan(library, shape, bias);
 	float one = 1;
-	float zero = 0;
 	cublasStatus_t answer;
 
 	if (!plan->works || !set_bias(library, plan, bias))
 		return BR_ERR_UNSUPPORTED;
-	answer = library->call.multiply(library->handle, plan->operation, &one, weight, plan->weight,
-									input, plan->input, &zero, output, plan->output, output,
+	answer = library->call.multiply(library->handle, plan->operation, &one, right, plan->right,
+									left, plan->left, &keep, output, plan->output, output,
 									plan->output, &plan->algorithm, library->workspace,
 									WORKSPACE_BYTES, (cudaStream_t) stream);
 	if (answer == CUBLAS_STATUS_SUCCESS)
@@ -321,7 +342,57 @@ br_cuda_cublaslt_multiply(BrCublasLt *library, BrContext *context, BrStream stre
 	}
 	return br_base_fail(context, BR_ERR_DEVICE,
 						"cuBLASLt failed with status %d on a product of %d x %d by %d x %d.",
-						(int) answer, rows, in_dim, out_dim, in_dim);
+						(int) answer, shape->rows, shape->depth, shape->depth, shape->columns);
+}
+
+BrStatus
+br_cuda_cublaslt_multiply(BrCublasLt *library, BrContext *context, BrStream stream,
+						  const BrHalf *input, const BrHalf *weight, const BrHalf *bias, int rows,
+						  int in_dim, int out_dim, BrActivation activation, BrHalf *halves,
+						  float *floats)
+{
+	Shape shape = {
+		.rows = rows,
+		.columns = out_dim,
+		.depth = in_dim,
+		.left_stride = in_dim,
+		.right_stride = in_dim,
+		.right_transposed = true,
+		.epilogue = (int) epilogue_of(activation, bias != NULL),
+		.numbers = floats != NULL ? HALVES_TO_FLOATS : HALVES,
+	};
+
+	return multiply(library, context, stream, &shape, input, weight, bias, 0,
+					floats != NULL ? (void *) floats : (void *) halves);
+}
+
+static bool
+aligned(const void *memory)
+{
+	return (uintptr_t) memory % ALIGNMENT == 0;
+}
+
+BrStatus
+br_cuda_cublaslt_multiply_floats(BrCublasLt *library, BrContext *context, BrStream stream,
+								 BrFactor left, BrFactor right, const float *bias, int rows,
+								 int columns, int depth, float keep, float *output)
+{
+	Shape shape = {
+		.rows = rows,
+		.columns = columns,
+		.depth = depth,
+		.left_stride = left.stride,
+		.right_stride = right.stride,
+		.left_transposed = left.transposed,
+		.right_transposed = right.transposed,
+		.epilogue = (int) epilogue_of(BR_ACTIVATION_NONE, bias != NULL),
+		.numbers = FLOATS,
+	};
+
+	if (!aligned(left.values) || !aligned(right.values) || !aligned(bias) || !aligned(output))
+		return BR_ERR_UNSUPPORTED;
+	return multiply(library, context, stream, &shape, left.values, right.values, bias, keep,
+					output);
 }
 
 #else
@@ -367,6 +438,16 @@ br_cuda_cublaslt_multiply(BrCublasLt *library, BrContext *context, BrStream stre
 {
 	(void) library, (void) context, (void) stream, (void) input, (void) weight, (void) bias;
 	(void) rows, (void) in_dim, (void) out_dim, (void) activation, (void) halves, (void) floats;
+	return BR_ERR_UNSUPPORTED;
+}
+
+BrStatus
+br_cuda_cublaslt_multiply_floats(BrCublasLt *library, BrContext *context, BrStream stream,
+								 BrFactor left, BrFactor right, const float *bias, int rows,
+								 int columns, int depth, float keep, float *output)
+{
+	(void) library, (void) context, (void) stream, (void) left, (void) right, (void) bias;
+	(void) rows, (void) columns, (void) depth, (void) keep, (void) output;
 	return BR_ERR_UNSUPPORTED;
 }
 

@@ -35,4 +35,10 @@ extern BrStatus br_cuda_cublaslt_multiply(BrCublasLt *library, BrContext *contex
 										  const BrHalf *bias, int rows, int in_dim, int out_dim,
 										  BrActivation activation, BrHalf *halves, float *floats);
 
+/* As br_cuda_multiply_best (training.h). BR_ERR_UNSUPPORTED: nothing was done. */
+extern BrStatus br_cuda_cublaslt_multiply_floats(BrCublasLt *library, BrContext *context,
+												 BrStream stream, BrFactor left, BrFactor right,
+												 const float *bias, int rows, int columns,
+												 int depth, float keep, float *output);
+
 #endif /* BR_CUDA_CUBLASLT_H */

@@ -4,7 +4,7 @@
  */
 #include <string.h>
 
-#include "backend/cuda/device.h"
+#include "backend/cuda/training.h"
 
 extern const BrDeviceTable *br_device_table(void);
 
@@ -18,6 +18,8 @@ close_device(BrDevice *device)
 	allocator = device->allocator;
 	while (device->models != NULL)
 		br_cuda_unload(device, device->models);
+	while (device->trainings != NULL)
+		br_cuda_close_training(device, device->trainings);
 	br_cuda_empty(&device->work);
 	br_cuda_empty(&device->centroids);
 	for (int i = 0; i < BR_CUDA_BATCHES; i++)
@@ -103,6 +105,12 @@ br_device_table(void)
 		.place_centroids = br_cuda_place_centroids,
 		.assign = br_cuda_assign_vectors,
 		.top_k = br_cuda_top_k,
+		.open_training = br_cuda_open_training,
+		.close_training = br_cuda_close_training,
+		.set_parameters = br_cuda_set_parameters,
+		.embed_batch = br_cuda_embed_batch,
+		.propagate_back = br_cuda_propagate_back,
+		.take_gradient = br_cuda_take_gradient,
 	};
 
 	return &table;

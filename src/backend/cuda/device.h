@@ -85,6 +85,12 @@ struct BrDeviceModel
 	BrStep *steps;
 };
 
+/*
+ * Whether the device computes such a model: BR_ERR_ARGUMENT, BR_ERR_UNSUPPORTED.
+ * *widest: floats of an embedding before, between and after the steps.
+ */
+extern BrStatus br_cuda_check_shape(BrContext *context, const BrTransformer *model, int *widest);
+
 extern BrStatus br_cuda_load(BrDevice *device, BrContext *context, const BrTransformer *model,
 							 BrDeviceModel **loaded);
 extern void br_cuda_unload(BrDevice *device, BrDeviceModel *loaded);
@@ -111,6 +117,19 @@ typedef struct BrBatch
 } BrBatch;
 
 #define BR_CUDA_BATCHES 2 /* one is computed while the other one is prepared */
+
+/* Whether texts are ones of the model: BR_ERR_ARGUMENT. */
+extern BrStatus br_cuda_check_texts(BrContext *context, const BrTransformer *model,
+									const int32_t *ids, const int32_t *offsets, int texts);
+
+/*
+ * Rows of the position table, of which `first` is the first token's. Where they
+ * begin behind the row of padding, a padding token in a text stands at that row
+ * and is not counted.
+ */
+extern void br_cuda_number_tokens(int first, const int32_t *ids /* (offsets[texts]) */,
+								  const int32_t *offsets /* (texts + 1) */, int texts,
+								  int32_t *positions /* (offsets[texts]) */);
 
 extern BrStatus br_cuda_embed_texts(BrDevice *device, BrContext *context, BrDeviceModel *model,
 									const int32_t *ids, const int32_t *offsets, int texts,
@@ -151,6 +170,7 @@ struct BrDevice
 	BrStream stream;
 	BrProducts *products;
 	BrDeviceModel *models;
+	BrDeviceTraining *trainings;
 	BrBuffer work;
 	BrBatch batches[BR_CUDA_BATCHES];
 	BrBuffer centroids; /* (lists, dims), then their squared norms (lists) */

@@ -171,8 +171,8 @@ check_steps(BrContext *context, const BrTransformer *model, int *widest)
 	return BR_OK;
 }
 
-static BrStatus
-check_shape(BrContext *context, const BrTransformer *model, int *widest)
+BrStatus
+br_cuda_check_shape(BrContext *context, const BrTransformer *model, int *widest)
 {
 	if (model->hidden < 1 || model->layers < 0 || model->heads < 1 || model->intermediate < 1 ||
 		model->vocabulary < 1 || model->max_tokens < 1 || model->first_position < 0 ||
@@ -233,7 +233,7 @@ br_cuda_load(BrDevice *device, BrContext *context, const BrTransformer *model,
 	int widest = 0;
 
 	*loaded = NULL;
-	loader.status = check_shape(context, model, &widest);
+	loader.status = br_cuda_check_shape(context, model, &widest);
 	if (loader.status != BR_OK)
 		return loader.status;
 	made = make_room(context, model);

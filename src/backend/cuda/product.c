@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "backend/cuda/cublaslt.h"
+#include "backend/cuda/training.h"
 
 #define NAME_SIZE 32
 
@@ -145,5 +146,23 @@ br_cuda_multiply_to_floats(BrProducts *products, BrContext *context, BrStream st
 		return status;
 	br_cuda_multiply_halves(stream, input, weight, NULL, rows, in_dim, out_dim, BR_ACTIVATION_NONE,
 							NULL, output);
+	return BR_OK;
+}
+
+BrStatus
+br_cuda_multiply_best(BrProducts *products, BrContext *context, BrStream stream, BrFactor left,
+					  BrFactor right, const float *bias, int rows, int columns, int depth,
+					  float keep, float *output)
+{
+	BrStatus status = BR_ERR_UNSUPPORTED;
+
+	if (rows == 0)
+		return BR_OK;
+	if (products->library != NULL)
+		status = br_cuda_cublaslt_multiply_floats(products->library, context, stream, left, right,
+												  bias, rows, columns, depth, keep, output);
+	if (status != BR_ERR_UNSUPPORTED)
+		return status;
+	br_cuda_multiply_factors(stream, left, right, bias, rows, columns, depth, keep, output);
 	return BR_OK;
 }

@@ -20,7 +20,7 @@
 #include "core/math/br_backend.h"
 
 /* Raised when the table below changes; a device of another version is refused. */
-#define BR_DEVICE_VERSION 1
+#define BR_DEVICE_VERSION 2
 
 typedef enum BrPooling
 {
@@ -106,6 +106,50 @@ typedef struct BrDeviceInfo
 	int64_t memory_free;   /* of them free now, for anybody */
 } BrDeviceInfo;
 
+/* ---- training ---- */
+
+typedef struct BrDeviceTraining BrDeviceTraining;
+
+/* A model as a device trains it. */
+typedef struct BrDeviceTrainable
+{
+	/*
+	 * Its weights stand in parameters, all of them; relative is (buckets, heads)
+	 * here, and which of its rows is of a distance says bucket.
+	 */
+	const BrTransformer *model;
+	const float *parameters; /* (n) */
+	size_t n;
+	const int32_t *bucket; /* (2 * max_tokens - 1): by key - query + max_tokens - 1 */
+	int buckets;		   /* at most BR_DEVICE_BUCKETS */
+} BrDeviceTrainable;
+
+#define BR_DEVICE_BUCKETS 32
+
+/* Texts of a step: those of text i at offsets[i] .. offsets[i + 1], from 0. */
+typedef struct BrDeviceBatch
+{
+	const int32_t *ids;
+	const int32_t *offsets; /* (texts + 1) */
+	int texts;				/* at least 1 */
+
+	/*
+	 * What is set to 0, of 65536 equal parts: value i of a token where the
+	 * random number i, of 16 bits, is less. The numbers are those of Philox
+	 * (br_base.h) with this key and the stream
+	 *
+	 *		(layer (heads + 3) + site) 2^32 + first_token + token
+	 *
+	 * of sites 0: embeddings (layer 0), 1: what attention adds, 2: what the
+	 * dense layers add, 3 + head: weights of attention, value i being of key i.
+	 */
+	uint32_t drop;			 /* below 65536 */
+	uint32_t drop_attention; /* below 65536 */
+	uint64_t key;
+	uint64_t first_token;
+	size_t memory; /* bytes that it may take on the device; 0: as many as there are */
+} BrDeviceBatch;
+
 /*
  * Of all functions: BR_ERR_MEMORY: the device has not enough memory now, and
  * nothing has changed; BR_ERR_DEVICE: it failed, and nothing more can be done
@@ -160,6 +204,47 @@ typedef struct BrDeviceTable
 					  const float *queries /* (n_queries, dims) */, int n_queries,
 					  const float *rows /* (n, dims) */, int n, int dims, int k,
 					  int32_t *ids /* (n_queries, k) */, float *similarities /* (n_queries, k) */);
+
+	/*
+	 * Training. All are NULL in a device that does not train. Products round
+	 * their factors to a precision of the device, to 10 bits of the mantissa at
+	 * least; all else, and every sum, is in float. The same calls give the same
+	 * bits on the same device.
+	 */
+
+	/*
+	 * Makes room for a model, its gradient (0 at first) and what a batch leaves
+	 * behind. trainable and all it points to may go when it returns.
+	 * BR_ERR_UNSUPPORTED: with the reason. What is open when the device is
+	 * closed is closed with it.
+	 */
+	BrStatus (*open_training)(BrDevice *device, BrContext *context,
+							  const BrDeviceTrainable *trainable, BrDeviceTraining **training);
+	void (*close_training)(BrDevice *device, BrDeviceTraining *training); /* NULL is ignored */
+
+	/* Other values of all parameters, which may change when it returns; the gradient is 0. */
+	BrStatus (*set_parameters)(BrDevice *device, BrContext *context, BrDeviceTraining *training,
+							   const float *parameters /* (n) */);
+
+	/*
+	 * Embeddings of a batch, of which what propagate_back needs is kept until
+	 * the next one. BR_ERR_ARGUMENT: as embed; BR_ERR_LIMIT: it takes more than its
+	 * memory, and how much.
+	 */
+	BrStatus (*embed_batch)(BrDevice *device, BrContext *context, BrDeviceTraining *training,
+							const BrDeviceBatch *batch,
+							float *embeddings /* (texts, dimensions) */);
+
+	/*
+	 * Adds to the device's gradient that of a loss with this slope at the last
+	 * embeddings, once. After a failure the gradient is of no use until parameters are set.
+	 */
+	BrStatus (*propagate_back)(BrDevice *device, BrContext *context, BrDeviceTraining *training,
+							   const float *slope /* (texts, dimensions) */);
+
+	/* Adds the device's gradient to the caller's; the device's is 0 afterwards. */
+	BrStatus (*take_gradient)(BrDevice *device, BrContext *context, BrDeviceTraining *training,
+							  float *gradient /* (n) */);
 } BrDeviceTable;
 
 /* The one symbol of a device's shared object: NULL where its libraries are of no use here. */
