@@ -22,6 +22,7 @@
 #include "core/train/classes.c"
 #include "core/train/contrastive.c"
 #include "core/train/delta.c"
+#include "core/train/device.c"
 #include "core/train/forward.c"
 #include "core/train/lora.c"
 #include "core/train/losses.c"

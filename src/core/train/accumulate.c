@@ -30,17 +30,51 @@ typedef struct BatchWork
 	BrReal *head;		/* (head's parameters): its gradient before the loss */
 } BatchWork;
 
-BrStatus
-br_train_embed(BrTrainRun *run, const BrTrainBatch *batch, uint64_t step, BrReal *embeddings)
+/* Embeds a batch, at its place of a larger one, with the parameters that are there. */
+static BrStatus
+embed(BrTrainRun *run, const BrTrainBatch *batch, uint64_t step, size_t first_token,
+	  BrReal *embeddings)
 {
-	BrStatus status = br_train_plan(run, batch);
+	BrStatus status;
 
+	if (run->on_device != NULL)
+		return br_train_device_embed(run, batch, step, first_token, embeddings);
+	status = br_train_plan(run, batch);
 	if (status == BR_OK)
-		status = br_train_forward(run, step, br_train_place(batch));
+		status = br_train_forward(run, step, first_token);
 	if (status == BR_OK)
 		br_train_pool(run, embeddings);
 	run->pending = status == BR_OK;
 	return status;
+}
+
+BrStatus
+br_train_embed(BrTrainRun *run, const BrTrainBatch *batch, uint64_t step, BrReal *embeddings)
+{
+	BrStatus status = br_train_device_push(run);
+
+	return status == BR_OK ? embed(run, batch, step, br_train_place(batch), embeddings) : status;
+}
+
+BrStatus
+br_train_back(BrTrainRun *run, const BrReal *slope)
+{
+	if (!run->pending)
+		return br_base_fail(run->context, BR_ERR_ARGUMENT,
+							"There is no embedded batch to propagate back from.");
+	run->pending = false;
+	if (run->on_device != NULL)
+		return br_train_device_back(run, slope);
+	br_train_pool_slope(run, slope);
+	return br_train_backward(run);
+}
+
+BrStatus
+br_train_backpropagate(BrTrainRun *run, const BrReal *slope)
+{
+	BrStatus status = br_train_back(run, slope);
+
+	return status == BR_OK ? br_train_device_pull(run) : status;
 }
 
 /* The part that begins with a text: as many as have so many tokens, one at least. */
@@ -65,14 +99,9 @@ static BrStatus
 embed_part(BrTrainRun *run, const BatchPart *part, uint64_t step, BrReal *embeddings)
 {
 	size_t dim = (size_t) br_train_dimensions(run->model);
-	BrStatus status = br_train_plan(run, &part->batch);
 
-	if (status == BR_OK)
-		status = br_train_forward(run, step, part->first_token);
-	if (status == BR_OK)
-		br_train_pool(run, embeddings + (size_t) part->first_text * dim);
-	run->pending = status == BR_OK;
-	return status;
+	return embed(run, &part->batch, step, part->first_token,
+				 embeddings + (size_t) part->first_text * dim);
 }
 
 /* How many parameters the classifier has. */
@@ -137,7 +166,7 @@ accumulate_parts(BrTrainRun *run, const BrTrainBatch *batch, uint64_t step, BrTr
 				 const void *arg, int chunk_tokens, const BatchWork *work, double *value)
 {
 	size_t dim = (size_t) br_train_dimensions(run->model);
-	BrStatus status = BR_OK;
+	BrStatus status = br_train_device_push(run);
 	int parts = 0;
 
 	for (int text = 0; text < batch->texts && status == BR_OK; parts++)
@@ -157,10 +186,10 @@ accumulate_parts(BrTrainRun *run, const BrTrainBatch *batch, uint64_t step, BrTr
 		if (parts > 1)
 			status = embed_part(run, &part, step, work->embeddings);
 		if (status == BR_OK)
-			status = br_train_backpropagate(run, work->slope + (size_t) text * dim);
+			status = br_train_back(run, work->slope + (size_t) text * dim);
 		text += part.batch.texts;
 	}
-	return status;
+	return status == BR_OK ? br_train_device_pull(run) : status;
 }
 
 BrStatus

@@ -273,14 +273,3 @@ br_train_backward(BrTrainRun *run)
 		status = br_train_run_all(run, lower_tables);
 	return status;
 }
-
-BrStatus
-br_train_backpropagate(BrTrainRun *run, const BrReal *slope)
-{
-	if (!run->pending)
-		return br_base_fail(run->context, BR_ERR_ARGUMENT,
-							"There is no embedded batch to propagate back from.");
-	run->pending = false;
-	br_train_pool_slope(run, slope);
-	return br_train_backward(run);
-}

@@ -15,6 +15,7 @@
 #include "core/base/br_base.h"
 #include "core/encoder/br_encoder.h"
 #include "core/math/br_backend.h"
+#include "core/math/br_device.h"
 
 /*
  * Training computes in float. A test compiles the room in double, where it can
@@ -143,6 +144,18 @@ typedef struct BrTrainOptions
 	double dropout;
 	double attention_dropout;
 	uint64_t seed;
+
+	/*
+	 * A device that computes embeddings and the way back instead of the backend,
+	 * which is left the losses; NULL: there is none. Parameters go there and the
+	 * gradient comes from there with every batch. Dropout makes the same choices;
+	 * nothing is computed twice to save memory. It trains a model's own weights
+	 * through its embeddings: additions, adversaries and masked words are
+	 * BR_ERR_UNSUPPORTED. The device must outlive the run and be used by nothing
+	 * else meanwhile.
+	 */
+	const BrDeviceTable *device_table; /* of the device */
+	BrDevice *device;
 } BrTrainOptions;
 
 typedef struct BrTrainRun BrTrainRun;
@@ -150,7 +163,8 @@ typedef struct BrTrainRun BrTrainRun;
 /*
  * The context and the model must outlive the run; the model must not be in two
  * runs at once. BR_ERR_ARGUMENT: a share outside its range;
- * BR_ERR_UNSUPPORTED: the backend does not train.
+ * BR_ERR_UNSUPPORTED: the backend, or the device, does not train, or not this model;
+ * BR_ERR_MEMORY, BR_ERR_DEVICE: also as br_device.h has them.
  */
 extern BrStatus br_train_begin(BrContext *context, BrTrainModel *model,
 							   const BrTrainOptions *options, BrTrainRun **run);

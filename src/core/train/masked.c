@@ -309,8 +309,10 @@ run_guesses(BrTrainRun *run, const BrTrainBatch *batch, uint64_t step, double *v
 {
 	BrTrainGuesses *guesses = run->guesses;
 	const BrTrainBatch hidden = {guesses->ids, batch->offsets, batch->texts, batch->share};
-	BrStatus status = open_head(run->context, run->shape, guesses);
+	BrStatus status = br_train_device_refuse(run, "masked words");
 
+	if (status == BR_OK)
+		status = open_head(run->context, run->shape, guesses);
 	if (status == BR_OK)
 		status = br_train_plan(run, &hidden);
 	if (status == BR_OK)

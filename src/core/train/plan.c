@@ -205,6 +205,7 @@ br_train_begin(BrContext *context, BrTrainModel *model, const BrTrainOptions *op
 {
 	const BrBackend *backend = options->backend;
 	BrTrainRun *begun;
+	BrStatus status = BR_OK;
 
 	*run = NULL;
 	if (!is_share(options->dropout) || !is_share(options->attention_dropout))
@@ -230,6 +231,13 @@ br_train_begin(BrContext *context, BrTrainModel *model, const BrTrainOptions *op
 		begun->drop--;
 	if (begun->drop_attention == SHARE_UNIT)
 		begun->drop_attention--;
+	if (options->device != NULL)
+		status = br_train_device_begin(begun);
+	if (status != BR_OK)
+	{
+		br_train_end(begun);
+		return status;
+	}
 	*run = begun;
 	return BR_OK;
 }
@@ -239,6 +247,7 @@ br_train_end(BrTrainRun *run)
 {
 	if (run == NULL)
 		return;
+	br_train_device_end(run);
 	br_base_free(run->context, run->block);
 	br_base_free(run->context, run);
 }

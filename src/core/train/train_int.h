@@ -7,8 +7,8 @@
  * particular to them, rows.c what works row by row, products.c what the
  * backend computes, accumulate.c whole batches, adversarial.c those that are
  * disturbed, masked.c those whose words are guessed, delta.c, lora.c and
- * bottleneck.c what is trained instead of the model's own weights, augment.c and
- * sentences.c texts before they are embedded. "Slope" is everywhere the
+ * bottleneck.c what is trained instead of the model's own weights, device.c a run
+ * that a device computes, augment.c and sentences.c texts before they are embedded. "Slope" is everywhere the
  * derivative of the loss with respect to what it is named after.
  *
  * Layers go in phases. In a phase every thread takes a part of the rows, of
@@ -266,6 +266,7 @@ struct BrTrainRun
 	BrReal *vector_slopes[2];				 /* (texts, widest vector) */
 	struct BrTrainGuesses *guesses;			 /* of masked.c, while it is at work */
 	const BrTrainDisturbance *disturbance;	 /* NULL: there is none */
+	BrDeviceTraining *on_device;			 /* NULL: the backend computes */
 };
 
 /* Takes a batch in, and makes room for it. */
@@ -429,5 +430,30 @@ extern void br_train_pool(BrTrainRun *run, BrReal *embeddings);
 
 /* The slope of the last state from that of the embeddings; adds the gradient of dense steps. */
 extern void br_train_pool_slope(BrTrainRun *run, const BrReal *slope);
+
+/* ---- device.c: a run whose layers a device computes ---- */
+
+/* Opens the model on the device of the options. */
+extern BrStatus br_train_device_begin(BrTrainRun *run);
+extern void br_train_device_end(BrTrainRun *run); /* does nothing where there is none */
+
+/* Whether a run can do what needs the states of tokens: BR_ERR_UNSUPPORTED on a device. */
+extern BrStatus br_train_device_refuse(const BrTrainRun *run, const char *what);
+
+/* Brings the parameters there; where there is no device nothing. */
+extern BrStatus br_train_device_push(BrTrainRun *run);
+
+/* Embeds, and goes back, without bringing anything there or from there. */
+extern BrStatus br_train_device_embed(BrTrainRun *run, const BrTrainBatch *batch, uint64_t step,
+									  size_t first_token, BrReal *embeddings);
+extern BrStatus br_train_device_back(BrTrainRun *run, const BrReal *slope);
+
+/* Adds the device's gradient to the model's; where there is no device nothing. */
+extern BrStatus br_train_device_pull(BrTrainRun *run);
+
+/* ---- accumulate.c ---- */
+
+/* As br_train_backpropagate, but that a device keeps its gradient. */
+extern BrStatus br_train_back(BrTrainRun *run, const BrReal *slope);
 
 #endif /* TRAIN_INT_H */
