@@ -1,5 +1,8 @@
 """bench_peer.py TITLES FIGURES: what bench_cuda measures, by sentence-transformers in fp16.
 
+Steps of training are torch's over the same model in fp32, products in TF32, with its
+fused AdamW; each half of the pairs is padded to its longest title.
+
 TITLES: the golden file whose texts are embedded; FIGURES: what bench_cuda has
 printed. The same texts, as often, with the batch size that is fastest here; the
 256-token texts have the same ids. Medians of as many runs. Ratios are ours to theirs,
@@ -20,6 +23,8 @@ TITLE_COUNT = 20000
 LONG_COUNT = 4000
 LONG_TOKENS = 256
 BATCH_SIZES = (128, 512, 2048)
+TRAIN_PAIRS = 64
+TRAIN_STEPS = 15
 
 
 def timed(work, runs):
@@ -57,6 +62,32 @@ def measure(model, texts):
     return figures
 
 
+def train(texts):
+    """Tokens a second of contrastive steps in both directions with dropout .1."""
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.allow_tf32 = True
+    model = SentenceTransformer(os.environ["BR_MODEL_DIR"], device="cuda").float().train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.1
+    optimiser = torch.optim.AdamW(model.parameters(), lr=5e-5, weight_decay=0.01, fused=True)
+    halves = [{name: value.cuda() for name, value in model.tokenize(texts[begin:begin + TRAIN_PAIRS]).items()
+               if torch.is_tensor(value)} for begin in (0, TRAIN_PAIRS)]
+    tokens = sum(int(half["attention_mask"].sum()) for half in halves)
+    own = torch.arange(TRAIN_PAIRS, device="cuda")
+
+    def step():
+        left, right = (model(dict(half))["sentence_embedding"] for half in halves)
+        scores = torch.nn.functional.normalize(left) @ torch.nn.functional.normalize(right).T / 0.05
+        loss = (torch.nn.functional.cross_entropy(scores, own) +
+                torch.nn.functional.cross_entropy(scores.T, own)) / 2
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+    return tokens / timed(step, TRAIN_STEPS)
+
+
 def main(titles, printed):
     with open(titles, encoding="utf-8") as file:
         rows = [row["text"] for row in json.load(file)["rows"]]
@@ -69,8 +100,11 @@ def main(titles, printed):
             if len(fields) > 2 and not line.startswith(("#", "skipped")):
                 ours[fields[0]] = float(fields[1])
     print(f"# sentence-transformers on torch {torch.__version__}, fp16")
-    for name, figure in measure(model, texts).items():
-        unit = "us" if name == "minilm_single" else "texts/s"
+    figures = measure(model, texts)
+    figures["minilm_train"] = train(texts[:2 * TRAIN_PAIRS])
+    units = {"minilm_single": "us", "minilm_train": "tokens/s"}
+    for name, figure in figures.items():
+        unit = units.get(name, "texts/s")
         print(f"{'peer_' + name:28} {figure:12.2f} {unit}")
         if name in ours:
             ratio = figure / ours[name] if unit == "us" else ours[name] / figure
