@@ -112,7 +112,8 @@ BACKENDS := $(if $(HAVE_OPENBLAS),$(BUILD)/br_backend_openblas.so) $(if $(HAVE_O
 PROGRAM_OBJECTS := $(PROGRAM_SOURCES:src/%.c=$(BUILD)/%.o)
 PROGRAM := $(if $(PROGRAM_SOURCES),$(BUILD)/bundle_rec_helper)
 # A device that fails as it is told to, which is never installed.
-FAULTY_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard test/helper/*.c)) $(BUILD)/test/backend/reference_transformer.o
+FAULTY_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard test/helper/*.c)) \
+	$(addprefix $(BUILD)/test/backend/,reference_transformer.o linear_training.o)
 FAULTY := $(BUILD)/test/helper/br_backend_faulty.so
 HELPER_OBJECTS := $(HELPER_SOURCES:%.c=$(BUILD)/%.o)
 TEST_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(UNIT_SOURCES) $(BACKEND_TEST_SOURCES))

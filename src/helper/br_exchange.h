@@ -17,8 +17,9 @@
 #include "core/base/br_base.h"
 #include "core/math/br_backend.h"
 #include "core/math/br_device.h"
+#include "core/serve/br_serve_training.h"
 
-#define BR_EXCHANGE_VERSION 1
+#define BR_EXCHANGE_VERSION 2
 #define BR_EXCHANGE_LANES 2 /* one is computed while the other one is filled */
 #define BR_EXCHANGE_HASH 32
 #define BR_EXCHANGE_PATH 1024
@@ -41,7 +42,8 @@ typedef enum BrExchangeKind
 {
 	BR_EXCHANGE_EMBED = 1,
 	BR_EXCHANGE_CENTROIDS, /* of later assignments */
-	BR_EXCHANGE_ASSIGN
+	BR_EXCHANGE_ASSIGN,
+	BR_EXCHANGE_TRAIN /* of one model at a time, on a device alone */
 } BrExchangeKind;
 
 /*
@@ -50,6 +52,7 @@ typedef enum BrExchangeKind
  * CENTROIDS: floats (rows, dims), which take the place of those before.
  * ASSIGN: floats (rows, dims); the reply puts int32_t nearest (rows), then float
  * squared distances (rows) in their place.
+ * TRAIN: the lane is the payload of a message (br_serve_training.h), and the reply's.
  */
 typedef struct BrExchangeRequest
 {
@@ -68,6 +71,8 @@ typedef struct BrExchangeRequest
 	BrExchangeFile image;
 	BrExchangeFile weights; /* packed for the CPU; a device reads the image alone */
 	uint32_t precision;		/* BrPrecision of the packed weights */
+
+	BrServeTraining training; /* the message of TRAIN */
 } BrExchangeRequest;
 
 typedef enum BrExchangeReplyKind

@@ -164,6 +164,7 @@ typedef struct BrHelper
 	BrHelperExchange exchange;
 	BrHelperCompute compute;
 	BrHelperModels models;
+	BrServeTrainer trainer; /* of a device that trains; else its device is NULL */
 } BrHelper;
 
 /* Checks a request, has it computed, and fills the reply. */

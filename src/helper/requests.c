@@ -290,6 +290,30 @@ answer_assign(BrHelper *helper, const BrExchangeRequest *request)
 	return status;
 }
 
+/* ---- training ---- */
+
+static BrStatus
+answer_train(BrHelper *helper, const BrExchangeRequest *request)
+{
+	BrServeTrainer *trainer = &helper->trainer;
+	const BrDeviceTable *table = helper->compute.table;
+	BrStatus status;
+
+	if (table == NULL || table->open_training == NULL)
+		return br_base_fail(&helper->context, BR_ERR_UNSUPPORTED,
+							"What computes here does not train.");
+	if (trainer->device == NULL)
+		br_serve_trainer_init(trainer, &helper->context, table, helper->compute.device);
+	status = br_serve_trainer_answer(trainer, &request->training, lane_of(helper, request),
+									 BR_EXCHANGE_LANE_BYTES);
+	/* of the way back the batch would be gone */
+	if (status == BR_ERR_MEMORY && request->training.kind != BR_SERVE_BACK &&
+		br_helper_models_make_room(&helper->models, NULL))
+		status = br_serve_trainer_answer(trainer, &request->training, lane_of(helper, request),
+										 BR_EXCHANGE_LANE_BYTES);
+	return status;
+}
+
 /* ---- replies ---- */
 
 static double
@@ -342,6 +366,9 @@ br_helper_answer(BrHelper *helper, const BrExchangeRequest *request, BrExchangeR
 				break;
 			case BR_EXCHANGE_ASSIGN:
 				status = answer_assign(helper, request);
+				break;
+			case BR_EXCHANGE_TRAIN:
+				status = answer_train(helper, request);
 				break;
 			default:
 				status = refuse(helper, "its kind");

@@ -1,6 +1,7 @@
 /*
  * faulty_device.c
- *	  A device that computes as the reference does, and fails as it is told to.
+ *	  A device that computes as the reference does, trains sums of words
+ *	  (backend/linear_training.h), and fails as it is told to.
  *
  * It is the embedding service's device where there is none, in tests alone. At
  * each call it reads the file that the environment variable BR_FAULTS names;
@@ -24,6 +25,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "backend/linear_training.h"
 #include "backend/reference_transformer.h"
 
 #define EXPORTED __attribute__((visibility("default")))
@@ -422,6 +424,75 @@ top_k(BrDevice *device, BrContext *context, const float *queries, int n_queries,
 	return status;
 }
 
+/* ---- training ---- */
+
+static BrStatus
+open_training(BrDevice *device, BrContext *context, const BrDeviceTrainable *trainable,
+			  BrDeviceTraining **training)
+{
+	Faults faults;
+	BrStatus status = suffer(context, &faults);
+
+	(void) device;
+	*training = NULL;
+	return status == BR_OK ? linear_open(context, trainable, training) : status;
+}
+
+static void
+close_training(BrDevice *device, BrDeviceTraining *training)
+{
+	(void) device;
+	linear_close(training);
+}
+
+static BrStatus
+set_parameters(BrDevice *device, BrContext *context, BrDeviceTraining *training,
+			   const float *parameters)
+{
+	(void) device;
+	(void) context;
+	linear_set(training, parameters);
+	return BR_OK;
+}
+
+static BrStatus
+embed_batch(BrDevice *device, BrContext *context, BrDeviceTraining *training,
+			const BrDeviceBatch *batch, float *embeddings)
+{
+	Faults faults;
+	BrStatus status = suffer(context, &faults);
+
+	(void) device;
+	if (status == BR_OK && faults.memory >= 0 && batch->texts > faults.memory)
+		status = br_base_fail(context, BR_ERR_MEMORY, "The device has memory for %d texts.",
+							  faults.memory);
+	if (status == BR_OK)
+		status = linear_embed(context, training, batch, embeddings);
+	batches += status == BR_OK;
+	return status;
+}
+
+static BrStatus
+propagate_back(BrDevice *device, BrContext *context, BrDeviceTraining *training, const float *slope)
+{
+	Faults faults;
+	BrStatus status = suffer(context, &faults);
+
+	(void) device;
+	if (status == BR_OK)
+		linear_back(training, slope);
+	return status;
+}
+
+static BrStatus
+take_gradient(BrDevice *device, BrContext *context, BrDeviceTraining *training, float *gradient)
+{
+	(void) device;
+	(void) context;
+	linear_take(training, gradient);
+	return BR_OK;
+}
+
 EXPORTED const BrDeviceTable *br_device_table(void);
 
 EXPORTED const BrDeviceTable *
@@ -441,6 +512,12 @@ br_device_table(void)
 		.place_centroids = place_centroids,
 		.assign = assign,
 		.top_k = top_k,
+		.open_training = open_training,
+		.close_training = close_training,
+		.set_parameters = set_parameters,
+		.embed_batch = embed_batch,
+		.propagate_back = propagate_back,
+		.take_gradient = take_gradient,
 	};
 
 	if (read_faults().wrong_version)

@@ -32,7 +32,8 @@ static const Damage damages[] = {
 	{AT(version), 0, BR_ERR_ARGUMENT},
 	{AT(version), BR_EXCHANGE_VERSION + 1, BR_ERR_ARGUMENT},
 	{AT(kind), 0, BR_ERR_ARGUMENT},
-	{AT(kind), 4, BR_ERR_ARGUMENT},
+	{AT(kind), 5, BR_ERR_ARGUMENT},
+	{AT(kind), BR_EXCHANGE_TRAIN, BR_ERR_UNSUPPORTED},
 	{AT(kind), BR_EXCHANGE_ASSIGN, BR_ERR_ARGUMENT},
 	{AT(lane), BR_EXCHANGE_LANES, BR_ERR_ARGUMENT},
 	{AT(lane), UINT32_MAX, BR_ERR_ARGUMENT},
@@ -170,7 +171,9 @@ random_requests_are_answered(void **state)
 			{
 				request.version = BR_EXCHANGE_VERSION;
 				request.lane %= BR_EXCHANGE_LANES;
-				request.kind = 1 + (uint32_t) i % 3;
+				request.kind = 1 + (uint32_t) i / 4 % 4;
+				if (request.kind == BR_EXCHANGE_TRAIN && i % 2 != 0)
+					request.training.kind = 1 + (uint32_t) i / 16 % 6;
 			}
 			/* some are right by chance, and then there must be an end of them */
 			request.rows %= 5000;
