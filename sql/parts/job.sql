@@ -22,7 +22,8 @@ CREATE TABLE stored_job (
     started_at timestamptz,
     updated_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     finished_at timestamptz,
-    message text
+    message text,
+    schedule bigint
 );
 COMMENT ON TABLE stored_job IS 'One row per job: what is to be done, with the rights of which role, and how far it is; those that ended are forgotten after 30 days';
 

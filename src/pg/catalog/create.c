@@ -22,6 +22,7 @@
 #include "pg/catalog/create.h"
 #include "pg/model/model.h"
 #include "pg/policy/policy.h"
+#include "pg/schedule/schedule.h"
 
 /* ---- create_catalog ---- */
 
@@ -325,4 +326,5 @@ br_pg_catalog_drop(const char *name)
 	br_pg_children_drop(number);
 	run_for_catalog(delete_rows, lengthof(delete_rows), number);
 	br_pg_leave(&rights);
+	br_pg_schedule_remove_all(number);
 }

@@ -19,6 +19,7 @@
 
 #include "pg/catalog/catalog.h"
 #include "pg/learn/learn.h"
+#include "pg/schedule/schedule.h"
 #include "pg/worker/job_int.h"
 
 typedef struct Job
@@ -38,15 +39,23 @@ static const char forget_old[] =
 static int64
 queue(const char *name, const Datum given[4], const char given_nulls[4])
 {
-	static const Oid types[] = {INT4OID, OIDOID, TEXTOID, INT4OID, TEXTOID, JSONBOID};
+	static const Oid types[] = {INT4OID, OIDOID, TEXTOID, INT4OID, TEXTOID, JSONBOID, INT8OID};
+	int64 schedule = br_pg_schedule_at_work();
 	const BrPgCatalog *catalog = br_pg_catalog_open(name);
 	Datum values[] = {Int32GetDatum(catalog->number),
 					  ObjectIdGetDatum(GetUserId()),
 					  given[0],
 					  given[1],
 					  given[2],
-					  given[3]};
-	char nulls[] = {' ', ' ', given_nulls[0], given_nulls[1], given_nulls[2], given_nulls[3]};
+					  given[3],
+					  Int64GetDatum(schedule)};
+	char nulls[] = {' ',
+					' ',
+					given_nulls[0],
+					given_nulls[1],
+					given_nulls[2],
+					given_nulls[3],
+					schedule == 0 ? 'n' : ' '};
 	BrPgJobTicket ticket;
 	BrPgRights rights;
 	bool is_null;
@@ -56,7 +65,7 @@ queue(const char *name, const Datum given[4], const char given_nulls[4])
 	br_pg_catalog_hold(catalog->number);
 	br_pg_execute(forget_old, 0, NULL, NULL, NULL, false, 0);
 	br_pg_execute("INSERT INTO bundle_rec.stored_job (catalog, role, kind, max_texts, learner,"
-				  " parameters) VALUES ($1, $2, $3, $4, $5, $6) RETURNING job",
+				  " parameters, schedule) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING job",
 				  lengthof(types), types, values, nulls, false, 0);
 	br_pg_leave(&rights);
 	ticket = br_pg_job_ticket(DatumGetInt64(br_pg_column(0, 1, &is_null)), GetUserId());
@@ -203,6 +212,7 @@ start(const Job *job, int *started)
 				  " message = 'the role that queued it was dropped',"
 				  " finished_at = pg_catalog.clock_timestamp(),"
 				  " updated_at = pg_catalog.clock_timestamp() WHERE job = $1");
+		br_pg_schedule_job_failed(job->number, "42704: the role that queued it was dropped");
 		return true;
 	}
 	ticket = br_pg_job_ticket(job->number, job->role);

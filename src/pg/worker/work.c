@@ -36,6 +36,7 @@
 #include "pg/catalog/catalog.h"
 #include "pg/learn/learn.h"
 #include "pg/refresh/refresh.h"
+#include "pg/schedule/schedule.h"
 #include "pg/worker/job_int.h"
 
 /* embedding takes so long in a step, or as long as the rest of it where that takes longer */
@@ -372,12 +373,14 @@ write_failure(const Work *work, const ErrorData *error)
 
 	HOLD_CANCEL_INTERRUPTS();
 	/* the error may be that it was dropped */
-	if (begin())
-		(void) execute("UPDATE bundle_rec.stored_job SET state = $2, phase = NULL,"
-					   " message = NULLIF($3, ''), finished_at = pg_catalog.clock_timestamp(),"
-					   " updated_at = pg_catalog.clock_timestamp()"
-					   " WHERE job = $1 AND state = 'running'",
-					   lengthof(types), types, values);
+	if (begin() &&
+		execute("UPDATE bundle_rec.stored_job SET state = $2, phase = NULL,"
+				" message = NULLIF($3, ''), finished_at = pg_catalog.clock_timestamp(),"
+				" updated_at = pg_catalog.clock_timestamp()"
+				" WHERE job = $1 AND state = 'running'",
+				lengthof(types), types, values) > 0 &&
+		!cancelled)
+		br_pg_schedule_job_failed(work->ticket.job, message);
 	commit();
 	RESUME_CANCEL_INTERRUPTS();
 }
