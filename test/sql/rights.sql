@@ -7,7 +7,7 @@
 --    rules and not from what the code does; what is granted to whom; and roles
 --    that come and go, with catalogs and grants behind them.
 --
-SELECT plan(164);
+SELECT plan(172);
 SET client_min_messages = error;
 SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls'), load_model('spare', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
 
@@ -77,6 +77,8 @@ GRANT INSERT ON bundle_rec.decision_:n, bundle_rec.feedback_:n, bundle_rec.event
 GRANT SELECT (decision_id) ON bundle_rec.decision_:n TO br_test_auditor;
 RESET ROLE;
 INSERT INTO stored_job (job, kind, catalog, role, state) VALUES (1000, 'refresh', :n, 'br_test_keeper'::regrole, 'failed');
+INSERT INTO stored_schedule (schedule, catalog, role, cron, tasks, parameters) VALUES (1000, :n, 'br_test_keeper', '0 3 * * *', '{refresh}', '{}');
+INSERT INTO stored_alert (alert, catalog, role, schedule, task, message) VALUES (1000, :n, 'br_test_keeper', 1000, 'refresh', 'a reason');
 
 ---- the matrix ----
 
@@ -88,13 +90,18 @@ DECLARE
     hint text;
 BEGIN
     EXECUTE format('SET LOCAL ROLE %I', 'br_test_' || role);
-    EXECUTE format('SELECT count(*) FROM (%s) q', statement) INTO n;
+    IF statement ~ '^CALL' THEN
+        EXECUTE statement;
+        n = 1;
+    ELSE
+        EXECUTE format('SELECT count(*) FROM (%s) q', statement) INTO n;
+    END IF;
     RAISE EXCEPTION USING ERRCODE = 'BR000', MESSAGE = n::text;
 EXCEPTION WHEN SQLSTATE 'BR000' THEN
     RETURN SQLERRM;
 WHEN insufficient_privilege THEN
     GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
-    RETURN CASE WHEN message ~ 'must be owner of the catalog of job 1000, or have queued it' THEN 'owner'
+    RETURN CASE WHEN message ~ 'must be owner of the catalog of (job 1000, or have queued it|(schedule|alert) 1000, or have made the schedule)' THEN 'owner'
                 WHEN message ~ 'must be owner of catalog' AND hint ~ 'owner of its source table' THEN 'owner'
                 WHEN message ~ 'must be owner of policy "offer"' THEN 'policy'
                 WHEN message ~ 'to create a policy without a catalog' AND hint ~ '^GRANT CREATE ON DATABASE' THEN 'create'
@@ -141,6 +148,14 @@ INSERT INTO public.call VALUES
     ('job_worker', $$SELECT job_worker(1000)$$,                                  '1 1 1 1 1 1 1 1 1 1'),
     ('job_interrupted', $$SELECT job_interrupted(1000, now())$$,                 '1 1 1 1 1 1 1 1 1 1'),
     ('job', $$SELECT FROM job$$,                                                 '1 1 0 0 0 0 0 0 0 1'),
+    ('schedule', $$SELECT schedule('shop', '0 3 * * *', '{}')$$,                 '22023 22023 owner owner owner owner owner owner owner 22023'),
+    ('unschedule', $$SELECT unschedule(1000)$$,                                  :'only_owner'),
+    ('run_schedule', $$CALL run_schedule(1000)$$,                                :'only_owner'),
+    ('schedule_interrupted', $$SELECT schedule_interrupted(1000, now())$$,       '1 1 1 1 1 1 1 1 1 1'),
+    ('acknowledge_alert', $$SELECT acknowledge_alert(1000)$$,                    :'only_owner'),
+    ('schedules', $$SELECT FROM schedules$$,                                     '1 1 0 0 0 0 0 0 0 1'),
+    ('lineage', $$SELECT FROM lineage$$,                                         '0 0 0 0 0 0 0 0 0 0'),
+    ('alert', $$SELECT FROM alert$$,                                             '1 1 0 0 0 0 0 0 0 1'),
     ('drop_catalog', $$SELECT drop_catalog('shop')$$,                            :'only_owner'),
     ('create_rule', $$SELECT create_rule('shop', 'new', 'ban', '{p01}')$$,       :'only_owner'),
     ('drop_rule', $$SELECT drop_rule('shop', 'quiet')$$,                         :'only_owner'),
@@ -272,7 +287,7 @@ SELECT set_eq(
              ('v bundle_coverage', 'PUBLIC', 'SELECT'), ('v decision_log', 'PUBLIC', 'SELECT'), ('v privacy_state', 'PUBLIC', 'SELECT'), ('schema bundle_rec', 'PUBLIC', 'USAGE'),
              ('v catalog_coverage', 'PUBLIC', 'SELECT'), ('v job', 'PUBLIC', 'SELECT'), ('v model', 'PUBLIC', 'SELECT'), ('v policy_state', 'PUBLIC', 'SELECT'), ('v rule', 'PUBLIC', 'SELECT'),
              ('v experiment_state', 'PUBLIC', 'SELECT'), ('v rejected_row', 'PUBLIC', 'SELECT'), ('v choice_log', 'PUBLIC', 'SELECT'), ('v arm_state', 'PUBLIC', 'SELECT'), ('v fold_lag', 'PUBLIC', 'SELECT'),
-             ('v learner', 'PUBLIC', 'SELECT'), ('v gpu', 'PUBLIC', 'SELECT'), ('v fit_progress', 'PUBLIC', 'SELECT'), ('v leaderboard', 'PUBLIC', 'SELECT')$$, 'to others is granted just this');
+             ('v learner', 'PUBLIC', 'SELECT'), ('v gpu', 'PUBLIC', 'SELECT'), ('v fit_progress', 'PUBLIC', 'SELECT'), ('v schedules', 'PUBLIC', 'SELECT'), ('v alert', 'PUBLIC', 'SELECT'), ('v lineage', 'PUBLIC', 'SELECT'), ('v leaderboard', 'PUBLIC', 'SELECT')$$, 'to others is granted just this');
 -- the child tables: their catalog's owner, and whom he chose
 SELECT set_eq(
     format($$SELECT DISTINCT r.rolname::text, x.privilege_type, x.is_grantable FROM pg_class c, aclexplode(relacl) x JOIN pg_roles r ON r.oid = x.grantee

@@ -23,6 +23,9 @@ my $untaught = "SET bundle_rec.backend = portable; SELECT rank, items, score, pr
 my $before = values_of($node, 'postgres', $untaught);
 $node->safe_psql('postgres', q{SET ROLE keeper; SELECT bundle_rec.fit('shop', kind) FROM unnest(ARRAY['ease', 'ease', 'als', 'itemsets', 'association']) kind;
 	SELECT bundle_rec.serve_version('shop', 1); SELECT bundle_rec.evaluate('shop', 'completion', seeds => 1)});
+$node->safe_psql('postgres', q{SET client_min_messages = error; SET cron.database_name = 'elsewhere'; SET ROLE keeper;
+	SELECT bundle_rec.schedule('shop', '0 3 * * *', '{refresh}', '{"refresh": {"max_texts": 7}}')});
+$node->safe_psql('postgres', q{INSERT INTO bundle_rec.stored_alert (catalog, role, schedule, task, message) VALUES (1, 'keeper', 1, 'fit', 'a reason')});
 my $folder = PostgreSQL::Test::Utils::tempdir();
 my $answers = answers($node, 'postgres');
 my $source = $node->connstr('postgres');
@@ -78,6 +81,10 @@ sub is_whole
 	is(answers($node, $database), $answers, "$what: answers as before");
 	is(learned($database), $learned, "$what: with what was learned");
 	is(sql($database, 'SELECT row_id FROM bundle_rec.rejected_row'), 'bad', "$what: what was set aside is known");
+	is(sql($database, q{SELECT s.schedule, cron, tasks, parameters, created_by, cron_name FROM bundle_rec.schedules s}),
+		'1|0 3 * * *|{refresh}|{"refresh": {"max_texts": 7}}|keeper|bundle_rec schedule 1 of postgres', "$what: what is scheduled is known");
+	is(sql($database, q{SELECT message FROM bundle_rec.alert}), 'a reason', "$what: and what failed");
+	is(sql($database, q{SELECT nextval('bundle_rec.schedule_number') > 1 AND nextval('bundle_rec.alert_number') > 1}), 't', "$what: both are numbered on");
 	shop_goes_on($node, $database, $what);
 	sql($database, q{SET ROLE keeper; SELECT bundle_rec.create_catalog('second', 'shop.product', 'sku')});
 	is(sql($database, q{SELECT number FROM bundle_rec.catalog_coverage WHERE catalog = 'second'}), '4', "$what: catalogs are numbered on");

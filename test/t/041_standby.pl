@@ -97,6 +97,10 @@ my %refused = (
 	"cancel_job(1)" => 'cannot execute cancel_job() during recovery',
 	"resume_job(1)" => 'cannot execute resume_job() during recovery',
 	"run_jobs()" => 'cannot execute run_jobs() during recovery',
+	"schedule('shop', '0 3 * * *')" => 'cannot execute schedule() during recovery',
+	"unschedule(1)" => 'cannot execute unschedule() during recovery',
+	"run_schedule(1)" => 'cannot execute run_schedule() during recovery',
+	"acknowledge_alert(1)" => 'cannot execute acknowledge_alert() during recovery',
 	"bundle_ann_flush('pg_class_oid_index')" => 'cannot execute bundle_ann_flush() during recovery',
 	"drop_catalog('shop')" => 'cannot execute drop_catalog() during recovery',
 	"create_policy('more', 'linear_thompson', 'shop')" => 'cannot execute create_policy() during recovery',
@@ -129,10 +133,11 @@ my %refused = (
 );
 foreach my $call (sort keys %refused)
 {
-	my ($message, $all) = error_of($standby, 'postgres', "SELECT bundle_rec.$call");
+	my $verb = $call =~ /^run_schedule/ ? 'CALL' : 'SELECT';
+	my ($message, $all) = error_of($standby, 'postgres', "$verb bundle_rec.$call");
 	is($message, "25006: $refused{$call}", "refused on a standby: $call");
 	like($all, qr/^HINT:  (Call it on the primary|Call with log => NULL)/m, 'with a hint');
-	is((error_of($primary, 'postgres', "BEGIN READ ONLY; SELECT bundle_rec.$call"))[0] =~ s/ during recovery| on a standby/ in a read-only transaction/r,
+	is((error_of($primary, 'postgres', "BEGIN READ ONLY; $verb bundle_rec.$call"))[0] =~ s/ during recovery| on a standby/ in a read-only transaction/r,
 		"25006: $refused{$call}" =~ s/ during recovery| on a standby/ in a read-only transaction/r, 'and in a read-only transaction of the primary');
 }
 # it answers where it cannot write down what it answers
