@@ -7,7 +7,7 @@
 --    by hand within transactions, alerts, rights. What pg_cron really runs is in
 --    test/t/027_schedule.pl.
 --
-SELECT plan(65);
+SELECT plan(66);
 SET client_min_messages = error;
 SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
 CREATE ROLE br_test_keeper LOGIN;
@@ -149,6 +149,29 @@ SELECT is((SELECT pending FROM catalog_coverage WHERE catalog = 'shop'), 0::bigi
 RESET ROLE;
 SELECT bag_eq('SELECT kind, serving FROM learned_version', $$VALUES ('ease', true)$$, 'and what is in service');
 SELECT is((SELECT count(DISTINCT evaluation) FROM leaderboard), 1::bigint, 'what would have followed is not done');
+SET ROLE br_test_keeper;
+
+---- training ----
+
+-- what train is told, by a function in its place
+RESET ROLE;
+CREATE TABLE public.told (catalog text, objective text, method text, query text, model_name text, parameters jsonb, promote boolean);
+GRANT INSERT ON public.told TO br_test_keeper;
+CREATE OR REPLACE FUNCTION bundle_rec.train(catalog text, objective text DEFAULT 'contrastive', method text DEFAULT 'full', query text DEFAULT NULL,
+    model_name text DEFAULT NULL, parameters jsonb DEFAULT '{}', promote boolean DEFAULT false) RETURNS bigint
+LANGUAGE sql AS 'INSERT INTO public.told VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING 7::bigint';
+INSERT INTO stored_schedule (schedule, catalog, role, cron, tasks, parameters)
+SELECT s, catalog, 'br_test_keeper', '0 3 * * *', '{train}', parameters
+FROM catalog, (VALUES (1004, '{}'::jsonb),
+                      (1005, '{"train": {"objective": "triplet", "method": "lora", "query": "SELECT 1", "model_name": "better", "promote": true, "epochs": 3, "rate": 0.1}}')) v (s, parameters)
+WHERE name = 'shop';
+SET ROLE br_test_keeper;
+CALL run_schedule(1004);
+CALL run_schedule(1005);
+RESET ROLE;
+SELECT results_eq('TABLE public.told', $$VALUES ('shop', 'contrastive', 'full', NULL::text, NULL::text, '{}'::jsonb, false),
+    ('shop', 'triplet', 'lora', 'SELECT 1', 'better', '{"epochs": 3, "rate": 0.1}', true)$$, 'train gets its defaults, or what parameters say');
+DELETE FROM stored_schedule WHERE schedule > 1003;
 SET ROLE br_test_keeper;
 
 ---- rights ----

@@ -82,6 +82,9 @@ sql(q{CREATE FUNCTION break() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE
 	WHEN (new.kind = 'association' AND current_setting('application_name') <> 'mends') EXECUTE FUNCTION break()});
 sql(q{SET ROLE keeper; INSERT INTO shop.product VALUES ('n1', 'a new tent', 'kind 1', 5, 3, 1);
 	INSERT INTO shop.purchase (basket, shopper, sku) VALUES (-1, 'u1', 'n1'), (-1, 'u1', 'p7')});
+my $version = q{SELECT version FROM bundle_rec.policy_state WHERE policy = 'at once'};
+my $before = sql($version);
+sql(q{SET ROLE web; SELECT count(bundle_rec.feedback(decision_id, 1)) FROM bundle_rec.recommend('shop', basket => '{p1}') WHERE rank = 1});
 my $good = sql(q{SET ROLE keeper; SELECT bundle_rec.schedule('shop', '* * * * *', '{refresh,fit,fold,evaluate}',
 	'{"fit": {"kind": "ease"}, "evaluate": {"seeds": 1}}')});
 my $bad = sql(q{SET ROLE keeper; SELECT bundle_rec.schedule('shop', '* * * * *', '{fit,evaluate}')});
@@ -106,6 +109,7 @@ is(sql("SELECT state, task, runs >= 1, message, finished_at >= started_at FROM b
 is(sql('SELECT pending, baskets FROM bundle_rec.catalog_coverage'), '0|401', 'it has refreshed');
 counts_are_right($node, 'postgres', 'after a scheduled run');
 like(sql($serving), qr/^\Q$service\E \d+ease$/, 'it has fitted, and nothing of what failed is in service');
+is(sql($version), $before + 1, 'folded');
 is(sql(q{SELECT DISTINCT task, seeds FROM bundle_rec.leaderboard}), 'completion|1', 'and evaluated');
 is(sql(q{SELECT state FROM bundle_rec.schedules}, 'branch'), 'done', 'the other database has been refreshed');
 is(sql("SELECT state, task, message FROM bundle_rec.schedules WHERE schedule = $bad"), 'failed|fit|BR001: no more versions today: kind association', 'the view says what failed');
