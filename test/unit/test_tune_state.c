@@ -87,11 +87,221 @@ states_go_on_to_the_same_bits(void **state)
 	goes_on(BR_TUNE_BOTTLENECK);
 }
 
+/* ---- states that do not belong ---- */
+
+static void
+expect_refused(Shop *shop, Bytes bytes, BrStatus expected, const char *hint)
+{
+	BrTune *tune = shop_tune(shop);
+	BrStatus status = restore(tune, bytes);
+
+	if (status != expected || strstr(shop->open.context.detail, hint) == NULL)
+		fail_msg("status %d, \"%s\"; not \"%s\"", (int) status, shop->open.context.detail, hint);
+	br_tune_close(tune);
+}
+
+static void
+states_of_others_are_refused(void **state)
+{
+	Shop shop;
+	Shop other;
+	BrTune *tune;
+	Bytes bytes;
+
+	(void) state;
+	busy_shop(&shop, BR_TUNE_FULL);
+	tune = shop_tune(&shop);
+	shop_step(&shop, tune);
+	bytes = save(&shop, tune);
+	assert_int_equal(restore(tune, bytes), BR_ERR_ARGUMENT);
+	assert_non_null(strstr(shop.open.context.detail, "before the first step alone"));
+
+	busy_shop(&other, BR_TUNE_FULL);
+	other.options.rate *= 2;
+	expect_refused(&other, bytes, BR_ERR_ARGUMENT, "other options");
+	other.options = shop.options;
+	other.options.seed++;
+	expect_refused(&other, bytes, BR_ERR_ARGUMENT, "other options");
+	other.options = shop.options;
+	other.examples[3].second++;
+	expect_refused(&other, bytes, BR_ERR_ARGUMENT, "other data");
+	other.examples[3].second--;
+	other.ids[5]++;
+	expect_refused(&other, bytes, BR_ERR_ARGUMENT, "other data");
+	other.ids[5]--;
+	model_close(&other.open);
+	model_open_golden(&other.open, "tiny-bert-cased-max-dense");
+	expect_refused(&other, bytes, BR_ERR_ARGUMENT, "another model");
+	shop_close(&other);
+	free(bytes.bytes);
+	br_tune_close(tune);
+	shop_close(&shop);
+}
+
+/* Every cut, and every flipped bit, of a sample of places that begins with the whole head. */
+static void
+damaged_states_are_refused(void **state)
+{
+	Shop shop;
+	BrTune *tune;
+	Bytes bytes;
+
+	(void) state;
+	busy_shop(&shop, BR_TUNE_BOTTLENECK);
+	tune = shop_tune(&shop);
+	shop_step(&shop, tune);
+	bytes = save(&shop, tune);
+	for (size_t at = 0; at < bytes.size; at = at < 200 ? at + 1 : at + 1 + bytes.size / 60)
+	{
+		Bytes cut = {bytes.bytes, at, 0, bytes.context};
+
+		bytes.bytes[at] = (char) (bytes.bytes[at] ^ 1 << at % 8);
+		expect_refused(&shop, bytes, BR_ERR_FORMAT, "state");
+		bytes.bytes[at] = (char) (bytes.bytes[at] ^ 1 << at % 8);
+		expect_refused(&shop, cut, BR_ERR_FORMAT, "cut short");
+	}
+	br_tune_close(tune);
+	tune = shop_tune(&shop);
+	assert_int_equal(restore(tune, bytes), BR_OK);
+	br_tune_close(tune);
+	free(bytes.bytes);
+	shop_close(&shop);
+}
+
+/* ---- steps that fail ---- */
+
+/* A rate beyond all measure leaves weights whose products are not finite. */
+static void
+loss_that_is_not_finite_changes_nothing(void **state)
+{
+	Shop shop;
+	BrTune *tune;
+	BrTuneProgress progress;
+	Bytes before;
+	Bytes after;
+
+	(void) state;
+	shop_open(&shop, BR_TUNE_CONTRASTIVE, BR_TUNE_FULL);
+	shop.options.rate = 1e30;
+	shop.options.warm_up = 0;
+	shop.data.n_validation = 0;
+	tune = shop_tune(&shop);
+	shop_step(&shop, tune);
+	before = save(&shop, tune);
+	for (int i = 0; i < 2; i++)
+	{
+		assert_int_equal(br_tune_step(tune, &progress), BR_ERR_NUMERIC);
+		assert_non_null(strstr(shop.open.context.detail, "Step 2, at learning rate "));
+		assert_non_null(strstr(shop.open.context.detail, "e+29: "));
+		assert_int_equal(progress.step, 1);
+	}
+	after = save(&shop, tune);
+	assert_int_equal(before.size, after.size);
+	assert_memory_equal(before.bytes, after.bytes, after.size);
+	free(before.bytes);
+	free(after.bytes);
+	br_tune_close(tune);
+	shop_close(&shop);
+}
+
+/* Cancelled later and later, each step at last succeeds, and has the bits of one that never was. */
+static void
+cancelled_steps_can_be_taken_again(BrTuneMethod method)
+{
+	Shop shop;
+	BrTune *tune;
+	BrTune *calm;
+	BrTuneProgress progress;
+	Bytes bytes;
+	Bytes bytes_of_calm;
+	int cancelled = 0;
+
+	busy_shop(&shop, method);
+	shop.options.validate_every = 1;
+	shop.options.patience = 0;
+	tune = shop_tune(&shop);
+	calm = shop_tune(&shop);
+	for (int step = 0; step < 5; step++)
+	{
+		BrStatus status = BR_ERR_CANCELLED;
+
+		for (int checks = 0; status == BR_ERR_CANCELLED; checks = checks * 3 / 2 + 1)
+		{
+			Countdown countdown = {checks, 0};
+
+			shop.open.context.cancel = (BrCancel){count_down, &countdown};
+			status = br_tune_step(tune, &progress);
+			cancelled += status == BR_ERR_CANCELLED;
+		}
+		shop.open.context.cancel = (BrCancel){NULL, NULL};
+		assert_int_equal(status, BR_OK);
+		assert_int_equal(progress.step, step + 1);
+		shop_step(&shop, calm);
+	}
+	assert_true(cancelled > 15);
+	bytes = save(&shop, tune);
+	bytes_of_calm = save(&shop, calm);
+	assert_int_equal(bytes.size, bytes_of_calm.size);
+	assert_memory_equal(bytes.bytes, bytes_of_calm.bytes, bytes.size);
+	free(bytes.bytes);
+	free(bytes_of_calm.bytes);
+	br_tune_close(tune);
+	br_tune_close(calm);
+	shop_close(&shop);
+}
+
+static void
+cancelled_steps_change_nothing(void **state)
+{
+	(void) state;
+	cancelled_steps_can_be_taken_again(BR_TUNE_FULL);
+	cancelled_steps_can_be_taken_again(BR_TUNE_LORA);
+	cancelled_steps_can_be_taken_again(BR_TUNE_BOTTLENECK);
+}
+
+/* Whichever allocation fails, all memory comes back. */
+static void
+lack_of_memory_is_told(void **state)
+{
+	Shop shop;
+	int failed = 0;
+	bool done = false;
+
+	(void) state;
+	busy_shop(&shop, BR_TUNE_LORA);
+	for (int allowed = 0; !done; allowed++)
+	{
+		Ledger ledger = {0, 0, allowed};
+		BrContext context;
+		BrTune *tune;
+		BrTuneProgress progress;
+		BrStatus status;
+
+		ledger_context(&context, &ledger);
+		status = br_tune_open(&context, shop.open.encoder, &shop.data, &shop.options,
+							  br_math_portable_backend(), NULL, &tune);
+		if (status == BR_OK)
+			status = br_tune_step(tune, &progress);
+		br_tune_close(tune);
+		assert_int_equal(ledger.outstanding, 0);
+		done = status == BR_OK;
+		failed += status == BR_ERR_MEMORY;
+		assert_true(done || status == BR_ERR_MEMORY);
+	}
+	assert_true(failed > 40);
+	shop_close(&shop);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(states_go_on_to_the_same_bits),
+		cmocka_unit_test(states_of_others_are_refused),
+		cmocka_unit_test(damaged_states_are_refused),
+		cmocka_unit_test(loss_that_is_not_finite_changes_nothing),
+		cmocka_unit_test(cancelled_steps_change_nothing),
+		cmocka_unit_test(lack_of_memory_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
