@@ -5,6 +5,8 @@
  */
 #include "unit/tune_fixture.h"
 
+#include <math.h>
+
 /* Mean loss of the first and of the last epoch, and the last progress. */
 typedef struct Course
 {
@@ -69,11 +71,135 @@ partners_are_learned(void **state)
 	learns_partners(BR_TUNE_BOTTLENECK, 1e-2, 0.35);
 }
 
+/* ---- what was learned ---- */
+
+/* Embeddings of the shop's texts by an encoder with the weights that were learned. */
+static void
+embed_by_encoder(Shop *shop, BrTune *tune, float *embeddings)
+{
+	BrContext *context = &shop->open.context;
+	const BrCompute compute = {.backend = br_math_portable_backend()};
+	float *weights = calloc(br_tune_weights_count(tune), sizeof(float));
+	BrEncoder *encoder;
+	void *image;
+
+	assert_non_null(weights);
+	assert_int_equal(br_tune_weights(tune, weights), BR_OK);
+	assert_int_equal(br_encoder_with_weights(context, shop->open.image, shop->open.image_size,
+											 weights, &image),
+					 BR_OK);
+	assert_int_equal(br_encoder_open(context, image, shop->open.image_size, &encoder), BR_OK);
+	assert_int_equal(br_encoder_embed_tokens(encoder, context, &compute, shop->ids, shop->offsets,
+											 TEXTS, embeddings),
+					 BR_OK);
+	br_encoder_close(encoder);
+	br_base_free(context, image);
+	free(weights);
+}
+
+static double
+largest_difference(const float *left, const float *right, int n)
+{
+	double largest = 0;
+
+	for (int i = 0; i < n; i++)
+		largest = fmax(largest, fabs((double) left[i] - (double) right[i]));
+	return largest;
+}
+
+/* The best weights serve as they trained, also while worse ones go on being trained. */
+static void
+weights_serve_as_they_trained(BrTuneMethod method)
+{
+	float trained[TEXTS * 32];
+	float served[TEXTS * 32];
+	float at_best[TEXTS * 32];
+	Shop shop;
+	BrTune *tune;
+	BrTuneProgress progress;
+	int64_t best_step = -1;
+
+	shop_open(&shop, BR_TUNE_CONTRASTIVE, method);
+	shop.options.rate = 2e-2;
+	shop.options.validate_every = 2;
+	tune = shop_tune(&shop);
+	do
+	{
+		progress = shop_step(&shop, tune);
+		if (progress.best)
+		{
+			best_step = progress.best_step;
+			assert_int_equal(best_step, progress.step);
+			assert_int_equal(br_tune_embed(tune, shop.ids, shop.offsets, TEXTS, at_best), BR_OK);
+		}
+	} while (progress.end == BR_TUNE_GOES_ON);
+	assert_int_equal(progress.best_step, best_step);
+	assert_true(best_step > 0 && best_step < progress.step);
+	assert_int_equal(br_tune_embed(tune, shop.ids, shop.offsets, TEXTS, trained), BR_OK);
+	assert_memory_equal(trained, at_best, sizeof(trained));
+	embed_by_encoder(&shop, tune, served);
+	assert_true(largest_difference(trained, served, TEXTS * 32) < 1e-5);
+	assert_int_equal(br_encoder_embed_tokens(shop.open.encoder, &shop.open.context,
+											 &(BrCompute){.backend = br_math_portable_backend()},
+											 shop.ids, shop.offsets, TEXTS, served),
+					 BR_OK);
+	assert_true(largest_difference(trained, served, TEXTS * 32) > 0.1);
+	br_tune_close(tune);
+	shop_close(&shop);
+}
+
+static void
+best_weights_serve(void **state)
+{
+	(void) state;
+	weights_serve_as_they_trained(BR_TUNE_FULL);
+	weights_serve_as_they_trained(BR_TUNE_LORA);
+}
+
+static void
+tensors_have_names(void **state)
+{
+	Shop shop;
+	BrTune *tune;
+	BrTuneTensors head;
+	BrTuneTensors delta;
+
+	(void) state;
+	shop_open(&shop, BR_TUNE_PAIR_CLASSES, BR_TUNE_LORA);
+	shop.options.lora_rank = 4;
+	tune = shop_tune(&shop);
+	br_tune_head(tune, &head);
+	br_tune_delta(tune, &delta);
+	assert_int_equal(head.n_tensors, 2);
+	assert_string_equal(head.tensors[0].name, "head.weight");
+	assert_int_equal(head.tensors[0].rows, 3);
+	assert_int_equal(head.tensors[0].columns, 96);
+	assert_string_equal(head.tensors[1].name, "head.bias");
+	assert_true(head.values[head.tensors[0].offset] != 0);
+	assert_true(head.values[head.tensors[1].offset] == 0);
+	assert_non_null(strstr(delta.tensors[0].name, "lora_A.weight"));
+	assert_int_equal(delta.tensors[0].rows, 4);
+	assert_true(delta.n < br_tune_weights_count(tune) / 4);
+	br_tune_close(tune);
+
+	shop_close(&shop);
+	shop_open(&shop, BR_TUNE_CONTRASTIVE, BR_TUNE_FULL);
+	tune = shop_tune(&shop);
+	br_tune_head(tune, &head);
+	br_tune_delta(tune, &delta);
+	assert_int_equal(head.n_tensors, 0);
+	assert_int_equal(delta.n, br_tune_weights_count(tune));
+	br_tune_close(tune);
+	shop_close(&shop);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(partners_are_learned),
+		cmocka_unit_test(best_weights_serve),
+		cmocka_unit_test(tensors_have_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
