@@ -41,7 +41,7 @@ restore(BrTune *tune, Bytes bytes)
 
 /* At each step a tuning is opened anew, restored, and takes the next one. */
 static void
-goes_on(BrTuneMethod method)
+goes_on(BrTuneMethod method, int threads)
 {
 	Shop shop;
 	BrTune *tune;
@@ -49,6 +49,8 @@ goes_on(BrTuneMethod method)
 	int validated = 0;
 
 	busy_shop(&shop, method);
+	if (threads > 1)
+		assert_int_equal(br_base_pool_create(&shop.open.context, threads, &shop.pool), BR_OK);
 	tune = shop_tune(&shop);
 	do
 	{
@@ -75,6 +77,7 @@ goes_on(BrTuneMethod method)
 	} while (progress.end == BR_TUNE_GOES_ON);
 	assert_true(progress.step >= 9 && validated >= 3);
 	br_tune_close(tune);
+	br_base_pool_destroy(shop.pool);
 	shop_close(&shop);
 }
 
@@ -82,9 +85,12 @@ static void
 states_go_on_to_the_same_bits(void **state)
 {
 	(void) state;
-	goes_on(BR_TUNE_FULL);
-	goes_on(BR_TUNE_LORA);
-	goes_on(BR_TUNE_BOTTLENECK);
+	goes_on(BR_TUNE_FULL, 1);
+	goes_on(BR_TUNE_FULL, 3);
+	goes_on(BR_TUNE_LORA, 1);
+	goes_on(BR_TUNE_LORA, 3);
+	goes_on(BR_TUNE_BOTTLENECK, 1);
+	goes_on(BR_TUNE_BOTTLENECK, 3);
 }
 
 /* ---- states that do not belong ---- */

@@ -36,6 +36,7 @@ typedef struct Shop
 	BrTuneExample examples[EXAMPLES];
 	BrTuneData data;
 	BrTuneOptions options;
+	BrPool *pool; /* NULL: the caller's thread alone */
 } Shop;
 
 static inline int
@@ -105,7 +106,7 @@ shop_tune(Shop *shop)
 {
 	BrTune *tune;
 	BrStatus status = br_tune_open(&shop->open.context, shop->open.encoder, &shop->data,
-								   &shop->options, br_math_portable_backend(), NULL, &tune);
+								   &shop->options, br_math_portable_backend(), shop->pool, &tune);
 
 	if (status != BR_OK)
 		fail_msg("%s", shop->open.context.detail);

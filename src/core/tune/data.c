@@ -391,7 +391,8 @@ br_tune_print_data(const BrTuneData *data)
 	br_tune_hash_add(&hash, data->offsets, (n + 1) * sizeof(int32_t));
 	br_tune_hash_add(&hash, data->ids, (size_t) data->offsets[n] * sizeof(int32_t));
 	br_tune_hash_add(&hash, data->special, (size_t) data->n_special * sizeof(int32_t));
-	br_tune_hash_add(&hash, data->examples, (size_t) data->n_examples * sizeof(BrTuneExample));
+	if (data->examples != NULL && data->n_examples > 0)
+		br_tune_hash_add(&hash, data->examples, (size_t) data->n_examples * sizeof(BrTuneExample));
 	if (data->teacher != NULL)
 		br_tune_hash_add(&hash, data->teacher,
 						 n * (size_t) data->teacher_dimensions * sizeof(float));
