@@ -243,7 +243,7 @@ typedef struct BrTune BrTune;
  * BR_ERR_ARGUMENT: an option out of its range, as br_tune_check_options tells,
  * or, by number, an example or text that is: texts that there are not, tokens
  * that the model does not have, labels, scores; no example to learn from; of
- * contrastive fewer than two pairs of different texts.
+ * contrastive fewer than two different pairs.
  * BR_ERR_UNSUPPORTED: the backend does not train.
  */
 extern BrStatus br_tune_open(BrContext *context, const BrEncoder *encoder, const BrTuneData *data,
@@ -327,8 +327,9 @@ extern size_t br_tune_state_size(const BrTune *tune); /* bytes, as it is now */
 /*
  * All that a tuning remembers: a version, fingerprints of model, options and
  * data, progress, trained numbers, moments, mined negatives, the best numbers,
- * and a checksum behind them. Changes nothing. Bytes are of machines that begin
- * numbers with their lowest byte.
+ * and a checksum behind them, in pieces of at most 1 MiB. Changes nothing. Bytes
+ * are of machines that begin numbers with their lowest byte.
+ * BR_ERR_NUMERIC: a trained number is not finite; nothing was written.
  */
 extern BrStatus br_tune_save(BrTune *tune, BrTuneWrite write, void *arg);
 
@@ -336,8 +337,8 @@ extern BrStatus br_tune_save(BrTune *tune, BrTuneWrite write, void *arg);
  * Goes on where a state was saved, of a tuning just opened.
  * BR_ERR_ARGUMENT: it is of another model, other options or other data, which
  * the detail tells apart; nothing has changed. BR_ERR_UNSUPPORTED: of another
- * version. BR_ERR_FORMAT: no state, cut short, or damaged; then the tuning is
- * good for closing alone.
+ * version. BR_ERR_FORMAT: no state, cut short, or damaged; then, or where it
+ * was cancelled, the tuning is good for closing alone.
  */
 extern BrStatus br_tune_restore(BrTune *tune, BrTuneRead read, void *arg);
 

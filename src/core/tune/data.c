@@ -78,7 +78,11 @@ check_texts(BrTune *tune)
 							"most_tokens is %d; with special tokens texts need at least %d.",
 							longest, data->lead + 2 * data->tail + 2);
 	for (int i = 0; i < data->n_texts && status == BR_OK; i++)
+	{
+		if (br_base_cancelled(context))
+			return br_base_fail(context, BR_ERR_CANCELLED, "Cancelled while reading text %d.", i);
 		status = check_text(context, data, i, vocabulary);
+	}
 	return status;
 }
 

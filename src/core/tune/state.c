@@ -37,6 +37,9 @@ typedef struct StatePart
 
 #define PARTS 6
 
+/* Bytes that are moved at once. */
+#define PIECE ((size_t) 1 << 20)
+
 static StateHead
 head_here(const BrTune *tune)
 {
@@ -94,25 +97,45 @@ check_finite(const BrTune *tune)
 	return BR_OK;
 }
 
+/* Moves all parts piece by piece, so that it can be cancelled, and adds them to the hash. */
+static BrStatus
+move_parts(BrTune *tune, const StateHead *head, BrTuneWrite write, BrTuneRead read, void *arg,
+		   BrTuneHash *hash)
+{
+	BrStatus status = BR_OK;
+	StatePart parts[PARTS];
+
+	list_parts(tune, head, parts);
+	for (int i = 0; i < PARTS; i++)
+		for (size_t at = 0; at < parts[i].size && status == BR_OK; at += PIECE)
+		{
+			char *bytes = (char *) parts[i].bytes + at;
+			size_t n = parts[i].size - at < PIECE ? parts[i].size - at : PIECE;
+
+			if (br_base_cancelled(tune->context))
+				return br_base_fail(tune->context, BR_ERR_CANCELLED,
+									"Cancelled while a state was %s.",
+									write != NULL ? "saved" : "restored");
+			status = write != NULL ? write(arg, bytes, n) : read(arg, bytes, n);
+			if (status == BR_OK)
+				br_tune_hash_add(hash, bytes, n);
+		}
+	return status;
+}
+
 BrStatus
 br_tune_save(BrTune *tune, BrTuneWrite write, void *arg)
 {
 	StateHead head = head_here(tune);
 	BrStatus status = check_finite(tune);
-	StatePart parts[PARTS];
 	BrTuneHash hash;
 
-	list_parts(tune, &head, parts);
 	br_tune_hash_init(&hash);
 	br_tune_hash_add(&hash, &head, sizeof(head));
 	if (status == BR_OK)
 		status = write(arg, &head, sizeof(head));
-	for (int i = 0; i < PARTS && status == BR_OK; i++)
-	{
-		br_tune_hash_add(&hash, parts[i].bytes, parts[i].size);
-		if (parts[i].size > 0)
-			status = write(arg, parts[i].bytes, parts[i].size);
-	}
+	if (status == BR_OK)
+		status = move_parts(tune, &head, write, NULL, arg, &hash);
 	return status == BR_OK ? write(arg, &hash.state, sizeof(hash.state)) : status;
 }
 
@@ -151,7 +174,6 @@ BrStatus
 br_tune_restore(BrTune *tune, BrTuneRead read, void *arg)
 {
 	BrContext *context = tune->context;
-	StatePart parts[PARTS];
 	StateHead head;
 	BrTuneHash hash;
 	uint64_t checksum;
@@ -165,16 +187,9 @@ br_tune_restore(BrTune *tune, BrTuneRead read, void *arg)
 		status = check_head(tune, &head);
 	if (status != BR_OK)
 		return status;
-	list_parts(tune, &head, parts);
 	br_tune_hash_init(&hash);
 	br_tune_hash_add(&hash, &head, sizeof(head));
-	for (int i = 0; i < PARTS && status == BR_OK; i++)
-	{
-		if (parts[i].size > 0)
-			status = read(arg, parts[i].bytes, parts[i].size);
-		if (status == BR_OK)
-			br_tune_hash_add(&hash, parts[i].bytes, parts[i].size);
-	}
+	status = move_parts(tune, &head, NULL, read, arg, &hash);
 	if (status == BR_OK)
 		status = read(arg, &checksum, sizeof(checksum));
 	if (status == BR_OK && checksum != hash.state)
