@@ -14,10 +14,17 @@
 #define NO_TEXT (-1)
 
 static int
-count_texts(const BrTune *tune, int n, int negatives)
+count_texts(const BrTune *tune, const int32_t *examples, int n, int negatives)
 {
 	BrTuneObjective objective = tune->options.objective;
+	int members = 0;
 
+	if (objective == BR_TUNE_SETS)
+	{
+		for (int i = 0; i < n; i++)
+			members += br_tune_set_size(tune, examples[i]);
+		return members;
+	}
 	if (objective == BR_TUNE_TRIPLET)
 		return 3 * n;
 	return n * (br_tune_has_pairs(objective) ? 2 + negatives : 1);
@@ -141,6 +148,7 @@ copy_targets(const BrTune *tune, const int32_t *numbers, BrTuneBatch *batch)
 		case BR_TUNE_TRIPLET:
 		case BR_TUNE_MASKED_WORDS:
 		case BR_TUNE_NEXT_SENTENCE:
+		case BR_TUNE_SETS:
 			break;
 	}
 	return BR_OK;
@@ -164,6 +172,12 @@ choose_loss(const BrTune *tune, BrTuneBatch *batch)
 			};
 			batch->loss = br_train_contrastive;
 			batch->arg = &batch->contrastive;
+			break;
+		case BR_TUNE_SETS:
+			batch->completion =
+				(BrTrainSets){tune->backend, options->temperature, batch->sets, batch->excluded};
+			batch->loss = br_train_sets;
+			batch->arg = &batch->completion;
 			break;
 		case BR_TUNE_TRIPLET:
 			batch->triplet = (BrTrainTriplet){options->margin, true};
@@ -267,7 +281,7 @@ br_tune_gather(BrTune *tune, const int32_t *examples, int n, bool learning, BrTu
 	*batch = (BrTuneBatch){.n = n};
 	if (tune->options.objective == BR_TUNE_CONTRASTIVE)
 		batch->n_negatives = tune->n_given + (learning ? tune->options.negatives : 0);
-	batch->n_texts = count_texts(tune, n, batch->n_negatives);
+	batch->n_texts = count_texts(tune, examples, n, batch->n_negatives);
 	if (tune->options.objective == BR_TUNE_NEXT_SENTENCE)
 		status = join_sentences(tune, examples, learning, batch);
 	else
@@ -275,8 +289,13 @@ br_tune_gather(BrTune *tune, const int32_t *examples, int n, bool learning, BrTu
 		batch->texts = br_base_alloc_array(context, (size_t) batch->n_texts, sizeof(int32_t));
 		if (batch->texts == NULL)
 			return BR_ERR_MEMORY;
-		place_texts(tune, examples, batch);
-		status = copy_targets(tune, examples, batch);
+		if (tune->options.objective == BR_TUNE_SETS)
+			status = br_tune_place_sets(tune, examples, batch);
+		else
+		{
+			place_texts(tune, examples, batch);
+			status = copy_targets(tune, examples, batch);
+		}
 		if (status == BR_OK)
 			status = copy_tokens(tune, batch);
 	}
@@ -293,6 +312,7 @@ br_tune_free_batch(BrContext *context, BrTuneBatch *batch)
 	br_base_free(context, batch->ids);
 	br_base_free(context, batch->offsets);
 	br_base_free(context, batch->excluded);
+	br_base_free(context, batch->sets);
 	br_base_free(context, batch->targets);
 	br_base_free(context, batch->labels);
 	br_base_free(context, batch->teacher);

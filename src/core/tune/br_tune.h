@@ -32,10 +32,11 @@ typedef enum BrTuneObjective
 	BR_TUNE_PAIR_CLASSES, /* a pair has a label, such as related or not: br_train_classes */
 	BR_TUNE_MASKED_WORDS, /* hidden words are guessed: br_train_accumulate_masked */
 	BR_TUNE_NEXT_SENTENCE, /* a text follows another in its document: br_train_draw_next */
-	BR_TUNE_DISTILLATION   /* embeddings are those of another model: br_train_distillation */
+	BR_TUNE_DISTILLATION,  /* embeddings are those of another model: br_train_distillation */
+	BR_TUNE_SETS		   /* a member of a set is near to the others: br_train_sets */
 } BrTuneObjective;
 
-#define BR_TUNE_OBJECTIVES 8
+#define BR_TUNE_OBJECTIVES 9
 
 /* "contrastive", "triplet", "score", "text_classes", ...; NULL: there is no such objective. */
 extern const char *br_tune_objective_name(BrTuneObjective objective);
@@ -79,9 +80,16 @@ typedef struct BrTuneData
 	 * distillation read first alone; next sentence has no examples, and the
 	 * last n_validation are of the texts, which should end with whole documents.
 	 */
-	const BrTuneExample *examples; /* (n_examples) */
+	const BrTuneExample *examples; /* (n_examples); of sets unread */
 	int n_examples;
 	int n_validation; /* 0: the last weights are taken */
+
+	/*
+	 * Of sets, which are their examples: the texts of set i are
+	 * members[sets[i]] .. members[sets[i + 1] - 1], at least two.
+	 */
+	const int32_t *sets; /* (n_examples + 1), from 0 */
+	const int32_t *members;
 
 	int classes; /* of text and pair classes, at least 2; otherwise unread */
 
@@ -122,8 +130,8 @@ typedef struct BrTuneOptions
 	/* how far */
 	int epochs;			/* passes over the examples, at least 1 */
 	int64_t most_steps; /* of the optimiser; 0: as many as the epochs have */
-	int batch;			/* examples of a step, at least 1, contrastive at least 2; steps of an epoch
-						   have as many or, evenly spread, fewer */
+	int batch;			/* examples of a step, at least 1, of pairs and sets to be told apart at
+						   least 2; steps of an epoch have as many or, evenly spread, fewer */
 
 	/* the optimiser: br_train_optimiser.h */
 	BrTrainRule optimiser;
@@ -138,7 +146,7 @@ typedef struct BrTuneOptions
 	double epsilon;
 
 	/* the objective */
-	double temperature;	  /* of contrastive, above 0 */
+	double temperature;	  /* of contrastive and sets, above 0 */
 	bool both_directions; /* of contrastive */
 	double smoothing;	  /* of contrastive and classes, in [0, 1) */
 	double margin;		  /* of triplets, at least 0, in cosine distance */
@@ -157,7 +165,8 @@ typedef struct BrTuneOptions
 
 	/*
 	 * Of contrastive: what is the same text as an anchor, or what a training
-	 * example pairs with it, either way round, is no negative in its batch.
+	 * example pairs with it, either way round, is no negative in its batch; of sets
+	 * what is the same text as a target, or with it in a training set.
 	 */
 	bool no_false_negatives;
 
@@ -174,6 +183,13 @@ typedef struct BrTuneOptions
 	int longest_span;		  /* at least 1 */
 	double adversary; /* the size of disturbances against the loss; 0: none; not of masked words */
 	double adversary_weight; /* above 0 */
+
+	/*
+	 * What br_tune_weights gives, by full and LoRA: the model as it was, and so
+	 * much of the way to what was learned, in (0, 1] (Wortsman et al., "Robust
+	 * fine-tuning of zero-shot models", CVPR 2022).
+	 */
+	double mix;
 
 	/* when to stop, where there are validation examples */
 	int64_t validate_every;	  /* steps; 0: at the end of each epoch; always after the last step */
@@ -215,7 +231,8 @@ typedef struct BrTuneField
 extern const BrTuneField *br_tune_fields(int *n);
 
 /*
- * What an objective is usually trained with. Contrastive: temperature .05, both
+ * What an objective is usually trained with. Sets: temperature .1, 48 sets, 7
+ * epochs, three quarters of the way. Contrastive: temperature .05, both
  * directions, no false negatives, batch 64, 2 epochs, AdamW at 5e-5, linear with
  * a tenth of warm-up, clipping at 1, texts of 64 tokens; LoRA and bottlenecks at
  * ten times the rate. Sets every field.
@@ -265,6 +282,9 @@ typedef enum BrTuneEnd
  *						texts of validation examples, without the anchor and what
  *						examples pair it with besides (in both directions if trained
  *						so); equal cosines share their ranks
+ *	sets				mean reciprocal rank of each member by its mean cosine with the
+ *						others, among the texts of validation examples that its set
+ *						does not have; equal ones share their ranks
  *	triplet				share of triplets whose partner is nearer
  *	score				Spearman's correlation of cosines and scores; 0 where it is none
  *	classes, next		share of examples whose label is the likeliest
@@ -349,7 +369,7 @@ extern size_t br_tune_weights_count(const BrTune *tune);
 
 /*
  * The weights of the encoder as br_encoder_with_weights takes them: the best by
- * validation, or the last where there is none. Low-rank additions are in
+ * validation, or the last where there is none, as far as options.mix says. Low-rank additions are in
  * them. Bottlenecks are not: a model with them is computed by br_tune_embed alone.
  */
 extern BrStatus br_tune_weights(BrTune *tune, float *weights /* (br_tune_weights_count) */);

@@ -220,8 +220,11 @@ check_examples(BrTune *tune)
 	if (br_tune_has_labels(tune->options.objective) && data->classes < 2)
 		return br_base_fail(tune->context, BR_ERR_ARGUMENT, "%d classes; there must be at least 2.",
 							data->classes);
-	for (int i = 0; i < data->n_examples && status == BR_OK; i++)
-		status = check_example(tune, i);
+	if (tune->options.objective == BR_TUNE_SETS)
+		status = br_tune_check_sets(tune);
+	else
+		for (int i = 0; i < data->n_examples && status == BR_OK; i++)
+			status = check_example(tune, i);
 	tune->n_validation = data->n_validation;
 	tune->n_training = data->n_examples - data->n_validation;
 	return status;
@@ -247,11 +250,11 @@ check_teacher(const BrTune *tune)
 
 /* ---- pairs ---- */
 
-static uint64_t
-pair_of(const BrTuneTexts *texts, int32_t left, int32_t right)
+uint64_t
+br_tune_pair(const BrTune *tune, int32_t left, int32_t right)
 {
-	uint64_t a = (uint64_t) texts->same[left];
-	uint64_t b = (uint64_t) texts->same[right];
+	uint64_t a = (uint64_t) tune->texts.same[left];
+	uint64_t b = (uint64_t) tune->texts.same[right];
 
 	return a < b ? a << 32 | b : b << 32 | a;
 }
@@ -270,17 +273,21 @@ take_pairs(BrTune *tune)
 {
 	BrTunePairs *known = &tune->known;
 	const BrTuneExample *examples = tune->data.examples;
+	bool sets = tune->options.objective == BR_TUNE_SETS;
+	size_t n = sets ? br_tune_count_set_pairs(tune) : (size_t) tune->n_training;
 
-	known->pairs = br_base_alloc_array(tune->context, (size_t) tune->n_training, sizeof(uint64_t));
+	known->pairs = br_base_alloc_array(tune->context, n, sizeof(uint64_t));
 	if (known->pairs == NULL)
 		return BR_ERR_MEMORY;
-	for (int i = 0; i < tune->n_training; i++)
+	if (sets)
+		br_tune_list_set_pairs(tune, known->pairs);
+	for (int i = 0; i < tune->n_training && !sets; i++)
 	{
-		known->pairs[i] = pair_of(&tune->texts, examples[i].first, examples[i].second);
+		known->pairs[i] = br_tune_pair(tune, examples[i].first, examples[i].second);
 		tune->n_given |= examples[i].third != NO_TEXT;
 	}
-	qsort(known->pairs, (size_t) tune->n_training, sizeof(uint64_t), compare_pairs);
-	for (int i = 0; i < tune->n_training; i++)
+	qsort(known->pairs, n, sizeof(uint64_t), compare_pairs);
+	for (size_t i = 0; i < n; i++)
 		if (i == 0 || known->pairs[i] != known->pairs[i - 1])
 			known->pairs[known->n++] = known->pairs[i];
 	if (known->n < 2)
@@ -293,7 +300,7 @@ take_pairs(BrTune *tune)
 bool
 br_tune_goes_with(const BrTune *tune, int32_t left, int32_t right)
 {
-	uint64_t pair = pair_of(&tune->texts, left, right);
+	uint64_t pair = br_tune_pair(tune, left, right);
 
 	return tune->texts.same[left] == tune->texts.same[right] ||
 		bsearch(&pair, tune->known.pairs, tune->known.n, sizeof(uint64_t), compare_pairs) != NULL;
@@ -355,7 +362,8 @@ br_tune_take_data(BrTune *tune)
 		status = check_examples(tune);
 	if (status == BR_OK && tune->options.objective == BR_TUNE_DISTILLATION)
 		status = check_teacher(tune);
-	if (status == BR_OK && tune->options.objective == BR_TUNE_CONTRASTIVE)
+	if (status == BR_OK &&
+		(tune->options.objective == BR_TUNE_CONTRASTIVE || tune->options.objective == BR_TUNE_SETS))
 		status = take_pairs(tune);
 	return status;
 }
@@ -397,6 +405,13 @@ br_tune_print_data(const BrTuneData *data)
 	br_tune_hash_add(&hash, data->special, (size_t) data->n_special * sizeof(int32_t));
 	if (data->examples != NULL && data->n_examples > 0)
 		br_tune_hash_add(&hash, data->examples, (size_t) data->n_examples * sizeof(BrTuneExample));
+	if (data->sets != NULL)
+	{
+		size_t sets = (size_t) data->n_examples + 1;
+
+		br_tune_hash_add(&hash, data->sets, sets * sizeof(int32_t));
+		br_tune_hash_add(&hash, data->members, (size_t) data->sets[sets - 1] * sizeof(int32_t));
+	}
 	if (data->teacher != NULL)
 		br_tune_hash_add(&hash, data->teacher,
 						 n * (size_t) data->teacher_dimensions * sizeof(float));

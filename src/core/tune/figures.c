@@ -99,15 +99,6 @@ compare_pairs(const void *left, const void *right)
 	return (a > b) - (a < b);
 }
 
-static uint64_t
-pair_of(const BrTune *tune, int32_t left, int32_t right)
-{
-	uint64_t a = (uint64_t) tune->texts.same[left];
-	uint64_t b = (uint64_t) tune->texts.same[right];
-
-	return a < b ? a << 32 | b : b << 32 | a;
-}
-
 /* Which text is asked for by which. */
 typedef struct Question
 {
@@ -135,7 +126,7 @@ reciprocal_rank(const BrTune *tune, const BrTuneTable *table, const Ranking *ran
 
 	for (int i = 0; i < table->n; i++)
 	{
-		uint64_t pair = pair_of(tune, question.anchor, table->texts[i]);
+		uint64_t pair = br_tune_pair(tune, question.anchor, table->texts[i]);
 
 		if (i == own || cosines[i] < cosines[own] ||
 			br_tune_goes_with(tune, question.anchor, table->texts[i]) ||
@@ -181,7 +172,7 @@ list_questions(const BrTune *tune, Ranking *ranking)
 	{
 		const BrTuneExample *example = validation_example(tune, i);
 
-		ranking->asked[i] = pair_of(tune, example->first, example->second);
+		ranking->asked[i] = br_tune_pair(tune, example->first, example->second);
 		if (tune->texts.same[example->first] == tune->texts.same[example->second])
 			continue;
 		ranking->questions[ranking->n++] = (Question){example->first, example->second};

@@ -54,6 +54,7 @@ static const BrTuneField fields[] = {
 	{AT(longest_span), .kind = BR_TUNE_INT, .lowest = 1, .highest = 65536},
 	{AT(adversary), .kind = BR_TUNE_DOUBLE, .lowest = 0, .highest = INFINITY},
 	{AT(adversary_weight), .kind = BR_TUNE_DOUBLE, .lowest = 0, .highest = INFINITY, .above = true},
+	{AT(mix), .kind = BR_TUNE_DOUBLE, .lowest = 0, .highest = 1, .above = true},
 	{AT(validate_every), .kind = BR_TUNE_INT64, .lowest = 0, .highest = 1e15},
 	{AT(patience), .kind = BR_TUNE_INT, .lowest = 0, .highest = 1000000},
 	{AT(least_improvement), .kind = BR_TUNE_DOUBLE, .lowest = 0, .highest = INFINITY},
@@ -78,7 +79,8 @@ br_tune_objective_name(BrTuneObjective objective)
 	static const char *const names[BR_TUNE_OBJECTIVES] = {"contrastive",   "triplet",
 														  "score",		   "text_classes",
 														  "pair_classes",  "masked_words",
-														  "next_sentence", "distillation"};
+														  "next_sentence", "distillation",
+														  "sets"};
 
 	return (unsigned) objective < BR_TUNE_OBJECTIVES ? names[objective] : NULL;
 }
@@ -95,6 +97,7 @@ void
 br_tune_defaults(BrTuneObjective objective, BrTuneMethod method, BrTuneOptions *options)
 {
 	bool contrastive = objective == BR_TUNE_CONTRASTIVE;
+	bool sets = objective == BR_TUNE_SETS;
 	bool masked = objective == BR_TUNE_MASKED_WORDS;
 
 	memset(options, 0, sizeof(*options));
@@ -104,8 +107,8 @@ br_tune_defaults(BrTuneObjective objective, BrTuneMethod method, BrTuneOptions *
 	options->lora_alpha = 32;
 	options->lora_matrices = BR_TRAIN_LORA_ALL;
 	options->bottleneck_size = 48;
-	options->epochs = contrastive ? 2 : 3;
-	options->batch = contrastive ? 64 : 32;
+	options->epochs = sets ? 7 : contrastive ? 2 : 3;
+	options->batch = sets ? 48 : contrastive ? 64 : 32;
 	options->optimiser = BR_TRAIN_ADAMW;
 	options->schedule = BR_TRAIN_LINEAR;
 	options->rate = method == BR_TUNE_FULL ? 5e-5 : 5e-4;
@@ -116,7 +119,7 @@ br_tune_defaults(BrTuneObjective objective, BrTuneMethod method, BrTuneOptions *
 	options->beta1 = 0.9;
 	options->beta2 = 0.999;
 	options->epsilon = 1e-8;
-	options->temperature = 0.05;
+	options->temperature = sets ? 0.1 : 0.05;
 	options->both_directions = true;
 	options->margin = 0.2;
 	options->mask_share = 0.15;
@@ -127,6 +130,7 @@ br_tune_defaults(BrTuneObjective objective, BrTuneMethod method, BrTuneOptions *
 	options->attention_dropout = 0.1;
 	options->longest_span = 3;
 	options->adversary_weight = 1;
+	options->mix = sets ? 0.75 : 1;
 	options->patience = 3;
 	options->most_tokens = masked ? 128 : 64;
 	options->memory = INT64_C(1) << 30;
@@ -211,10 +215,11 @@ check_together(BrContext *context, const BrTuneOptions *options, const char **fi
 		br_tune_has_labels(options->objective) || options->objective == BR_TUNE_MASKED_WORDS;
 
 	*field = "batch";
-	if (options->objective == BR_TUNE_CONTRASTIVE && options->batch < 2)
+	if ((options->objective == BR_TUNE_CONTRASTIVE || options->objective == BR_TUNE_SETS) &&
+		options->batch < 2)
 		return br_base_fail(context, BR_ERR_ARGUMENT,
-							"batch is %d; a contrastive one takes at least 2 examples.",
-							options->batch);
+							"batch is %d; the objective %s takes at least 2 examples at a time.",
+							options->batch, br_tune_objective_name(options->objective));
 	*field = "negatives_to";
 	if (options->negatives_to < options->negatives_from)
 		return br_base_fail(context, BR_ERR_ARGUMENT,

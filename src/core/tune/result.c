@@ -40,9 +40,14 @@ br_tune_weights_count(const BrTune *tune)
 BrStatus
 br_tune_weights(BrTune *tune, float *weights)
 {
+	size_t n = br_tune_weights_count(tune);
+	double mix = tune->options.mix;
+
 	swap_best(tune);
-	memcpy(weights, br_train_parameters(tune->model), br_tune_weights_count(tune) * sizeof(float));
+	memcpy(weights, br_train_parameters(tune->model), n * sizeof(float));
 	swap_best(tune);
+	for (size_t i = 0; i < n && tune->base != NULL; i++)
+		weights[i] = (float) (mix * (double) weights[i] + (1 - mix) * (double) tune->base[i]);
 	return BR_OK;
 }
 

@@ -182,6 +182,22 @@ open_arrays(BrTune *tune)
 		: BR_OK;
 }
 
+/* What the encoder was is still needed where not all of what is learned is taken. */
+static BrStatus
+keep_base(BrTune *tune)
+{
+	size_t n = br_tune_weights_count(tune);
+	BrTuneMethod method = tune->options.method;
+
+	if (tune->options.mix == 1 || (method != BR_TUNE_FULL && method != BR_TUNE_LORA))
+		return BR_OK;
+	tune->base = br_base_alloc_array(tune->context, n, sizeof(float));
+	if (tune->base == NULL)
+		return BR_ERR_MEMORY;
+	memcpy(tune->base, br_train_parameters(tune->model), n * sizeof(float));
+	return BR_OK;
+}
+
 static BrStatus
 open_all(BrTune *tune, const BrEncoder *encoder)
 {
@@ -189,6 +205,8 @@ open_all(BrTune *tune, const BrEncoder *encoder)
 
 	if (status == BR_OK)
 		status = check_sizes(tune);
+	if (status == BR_OK)
+		status = keep_base(tune);
 	if (status == BR_OK)
 		status = br_tune_take_data(tune);
 	if (status != BR_OK)
@@ -258,6 +276,7 @@ br_tune_close(BrTune *tune)
 	br_base_free(context, tune->order);
 	br_base_free(context, tune->negatives);
 	br_base_free(context, tune->best);
+	br_base_free(context, tune->base);
 	br_base_free(context, tune);
 }
 

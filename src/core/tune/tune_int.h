@@ -82,7 +82,7 @@ struct BrTune
 	BrTrainRecipe recipe;
 
 	BrTuneTexts texts;
-	BrTunePairs known; /* of training examples; of contrastive alone */
+	BrTunePairs known; /* of training examples; of contrastive and sets alone */
 	int n_training;	   /* examples, or pairs of sentences */
 	int n_validation;
 	int n_given;				  /* hard negatives of an anchor that the data give: 0 or 1 */
@@ -103,6 +103,7 @@ struct BrTune
 	int32_t *order;		   /* (n_training) */
 	int32_t *negatives;	   /* (n_training, options.negatives): texts; -1: there are fewer */
 	BrReal *best;		   /* (set.n); NULL without validation examples */
+	float *base;		   /* (weights): of the encoder as it was; NULL: options.mix is 1 */
 	BrTuneRecord record;
 
 	uint64_t model_print;
@@ -117,6 +118,9 @@ extern BrStatus br_tune_take_data(BrTune *tune);
 
 /* Whether a training example pairs two texts, or they are the same. */
 extern bool br_tune_goes_with(const BrTune *tune, int32_t left, int32_t right);
+
+/* Two texts as a pair, the same either way round. */
+extern uint64_t br_tune_pair(const BrTune *tune, int32_t left, int32_t right);
 
 extern bool br_tune_has_pairs(BrTuneObjective objective); /* examples have a second text */
 extern bool br_tune_has_labels(BrTuneObjective objective);
@@ -160,6 +164,7 @@ typedef struct BrTuneBatch
 	BrTrainLoss loss; /* NULL: masked words */
 	const void *arg;
 	BrTrainContrastive contrastive;
+	BrTrainSets completion;
 	BrTrainTriplet triplet;
 	BrTrainCosine cosine;
 	BrTrainClasses classes;
@@ -169,6 +174,7 @@ typedef struct BrTuneBatch
 	int32_t *ids;
 	int32_t *offsets;
 	uint8_t *excluded;
+	int32_t *sets; /* (n_texts): of sets */
 	double *targets;
 	int32_t *labels;
 	BrReal *teacher;
@@ -184,6 +190,19 @@ extern void br_tune_free_batch(BrContext *context, BrTuneBatch *batch);
 
 /* Words of a batch are changed as the options say. */
 extern BrStatus br_tune_augment(BrTune *tune, uint64_t step, BrTuneBatch *batch);
+
+/* ---- sets.c ---- */
+
+extern BrStatus br_tune_check_sets(BrTune *tune);
+extern int br_tune_set_size(const BrTune *tune, int32_t set); /* members */
+
+/* Pairs of members of one training set, in no order and maybe more than once. */
+extern size_t br_tune_count_set_pairs(const BrTune *tune);
+extern void br_tune_list_set_pairs(const BrTune *tune, uint64_t *pairs);
+
+/* Texts of a batch of sets, and which of them are no negatives of which. */
+extern BrStatus br_tune_place_sets(const BrTune *tune, const int32_t *numbers /* (n) */,
+								   BrTuneBatch *batch);
 
 /* ---- masked.c ---- */
 

@@ -12,11 +12,41 @@
 
 #include "core/tune/validate_int.h"
 
+/* Takes a text in, once. */
+static void
+add_text(const BrTune *tune, BrTuneTable *table, int32_t number)
+{
+	int32_t text = tune->texts.same[number];
+
+	if (table->place[text] >= 0)
+		return;
+	table->place[text] = table->n;
+	table->texts[table->n++] = text;
+}
+
+static void
+add_example(const BrTune *tune, BrTuneTable *table, int number)
+{
+	BrTuneObjective objective = tune->options.objective;
+	const BrTuneData *data = &tune->data;
+
+	if (objective == BR_TUNE_SETS)
+	{
+		for (int32_t j = data->sets[number]; j < data->sets[number + 1]; j++)
+			add_text(tune, table, data->members[j]);
+		return;
+	}
+	add_text(tune, table, data->examples[number].first);
+	if (br_tune_has_pairs(objective))
+		add_text(tune, table, data->examples[number].second);
+	if ((objective == BR_TUNE_TRIPLET || tune->n_given > 0) && data->examples[number].third >= 0)
+		add_text(tune, table, data->examples[number].third);
+}
+
 static BrStatus
 open_table(BrTune *tune, BrTuneTable *table)
 {
 	BrContext *context = tune->context;
-	int first = tune->n_training;
 	size_t n = (size_t) tune->texts.n;
 
 	table->texts = br_base_alloc_array(context, n, sizeof(int32_t));
@@ -25,22 +55,7 @@ open_table(BrTune *tune, BrTuneTable *table)
 		return BR_ERR_MEMORY;
 	memset(table->place, 0xff, n * sizeof(int32_t));
 	for (int i = 0; i < tune->n_validation; i++)
-	{
-		const BrTuneExample *example = &tune->data.examples[first + i];
-		bool pairs = br_tune_has_pairs(tune->options.objective);
-		bool third = tune->options.objective == BR_TUNE_TRIPLET || tune->n_given > 0;
-		const int32_t of_example[] = {example->first, pairs ? example->second : -1,
-									  third ? example->third : -1};
-
-		for (int j = 0; j < 3; j++)
-			if (of_example[j] >= 0 && table->place[tune->texts.same[of_example[j]]] < 0)
-			{
-				int32_t text = tune->texts.same[of_example[j]];
-
-				table->place[text] = table->n;
-				table->texts[table->n++] = text;
-			}
-	}
+		add_example(tune, table, tune->n_training + i);
 	table->rows =
 		br_base_alloc_array(context, (size_t) table->n, (size_t) tune->dim * sizeof(BrReal));
 	if (table->rows == NULL)
@@ -164,6 +179,8 @@ find_figure(BrTune *tune, const BrTuneTable *table, double right, BrTuneValidati
 	{
 		case BR_TUNE_CONTRASTIVE:
 			return br_tune_rank_partners(tune, table, &validation->figure);
+		case BR_TUNE_SETS:
+			return br_tune_rank_members(tune, table, &validation->figure);
 		case BR_TUNE_TRIPLET:
 			validation->figure = br_tune_share_nearer(tune, table);
 			return BR_OK;

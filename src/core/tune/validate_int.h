@@ -22,6 +22,7 @@ extern int br_tune_count_right(const BrTune *tune, const BrTuneBatch *batch,
 
 /* Figures as BrTuneValidation tells them, of rows of length 1. */
 extern BrStatus br_tune_rank_partners(const BrTune *tune, const BrTuneTable *table, double *figure);
+extern BrStatus br_tune_rank_members(const BrTune *tune, const BrTuneTable *table, double *figure);
 extern double br_tune_share_nearer(const BrTune *tune, const BrTuneTable *table);
 extern BrStatus br_tune_correlate(const BrTune *tune, const BrTuneTable *table, double *spearman,
 								  double *pearson);
