@@ -14,6 +14,7 @@
 #define BR_TRAIN_MOST_SCORES 4000
 
 #include "core/train/accumulate.c"
+#include "core/train/adalora.c"
 #include "core/train/adversarial.c"
 #include "core/train/attention.c"
 #include "core/train/augment.c"

@@ -1,7 +1,7 @@
 /*
  * br_train_adapters.h
- *	  Fine-tuning by few parameters: low-rank additions to dense layers, and
- *	  bottlenecks behind them.
+ *	  Fine-tuning by few parameters: low-rank additions to dense layers, of equal
+ *	  or of shared-out rank, and bottlenecks behind them.
  *
  * Either comes with a set of its own, some per cent of the model, which is what
  * an optimiser moves and a checkpoint stores, and in which the head is, too. A
@@ -15,6 +15,11 @@
  * models", ICLR 2022). The model always holds the sums, so that a run computes
  * it as it computes any model, and it is served without a trace of them.
  *
+ * With a rank that is shared out: W = W0 + alpha / rank P diag(l) Q, where P and Q
+ * are held near orthogonal and the numbers of l that matter least are set to 0,
+ * over all matrices, until a budget is met (Zhang et al., "AdaLoRA: adaptive
+ * budget allocation for parameter-efficient fine-tuning", ICLR 2023).
+ *
  * Bottlenecks: what a layer's output projection gives, and what its last dense
  * layer gives, becomes x + up(f(down(x))) before what went past it is added,
  * with two narrow dense layers and the model's activation f. They, the norms of
@@ -25,7 +30,7 @@
 #ifndef BR_TRAIN_ADAPTERS_H
 #define BR_TRAIN_ADAPTERS_H
 
-#include "core/train/br_train.h"
+#include "core/train/br_train_optimiser.h"
 
 /* The dense layers that get an addition, in every layer of the model. */
 #define BR_TRAIN_LORA_QUERY 0x01
@@ -68,6 +73,75 @@ extern void br_train_lora_pull(BrTrainLora *lora);
 
 /* After an update, or when a stored set was written back: the model becomes what the set says. */
 extern void br_train_lora_push(BrTrainLora *lora);
+
+typedef struct BrTrainAdaloraOptions
+{
+	int rank;			  /* of every matrix at first, from 1 to the hidden size */
+	double target_rank;	  /* of a matrix at the end, on average; above 0, at most rank */
+	double alpha;		  /* above 0; rank makes the factor 1 */
+	unsigned matrices;	  /* BR_TRAIN_LORA_, at least one */
+	double orthogonality; /* of |P' P - 1|^2 + |Q Q' - 1|^2 in the loss, at least 0; .1 is usual */
+	double beta1;		  /* of the averages of sensitivity, in [0, 1); .85 is usual */
+	double beta2;		  /* of those of its uncertainty, in [0, 1); .85 is usual */
+	int64_t steps;		  /* in all */
+	int64_t warm_up;	  /* steps with all ranks, at least 0 */
+	int64_t final;		  /* steps at the end with ranks that stay, at least 0 */
+	int64_t interval;	  /* steps between two choices, at least 1 */
+	uint64_t seed;
+} BrTrainAdaloraOptions;
+
+/*
+ * How many triplets (a column of P, a number of l, a row of Q) so many matrices
+ * have after a step, from step 1 on: all while warming up, then fewer along a
+ * cubic (the paper's (12)), target_rank times matrices, at least 1, in the final phase.
+ */
+extern int br_train_adalora_budget(const BrTrainAdaloraOptions *options, int matrices,
+								   int64_t step);
+
+typedef struct BrTrainAdalora BrTrainAdalora;
+
+/*
+ * Q is drawn from N(0, 1 / inputs), P from N(0, 1 / outputs) by seed, l is 0: the
+ * model is at first what it was. The set holds "<layer's name>.adalora_Q.weight"
+ * (rank, inputs), "….adalora_lambda.weight" (rank), "….adalora_P.weight" (outputs,
+ * rank), and the head as that of low-rank additions does; served as they are.
+ * Otherwise as br_train_lora_create; BR_ERR_ARGUMENT also: warm-up and final
+ * phase that leave no step between them.
+ */
+extern BrStatus br_train_adalora_create(BrContext *context, BrTrainModel *model,
+										const BrBackend *backend,
+										const BrTrainAdaloraOptions *options,
+										BrTrainAdalora **adalora);
+
+/* The model keeps what was learned. NULL is ignored. */
+extern void br_train_adalora_destroy(BrTrainAdalora *adalora);
+extern BrTrainSet br_train_adalora_set(BrTrainAdalora *adalora);
+
+/*
+ * As for low-rank additions; but pull, once for each update, also adds the slope
+ * of the orthogonality and counts a step, and push gives up triplets when that
+ * is due. The loss does not tell the value of the orthogonality. A gradient
+ * that is not finite, which an update refuses, counts no step.
+ */
+extern void br_train_adalora_pull(BrTrainAdalora *adalora);
+extern void br_train_adalora_push(BrTrainAdalora *adalora);
+
+/*
+ * What a checkpoint stores besides the set and the optimiser: steps pulled, and
+ * averages and triplets kept. Written back before the set is pushed, a resumed
+ * run goes on bit for bit.
+ */
+extern BrTrainState br_train_adalora_state(BrTrainAdalora *adalora);
+
+/* How many triplets of a matrix were kept when they were last chosen. */
+typedef struct BrTrainMatrixRank
+{
+	char name[BR_TENSOR_NAME_SIZE]; /* of the model's tensor */
+	int rank;
+} BrTrainMatrixRank;
+
+/* Of all *n matrices that have an addition. They stay until the next call. */
+extern const BrTrainMatrixRank *br_train_adalora_ranks(BrTrainAdalora *adalora, int *n);
 
 typedef struct BrTrainBottleneckOptions
 {

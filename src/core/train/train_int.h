@@ -6,9 +6,10 @@
  * forward.c and backward.c the layers, attention.c and pooling.c what is
  * particular to them, rows.c what works row by row, products.c what the
  * backend computes, accumulate.c whole batches, adversarial.c those that are
- * disturbed, masked.c those whose words are guessed, delta.c, lora.c and
+ * disturbed, masked.c those whose words are guessed, delta.c, lora.c, adalora.c and
  * bottleneck.c what is trained instead of the model's own weights, device.c a run
- * that a device computes, augment.c and sentences.c texts before they are embedded. "Slope" is everywhere the
+ * that a device computes, augment.c and sentences.c texts before they are embedded.
+ * "Slope" is everywhere the
  * derivative of the loss with respect to what it is named after.
  *
  * Layers go in phases. In a phase every thread takes a part of the rows, of
