@@ -171,12 +171,115 @@ bottleneck_gradients_agree(void **state)
 	check_addition(false);
 }
 
+/* What a trained model's image embeds is what its run embeds, and not what it was. */
+static void
+check_image(bool low_rank)
+{
+	const BrTrainOptions options = {.backend = br_math_portable_backend()};
+	const BrCompute compute = {.backend = options.backend};
+	float trained_rows[TEXTS * 32];
+	float plain[TEXTS * 32];
+	float served[TEXTS * 32];
+	BrStatus status = BR_ERR_MEMORY;
+	double largest = 0;
+	Trained trained;
+	Addition addition;
+	Tokens tokens;
+	BrEncoder *encoder;
+	BrContext *context = &trained.open.context;
+	void *image;
+	size_t size;
+
+	fill_tokens(&tokens);
+	trained_open(&trained, "tiny-mpnet-mean", (BrTrainHead){0}, &options);
+	assert_int_equal(br_train_embed(trained.run, &tokens.batch, 0, plain), BR_OK);
+	addition_open(&addition, &trained, options.backend, low_rank);
+	assert_int_equal(br_train_embed(trained.run, &tokens.batch, 0, trained_rows), BR_OK);
+	assert_int_equal(br_train_make_image(context, trained.model, trained.open.image,
+										 trained.open.image_size, &image, &size),
+					 BR_OK);
+	assert_true(low_rank ? size == trained.open.image_size : size > trained.open.image_size);
+	assert_int_equal(br_encoder_open(context, image, size, &encoder), BR_OK);
+	assert_int_equal(br_encoder_embed_tokens(encoder, context, &compute, tokens.ids, tokens.offsets,
+											 TEXTS, served),
+					 BR_OK);
+	for (int i = 0; i < TEXTS * 32; i++)
+	{
+		assert_true(fabsf(served[i] - trained_rows[i]) <= 1e-5F);
+		largest = fmax(largest, fabs((double) (served[i] - plain[i])));
+	}
+	assert_true(largest > 1e-3);
+	br_encoder_close(encoder);
+	br_base_free(context, image);
+
+	for (int tries = 0; status == BR_ERR_MEMORY; tries++)
+	{
+		Ledger ledger = {.allowed = tries};
+		BrContext other;
+
+		ledger_context(&other, &ledger);
+		status = br_train_make_image(&other, trained.model, trained.open.image,
+									 trained.open.image_size, &image, &size);
+		br_base_free(&other, image);
+		assert_true(ledger.outstanding == 0);
+	}
+	assert_int_equal(status, BR_OK);
+	br_train_lora_destroy(addition.lora);
+	br_train_bottleneck_destroy(addition.bottleneck);
+	trained_close(&trained);
+}
+
+static void
+images_have_what_was_added(void **state)
+{
+	(void) state;
+	check_image(true);
+	check_image(false);
+}
+
+/* Nor does an image have it that is another model's, or that has an addition already. */
+static void
+images_of_others_are_refused(void **state)
+{
+	const BrTrainOptions options = {.backend = br_math_portable_backend()};
+	Trained trained;
+	Addition addition;
+	OpenModel other;
+	BrContext *context = &trained.open.context;
+	void *image;
+	void *second;
+	size_t size;
+	size_t second_size;
+
+	(void) state;
+	model_open_golden(&other, "tiny-bert-cls");
+	trained_open(&trained, "tiny-mpnet-mean", (BrTrainHead){0}, &options);
+	addition_open(&addition, &trained, options.backend, false);
+	assert_int_equal(br_train_make_image(context, trained.model, other.image, other.image_size,
+										 &image, &size),
+					 BR_ERR_FORMAT);
+	assert_null(image);
+	assert_int_equal(br_train_make_image(context, trained.model, trained.open.image,
+										 trained.open.image_size, &image, &size),
+					 BR_OK);
+	assert_int_equal(br_train_make_image(context, trained.model, image, size, &second,
+										 &second_size),
+					 BR_ERR_FORMAT);
+	assert_null(second);
+	br_base_free(context, image);
+	br_train_bottleneck_destroy(addition.bottleneck);
+	trained_close(&trained);
+	model_close(&other);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(low_rank_gradients_agree),
 		cmocka_unit_test(bottleneck_gradients_agree),
+		cmocka_unit_test(images_have_what_was_added),
+		cmocka_unit_test(images_of_others_are_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

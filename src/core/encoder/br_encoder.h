@@ -103,6 +103,7 @@ extern BrStatus br_encoder_encode(const BrEncoder *encoder, BrContext *context,
  * The model as devices see it, with its weights where they stand in the image.
  * *transformer: one block, owned by the caller (br_base_free), which serves as
  * long as the image does; the table of distances is in the block.
+ * BR_ERR_UNSUPPORTED: the model has an addition, which devices do not compute.
  */
 extern BrStatus br_encoder_describe(const BrEncoder *encoder, BrContext *context,
 									BrTransformer **transformer);
@@ -302,5 +303,58 @@ extern bool br_encoder_tensor(const BrEncoder *encoder, int number, BrModelTenso
  */
 extern BrStatus br_encoder_with_weights(BrContext *context, const void *image, size_t image_size,
 										const float *weights, void **copy);
+
+/*
+ * What fine-tuning added to a model without merging it into the weights. An
+ * image may have one addition behind its weights; whoever opens it computes with
+ * it, in f32 whatever the precision of the rest, on every backend of the CPU.
+ * Devices do not (br_encoder_describe), and it cannot be trained on.
+ */
+typedef enum BrAdditionKind
+{
+	BR_ADDITION_NONE,
+	BR_ADDITION_BOTTLENECK /* behind both halves of every layer: x + up(f(down(x))) */
+} BrAdditionKind;
+
+typedef struct BrAddition
+{
+	BrAdditionKind kind;
+	int size; /* of a bottleneck: its narrow side, from 1 to the hidden size */
+} BrAddition;
+
+extern BrAddition br_encoder_addition(const BrEncoder *encoder);
+
+/*
+ * The tensors that an addition to the model has or would have, from number 0 on;
+ * false: there is none of that number. Of a bottleneck, for the names of the
+ * output projection and of the last dense layer of every layer,
+ * "x.adapter_down.weight" (size, hidden), "….bias" (size), "x.adapter_up.weight"
+ * (hidden, size) and "….bias" (hidden). offset: among the addition's numbers.
+ */
+extern bool br_encoder_added_tensor(const BrEncoder *encoder, BrAddition addition, int number,
+									BrModelTensor *tensor);
+
+/* The numbers of the addition; NULL: there is none. They live as long as the image. */
+extern const float *br_encoder_added(const BrEncoder *encoder);
+
+typedef struct BrNamedTensor
+{
+	const char *name;
+	int rows;
+	int columns;		 /* 0: a vector of rows elements */
+	const float *values; /* (rows, columns) */
+} BrNamedTensor;
+
+/*
+ * A copy of an image that has other weights and, in place of its own addition,
+ * this one. tensors: all of the addition's, by name; others are passed over.
+ * *copy: *copy_size bytes, owned by the caller (br_base_free).
+ * Fails as br_encoder_with_weights does; BR_ERR_ARGUMENT: a size out of its
+ * range, or a tensor that is missing or of another shape.
+ */
+extern BrStatus br_encoder_with_addition(BrContext *context, const void *image, size_t image_size,
+										 const float *weights, BrAddition addition,
+										 const BrNamedTensor *tensors, int n_tensors, void **copy,
+										 size_t *copy_size);
 
 #endif /* BR_ENCODER_H */

@@ -157,6 +157,10 @@ br_encoder_describe(const BrEncoder *encoder, BrContext *context, BrTransformer 
 {
 	BrModelShape shape;
 
+	*transformer = NULL;
+	if (br_encoder_addition(encoder).kind != BR_ADDITION_NONE)
+		return br_base_fail(context, BR_ERR_UNSUPPORTED,
+							"The model has an addition to its layers, which devices do not compute.");
 	br_encoder_tell_shape(encoder, &shape);
 	return br_encoder_describe_weights(context, &shape, br_encoder_weights(encoder), transformer);
 }

@@ -14,6 +14,8 @@ struct BrEncoder
 	const float *weights;
 	const BrImageConfig *config;
 	BrWeightMap map;
+	BrAddition addition;
+	const float *added;
 	BrTokenizer tokenizer;
 	BrModelInfo info;
 };
@@ -44,6 +46,7 @@ br_encoder_open(BrContext *context, const void *image, size_t image_size, BrEnco
 	opened->config = config;
 	opened->weights = br_encoder_part(image, BR_PART_WEIGHTS);
 	br_encoder_map_weights(config, &opened->map);
+	opened->addition = br_encoder_open_addition(image, &opened->added);
 	br_encoder_open_tokenizer(image, &opened->tokenizer);
 
 	opened->info = (BrModelInfo){
@@ -93,6 +96,18 @@ const float *
 br_encoder_weights(const BrEncoder *encoder)
 {
 	return encoder->weights;
+}
+
+BrAddition
+br_encoder_addition(const BrEncoder *encoder)
+{
+	return encoder->addition;
+}
+
+const float *
+br_encoder_added(const BrEncoder *encoder)
+{
+	return encoder->added;
 }
 
 const BrTokenizer *

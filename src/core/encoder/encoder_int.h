@@ -432,6 +432,27 @@ extern const char *br_encoder_limit_file(int number);
 extern BrStatus br_encoder_read_limits(BrContext *context, const BrFolder *folder,
 									   const cJSON *tokenizer_config, BrImageConfig *config);
 
+/* ---- addition.c: what an image has behind its weights ---- */
+
+/*
+ * Of an image whose other parts are checked and whose weights end at end:
+ * *size, of all its bytes, becomes what it should be; false: no addition is there.
+ */
+extern bool br_encoder_addition_size(const void *image, uint64_t end, uint64_t *size);
+
+/* Of a checked image. *values: where its numbers are, NULL without an addition. */
+extern BrAddition br_encoder_open_addition(const void *image, const float **values);
+
+/* Rows of what a half of a layer gave, as its bottleneck makes them, in place. */
+extern void br_encoder_adapt(const BrEncoder *encoder, const BrBackend *backend, uint32_t layer,
+							 int half, int rows, float *narrow /* (rows, size) */,
+							 float *wide /* (rows, hidden) */, float *values /* (rows, hidden) */);
+
+/* ---- tensors.c ---- */
+
+/* Writes weights into an image of the caller's. BR_ERR_NUMERIC: one is not finite. */
+extern BrStatus br_encoder_put_weights(BrContext *context, void *image, const float *weights);
+
 /* ---- encoder.c: what its other files see of an encoder ---- */
 
 extern const BrImageConfig *br_encoder_config(const BrEncoder *encoder);

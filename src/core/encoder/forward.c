@@ -36,6 +36,8 @@ typedef struct Worker
 	float *wide;	  /* (chunk, intermediate) */
 	float *scores;	  /* BR_ATTENTION_SCRATCH */
 	void *scratch;	  /* of br_encoder_run_dense */
+	float *narrow;	  /* (chunk, size of the bottlenecks) */
+	float *adapted;	  /* (chunk, hidden), with bottlenecks */
 	BrStatus status;
 } Worker;
 
@@ -55,7 +57,8 @@ typedef struct Forward
 	int longest;
 	int chunk; /* rows of a block */
 	int n_workers;
-	uint32_t layer; /* on which they are at work */
+	uint32_t bottleneck; /* its size; 0: the model has none */
+	uint32_t layer;		 /* on which they are at work */
 
 	Worker *workers;	/* (n_workers) */
 	float *hidden;		/* (tokens, hidden) */
@@ -117,6 +120,7 @@ cut_buffers(const BrEncoder *encoder, Forward *forward, char *base)
 	size_t longest = (size_t) forward->longest;
 	size_t hidden = forward->config->hidden;
 	size_t dense_scratch = br_encoder_dense_scratch(encoder, forward->compute, forward->chunk);
+	size_t narrow = forward->bottleneck;
 
 	forward->workers = cut(&cutter, (size_t) forward->n_workers * sizeof(Worker));
 	forward->hidden = cut(&cutter, tokens * hidden * sizeof(float));
@@ -129,6 +133,8 @@ cut_buffers(const BrEncoder *encoder, Forward *forward, char *base)
 			.wide = cut(&cutter, chunk * forward->config->intermediate * sizeof(float)),
 			.scores = cut(&cutter, BR_ATTENTION_SCRATCH(longest) * sizeof(float)),
 			.scratch = cut(&cutter, dense_scratch),
+			.narrow = cut(&cutter, chunk * narrow * sizeof(float)),
+			.adapted = cut(&cutter, narrow > 0 ? chunk * hidden * sizeof(float) : 0),
 		};
 
 		if (base != NULL)
@@ -145,6 +151,7 @@ static Forward
 begin(const BrEncoder *encoder, BrContext *context, const BrCompute *compute,
 	  const int32_t *offsets, int texts)
 {
+	BrAddition addition = br_encoder_addition(encoder);
 	Forward forward = {
 		.encoder = encoder,
 		.context = context,
@@ -158,6 +165,8 @@ begin(const BrEncoder *encoder, BrContext *context, const BrCompute *compute,
 		.tokens = offsets[texts],
 	};
 
+	if (addition.kind == BR_ADDITION_BOTTLENECK)
+		forward.bottleneck = (uint32_t) addition.size;
 	for (int i = 0; i < texts; i++)
 		if (offsets[i + 1] - offsets[i] > forward.longest)
 			forward.longest = offsets[i + 1] - offsets[i];
@@ -317,13 +326,18 @@ attend(Forward *forward, int number)
 	return BR_OK;
 }
 
-/* state = layer_norm(projected + state) */
+/* state = layer_norm(what a half of the layer gave, in projected, + state) */
 static void
-add_norm(Forward *forward, int number, const float *gain, const float *bias, int rows, float *state)
+add_norm(Forward *forward, int number, int half, const float *gain, const float *bias, int rows,
+		 float *state)
 {
-	forward->backend->add_layer_norm(forward->workers[number].projected, state, gain, bias,
-									 forward->config->epsilon, rows, (int) forward->config->hidden,
-									 state);
+	const Worker *worker = &forward->workers[number];
+
+	if (forward->bottleneck > 0)
+		br_encoder_adapt(forward->encoder, forward->backend, forward->layer, half, rows,
+						 worker->narrow, worker->adapted, worker->projected);
+	forward->backend->add_layer_norm(worker->projected, state, gain, bias, forward->config->epsilon,
+									 rows, (int) forward->config->hidden, state);
 }
 
 /* Output projection, the dense layers and both norms of rows tokens from row on. */
@@ -340,7 +354,7 @@ finish_block(Forward *forward, int number, int row, int rows)
 
 	if (status != BR_OK)
 		return status;
-	add_norm(forward, number, layer + map->attention_gain, layer + map->attention_bias, rows,
+	add_norm(forward, number, 0, layer + map->attention_gain, layer + map->attention_bias, rows,
 			 state);
 	status = run_dense(forward, number, BR_MATRIX_UP, state, rows,
 					   (BrActivation) forward->config->activation, worker->wide);
@@ -348,7 +362,7 @@ finish_block(Forward *forward, int number, int row, int rows)
 		status = run_dense(forward, number, BR_MATRIX_DOWN, worker->wide, rows, BR_ACTIVATION_NONE,
 						   worker->projected);
 	if (status == BR_OK)
-		add_norm(forward, number, layer + map->layer_gain, layer + map->layer_bias, rows, state);
+		add_norm(forward, number, 1, layer + map->layer_gain, layer + map->layer_bias, rows, state);
 	return status;
 }
 

@@ -289,6 +289,7 @@ br_encoder_check_image(BrContext *context, const void *image, size_t size)
 	const BrImageHeader *header = image;
 	const BrImageConfig *config;
 	BrImageHeader expected;
+	uint64_t planned;
 
 	if ((uintptr_t) image % sizeof(uint64_t) != 0)
 		return br_base_fail(context, BR_ERR_ARGUMENT, "An image must be aligned to %zu bytes.",
@@ -316,9 +317,16 @@ br_encoder_check_image(BrContext *context, const void *image, size_t size)
 		return damaged(context, "its tokenizer is out of range");
 
 	/* offsets and sizes follow from the configuration and the size of the text */
-	if (!br_encoder_plan_image(config, (size_t) header->parts[BR_PART_TEXT].size, &expected) ||
-		memcmp(header, &expected, sizeof(expected)) != 0)
+	if (!br_encoder_plan_image(config, (size_t) header->parts[BR_PART_TEXT].size, &expected))
 		return damaged(context, "its parts do not fit its configuration");
+	planned = expected.size;
+	expected.size = header->size;
+	if (header->size < planned || memcmp(header, &expected, sizeof(expected)) != 0)
+		return damaged(context, "its parts do not fit its configuration");
+	if (header->size > planned &&
+		(!br_encoder_addition_size(image, planned, &expected.size) ||
+		 expected.size != header->size))
+		return damaged(context, "what stands behind its weights is no addition of its size");
 	if (!tables_valid(image, config, header->parts[BR_PART_TEXT].size))
 		return damaged(context, "a token points outside or is no text");
 	if (!merges_valid(image, config) || !scores_valid(image, config))

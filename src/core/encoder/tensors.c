@@ -186,25 +186,36 @@ br_encoder_tensor(const BrEncoder *encoder, int number, BrModelTensor *tensor)
 }
 
 BrStatus
+br_encoder_put_weights(BrContext *context, void *image, const float *weights)
+{
+	const BrImageSpan *span = &((const BrImageHeader *) image)->parts[BR_PART_WEIGHTS];
+	size_t n = (size_t) span->size / sizeof(float);
+
+	for (size_t i = 0; i < n; i++)
+		if (!isfinite(weights[i]))
+			return br_base_fail(context, BR_ERR_NUMERIC, "Weight %zu of %zu is not finite.", i, n);
+	memcpy((char *) image + span->offset, weights, n * sizeof(float));
+	return BR_OK;
+}
+
+BrStatus
 br_encoder_with_weights(BrContext *context, const void *image, size_t image_size,
 						const float *weights, void **copy)
 {
 	BrStatus status = br_encoder_check_image(context, image, image_size);
-	BrWeightMap map;
 
 	*copy = NULL;
 	if (status != BR_OK)
 		return status;
-	br_encoder_map_weights(br_encoder_part(image, BR_PART_CONFIG), &map);
-	for (size_t i = 0; i < map.total; i++)
-		if (!isfinite(weights[i]))
-			return br_base_fail(context, BR_ERR_NUMERIC, "Weight %zu of %zu is not finite.", i,
-								map.total);
 	*copy = br_base_alloc(context, image_size);
 	if (*copy == NULL)
 		return BR_ERR_MEMORY;
 	memcpy(*copy, image, image_size);
-	memcpy((char *) *copy + ((const BrImageHeader *) image)->parts[BR_PART_WEIGHTS].offset, weights,
-		   map.total * sizeof(float));
-	return BR_OK;
+	status = br_encoder_put_weights(context, *copy, weights);
+	if (status != BR_OK)
+	{
+		br_base_free(context, *copy);
+		*copy = NULL;
+	}
+	return status;
 }

@@ -67,7 +67,8 @@ typedef struct BrTrainTensor
  * Tensors stand in the order of the encoder's map, the head's behind them; what
  * is between tensors is 0 and has no gradient. *model: of the caller
  * (br_train_close); the allocator of the context must outlive it.
- * BR_ERR_ARGUMENT: sizes of the head that are none.
+ * BR_ERR_ARGUMENT: sizes of the head that are none; BR_ERR_UNSUPPORTED: the
+ * model has an addition of an earlier training.
  */
 extern BrStatus br_train_open(BrContext *context, const BrEncoder *encoder, BrTrainHead head,
 							  uint64_t seed, BrTrainModel **model);
@@ -95,6 +96,17 @@ typedef struct BrTrainSet
 } BrTrainSet;
 
 extern BrTrainSet br_train_set(BrTrainModel *model); /* all of a model */
+
+/*
+ * The image of a trained model: a copy of the one that it was opened from, with
+ * what it learned, and with bottlenecks while it has them; low-rank additions are in
+ * its weights already. The head is not in it.
+ * *copy: *copy_size bytes, owned by the caller (br_base_free).
+ * BR_ERR_FORMAT: not the image of such a model; BR_ERR_NUMERIC: a number that is not finite.
+ */
+extern BrStatus br_train_make_image(BrContext *context, const BrTrainModel *model,
+									const void *image, size_t image_size, void **copy,
+									size_t *copy_size);
 
 /* ---- runs ---- */
 

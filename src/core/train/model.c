@@ -143,6 +143,10 @@ br_train_open(BrContext *context, const BrEncoder *encoder, BrTrainHead head, ui
 		return br_base_fail(context, BR_ERR_ARGUMENT,
 							"A head cannot have %d classes of %d inputs; it has at least 2 of 1.",
 							head.classes, head.inputs);
+	if (br_encoder_addition(encoder).kind != BR_ADDITION_NONE)
+		return br_base_fail(
+			context, BR_ERR_UNSUPPORTED,
+			"The model has an addition of an earlier training; train the model that it was added to.");
 	opened = br_base_alloc_array(context, 1, sizeof(BrTrainModel));
 	if (opened == NULL)
 		return BR_ERR_MEMORY;

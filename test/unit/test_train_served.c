@@ -1,0 +1,318 @@
+/*
+ * test_train_served.c
+ *	  Models with additions as the encoder serves them, beside the training run
+ *	  compiled in double: on every backend, with threads, in every precision.
+ */
+#include "unit/train_double.h"
+
+#include "unit/train_fixture.h"
+
+#define TEXTS 40
+#define MOST_TOKENS 1200
+#define BOUND 1e-5
+
+static const char *const models[] = {"tiny-bert-cls", "tiny-bert-cased-max-dense",
+									 "tiny-distilbert-mean", "tiny-mpnet-mean", "tiny-xlmr-mean"};
+static const char *const backends[] = {"portable", "openblas", "onednn"};
+
+#define N_MODELS (sizeof(models) / sizeof(models[0]))
+#define N_BACKENDS (sizeof(backends) / sizeof(backends[0]))
+
+/* Texts of 1 to 48 tokens, in no order of length. */
+static int32_t ids[MOST_TOKENS];
+static int32_t offsets[TEXTS + 1];
+
+static void
+fill_texts(void)
+{
+	for (int i = 0; i < TEXTS; i++)
+		offsets[i + 1] = offsets[i] + 1 + i * 7 % 48;
+	assert_true(offsets[TEXTS] <= MOST_TOKENS);
+	for (int i = 0; i < MOST_TOKENS; i++)
+		ids[i] = 5 + 31 * i % 250;
+}
+
+/* A trained model, what it embeds, and the image that it makes. */
+typedef struct Served
+{
+	Trained trained;
+	BrTrainBottleneck *bottleneck;
+	double *expected; /* (TEXTS, dim) */
+	void *image;
+	size_t image_size;
+	BrEncoder *encoder;
+	int compared;
+} Served;
+
+static BrNamedTensor *
+named_tensors(BrTrainSet set)
+{
+	BrNamedTensor *tensors = malloc((size_t) set.n_tensors * sizeof(BrNamedTensor));
+
+	for (int i = 0; i < set.n_tensors; i++)
+	{
+		const BrTrainTensor *tensor = &set.tensors[i];
+		size_t n = (size_t) tensor->rows * (size_t) (tensor->columns > 0 ? tensor->columns : 1);
+		float *values = malloc(n * sizeof(float));
+
+		for (size_t j = 0; j < n; j++)
+			values[j] = (float) set.parameters[tensor->offset + j];
+		tensors[i] = (BrNamedTensor){tensor->name, tensor->rows, tensor->columns, values};
+	}
+	return tensors;
+}
+
+static void
+free_tensors(BrNamedTensor *tensors, int n)
+{
+	for (int i = 0; i < n; i++)
+		free((float *) tensors[i].values);
+	free(tensors);
+}
+
+static void
+make_image(Served *served, BrAddition addition, BrTrainSet set)
+{
+	OpenModel *open = &served->trained.open;
+	BrNamedTensor *tensors = named_tensors(set);
+	size_t n = served->trained.model->shape.map.total;
+	float *weights = malloc(n * sizeof(float));
+
+	for (size_t i = 0; i < n; i++)
+		weights[i] = (float) served->trained.model->parameters[i];
+	if (br_encoder_with_addition(&open->context, open->image, open->image_size, weights, addition,
+								 tensors, set.n_tensors, &served->image,
+								 &served->image_size) != BR_OK)
+		fail_msg("%s", open->context.detail);
+	assert_int_equal(br_encoder_open(&open->context, served->image, served->image_size,
+									 &served->encoder),
+					 BR_OK);
+	free(weights);
+	free_tensors(tensors, set.n_tensors);
+}
+
+/* Numbers that are floats, and far enough from nothing to matter. */
+static void
+move_set(BrTrainSet set)
+{
+	for (size_t i = 0; i < set.n; i++)
+		set.parameters[i] = (float) (set.parameters[i] + 0.2 * sin((double) i));
+}
+
+static void
+embed_trained(Served *served, double *embeddings)
+{
+	const BrTrainBatch batch = {ids, offsets, TEXTS, NULL};
+
+	assert_int_equal(br_train_embed(served->trained.run, &batch, 0, embeddings), BR_OK);
+}
+
+static void
+served_open(Served *served, const char *name, int size)
+{
+	const BrTrainOptions options = {.backend = br_math_portable_backend()};
+	const BrTrainBottleneckOptions bottleneck = {size, 3};
+	BrTrainSet set;
+
+	*served = (Served){.compared = 0};
+	trained_open(&served->trained, name, (BrTrainHead){0}, &options);
+	served->expected = calloc(TEXTS * (size_t) served->trained.dim, sizeof(double));
+	assert_int_equal(br_train_bottleneck_create(&served->trained.open.context,
+												served->trained.model, &bottleneck,
+												&served->bottleneck),
+					 BR_OK);
+	set = br_train_bottleneck_set(served->bottleneck);
+	move_set(set);
+	br_train_bottleneck_push(served->bottleneck);
+	embed_trained(served, served->expected);
+	make_image(served, (BrAddition){BR_ADDITION_BOTTLENECK, size}, set);
+}
+
+static void
+served_close(Served *served)
+{
+	br_encoder_close(served->encoder);
+	br_base_free(&served->trained.open.context, served->image);
+	br_train_bottleneck_destroy(served->bottleneck);
+	free(served->expected);
+	trained_close(&served->trained);
+}
+
+/* ---- what is served ---- */
+
+static float *
+embed_served(const Served *served, const BrEncoder *encoder, const BrCompute *compute)
+{
+	BrContext context;
+	float *embeddings = calloc(TEXTS * (size_t) served->trained.dim, sizeof(float));
+
+	br_base_context_init(&context);
+	assert_int_equal(br_encoder_embed_tokens(encoder, &context, compute, ids, offsets, TEXTS,
+											 embeddings),
+					 BR_OK);
+	return embeddings;
+}
+
+/* The largest difference, relative to the largest number. */
+static double
+difference_of(const Served *served, const float *embeddings)
+{
+	double largest = 0;
+	double difference = 0;
+
+	for (int i = 0; i < TEXTS * served->trained.dim; i++)
+	{
+		largest = fmax(largest, fabs(served->expected[i]));
+		difference = fmax(difference, fabs(served->expected[i] - (double) embeddings[i]));
+	}
+	return difference / largest;
+}
+
+static double
+least_cosine(const Served *served, const float *embeddings)
+{
+	int dim = served->trained.dim;
+	double least = 1;
+
+	for (int text = 0; text < TEXTS; text++)
+	{
+		double product = 0;
+		double a = 0;
+		double b = 0;
+
+		for (int i = text * dim; i < (text + 1) * dim; i++)
+		{
+			product += served->expected[i] * (double) embeddings[i];
+			a += served->expected[i] * served->expected[i];
+			b += (double) embeddings[i] * (double) embeddings[i];
+		}
+		least = fmin(least, product / sqrt(a * b));
+	}
+	return least;
+}
+
+/* bound: of the difference, in f32; a cosine in what is less precise. */
+static void
+check_packed(Served *served, const BrBackend *backend, BrPrecision precision, double bound)
+{
+	BrContext context;
+	size_t size = br_encoder_packed_size(served->encoder, backend, precision);
+	BrCompute compute = {.backend = backend};
+	void *packed = NULL;
+	float *embeddings;
+	double found;
+
+	if (size == 0)
+		return;
+	br_base_context_init(&context);
+	assert_int_equal(posix_memalign(&packed, 64, size), 0);
+	assert_int_equal(br_encoder_pack(served->encoder, &context, backend, precision, packed), BR_OK);
+	compute.packed = packed;
+	embeddings = embed_served(served, served->encoder, &compute);
+	found = precision == BR_PRECISION_F32 ? difference_of(served, embeddings)
+										  : 1 - least_cosine(served, embeddings);
+	if (!(found <= bound))
+		fail_msg("%s, precision %d: %g", backend->name, (int) precision, found);
+	free(embeddings);
+	free(packed);
+	served->compared++;
+}
+
+static void
+check_served(Served *served, const char *name)
+{
+	for (size_t b = 0; b < N_BACKENDS; b++)
+	{
+		const BrBackend *backend = load_backend(backends[b]);
+
+		if (backend == NULL)
+			continue;
+		for (int threads = 1; threads <= 3; threads += 2)
+		{
+			BrCompute compute = {.backend = backend};
+			BrContext context;
+			float *embeddings;
+			double difference;
+
+			br_base_context_init(&context);
+			if (threads > 1)
+				assert_int_equal(br_base_pool_create(&context, threads, &compute.pool), BR_OK);
+			embeddings = embed_served(served, served->encoder, &compute);
+			difference = difference_of(served, embeddings);
+			if (!(difference <= BOUND))
+				fail_msg("%s, %s, %d threads: %g", name, backends[b], threads, difference);
+			free(embeddings);
+			br_base_pool_destroy(compute.pool);
+			served->compared++;
+		}
+		check_packed(served, backend, BR_PRECISION_F32, BOUND);
+		check_packed(served, backend, BR_PRECISION_BF16, 0.001);
+		check_packed(served, backend, BR_PRECISION_INT8, 0.02);
+	}
+	assert_true(served->compared >= 2);
+}
+
+/* Without the addition the same weights embed otherwise. */
+static void
+check_that_it_matters(const Served *served)
+{
+	const BrCompute compute = {.backend = br_math_portable_backend()};
+	float *embeddings = embed_served(served, served->trained.open.encoder, &compute);
+
+	assert_true(difference_of(served, embeddings) > 0.05);
+	free(embeddings);
+}
+
+static void
+bottlenecks_are_served(void **state)
+{
+	(void) state;
+	for (size_t m = 0; m < N_MODELS; m++)
+		for (int size = 1; size <= 32; size += 13)
+		{
+			Served served;
+
+			served_open(&served, models[m], size);
+			check_served(&served, models[m]);
+			check_that_it_matters(&served);
+			served_close(&served);
+		}
+}
+
+/* Texts that are computed one by one, and a cancelled call, have nothing special. */
+static void
+texts_do_not_see_each_other(void **state)
+{
+	const BrCompute compute = {.backend = br_math_portable_backend()};
+	Served served;
+	float alone[32];
+
+	(void) state;
+	served_open(&served, "tiny-mpnet-mean", 6);
+	assert_int_equal(served.trained.dim, 32);
+	for (int text = 0; text < TEXTS; text += 3)
+	{
+		const int32_t own[] = {0, offsets[text + 1] - offsets[text]};
+		BrContext context;
+
+		br_base_context_init(&context);
+		assert_int_equal(br_encoder_embed_tokens(served.encoder, &context, &compute,
+												 ids + offsets[text], own, 1, alone),
+						 BR_OK);
+		for (int i = 0; i < 32; i++)
+			assert_true(fabs((double) alone[i] - served.expected[text * 32 + i]) <= BOUND);
+	}
+	served_close(&served);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(bottlenecks_are_served),
+		cmocka_unit_test(texts_do_not_see_each_other),
+	};
+
+	fill_texts();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
