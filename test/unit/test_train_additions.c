@@ -1,7 +1,7 @@
 /*
  * test_train_additions.c
- *	  Low-rank additions and bottlenecks in float: every backend and any number
- *	  of threads give one gradient.
+ *	  Additions in float: every backend and any number of threads give one
+ *	  gradient, and images have what was learned.
  */
 #include <math.h>
 
@@ -51,47 +51,105 @@ sine_loss(const void *arg, BrContext *context, const BrReal *embeddings, int tex
 	return BR_OK;
 }
 
-/* What is added to a model, one or the other. */
+typedef enum Kind
+{
+	LORA,
+	ADALORA,
+	BOTTLENECK,
+	PREFIX
+} Kind;
+
+/* What is added to a model, one of them. */
 typedef struct Addition
 {
 	BrTrainLora *lora;
+	BrTrainAdalora *adalora;
 	BrTrainBottleneck *bottleneck;
+	BrTrainPrefix *prefix;
 	BrTrainSet set;
 } Addition;
 
 static void
-addition_open(Addition *addition, Trained *trained, const BrBackend *backend, bool low_rank)
+create_addition(Addition *addition, BrContext *context, BrTrainModel *model,
+				const BrBackend *backend, Kind kind)
 {
 	const BrTrainLoraOptions lora = {5, 10, BR_TRAIN_LORA_ALL, 3};
+	const BrTrainAdaloraOptions adalora = {5, 2, 10, BR_TRAIN_LORA_ALL, 0.1, 0.85, 0.85, 9, 2,
+										   2, 1, 3};
 	const BrTrainBottleneckOptions bottleneck = {7, 3};
-	BrContext *context = &trained->open.context;
+	const BrTrainPrefixOptions prefix = {7, 5, 3};
+	BrStatus status = BR_ERR_ARGUMENT;
 
 	*addition = (Addition){.lora = NULL};
-	if (low_rank)
+	switch (kind)
 	{
-		assert_int_equal(br_train_lora_create(context, trained->model, backend, &lora,
-											  &addition->lora),
-						 BR_OK);
-		addition->set = br_train_lora_set(addition->lora);
+		case LORA:
+			status = br_train_lora_create(context, model, backend, &lora, &addition->lora);
+			addition->set = br_train_lora_set(addition->lora);
+			break;
+		case ADALORA:
+			status = br_train_adalora_create(context, model, backend, &adalora, &addition->adalora);
+			addition->set = br_train_adalora_set(addition->adalora);
+			break;
+		case BOTTLENECK:
+			status = br_train_bottleneck_create(context, model, &bottleneck, &addition->bottleneck);
+			addition->set = br_train_bottleneck_set(addition->bottleneck);
+			break;
+		case PREFIX:
+			status = br_train_prefix_create(context, model, backend, &prefix, &addition->prefix);
+			addition->set = br_train_prefix_set(addition->prefix);
+			break;
 	}
-	else
-	{
-		assert_int_equal(br_train_bottleneck_create(context, trained->model, &bottleneck,
-													&addition->bottleneck),
-						 BR_OK);
-		addition->set = br_train_bottleneck_set(addition->bottleneck);
-	}
+	assert_int_equal(status, BR_OK);
+}
+
+static void
+addition_push(Addition *addition)
+{
+	if (addition->lora != NULL)
+		br_train_lora_push(addition->lora);
+	if (addition->adalora != NULL)
+		br_train_adalora_push(addition->adalora);
+	if (addition->bottleneck != NULL)
+		br_train_bottleneck_push(addition->bottleneck);
+	if (addition->prefix != NULL)
+		br_train_prefix_push(addition->prefix);
+}
+
+static void
+addition_pull(Addition *addition)
+{
+	if (addition->lora != NULL)
+		br_train_lora_pull(addition->lora);
+	if (addition->adalora != NULL)
+		br_train_adalora_pull(addition->adalora);
+	if (addition->bottleneck != NULL)
+		br_train_bottleneck_pull(addition->bottleneck);
+	if (addition->prefix != NULL)
+		br_train_prefix_pull(addition->prefix);
+}
+
+static void
+addition_close(Addition *addition)
+{
+	br_train_lora_destroy(addition->lora);
+	br_train_adalora_destroy(addition->adalora);
+	br_train_bottleneck_destroy(addition->bottleneck);
+	br_train_prefix_destroy(addition->prefix);
+}
+
+static void
+addition_open(Addition *addition, Trained *trained, const BrBackend *backend, Kind kind)
+{
+	create_addition(addition, &trained->open.context, trained->model, backend, kind);
 	/* factors and biases that are 0 would hide half of the products */
 	for (size_t i = 0; i < addition->set.n; i++)
 		addition->set.parameters[i] += 0.03F * (float) sin((double) i);
-	if (low_rank)
-		br_train_lora_push(addition->lora);
-	else
-		br_train_bottleneck_push(addition->bottleneck);
+	addition_push(addition);
 }
 
 static float *
-gradient_of(const char *backend_name, int threads, bool low_rank, size_t *n)
+gradient_of(const char *backend_name, int threads, Kind kind, size_t *n)
 {
 	BrTrainOptions options = {.backend = load_backend(backend_name),
 							  .dropout = 0.1,
@@ -110,28 +168,24 @@ gradient_of(const char *backend_name, int threads, bool low_rank, size_t *n)
 		assert_int_equal(br_base_pool_create(&context, threads, &options.pool), BR_OK);
 	fill_tokens(&tokens);
 	trained_open(&trained, "tiny-mpnet-mean", (BrTrainHead){0}, &options);
-	addition_open(&addition, &trained, options.backend, low_rank);
+	addition_open(&addition, &trained, options.backend, kind);
 	assert_int_equal(br_train_accumulate(trained.run, &tokens.batch, 3, sine_loss, NULL, 30, &loss),
 					 BR_OK);
-	if (low_rank)
-		br_train_lora_pull(addition.lora);
-	else
-		br_train_bottleneck_pull(addition.bottleneck);
+	addition_pull(&addition);
 	*n = addition.set.n;
 	gradient = malloc(*n * sizeof(float));
 	memcpy(gradient, addition.set.gradient, *n * sizeof(float));
-	br_train_lora_destroy(addition.lora);
-	br_train_bottleneck_destroy(addition.bottleneck);
+	addition_close(&addition);
 	trained_close(&trained);
 	br_base_pool_destroy(options.pool);
 	return gradient;
 }
 
 static void
-check_addition(bool low_rank)
+check_addition(Kind kind)
 {
 	size_t n;
-	float *expected = gradient_of("portable", 1, low_rank, &n);
+	float *expected = gradient_of("portable", 1, kind, &n);
 	double largest = 0;
 	int compared = 0;
 
@@ -142,7 +196,7 @@ check_addition(bool low_rank)
 	{
 		const char *backend = backends[run / 2];
 		int threads = run % 2 == 0 ? 1 : 3;
-		float *gradient = gradient_of(backend, threads, low_rank, &n);
+		float *gradient = gradient_of(backend, threads, kind, &n);
 
 		if (gradient == NULL)
 			continue;
@@ -158,22 +212,18 @@ check_addition(bool low_rank)
 }
 
 static void
-low_rank_gradients_agree(void **state)
+gradients_agree(void **state)
 {
 	(void) state;
-	check_addition(true);
-}
-
-static void
-bottleneck_gradients_agree(void **state)
-{
-	(void) state;
-	check_addition(false);
+	check_addition(LORA);
+	check_addition(ADALORA);
+	check_addition(BOTTLENECK);
+	check_addition(PREFIX);
 }
 
 /* What a trained model's image embeds is what its run embeds, and not what it was. */
 static void
-check_image(bool low_rank)
+check_image(Kind kind)
 {
 	const BrTrainOptions options = {.backend = br_math_portable_backend()};
 	const BrCompute compute = {.backend = options.backend};
@@ -193,12 +243,12 @@ check_image(bool low_rank)
 	fill_tokens(&tokens);
 	trained_open(&trained, "tiny-mpnet-mean", (BrTrainHead){0}, &options);
 	assert_int_equal(br_train_embed(trained.run, &tokens.batch, 0, plain), BR_OK);
-	addition_open(&addition, &trained, options.backend, low_rank);
+	addition_open(&addition, &trained, options.backend, kind);
 	assert_int_equal(br_train_embed(trained.run, &tokens.batch, 0, trained_rows), BR_OK);
 	assert_int_equal(br_train_make_image(context, trained.model, trained.open.image,
 										 trained.open.image_size, &image, &size),
 					 BR_OK);
-	assert_true(low_rank ? size == trained.open.image_size : size > trained.open.image_size);
+	assert_true(kind <= ADALORA ? size == trained.open.image_size : size > trained.open.image_size);
 	assert_int_equal(br_encoder_open(context, image, size, &encoder), BR_OK);
 	assert_int_equal(br_encoder_embed_tokens(encoder, context, &compute, tokens.ids, tokens.offsets,
 											 TEXTS, served),
@@ -224,8 +274,7 @@ check_image(bool low_rank)
 		assert_true(ledger.outstanding == 0);
 	}
 	assert_int_equal(status, BR_OK);
-	br_train_lora_destroy(addition.lora);
-	br_train_bottleneck_destroy(addition.bottleneck);
+	addition_close(&addition);
 	trained_close(&trained);
 }
 
@@ -233,8 +282,9 @@ static void
 images_have_what_was_added(void **state)
 {
 	(void) state;
-	check_image(true);
-	check_image(false);
+	check_image(LORA);
+	check_image(ADALORA);
+	check_image(BOTTLENECK);
 }
 
 /* Nor does an image have it that is another model's, or that has an addition already. */
@@ -254,7 +304,7 @@ images_of_others_are_refused(void **state)
 	(void) state;
 	model_open_golden(&other, "tiny-bert-cls");
 	trained_open(&trained, "tiny-mpnet-mean", (BrTrainHead){0}, &options);
-	addition_open(&addition, &trained, options.backend, false);
+	addition_open(&addition, &trained, options.backend, BOTTLENECK);
 	assert_int_equal(br_train_make_image(context, trained.model, other.image, other.image_size,
 										 &image, &size),
 					 BR_ERR_FORMAT);
@@ -267,7 +317,7 @@ images_of_others_are_refused(void **state)
 					 BR_ERR_FORMAT);
 	assert_null(second);
 	br_base_free(context, image);
-	br_train_bottleneck_destroy(addition.bottleneck);
+	addition_close(&addition);
 	trained_close(&trained);
 	model_close(&other);
 }
@@ -276,8 +326,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(low_rank_gradients_agree),
-		cmocka_unit_test(bottleneck_gradients_agree),
+		cmocka_unit_test(gradients_agree),
 		cmocka_unit_test(images_have_what_was_added),
 		cmocka_unit_test(images_of_others_are_refused),
 	};

@@ -32,6 +32,7 @@
 #include "core/train/optimiser.c"
 #include "core/train/plan.c"
 #include "core/train/pooling.c"
+#include "core/train/prefix.c"
 #include "core/train/products.c"
 #include "core/train/rows.c"
 #include "core/train/sentences.c"

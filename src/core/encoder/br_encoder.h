@@ -316,6 +316,9 @@ typedef enum BrAdditionKind
 	BR_ADDITION_BOTTLENECK /* behind both halves of every layer: x + up(f(down(x))) */
 } BrAdditionKind;
 
+/* The longest prefix. */
+#define BR_ENCODER_MOST_PREFIX 512
+
 typedef struct BrAddition
 {
 	BrAdditionKind kind;

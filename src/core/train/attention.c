@@ -11,7 +11,8 @@
  *		slope of q = s k / sqrt(d), of k = s' q / sqrt(d), of r = s
  *
  * Every line is one product of small matrices of one head, which stand in the
- * wide ones of the batch.
+ * wide ones of the batch. Where there is a prefix, its keys and values stand before
+ * those of the text, so that each product that has keys in it becomes two.
  */
 #include "core/train/train_int.h"
 
@@ -20,11 +21,16 @@ typedef struct HeadPlace
 {
 	int head;
 	int tokens;
-	int first_row; /* of the text */
-	int dim;	   /* of a head */
-	int stride;	   /* of qkv */
-	size_t query;  /* in qkv; key and value are hidden and twice hidden behind it */
-	size_t output; /* in attended */
+	int prefix;		   /* keys before the text's own */
+	int keys;		   /* both */
+	int first_row;	   /* of the text */
+	int dim;		   /* of a head */
+	int hidden;		   /* the stride of a prefix, and of attended */
+	int stride;		   /* of qkv */
+	size_t query;	   /* in qkv; key and value are hidden and twice hidden behind it */
+	size_t output;	   /* in attended */
+	size_t before_key; /* in the prefix's numbers (prefix, hidden) */
+	size_t before_value;
 	BrReal scale;
 } HeadPlace;
 
@@ -34,15 +40,24 @@ find_head(const BrTrainRun *run, int text, int head)
 	int hidden = run->shape->hidden;
 	int dim = hidden / run->shape->heads;
 	int row = run->batch.offsets[text];
+	int tokens = run->batch.offsets[text + 1] - row;
+	int prefix = br_train_prefix_length(run->model);
+	size_t column = (size_t) head * (size_t) dim;
+	size_t block = (size_t) prefix * (size_t) hidden;
 
 	return (HeadPlace){
 		.head = head,
-		.tokens = run->batch.offsets[text + 1] - row,
+		.tokens = tokens,
+		.prefix = prefix,
+		.keys = prefix + tokens,
 		.first_row = row,
 		.dim = dim,
+		.hidden = hidden,
 		.stride = 3 * hidden,
-		.query = (size_t) row * 3 * (size_t) hidden + (size_t) head * (size_t) dim,
-		.output = (size_t) row * (size_t) hidden + (size_t) head * (size_t) dim,
+		.query = (size_t) row * 3 * (size_t) hidden + column,
+		.output = (size_t) row * (size_t) hidden + column,
+		.before_key = 2 * (size_t) run->layer * block + column,
+		.before_value = (2 * (size_t) run->layer + 1) * block + column,
 		.scale = (BrReal) (1 / sqrt((double) dim)),
 	};
 }
@@ -52,11 +67,11 @@ br_train_fill_relative(BrTrainRun *run)
 {
 	const BrReal *table = run->model->parameters + run->shape->map.relative;
 	int heads = run->shape->heads;
-	int width = 2 * run->longest - 1;
+	int width = 2 * run->reach - 1;
 
 	for (int i = 0; i < width; i++)
 	{
-		int bucket = br_encoder_relative_bucket(i - run->longest + 1);
+		int bucket = br_encoder_relative_bucket(i - run->reach + 1);
 
 		for (int head = 0; head < heads; head++)
 			run->relative[(size_t) head * (size_t) width + (size_t) i] =
@@ -69,27 +84,35 @@ drop_weights(const BrTrainRun *run, const HeadPlace *place, BrReal *weights)
 {
 	for (int query = 0; run->drop_attention > 0 && query < place->tokens; query++)
 		br_train_drop(run, run->drop_attention, BR_SITE_HEADS + place->head,
-					  place->first_row + query, place->tokens,
-					  weights + (size_t) query * (size_t) place->tokens);
+					  place->first_row + query, place->keys,
+					  weights + (size_t) query * (size_t) place->keys);
 }
 
-/* softmax(q k' / sqrt(d) + r), without dropout */
+/* softmax(q k' / sqrt(d) + r), without dropout; a prefix is as far off as tokens would be */
 static void
-weigh(const BrTrainRun *run, const HeadPlace *place, BrReal *weights)
+weigh(const BrTrainRun *run, const HeadPlace *place, BrReal *weights /* (tokens, keys) */)
 {
 	const BrReal *query = run->tape->qkv + place->query;
-	const BrReal *key = query + run->shape->hidden;
-	int tokens = place->tokens;
+	BrTrainFactor queries = {query, place->stride, false};
+	BrTrainFactor keys = {query + place->hidden, place->stride, true};
+	bool keep = run->relative != NULL;
 
-	for (int i = 0; run->relative != NULL && i < tokens; i++)
-		memcpy(weights + (size_t) i * (size_t) tokens,
-			   run->relative + (size_t) place->head * (size_t) (2 * run->longest - 1) +
-				   (run->longest - 1 - i),
-			   (size_t) tokens * sizeof(BrReal));
-	br_train_multiply(run->backend, (BrTrainFactor){query, place->stride, false},
-					  (BrTrainFactor){key, place->stride, true}, tokens, tokens, place->dim,
-					  place->scale, run->relative != NULL, tokens, weights);
-	br_train_softmax(run->backend, weights, tokens, tokens, tokens);
+	for (int i = 0; run->relative != NULL && i < place->tokens; i++)
+		memcpy(weights + (size_t) i * (size_t) place->keys,
+			   run->relative + (size_t) place->head * (size_t) (2 * run->reach - 1) +
+				   (run->reach - 1 - place->prefix - i),
+			   (size_t) place->keys * sizeof(BrReal));
+	br_train_multiply(run->backend, queries, keys, place->tokens, place->tokens, place->dim,
+					  place->scale, keep, place->keys, weights + place->prefix);
+	if (place->prefix > 0)
+	{
+		BrTrainFactor before = {br_train_prefix_values(run->model) + place->before_key,
+								place->hidden, true};
+
+		br_train_multiply(run->backend, queries, before, place->tokens, place->prefix, place->dim,
+						  place->scale, keep, place->keys, weights);
+	}
+	br_train_softmax(run->backend, weights, place->tokens, place->keys, place->keys);
 }
 
 void
@@ -98,26 +121,33 @@ br_train_attend(BrTrainRun *run, BrTrainWorker *worker, int text, int first, int
 	for (int head = first; head < last; head++)
 	{
 		HeadPlace place = find_head(run, text, head);
-		const BrReal *value = run->tape->qkv + place.query + 2 * run->shape->hidden;
+		const BrReal *value = run->tape->qkv + place.query + 2 * place.hidden;
+		BrReal *output = run->tape->attended + place.output;
 
 		weigh(run, &place, worker->weights);
 		drop_weights(run, &place, worker->weights);
-		br_train_multiply(run->backend, (BrTrainFactor){worker->weights, place.tokens, false},
+		br_train_multiply(run->backend,
+						  (BrTrainFactor){worker->weights + place.prefix, place.keys, false},
 						  (BrTrainFactor){value, place.stride, false}, place.tokens, place.dim,
-						  place.tokens, 1, 0, run->shape->hidden,
-						  run->tape->attended + place.output);
+						  place.tokens, 1, 0, place.hidden, output);
+		if (place.prefix > 0)
+			br_train_multiply(run->backend, (BrTrainFactor){worker->weights, place.keys, false},
+							  (BrTrainFactor){br_train_prefix_values(run->model) +
+												  place.before_value,
+											  place.hidden, false},
+							  place.tokens, place.dim, place.prefix, 1, 1, place.hidden, output);
 	}
 }
 
 /* slopes = weights (slopes - sum over keys of weights slopes), row by row */
 static void
-softmax_slope(const BrReal *weights, int tokens, BrReal *slopes)
+softmax_slope(const BrReal *weights, int rows, int keys, BrReal *slopes)
 {
-	for (int row = 0; row < tokens; row++, weights += tokens, slopes += tokens)
+	for (int row = 0; row < rows; row++, weights += keys, slopes += keys)
 	{
-		BrReal along = br_train_dot(weights, slopes, tokens);
+		BrReal along = br_train_dot(weights, slopes, keys);
 
-		for (int i = 0; i < tokens; i++)
+		for (int i = 0; i < keys; i++)
 			slopes[i] = weights[i] * (slopes[i] - along);
 	}
 }
@@ -139,40 +169,81 @@ add_relative_slope(const BrTrainRun *run, const HeadPlace *place, BrTrainWorker 
 			worker->distances[i];
 }
 
+/* The slope of values from the dropped weights, and that of the weights before dropout. */
+static void
+lower_values(const BrTrainRun *run, const HeadPlace *place, const BrReal *dropped, BrReal *slopes)
+{
+	const BrBackend *backend = run->backend;
+	const BrReal *value = run->tape->qkv + place->query + 2 * place->hidden;
+	BrReal *value_slope = run->slopes.qkv + place->query + 2 * place->hidden;
+	BrTrainFactor outer = {run->slopes.attended + place->output, place->hidden, false};
+
+	br_train_multiply(backend, (BrTrainFactor){dropped + place->prefix, place->keys, true}, outer,
+					  place->tokens, place->dim, place->tokens, 1, 0, place->stride, value_slope);
+	if (place->prefix > 0)
+		br_train_multiply(backend, (BrTrainFactor){dropped, place->keys, true}, outer,
+						  place->prefix, place->dim, place->tokens, 1, 1, place->hidden,
+						  br_train_prefix_slopes(run->model) + place->before_value);
+	br_train_multiply(backend, outer, (BrTrainFactor){value, place->stride, true}, place->tokens,
+					  place->tokens, place->dim, 1, 0, place->keys, slopes + place->prefix);
+	if (place->prefix > 0)
+		br_train_multiply(backend, outer,
+						  (BrTrainFactor){br_train_prefix_values(run->model) + place->before_value,
+										  place->hidden, true},
+						  place->tokens, place->prefix, place->dim, 1, 0, place->keys, slopes);
+}
+
+/* The slopes of queries and keys from that of the scores. */
+static void
+lower_scores(const BrTrainRun *run, const HeadPlace *place, const BrReal *slopes)
+{
+	const BrBackend *backend = run->backend;
+	const BrReal *query = run->tape->qkv + place->query;
+	BrReal *slope = run->slopes.qkv + place->query;
+	BrTrainFactor queries = {query, place->stride, false};
+
+	br_train_multiply(backend, (BrTrainFactor){slopes + place->prefix, place->keys, false},
+					  (BrTrainFactor){query + place->hidden, place->stride, false}, place->tokens,
+					  place->dim, place->tokens, place->scale, 0, place->stride, slope);
+	br_train_multiply(backend, (BrTrainFactor){slopes + place->prefix, place->keys, true}, queries,
+					  place->tokens, place->dim, place->tokens, place->scale, 0, place->stride,
+					  slope + place->hidden);
+	if (place->prefix > 0)
+	{
+		BrTrainFactor before = {br_train_prefix_values(run->model) + place->before_key,
+								place->hidden, false};
+
+		br_train_multiply(backend, (BrTrainFactor){slopes, place->keys, false}, before,
+						  place->tokens, place->dim, place->prefix, place->scale, 1, place->stride,
+						  slope);
+		br_train_multiply(backend, (BrTrainFactor){slopes, place->keys, true}, queries,
+						  place->prefix, place->dim, place->tokens, place->scale, 1, place->hidden,
+						  br_train_prefix_slopes(run->model) + place->before_key);
+	}
+}
+
 void
 br_train_attend_slope(BrTrainRun *run, BrTrainWorker *worker, int text, int first, int last)
 {
-	const BrBackend *backend = run->backend;
-	int hidden = run->shape->hidden;
-
 	for (int head = first; head < last; head++)
 	{
 		HeadPlace place = find_head(run, text, head);
-		int tokens = place.tokens;
-		const BrReal *query = run->tape->qkv + place.query;
-		BrReal *slope = run->slopes.qkv + place.query;
-		BrTrainFactor outer = {run->slopes.attended + place.output, hidden, false};
-		BrReal *dropped = run->drop_attention > 0 ? worker->slopes : worker->weights;
+		size_t size = (size_t) place.tokens * (size_t) place.keys * sizeof(BrReal);
+		BrReal *dropped = worker->weights;
 
 		weigh(run, &place, worker->weights);
 		if (run->drop_attention > 0)
 		{
-			memcpy(dropped, worker->weights, (size_t) tokens * (size_t) tokens * sizeof(BrReal));
+			dropped = worker->slopes;
+			memcpy(dropped, worker->weights, size);
 			drop_weights(run, &place, dropped);
 		}
-		br_train_multiply(backend, (BrTrainFactor){dropped, tokens, true}, outer, tokens, place.dim,
-						  tokens, 1, 0, place.stride, slope + 2 * hidden);
-		br_train_multiply(backend, outer, (BrTrainFactor){query + 2 * hidden, place.stride, true},
-						  tokens, tokens, place.dim, 1, 0, tokens, worker->slopes);
+		lower_values(run, &place, dropped, worker->slopes);
 		drop_weights(run, &place, worker->slopes);
-		softmax_slope(worker->weights, tokens, worker->slopes);
-		if (run->relative != NULL)
+		softmax_slope(worker->weights, place.tokens, place.keys, worker->slopes);
+		/* with a prefix the table stays */
+		if (run->relative != NULL && place.prefix == 0)
 			add_relative_slope(run, &place, worker);
-		br_train_multiply(backend, (BrTrainFactor){worker->slopes, tokens, false},
-						  (BrTrainFactor){query + hidden, place.stride, false}, tokens, place.dim,
-						  tokens, place.scale, 0, place.stride, slope);
-		br_train_multiply(backend, (BrTrainFactor){worker->slopes, tokens, true},
-						  (BrTrainFactor){query, place.stride, false}, tokens, place.dim, tokens,
-						  place.scale, 0, place.stride, slope + hidden);
+		lower_scores(run, &place, worker->slopes);
 	}
 }

@@ -1,7 +1,7 @@
 /*
  * br_train_adapters.h
  *	  Fine-tuning by few parameters: low-rank additions to dense layers, of equal
- *	  or of shared-out rank, and bottlenecks behind them.
+ *	  or of shared-out rank, bottlenecks behind them, and prefixes of attention.
  *
  * Either comes with a set of its own, some per cent of the model, which is what
  * an optimiser moves and a checkpoint stores, and in which the head is, too. A
@@ -24,8 +24,13 @@
  * layer gives, becomes x + up(f(down(x))) before what went past it is added,
  * with two narrow dense layers and the model's activation f. They, the norms of
  * the layers and the head are trained (Houlsby et al., "Parameter-efficient
- * transfer learning for NLP", ICML 2019). They stay a part of the computing:
- * only runs embed with them.
+ * transfer learning for NLP", ICML 2019). They stay a part of the computing,
+ * and of the image (br_train_make_image).
+ *
+ * Prefixes: in every layer, attention sees trained keys and values before those
+ * of the text, all else but the head stays (Li and Liang, "Prefix-tuning: optimizing
+ * continuous prompts for generation", ACL 2021). They stay a part of the
+ * computing, too.
  */
 #ifndef BR_TRAIN_ADAPTERS_H
 #define BR_TRAIN_ADAPTERS_H
@@ -170,5 +175,45 @@ extern void br_train_bottleneck_destroy(BrTrainBottleneck *bottleneck);
 extern BrTrainSet br_train_bottleneck_set(BrTrainBottleneck *bottleneck);
 extern void br_train_bottleneck_pull(BrTrainBottleneck *bottleneck);
 extern void br_train_bottleneck_push(BrTrainBottleneck *bottleneck);
+
+/* The widest network that makes a prefix. */
+#define BR_TRAIN_PREFIX_WIDEST 8192
+
+typedef struct BrTrainPrefixOptions
+{
+	int length; /* keys and values of a layer, from 1 to BR_ENCODER_MOST_PREFIX; 10 to 20 are usual */
+
+	/*
+	 * Of a network that makes them while training, which is steadier (section 4.3):
+	 * up tanh(down embedding). 0: they are trained themselves; at most
+	 * BR_TRAIN_PREFIX_WIDEST.
+	 */
+	int width;
+	uint64_t seed;
+} BrTrainPrefixOptions;
+
+typedef struct BrTrainPrefix BrTrainPrefix;
+
+/*
+ * Keys and values are drawn from N(0, .02^2) by seed; of a network, the embedding from
+ * N(0, 1), down from N(0, 1 / hidden), up from N(0, .02^2 / width), biases are 0.
+ * The set holds, for the layer's names of key and value, "x.prefix.weight"
+ * (length, hidden), or "prefix.embedding.weight" (length, hidden),
+ * "prefix.down.weight" (width, hidden), "prefix.up.weight" (layers * 2 * hidden,
+ * width) and both biases, and in the end the tensors of the head.
+ * Where attention looks at distances, the prefix stands right before the text.
+ * Fails as br_train_lora_create does.
+ */
+extern BrStatus br_train_prefix_create(BrContext *context, BrTrainModel *model,
+									   const BrBackend *backend,
+									   const BrTrainPrefixOptions *options, BrTrainPrefix **prefix);
+
+/* The model is without it again; its head keeps what was learned. NULL is ignored. */
+extern void br_train_prefix_destroy(BrTrainPrefix *prefix);
+
+/* As for low-rank additions; push makes the keys and values that runs see. */
+extern BrTrainSet br_train_prefix_set(BrTrainPrefix *prefix);
+extern void br_train_prefix_pull(BrTrainPrefix *prefix);
+extern void br_train_prefix_push(BrTrainPrefix *prefix);
 
 #endif /* BR_TRAIN_ADAPTERS_H */

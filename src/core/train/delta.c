@@ -66,6 +66,15 @@ br_train_delta_add(BrTrainDelta *delta, size_t beside, const char *part, int row
 	return place_tensor(delta, &added, BR_TRAIN_OWN);
 }
 
+size_t
+br_train_delta_add_alone(BrTrainDelta *delta, const char *name, int rows, int columns)
+{
+	BrTrainTensor added = {.rows = rows, .columns = columns, .decays = columns > 0};
+
+	snprintf(added.name, sizeof(added.name), "%s", name);
+	return place_tensor(delta, &added, BR_TRAIN_OWN);
+}
+
 void
 br_train_delta_lend(BrTrainDelta *delta, size_t offset)
 {

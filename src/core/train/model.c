@@ -235,6 +235,8 @@ br_train_zero_gradient(BrTrainModel *model)
 	memset(model->gradient, 0, model->n * sizeof(BrReal));
 	if (model->delta != NULL)
 		memset(model->delta->slopes, 0, model->delta->set.n * sizeof(BrReal));
+	if (model->prefix != NULL)
+		br_train_prefix_forget(model);
 }
 
 BrTrainSet

@@ -88,8 +88,8 @@ static BrTrainWorker
 cut_worker(BatchCutter *cutter, const BrTrainRun *run)
 {
 	return (BrTrainWorker){
-		.weights = cut_reals(cutter, (size_t) run->longest, run->longest),
-		.slopes = cut_reals(cutter, (size_t) run->longest, run->longest),
+		.weights = cut_reals(cutter, (size_t) run->longest, run->reach),
+		.slopes = cut_reals(cutter, (size_t) run->longest, run->reach),
 		.distances = cut_reals(cutter, 1, 2 * run->longest - 1),
 		.norms = cut_reals(cutter, 4, run->shape->hidden),
 	};
@@ -148,7 +148,7 @@ cut_batch(BrTrainRun *run, int n_kept, char *base)
 	run->embedded = cut_reals(&cutter, tokens, shape->hidden);
 	run->embedded_moments = cut_reals(&cutter, tokens, 2);
 	if (shape->relative)
-		run->relative = cut_reals(&cutter, (size_t) shape->heads, 2 * run->longest - 1);
+		run->relative = cut_reals(&cutter, (size_t) shape->heads, 2 * run->reach - 1);
 	run->positions = cut_bytes(&cutter, tokens * sizeof(int32_t));
 	cut_vectors(&cutter, run);
 	return cutter.used + ALIGNMENT;
@@ -171,6 +171,7 @@ br_train_plan(BrTrainRun *run, const BrTrainBatch *batch)
 	for (int i = 0; i < batch->texts; i++)
 		if (batch->offsets[i + 1] - batch->offsets[i] > run->longest)
 			run->longest = batch->offsets[i + 1] - batch->offsets[i];
+	run->reach = run->longest + br_train_prefix_length(run->model);
 
 	size = cut_batch(run, n_kept, NULL);
 	while (run->options.memory > 0 && size > run->options.memory && n_kept > 0)

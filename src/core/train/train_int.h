@@ -6,10 +6,10 @@
  * forward.c and backward.c the layers, attention.c and pooling.c what is
  * particular to them, rows.c what works row by row, products.c what the
  * backend computes, accumulate.c whole batches, adversarial.c those that are
- * disturbed, masked.c those whose words are guessed, delta.c, lora.c, adalora.c and
- * bottleneck.c what is trained instead of the model's own weights, device.c a run
- * that a device computes, augment.c and sentences.c texts before they are embedded.
- * "Slope" is everywhere the
+ * disturbed, masked.c those whose words are guessed, delta.c, lora.c, adalora.c,
+ * bottleneck.c and prefix.c what is trained instead of the model's own weights,
+ * image.c the way back into an image, device.c a run that a device computes,
+ * augment.c and sentences.c texts before they are embedded. "Slope" is everywhere the
  * derivative of the loss with respect to what it is named after.
  *
  * Layers go in phases. In a phase every thread takes a part of the rows, of
@@ -130,6 +130,7 @@ struct BrTrainModel
 	struct BrTrainDelta *delta;			  /* what it is trained by; NULL: by its weights */
 	struct BrTrainLora *lora;			  /* NULL: it has none */
 	struct BrTrainBottleneck *bottleneck; /* NULL: it has none */
+	struct BrTrainPrefix *prefix;		  /* NULL: it has none */
 };
 
 /* Where things of a layer stand. */
@@ -193,8 +194,8 @@ typedef struct BrTrainTape
 /* What one thread works with. */
 typedef struct BrTrainWorker
 {
-	BrReal *weights;   /* (longest, longest): of attention */
-	BrReal *slopes;	   /* (longest, longest) */
+	BrReal *weights;   /* (longest, reach): of attention */
+	BrReal *slopes;	   /* (longest, reach) */
 	BrReal *distances; /* (2 * longest - 1): slopes of the relative table, by distance */
 	BrReal *norms;	   /* (4, hidden): slopes of gain and bias of two norms, by its rows */
 	BrStatus status;
@@ -245,6 +246,7 @@ struct BrTrainRun
 	BrTrainBatch batch;
 	int tokens;
 	int longest;
+	int reach;	  /* keys of the longest text: the prefix's and its own */
 	uint64_t key; /* of this step's dropout */
 	size_t first_token;
 	bool pending; /* embedded and not yet propagated back */
@@ -260,7 +262,7 @@ struct BrTrainRun
 	BrReal *states;			  /* (layers + 1, tokens, hidden) */
 	BrReal *embedded;		  /* (tokens, hidden): what the first norm of all is of */
 	BrReal *embedded_moments; /* (tokens, 2) */
-	BrReal *relative;		  /* (heads, 2 * longest - 1), NULL: there is none */
+	BrReal *relative;		  /* (heads, 2 * reach - 1), NULL: there is none */
 	int32_t *positions;		  /* (tokens) */
 	BrReal *vectors[BR_IMAGE_MAX_STEPS + 1]; /* inputs of the steps and the last output */
 	BrReal *step_inner[BR_IMAGE_MAX_STEPS];	 /* of dense steps, before the activation */
@@ -382,6 +384,19 @@ extern void br_train_adapt_slope(const BrTrainRun *run, int half, int row, int r
 /* A worker's part of the gradient of both bottlenecks of the layer at work. */
 extern void br_train_adapt_weights(const BrTrainRun *run, int number);
 
+/* ---- prefix.c: keys and values before every text's; but for the first, the model has one ---- */
+
+/* How many, 0: the model has none. */
+extern int br_train_prefix_length(const BrTrainModel *model);
+
+/* The numbers that attention reads, and those to which it adds their slopes. */
+extern const BrReal *br_train_prefix_values(const BrTrainModel *model); /* (layers, 2, length,
+																		   hidden) */
+extern BrReal *br_train_prefix_slopes(const BrTrainModel *model);
+
+/* Their slopes are 0 again. */
+extern void br_train_prefix_forget(const BrTrainModel *model);
+
 /* ---- delta.c: what a model is trained by instead of its own weights ---- */
 
 /* The lender of a tensor that is in the set alone. */
@@ -410,6 +425,10 @@ extern BrStatus br_train_delta_open(BrTrainDelta *delta, BrContext *context, BrT
  */
 extern size_t br_train_delta_add(BrTrainDelta *delta, size_t beside, const char *part, int rows,
 								 int columns);
+
+/* Adds one of that name, of which the model has nothing. */
+extern size_t br_train_delta_add_alone(BrTrainDelta *delta, const char *name, int rows,
+									   int columns);
 
 /* Adds the model's tensor that begins there, or those of its head. */
 extern void br_train_delta_lend(BrTrainDelta *delta, size_t offset);
