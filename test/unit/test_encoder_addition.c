@@ -122,6 +122,15 @@ tensors_are_named(void **state)
 			assert_true(one->offset >= tensors->described[i - 1].offset +
 							(size_t) (one[-1].rows * (one[-1].columns > 0 ? one[-1].columns : 1)));
 	}
+	free(tensors);
+	tensors = make_tensors(model.encoder, (BrAddition){BR_ADDITION_PREFIX, 9});
+	assert_int_equal(tensors->n, 2 * 2);
+	assert_string_equal(tensors->named[0].name, "encoder.layer.0.attention.self.key.prefix.weight");
+	assert_string_equal(tensors->named[3].name,
+						"encoder.layer.1.attention.self.value.prefix.weight");
+	assert_int_equal(tensors->named[3].rows, 9);
+	assert_int_equal(tensors->named[3].columns, 32);
+	assert_int_equal(tensors->described[3].offset, 3 * 9 * 32);
 	assert_false(
 		br_encoder_added_tensor(model.encoder, (BrAddition){BR_ADDITION_NONE, 0}, 0, &tensor));
 	free(tensors);
@@ -282,6 +291,11 @@ wrong_additions_are_refused(void **state)
 	for (int i = 0; i < 3; i++)
 		expect_refusal(&model, (BrAddition){BR_ADDITION_BOTTLENECK, (const int[]){0, -1, 33}[i]},
 					   tensors, BR_ERR_ARGUMENT, "1 to 32");
+	for (int i = 0; i < 2; i++)
+		expect_refusal(&model, (BrAddition){BR_ADDITION_PREFIX, (const int[]){0, 513}[i]}, tensors,
+					   BR_ERR_ARGUMENT, "1 to 512");
+	expect_refusal(&model, (BrAddition){BR_ADDITION_PREFIX, 9}, tensors, BR_ERR_ARGUMENT,
+				   "key.prefix.weight");
 	expect_refusal(&model, (BrAddition){BR_ADDITION_NONE, 3}, tensors, BR_ERR_ARGUMENT, "kind 0");
 	expect_refusal(&model, (BrAddition){BR_ADDITION_BOTTLENECK, SIZE + 1}, tensors, BR_ERR_ARGUMENT,
 				   "not 4 and 32");

@@ -285,6 +285,7 @@ images_have_what_was_added(void **state)
 	check_image(LORA);
 	check_image(ADALORA);
 	check_image(BOTTLENECK);
+	check_image(PREFIX);
 }
 
 /* Nor does an image have it that is another model's, or that has an addition already. */

@@ -37,6 +37,7 @@ typedef struct Served
 {
 	Trained trained;
 	BrTrainBottleneck *bottleneck;
+	BrTrainPrefix *prefix;
 	double *expected; /* (TEXTS, dim) */
 	void *image;
 	size_t image_size;
@@ -93,10 +94,10 @@ make_image(Served *served, BrAddition addition, BrTrainSet set)
 
 /* Numbers that are floats, and far enough from nothing to matter. */
 static void
-move_set(BrTrainSet set)
+move_set(BrTrainSet set, double size)
 {
 	for (size_t i = 0; i < set.n; i++)
-		set.parameters[i] = (float) (set.parameters[i] + 0.2 * sin((double) i));
+		set.parameters[i] = (float) (set.parameters[i] + size * sin((double) i));
 }
 
 static void
@@ -108,24 +109,38 @@ embed_trained(Served *served, double *embeddings)
 }
 
 static void
-served_open(Served *served, const char *name, int size)
+served_open(Served *served, const char *name, BrAddition addition)
 {
 	const BrTrainOptions options = {.backend = br_math_portable_backend()};
-	const BrTrainBottleneckOptions bottleneck = {size, 3};
+	const BrTrainBottleneckOptions bottleneck = {addition.size, 3};
+	const BrTrainPrefixOptions prefix = {addition.size, 0, 3};
+	Trained *trained = &served->trained;
+	BrContext *context = &trained->open.context;
 	BrTrainSet set;
 
 	*served = (Served){.compared = 0};
-	trained_open(&served->trained, name, (BrTrainHead){0}, &options);
-	served->expected = calloc(TEXTS * (size_t) served->trained.dim, sizeof(double));
-	assert_int_equal(br_train_bottleneck_create(&served->trained.open.context,
-												served->trained.model, &bottleneck,
-												&served->bottleneck),
-					 BR_OK);
-	set = br_train_bottleneck_set(served->bottleneck);
-	move_set(set);
-	br_train_bottleneck_push(served->bottleneck);
+	trained_open(trained, name, (BrTrainHead){0}, &options);
+	served->expected = calloc(TEXTS * (size_t) trained->dim, sizeof(double));
+	if (addition.kind == BR_ADDITION_BOTTLENECK)
+	{
+		assert_int_equal(br_train_bottleneck_create(context, trained->model, &bottleneck,
+													&served->bottleneck),
+						 BR_OK);
+		set = br_train_bottleneck_set(served->bottleneck);
+		move_set(set, 0.2);
+		br_train_bottleneck_push(served->bottleneck);
+	}
+	else
+	{
+		assert_int_equal(br_train_prefix_create(context, trained->model, options.backend, &prefix,
+												&served->prefix),
+						 BR_OK);
+		set = br_train_prefix_set(served->prefix);
+		move_set(set, 1);
+		br_train_prefix_push(served->prefix);
+	}
 	embed_trained(served, served->expected);
-	make_image(served, (BrAddition){BR_ADDITION_BOTTLENECK, size}, set);
+	make_image(served, addition, set);
 }
 
 static void
@@ -134,6 +149,7 @@ served_close(Served *served)
 	br_encoder_close(served->encoder);
 	br_base_free(&served->trained.open.context, served->image);
 	br_train_bottleneck_destroy(served->bottleneck);
+	br_train_prefix_destroy(served->prefix);
 	free(served->expected);
 	trained_close(&served->trained);
 }
@@ -272,23 +288,40 @@ bottlenecks_are_served(void **state)
 		{
 			Served served;
 
-			served_open(&served, models[m], size);
+			served_open(&served, models[m], (BrAddition){BR_ADDITION_BOTTLENECK, size});
 			check_served(&served, models[m]);
 			check_that_it_matters(&served);
 			served_close(&served);
 		}
 }
 
-/* Texts that are computed one by one, and a cancelled call, have nothing special. */
+/* Shorter than texts and longer, and longer than the model has positions. */
 static void
-texts_do_not_see_each_other(void **state)
+prefixes_are_served(void **state)
+{
+	static const int lengths[] = {1, 6, 100};
+
+	(void) state;
+	for (size_t m = 0; m < N_MODELS; m++)
+		for (int i = 0; i < 3; i++)
+		{
+			Served served;
+
+			served_open(&served, models[m], (BrAddition){BR_ADDITION_PREFIX, lengths[i]});
+			check_served(&served, models[m]);
+			check_that_it_matters(&served);
+			served_close(&served);
+		}
+}
+
+static void
+check_alone(BrAddition addition)
 {
 	const BrCompute compute = {.backend = br_math_portable_backend()};
 	Served served;
 	float alone[32];
 
-	(void) state;
-	served_open(&served, "tiny-mpnet-mean", 6);
+	served_open(&served, "tiny-mpnet-mean", addition);
 	assert_int_equal(served.trained.dim, 32);
 	for (int text = 0; text < TEXTS; text += 3)
 	{
@@ -305,11 +338,21 @@ texts_do_not_see_each_other(void **state)
 	served_close(&served);
 }
 
+/* Texts that are computed one by one are what they are among others. */
+static void
+texts_do_not_see_each_other(void **state)
+{
+	(void) state;
+	check_alone((BrAddition){BR_ADDITION_BOTTLENECK, 6});
+	check_alone((BrAddition){BR_ADDITION_PREFIX, 6});
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bottlenecks_are_served),
+		cmocka_unit_test(prefixes_are_served),
 		cmocka_unit_test(texts_do_not_see_each_other),
 	};
 

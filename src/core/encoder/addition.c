@@ -1,13 +1,15 @@
 /*
  * addition.c
- *	  What an image carries behind its weights: bottlenecks.
+ *	  What an image carries behind its weights: bottlenecks or prefixes.
  *
  * A header says which and how large, and the numbers follow layer by layer, each
  * tensor at a multiple of 64 bytes. Where each stands follows from the
  * header and the configuration. An image without an addition ends with its
  * weights, as images always have.
  *
- * Bottlenecks are two more dense layers. No backend knows of them, and they are
+ * Bottlenecks are two more dense layers. A prefix is computed by showing attention
+ * a text with so many rows more in front, which have its keys and values; what
+ * those rows attend to is not used. So no backend knows of either, and both are
  * computed in f32 whatever the precision of the rest.
  */
 #include <math.h>
@@ -20,6 +22,7 @@
 
 /* Tensors of a layer. */
 #define BOTTLENECK_TENSORS 8 /* of either half: weight and bias of down and up */
+#define PREFIX_TENSORS 2	 /* keys and values */
 
 typedef struct ImageAddition
 {
@@ -34,13 +37,19 @@ typedef struct ImageAddition
 static int
 tensors_of_layer(BrAddition addition)
 {
-	return addition.kind == BR_ADDITION_BOTTLENECK ? BOTTLENECK_TENSORS : 0;
+	return addition.kind == BR_ADDITION_BOTTLENECK ? BOTTLENECK_TENSORS : PREFIX_TENSORS;
 }
 
 /* Rows and columns of a layer's tensor; columns 0: a vector. */
 static void
 tell_tensor(BrAddition addition, int hidden, int number, int *rows, int *columns)
 {
+	if (addition.kind == BR_ADDITION_PREFIX)
+	{
+		*rows = addition.size;
+		*columns = hidden;
+		return;
+	}
 	*rows = number % 4 < 2 ? addition.size : hidden;
 	*columns = number % 2 == 1 ? 0 : number % 4 < 2 ? hidden : addition.size;
 }
@@ -76,6 +85,8 @@ addition_valid(const BrImageConfig *config, BrAddition addition)
 			break;
 		case BR_ADDITION_BOTTLENECK:
 			return addition.size >= 1 && addition.size <= (int) config->hidden;
+		case BR_ADDITION_PREFIX:
+			return addition.size >= 1 && addition.size <= BR_ENCODER_MOST_PREFIX;
 	}
 	return false;
 }
@@ -161,6 +172,13 @@ br_encoder_added_tensor(const BrEncoder *encoder, BrAddition addition, int numbe
 	tell_tensor(addition, hidden, part, &tensor->rows, &tensor->columns);
 	tensor->offset =
 		(size_t) layer * tensor_place(addition, hidden, n) + tensor_place(addition, hidden, part);
+	if (addition.kind == BR_ADDITION_PREFIX)
+	{
+		tensor->kind = BR_TENSOR_TABLE;
+		snprintf(tensor->name, sizeof(tensor->name), "%s.%d.%s.prefix.weight", names->layer, layer,
+				 part == 0 ? names->key : names->value);
+		return true;
+	}
 	if (tensor->columns == 0)
 		tensor->kind = BR_TENSOR_BIAS;
 	snprintf(tensor->name, sizeof(tensor->name), "%s.%d.%s.adapter_%s", names->layer, layer,
@@ -241,8 +259,8 @@ br_encoder_with_addition(BrContext *context, const void *image, size_t image_siz
 	{
 		br_encoder_close(encoder);
 		return br_base_fail(context, BR_ERR_ARGUMENT,
-							"An addition of kind %d and size %d; a bottleneck has 1 to %d.",
-							(int) addition.kind, addition.size, hidden);
+							"An addition of kind %d and size %d; a bottleneck has 1 to %d, a prefix 1 to %d.",
+							(int) addition.kind, addition.size, hidden, BR_ENCODER_MOST_PREFIX);
 	}
 	*copy_size = end + addition_bytes(config, addition);
 	*copy = br_base_alloc(context, *copy_size);
@@ -294,4 +312,47 @@ br_encoder_adapt(const BrEncoder *encoder, const BrBackend *backend, uint32_t la
 					wide);
 	for (size_t i = 0; i < (size_t) rows * (size_t) hidden; i++)
 		values[i] += wide[i];
+}
+
+/* Some columns of so many rows of hidden numbers. */
+static void
+copy_columns(const float *from, int from_stride, int rows, int first, int last, int to_stride,
+			 float *to)
+{
+	for (size_t row = 0; row < (size_t) rows; row++)
+		memcpy(to + row * (size_t) to_stride + first, from + row * (size_t) from_stride + first,
+			   (size_t) (last - first) * sizeof(float));
+}
+
+void
+br_encoder_attend_with_prefix(const BrEncoder *encoder, const BrBackend *backend, uint32_t layer,
+							  const float *qkv, int tokens, int first_head, int last_head,
+							  const float *relative, int reach, float *scratch, float *room,
+							  float *attended)
+{
+	const BrImageConfig *config = br_encoder_config(encoder);
+	int hidden = (int) config->hidden;
+	int dim = hidden / (int) config->heads;
+	int length = br_encoder_addition(encoder).size;
+	int first = first_head * dim;
+	int last = last_head * dim;
+	const int32_t offsets[2] = {0, length + tokens};
+	float *longer = room;
+	float *text = longer + 3 * (size_t) length * (size_t) hidden;
+	float *output = longer + 3 * (size_t) reach * (size_t) hidden;
+
+	/* rows of the prefix ask for nothing */
+	for (size_t row = 0; row < (size_t) length; row++)
+		memset(longer + 3 * row * (size_t) hidden + first, 0,
+			   (size_t) (last - first) * sizeof(float));
+	for (int part = 0; part < PREFIX_TENSORS; part++)
+		copy_columns(added_at(encoder, layer, part), hidden, length, first, last, 3 * hidden,
+					 longer + (part + 1) * hidden);
+	for (int third = 0; third < 3; third++)
+		copy_columns(qkv + third * hidden, 3 * hidden, tokens, first, last, 3 * hidden,
+					 text + third * hidden);
+	backend->attention(longer, offsets, 1, (int) config->heads, dim, first_head, last_head,
+					   relative, reach, scratch, output);
+	copy_columns(output + (size_t) length * (size_t) hidden, hidden, tokens, first, last, hidden,
+				 attended);
 }

@@ -313,7 +313,8 @@ extern BrStatus br_encoder_with_weights(BrContext *context, const void *image, s
 typedef enum BrAdditionKind
 {
 	BR_ADDITION_NONE,
-	BR_ADDITION_BOTTLENECK /* behind both halves of every layer: x + up(f(down(x))) */
+	BR_ADDITION_BOTTLENECK, /* behind both halves of every layer: x + up(f(down(x))) */
+	BR_ADDITION_PREFIX		/* keys and values of every layer before those of a text */
 } BrAdditionKind;
 
 /* The longest prefix. */
@@ -322,7 +323,13 @@ typedef enum BrAdditionKind
 typedef struct BrAddition
 {
 	BrAdditionKind kind;
-	int size; /* of a bottleneck: its narrow side, from 1 to the hidden size */
+
+	/*
+	 * Of a bottleneck its narrow side, from 1 to the hidden size; of a prefix its
+	 * length, from 1 to BR_ENCODER_MOST_PREFIX. Where attention looks at distances, a
+	 * prefix stands right before the text; it takes none of the model's positions.
+	 */
+	int size;
 } BrAddition;
 
 extern BrAddition br_encoder_addition(const BrEncoder *encoder);
@@ -332,7 +339,8 @@ extern BrAddition br_encoder_addition(const BrEncoder *encoder);
  * false: there is none of that number. Of a bottleneck, for the names of the
  * output projection and of the last dense layer of every layer,
  * "x.adapter_down.weight" (size, hidden), "….bias" (size), "x.adapter_up.weight"
- * (hidden, size) and "….bias" (hidden). offset: among the addition's numbers.
+ * (hidden, size) and "….bias" (hidden). Of a prefix, for the names of key and
+ * value, "x.prefix.weight" (size, hidden). offset: among the addition's numbers.
  */
 extern bool br_encoder_added_tensor(const BrEncoder *encoder, BrAddition addition, int number,
 									BrModelTensor *tensor);

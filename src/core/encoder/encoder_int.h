@@ -448,6 +448,16 @@ extern void br_encoder_adapt(const BrEncoder *encoder, const BrBackend *backend,
 							 int half, int rows, float *narrow /* (rows, size) */,
 							 float *wide /* (rows, hidden) */, float *values /* (rows, hidden) */);
 
+/*
+ * Attention of one text of the batch, of some heads, as the backend's attention
+ * is, with the prefix before it. No text has more than reach tokens with it.
+ */
+extern void br_encoder_attend_with_prefix(
+	const BrEncoder *encoder, const BrBackend *backend, uint32_t layer,
+	const float *qkv /* (tokens, 3 * hidden) */, int tokens, int first_head, int last_head,
+	const float *relative /* (heads, 2 * reach - 1) */, int reach, float *scratch,
+	float *room /* (reach, 4 * hidden) */, float *attended /* (tokens, hidden) */);
+
 /* ---- tensors.c ---- */
 
 /* Writes weights into an image of the caller's. BR_ERR_NUMERIC: one is not finite. */

@@ -38,6 +38,7 @@ typedef struct Worker
 	void *scratch;	  /* of br_encoder_run_dense */
 	float *narrow;	  /* (chunk, size of the bottlenecks) */
 	float *adapted;	  /* (chunk, hidden), with bottlenecks */
+	float *prefixed;  /* (reach, 4 * hidden), with a prefix */
 	BrStatus status;
 } Worker;
 
@@ -58,14 +59,16 @@ typedef struct Forward
 	int chunk; /* rows of a block */
 	int n_workers;
 	uint32_t bottleneck; /* its size; 0: the model has none */
-	uint32_t layer;		 /* on which they are at work */
+	bool prefixed;
+	int reach;		/* keys of the longest text: the prefix's and its own */
+	uint32_t layer; /* on which they are at work */
 
 	Worker *workers;	/* (n_workers) */
 	float *hidden;		/* (tokens, hidden) */
 	float *qkv;			/* (tokens, 3 * hidden) */
 	float *attended;	/* (tokens, hidden) */
 	int32_t *positions; /* (tokens) */
-	float *relative;	/* (heads, 2 * longest - 1), NULL: the architecture has none */
+	float *relative;	/* (heads, 2 * reach - 1), NULL: the architecture has none */
 } Forward;
 
 BrStatus
@@ -117,7 +120,7 @@ cut_buffers(const BrEncoder *encoder, Forward *forward, char *base)
 	Cutter cutter = {.base = base};
 	size_t tokens = (size_t) forward->tokens;
 	size_t chunk = (size_t) forward->chunk;
-	size_t longest = (size_t) forward->longest;
+	size_t reach = (size_t) forward->reach;
 	size_t hidden = forward->config->hidden;
 	size_t dense_scratch = br_encoder_dense_scratch(encoder, forward->compute, forward->chunk);
 	size_t narrow = forward->bottleneck;
@@ -131,10 +134,11 @@ cut_buffers(const BrEncoder *encoder, Forward *forward, char *base)
 		Worker worker = {
 			.projected = cut(&cutter, chunk * hidden * sizeof(float)),
 			.wide = cut(&cutter, chunk * forward->config->intermediate * sizeof(float)),
-			.scores = cut(&cutter, BR_ATTENTION_SCRATCH(longest) * sizeof(float)),
+			.scores = cut(&cutter, BR_ATTENTION_SCRATCH(reach) * sizeof(float)),
 			.scratch = cut(&cutter, dense_scratch),
 			.narrow = cut(&cutter, chunk * narrow * sizeof(float)),
 			.adapted = cut(&cutter, narrow > 0 ? chunk * hidden * sizeof(float) : 0),
+			.prefixed = cut(&cutter, forward->prefixed ? 4 * reach * hidden * sizeof(float) : 0),
 		};
 
 		if (base != NULL)
@@ -142,8 +146,7 @@ cut_buffers(const BrEncoder *encoder, Forward *forward, char *base)
 	}
 	forward->positions = cut(&cutter, tokens * sizeof(int32_t));
 	if (br_encoder_architecture(forward->config->architecture)->relative != NULL)
-		forward->relative =
-			cut(&cutter, forward->config->heads * (2 * longest - 1) * sizeof(float));
+		forward->relative = cut(&cutter, forward->config->heads * (2 * reach - 1) * sizeof(float));
 	return cutter.used;
 }
 
@@ -170,6 +173,8 @@ begin(const BrEncoder *encoder, BrContext *context, const BrCompute *compute,
 	for (int i = 0; i < texts; i++)
 		if (offsets[i + 1] - offsets[i] > forward.longest)
 			forward.longest = offsets[i + 1] - offsets[i];
+	forward.prefixed = addition.kind == BR_ADDITION_PREFIX;
+	forward.reach = forward.longest + (forward.prefixed ? addition.size : 0);
 	forward.chunk = chunk_rows(forward.config, compute->packed != NULL, forward.tokens);
 	forward.n_workers = br_base_pool_threads(compute->pool);
 	return forward;
@@ -215,12 +220,12 @@ fill_relative(Forward *forward)
 {
 	const float *table = forward->weights + forward->map->relative;
 	size_t heads = forward->config->heads;
-	int longest = forward->longest;
-	size_t width = 2 * (size_t) longest - 1;
+	int reach = forward->reach;
+	size_t width = 2 * (size_t) reach - 1;
 
 	for (size_t i = 0; i < width; i++)
 	{
-		size_t bucket = (size_t) br_encoder_relative_bucket((int) i - longest + 1);
+		size_t bucket = (size_t) br_encoder_relative_bucket((int) i - reach + 1);
 
 		for (size_t head = 0; head < heads; head++)
 			forward->relative[head * width + i] = table[bucket * heads + head];
@@ -292,6 +297,32 @@ project_qkv(Forward *forward, int number)
 	return status;
 }
 
+/* Some heads of texts from first to last - 1. */
+static void
+attend_texts(Forward *forward, int number, int first, int last, int first_head, int last_head)
+{
+	const BrImageConfig *config = forward->config;
+	const int32_t *offsets = forward->offsets;
+	const Worker *worker = &forward->workers[number];
+	size_t hidden = config->hidden;
+
+	if (!forward->prefixed)
+		forward->backend->attention(forward->qkv, offsets + first, last - first,
+									(int) config->heads, (int) (hidden / config->heads), first_head,
+									last_head, forward->relative, forward->reach, worker->scores,
+									forward->attended);
+	for (int text = first; forward->prefixed && text < last; text++)
+	{
+		size_t row = (size_t) offsets[text];
+
+		br_encoder_attend_with_prefix(forward->encoder, forward->backend, forward->layer,
+									  forward->qkv + 3 * row * hidden,
+									  offsets[text + 1] - offsets[text], first_head, last_head,
+									  forward->relative, forward->reach, worker->scores,
+									  worker->prefixed, forward->attended + row * hidden);
+	}
+}
+
 /* As many texts at a time as make up the work of a block, of all of them some heads. */
 static BrStatus
 attend(Forward *forward, int number)
@@ -313,15 +344,12 @@ attend(Forward *forward, int number)
 			return status;
 		while (text < forward->texts && (text == first || cost < CHUNK_WORK))
 		{
-			int64_t length = offsets[text + 1] - offsets[text];
+			int64_t length = offsets[text + 1] - offsets[text] + forward->reach - forward->longest;
 
 			cost += 2 * length * length * config->hidden;
 			text++;
 		}
-		forward->backend->attention(forward->qkv, offsets + first, text - first, heads,
-									(int) (config->hidden / config->heads), first_head, last_head,
-									forward->relative, forward->longest,
-									forward->workers[number].scores, forward->attended);
+		attend_texts(forward, number, first, text, first_head, last_head);
 	}
 	return BR_OK;
 }

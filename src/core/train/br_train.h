@@ -99,7 +99,7 @@ extern BrTrainSet br_train_set(BrTrainModel *model); /* all of a model */
 
 /*
  * The image of a trained model: a copy of the one that it was opened from, with
- * what it learned, and with bottlenecks while it has them; low-rank additions are in
+ * what it learned, and with bottlenecks or a prefix while it has them; low-rank additions are in
  * its weights already. The head is not in it.
  * *copy: *copy_size bytes, owned by the caller (br_base_free).
  * BR_ERR_FORMAT: not the image of such a model; BR_ERR_NUMERIC: a number that is not finite.
