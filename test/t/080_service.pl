@@ -99,6 +99,31 @@ $batches = gpu($node, 'batches');
 is(sql('SELECT not_here(1, 50)'), '0', 'and computes');
 cmp_ok(gpu($node, 'batches'), '>', $batches, 'for sessions');
 
+# ---- a model with an addition ----
+
+# Behind the weights a header and, of 2 layers with 2 halves each, 128 + 16 + 128 + 32 numbers of
+# a bottleneck 4 wide, .1, -.5 and .5 in turn; the header of the image has its size.
+my $add = q{WITH image AS (SELECT s.*, data || '\x4252414444454400'::bytea || '\x0100000004000000'::bytea || decode(repeat('00', 48), 'hex')
+			|| decode(left(repeat('cdcccc3d000000bf0000003f', 2 * 2 * 304), 8 * 2 * 2 * 304), 'hex') AS longer
+		FROM bundle_rec.stored_model s JOIN bundle_rec.model_chunk USING (model) WHERE name = 'tiny'),
+	sized AS (SELECT i.*, set_byte(set_byte(set_byte(set_byte(longer, 16, length(longer) & 255), 17, length(longer) >> 8 & 255),
+			18, length(longer) >> 16 & 255), 19, length(longer) >> 24) AS image FROM image i),
+	stored AS (INSERT INTO bundle_rec.stored_model (name, hash, layout, bytes, architecture, tokenizer, pooling, normalize, dimensions, max_tokens, parameters, loaded_by)
+		SELECT 'adapted', sha256(image), layout, length(image), architecture, tokenizer, pooling, normalize, dimensions, max_tokens, parameters, loaded_by FROM sized RETURNING model)
+	INSERT INTO bundle_rec.model_chunk SELECT stored.model, 0, image FROM stored, sized};
+sql($add);
+sql(q{SET bundle_rec.backend = portable; SET bundle_rec.precision = f32;
+	CREATE TABLE adapted AS SELECT id, text, exact, bundle_rec.embed(text, 'adapted') AS adapted FROM golden WHERE id <= 40});
+is(sql('SELECT count(*) FROM adapted WHERE NOT differs(adapted, exact)'), '0', 'a model with an addition embeds otherwise than without');
+my $adapted = q{SELECT count(*) FROM adapted WHERE differs(bundle_rec.embed(text, 'adapted'), adapted)};
+$batches = gpu($node, 'batches');
+is(sql("SET bundle_rec.precision = f32; $adapted"), '0', 'on every backend alike');
+is(gpu($node, 'batches'), $batches, 'by the session');
+my $alike = q{SELECT min(1 - (adapted OPERATOR(bundle_rec.<=>) bundle_rec.embed(text, 'adapted'))) > .99 FROM adapted};
+is(sql($alike), 't', 'and by the service on the CPU');
+is(gpu($node, 'batches, fallbacks'), $batches + 40 . '|0', 'which does not know the difference');
+sql(q{SELECT bundle_rec.drop_model('adapted')});
+
 # ---- on a device ----
 
 set_service($node, 'bundle_rec.embedding_service = gpu', 'ready', 'switched to a device it is ready');
@@ -125,6 +150,14 @@ is(sql($nearest), sql("SET bundle_rec.backend = portable; SET bundle_rec.precisi
 is(sql(q{SET bundle_rec.query_cache = 1000; CREATE TEMP TABLE two AS SELECT bundle_rec.embed('text 7') AS device;
 	SET bundle_rec.precision = f32; SET bundle_rec.backend = portable; SELECT bundle_rec.embed('text 7');
 	SELECT query_hits, query_misses FROM bundle_rec.model_info('tiny')}) =~ s/.*\n//sr, '0|2', 'what a device has computed is not taken for what a session would');
+
+# what a device does not compute is not asked of it
+sql($add);
+$batches = gpu($node, 'batches');
+($out, $warnings) = warnings_of($node, "SET bundle_rec.query_cache = 1000; $alike; $alike; SELECT query_hits FROM bundle_rec.model_info('adapted')");
+is("$out @$warnings", "t\nt\n40 ", 'a model with an addition is computed by sessions, which keep it, without a warning');
+is(gpu($node, 'batches, fallbacks, last_error'), "$batches|0|", 'and is not asked of a device');
+sql(q{SELECT bundle_rec.drop_model('adapted')});
 
 # what asks all processes of the server to do something does not wait for the worker
 sql('CREATE DATABASE gone');

@@ -73,7 +73,7 @@ find_model(Relation index, BrAmMeta *meta, BrPgStoredModel *found)
 	}
 	br_pg_model_get(br_am_option_model(index), found);
 	meta->model = found->number;
-	meta->precision = br_pg_model_computing().precision;
+	meta->precision = br_pg_model_computing_of(found->number).precision;
 	memcpy(meta->model_hash, found->hash, BR_PG_HASH_SIZE);
 	memcpy(meta->model_name, found->name, NAMEDATALEN);
 }

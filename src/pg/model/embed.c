@@ -133,6 +133,14 @@ encode(BrPgOpenModel *model, BrContext *context, Job *job)
 	return is_acceptable(model->encoder, job);
 }
 
+/* Not where a device computes what devices do not: that is known, and no failure. */
+static bool
+is_served(const BrEncoder *encoder)
+{
+	return br_pg_service_wanted() &&
+		(br_pg_service_wants_weights() || br_encoder_addition(encoder).kind == BR_ADDITION_NONE);
+}
+
 /* false: this session must compute. */
 static bool
 compute_by_service(BrPgOpenModel *model, BrContext *context, Job *job)
@@ -140,7 +148,7 @@ compute_by_service(BrPgOpenModel *model, BrContext *context, Job *job)
 	BrPgServiceModel described;
 	int precision;
 
-	if (job->n == 0 || !br_pg_service_wanted() || !encode(model, context, job))
+	if (job->n == 0 || !is_served(model->encoder) || !encode(model, context, job))
 		return false;
 	describe(model, &described);
 	precision = br_pg_service_embed(&described, job->ids, job->offsets, job->n, job->embeddings);
@@ -178,6 +186,16 @@ br_pg_model_computing(void)
 	int precision = br_pg_service_precision();
 
 	return precision >= 0 ? (BrPgComputing){NULL, precision} : session_computing();
+}
+
+BrPgComputing
+br_pg_model_computing_of(int32 model)
+{
+	BrPgComputing any = br_pg_model_computing();
+
+	/* only then is the model asked, which may have to be opened */
+	return any.backend == NULL && !is_served(open_model(model)->encoder) ? session_computing()
+																		 : any;
 }
 
 /* What a batch worked with, malloc would keep for the next one, which may never come. */
@@ -256,7 +274,7 @@ BrEmbedding *
 br_pg_model_embed_text(int32 model, const char *text, bool parse_special)
 {
 	BrPgPackedKey image;
-	BrPgQueryKey key = {image.hash, br_pg_model_computing(), parse_special, text};
+	BrPgQueryKey key = {image.hash, br_pg_model_computing_of(model), parse_special, text};
 	BrPgModelUse *use;
 	BrEmbedding *embedding;
 	float *components;

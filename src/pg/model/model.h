@@ -64,6 +64,9 @@ typedef struct BrPgComputing
  */
 extern BrPgComputing br_pg_model_computing(void);
 
+/* The same of one model: devices do not compute all of them. Raises 42704 if it is gone. */
+extern BrPgComputing br_pg_model_computing_of(int32 model);
+
 /*
  * Embeds texts in the database's encoding; embeddings is (n, dimensions). Returns
  * the class of precision in which they were computed, which is one for all.

@@ -193,7 +193,7 @@ embed_batch(const BrPgEmbedJob *job, BrPgFresh *fresh, SPITupleTable *rows, BrPg
 	BrPgTexts texts = {.model = job->model, .dims = fresh->dims};
 	int used = 0;
 	bool is_null;
-	uint8 usual = (uint8) br_pg_model_computing().precision;
+	uint8 usual = (uint8) br_pg_model_computing_of(job->model).precision;
 
 	texts.texts = palloc(sizeof(char *) * rows->numvals);
 	for (uint64 i = 0; i < rows->numvals; i++)
