@@ -13,11 +13,7 @@
  */
 #include "postgres.h"
 
-#include <poll.h>
-
-#include "miscadmin.h"
 #include "utils/memutils.h"
-#include "utils/wait_event.h"
 
 #include "pg/service/service_int.h"
 
@@ -32,9 +28,7 @@
 #define LISTS_OF_THE_WAY 50
 
 #define PIECE_BYTES (UINT64_C(8) * 1024 * 1024)
-#define START_SECONDS 15
 #define PIECE_SECONDS 30
-#define MOMENT_MS 20
 
 typedef struct Assigner
 {
@@ -66,17 +60,6 @@ static Assigner *open_assigner = NULL;
 
 /* ---- talking with the helper ---- */
 
-/* Until it says something, a signal comes, or a moment has passed. */
-static void
-wait_for_helper(void)
-{
-	struct pollfd event = {.fd = helper.socket, .events = POLLIN};
-
-	pgstat_report_wait_start(PG_WAIT_EXTENSION);
-	(void) poll(&event, 1, MOMENT_MS);
-	pgstat_report_wait_end();
-}
-
 static void *
 lane_of(int lane)
 {
@@ -101,26 +84,7 @@ send_vectors(BrContext *context, BrExchangeKind kind, int lane, const float *vec
 static BrStatus
 receive(BrContext *context, BrExchangeReply *reply)
 {
-	int64 deadline = br_pg_service_now() + PIECE_SECONDS * INT64CONST(1000000);
-
-	while (!br_pg_helper_receive(&helper, reply))
-	{
-		if (helper.state != BR_PG_HELPER_READY)
-			return br_base_fail(context, BR_ERR_DEVICE, "%s", helper.detail);
-		if (br_base_cancelled(context))
-			return br_base_fail(context, BR_ERR_CANCELLED, "The session was cancelled.");
-		if (br_pg_service_now() > deadline)
-			return br_base_fail(context, BR_ERR_DEVICE,
-								"The device took longer than %d s for vectors.", PIECE_SECONDS);
-		wait_for_helper();
-	}
-	if (reply->status == BR_OK)
-		return BR_OK;
-	/* that it was cancelled is no cancel of ours */
-	return br_base_fail(context,
-						reply->status == BR_ERR_CANCELLED ? BR_ERR_DEVICE
-														  : (BrStatus) reply->status,
-						"%s", reply->detail);
+	return br_pg_lent_receive(&helper, context, PIECE_SECONDS, "vectors", reply);
 }
 
 /* ---- assigning ---- */
@@ -253,31 +217,6 @@ tell(const char *detail)
 			 errdetail("%s", detail)));
 }
 
-/* Until the helper is ready; false: it will not be. */
-static bool
-start_helper(void)
-{
-	int64 deadline = br_pg_service_now() + START_SECONDS * INT64CONST(1000000);
-	BrPgHelperTask task;
-
-	br_pg_service_task(&task);
-	for (;;)
-	{
-		CHECK_FOR_INTERRUPTS();
-		br_pg_helper_run(&helper, &task);
-		if (helper.state == BR_PG_HELPER_READY)
-			return true;
-		if (helper.failures > 0)
-			return false;
-		if (br_pg_service_now() > deadline)
-			br_pg_helper_give_up(&helper,
-								 psprintf("The helper process was not ready after %d s.",
-										  START_SECONDS));
-		else
-			wait_for_helper();
-	}
-}
-
 /* Whether a device would save so much. */
 static bool
 pays(double vectors, int lists, int dims)
@@ -304,7 +243,7 @@ br_pg_service_open_assigner(double vectors, int lists, int dims)
 		return NULL;
 	}
 	open_assigner = assigner;
-	if (start_helper())
+	if (br_pg_lent_start(&helper))
 		return &assigner->assigner;
 	tell(helper.detail);
 	release(assigner);

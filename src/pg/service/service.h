@@ -14,6 +14,7 @@
 #include "access/tupdesc.h"
 
 #include "core/ann/br_ann.h"
+#include "core/math/br_device.h"
 #include "pg/br_pg.h"
 #include "pg/model/packed_file.h"
 
@@ -70,6 +71,26 @@ extern void br_pg_service_tell_assigner(BrAssigner *assigner);
 
 /* Ends the helper before the memory goes. NULL is ignored. */
 extern void br_pg_service_close_assigner(BrAssigner *assigner);
+
+/* What a model is trained with (br_train.h): the device, and its functions. */
+typedef struct BrPgServiceTrainer
+{
+	const BrDeviceTable *table;
+	BrDevice *device;
+} BrPgServiceTrainer;
+
+/*
+ * The service's device for training, in a helper process of this session's, or
+ * worker's, own. NULL: no device computes for this session, or, after a WARNING, it
+ * does not start; then the processor trains. It goes with the current memory
+ * context, and so after an error too. One at a time; another one is NULL. The
+ * allocator of the context must outlive it. After BR_ERR_DEVICE or
+ * BR_ERR_CANCELLED of a training it is to be closed. Can be cancelled.
+ */
+extern BrPgServiceTrainer *br_pg_service_open_trainer(BrContext *context);
+
+/* Ends the helper before the memory goes; nothing must be trained any more. NULL is ignored. */
+extern void br_pg_service_close_trainer(BrPgServiceTrainer *trainer);
 
 /* The row of the view gpu; NULL where the library is not preloaded. */
 extern HeapTuple br_pg_service_info(TupleDesc descriptor);

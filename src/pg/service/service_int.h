@@ -187,6 +187,19 @@ extern void br_pg_batch_answer(BrPgBatch *batch, const char *lane, int precision
 /* Tells the owners that nothing comes. */
 extern void br_pg_batch_fail(BrPgBatch *batch);
 
+/* ---- lent.c: a helper that a session has for itself ---- */
+
+/* Starts one that is lent, as the service's settings are now; false: detail says why. */
+extern bool br_pg_lent_start(BrPgHelper *helper);
+
+/*
+ * Waits for the next reply, for so many seconds. Raises no error. The reply's
+ * status; BR_ERR_DEVICE: none came, with what it was waited for; BR_ERR_CANCELLED:
+ * the context says so, and a reply may still come.
+ */
+extern BrStatus br_pg_lent_receive(BrPgHelper *helper, BrContext *context, int seconds,
+								   const char *what, BrExchangeReply *reply);
+
 /* ---- dispatch.c: what waits, and what is computed next ---- */
 
 /* Where a slot is that the worker has. */
