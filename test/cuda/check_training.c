@@ -32,6 +32,7 @@ static const Check checks[] = {
 #include <string.h>
 
 #include "core/math/br_math.h"
+#include "core/train/br_train_adapters.h"
 #include "core/train/br_train_losses.h"
 #include "core/train/br_train_optimiser.h"
 #include "cuda/golden.h"
@@ -180,40 +181,48 @@ size_of(const BrTrainTensor *tensor)
 	return (size_t) tensor->rows * (size_t) (tensor->columns > 0 ? tensor->columns : 1);
 }
 
-/* Every tensor's gradient, of which one at least is not 0. */
+/* The gradient of every tensor of a set, of which one at least is not 0. */
 static void
-compare_gradients(const Twins *twins, const char *how)
+compare_sets(const Twins *twins, const BrTrainSet *here, const BrTrainSet *there, const char *how)
 {
-	const float *here = br_train_gradient(twins->model[HERE]);
-	const float *there = br_train_gradient(twins->model[THERE]);
 	const BrTrainTensor *worst = NULL;
 	double most = 0;
 	double longest = 0;
-	int n;
-	const BrTrainTensor *tensors = br_train_tensors(twins->model[HERE], &n);
 
-	for (int i = 0; i < n; i++)
-		longest = fmax(longest, length_of(here + tensors[i].offset, NULL, size_of(&tensors[i])));
+	for (int i = 0; i < here->n_tensors; i++)
+		longest = fmax(longest,
+					   length_of(here->gradient + here->tensors[i].offset, NULL,
+								 size_of(&here->tensors[i])));
 	CHECK(longest > 0);
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < here->n_tensors; i++)
 	{
-		const float *own = here + tensors[i].offset;
-		double length = length_of(own, NULL, size_of(&tensors[i]));
-		double apart = length_of(there + tensors[i].offset, own, size_of(&tensors[i]));
+		const BrTrainTensor *tensor = &here->tensors[i];
+		const float *own = here->gradient + tensor->offset;
+		double length = length_of(own, NULL, size_of(tensor));
+		double apart = length_of(there->gradient + tensor->offset, own, size_of(tensor));
 		double part = apart / (length + OF_THE_LONGEST * longest);
 
 		if (!(part <= part_allowed()))
 			check_failed("%s, %s: the gradient of %s is off by %.3g; its length is %.3g, the "
 						 "longest %.3g",
-						 twins->name, how, tensors[i].name, apart, length, longest);
+						 twins->name, how, tensor->name, apart, length, longest);
 		if (part >= most)
 		{
 			most = part;
-			worst = &tensors[i];
+			worst = tensor;
 		}
 	}
-	printf("# %s, %s: of %d tensors %s is off by most, %.2g of its length\n", twins->name, how, n,
-		   worst != NULL ? worst->name : "none", most);
+	printf("# %s, %s: of %d tensors %s is off by most, %.2g of its length\n", twins->name, how,
+		   here->n_tensors, worst != NULL ? worst->name : "none", most);
+}
+
+static void
+compare_gradients(const Twins *twins, const char *how)
+{
+	BrTrainSet here = br_train_set(twins->model[HERE]);
+	BrTrainSet there = br_train_set(twins->model[THERE]);
+
+	compare_sets(twins, &here, &there, how);
 }
 
 static void
@@ -368,6 +377,50 @@ steps_follow(void)
 	close_twins(&twins);
 }
 
+/* Two steps without a pull in between, so that gradients add up. */
+static void
+check_additions(Twins *twins, BrTrainLora **lora)
+{
+	const BrTrainLoraOptions low_rank = {3, 6, BR_TRAIN_LORA_ALL, 2};
+	BrTrainContrastive loss = contrast();
+	BrTrainBatch batch = batch_of(twins);
+	BrTrainSet set[2];
+	double value;
+
+	for (int i = 0; i < 2; i++)
+	{
+		check_ok(br_train_lora_create(&check_context, twins->model[i], br_math_portable_backend(),
+									  &low_rank, &lora[i]));
+		if (check_has_failed())
+			return;
+		set[i] = br_train_lora_set(lora[i]);
+		/* up matrices begin as 0, and then no slope of a down one would be seen */
+		for (size_t j = 0; j < set[i].n; j++)
+			set[i].parameters[j] += (float) ((j * 7) % 11) / 100;
+		br_train_lora_push(lora[i]);
+		for (uint64_t step = 0; step < 2; step++)
+			check_ok(br_train_accumulate(twins->run[i], &batch, step, br_train_contrastive, &loss,
+										 step == 1 ? 12 : 0, &value));
+		br_train_lora_pull(lora[i]);
+	}
+	CHECK(set[HERE].n_tensors == 24);
+	compare_sets(twins, &set[HERE], &set[THERE], "low-rank additions");
+}
+
+static void
+additions_follow(void)
+{
+	BrTrainLora *lora[2] = {NULL, NULL};
+	Twins twins;
+
+	if (!open_twins(&twins, "tiny-bert-cls", 0.1))
+		return;
+	check_additions(&twins, lora);
+	for (int i = 0; i < 2; i++)
+		br_train_lora_destroy(lora[i]);
+	close_twins(&twins);
+}
+
 /* ---- bits, leftovers, failures ---- */
 
 /* The device's gradient of any slope. */
@@ -498,6 +551,8 @@ what_a_device_does_not_train_is_refused(void)
 {
 	BrTrainContrastive loss = contrast();
 	BrTrainAdversary adversary = {1, 1};
+	BrTrainBottleneckOptions narrow = {4, 1};
+	BrTrainBottleneck *bottleneck;
 	BrDeviceTable other = *br_device_table();
 	BrTrainOptions options;
 	BrTrainBatch batch;
@@ -523,6 +578,9 @@ what_a_device_does_not_train_is_refused(void)
 	CHECK(br_train_embed(run, &batch, 0, room) == BR_ERR_LIMIT);
 	CHECK(strstr(check_context.detail, "100000") != NULL);
 	br_train_end(run);
+	check_ok(br_train_bottleneck_create(&check_context, twins.model[THERE], &narrow, &bottleneck));
+	CHECK(br_train_embed(twins.run[THERE], &batch, 0, room) == BR_ERR_UNSUPPORTED);
+	br_train_bottleneck_destroy(bottleneck);
 	other.open_training = NULL;
 	options.device_table = &other;
 	CHECK(br_train_begin(&check_context, twins.model[THERE], &options, &run) == BR_ERR_UNSUPPORTED);
@@ -536,6 +594,7 @@ static const Check checks[] = {
 	{"gradients follow the processor's with dropout", gradients_follow_with_dropout},
 	{"parts make the whole", parts_make_the_whole},
 	{"ten steps follow the processor's", steps_follow},
+	{"low-rank additions follow the processor's", additions_follow},
 	{"no gradient is left from before", nothing_is_left_from_before},
 	{"every allocation of training may fail", every_allocation_of_training_may_fail},
 	{"what a device does not train is refused", what_a_device_does_not_train_is_refused},

@@ -145,8 +145,8 @@ br_train_device_embed(BrTrainRun *run, const BrTrainBatch *batch, uint64_t step,
 	BrStatus status = br_train_check_batch(run->context, run->shape, batch);
 
 	run->pending = false;
-	if (status == BR_OK && run->model->delta != NULL)
-		status = br_train_device_refuse(run, "additions to a model");
+	if (status == BR_OK && run->model->bottleneck != NULL)
+		status = br_train_device_refuse(run, "bottlenecks");
 	if (status == BR_OK && run->disturbance != NULL)
 		status = br_train_device_refuse(run, "against disturbed texts");
 	if (status == BR_OK)
@@ -166,10 +166,15 @@ br_train_device_back(BrTrainRun *run, const BrReal *slope)
 BrStatus
 br_train_device_pull(BrTrainRun *run)
 {
+	BrStatus status;
+
 	if (run->on_device == NULL)
 		return BR_OK;
-	return run->options.device_table->take_gradient(run->options.device, run->context,
-													run->on_device, run->model->gradient);
+	status = run->options.device_table->take_gradient(run->options.device, run->context,
+													  run->on_device, run->model->gradient);
+	if (status == BR_OK && run->model->lora != NULL)
+		br_train_lora_of_matrices(run);
+	return status;
 }
 
 #endif /* BR_TRAIN_DOUBLE */

@@ -13,7 +13,9 @@
  *		slope of B = slope of the output' (s input A')
  *		slope of A = (s slope of the output B)' input
  *
- * which makes four products of rank columns of one of as many as W has.
+ * which makes four products of rank columns of one of as many as W has. A device
+ * that knows nothing of additions makes the large one all the same, and then the
+ * first two lines are computed of what it gives.
  */
 #include "core/math/br_math.h"
 #include "core/train/br_train_adapters.h"
@@ -209,6 +211,31 @@ br_train_lora_weights(const BrTrainRun *run, int number)
 							  (BrTrainFactor){ends.input + input, target->inputs, false}, rank,
 							  inputs, run->tokens, 1, 1, target->inputs,
 							  slopes + target->down + input);
+	}
+}
+
+void
+br_train_lora_of_matrices(BrTrainRun *run)
+{
+	const BrTrainLora *lora = run->model->lora;
+	const BrReal *parameters = lora->delta.set.parameters;
+	BrReal *slopes = lora->delta.slopes;
+	int rank = lora->rank;
+
+	for (int i = 0; i < lora->n_targets; i++)
+	{
+		const LoraTarget *target = &lora->targets[i];
+		BrReal *gradient = run->model->gradient + target->weight;
+		BrTrainFactor matrix = {gradient, target->inputs, false};
+
+		br_train_multiply(run->backend, matrix,
+						  (BrTrainFactor){parameters + target->down, target->inputs, true},
+						  target->outputs, rank, target->inputs, lora->scale, 1, rank,
+						  slopes + target->up);
+		br_train_multiply(run->backend, (BrTrainFactor){parameters + target->up, rank, true},
+						  matrix, rank, target->inputs, target->outputs, lora->scale, 1,
+						  target->inputs, slopes + target->down);
+		memset(gradient, 0, (size_t) target->outputs * (size_t) target->inputs * sizeof(BrReal));
 	}
 }
 

@@ -368,6 +368,9 @@ extern int br_train_lora_width(const BrTrainModel *model);
 extern BrStatus br_train_lora_narrow(BrTrainRun *run, int number);
 extern void br_train_lora_weights(const BrTrainRun *run, int number);
 
+/* The same of the gradients of whole matrices, which are 0 then. */
+extern void br_train_lora_of_matrices(BrTrainRun *run);
+
 /* ---- bottleneck.c: behind both halves of a layer; the model has one ---- */
 
 /* The width of the model's bottlenecks, 0: it has none. */
