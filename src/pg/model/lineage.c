@@ -3,7 +3,8 @@
  *	  Models that are made of others, and what they came from.
  *
  * The parent's name is kept beside its number, for those who ask when it has
- * been dropped.
+ * been dropped. And what the parent learned the child knows: until when that
+ * was is taken over, so that no gate asks a child about sessions of its parent's.
  */
 #include "postgres.h"
 
@@ -21,9 +22,10 @@ insert_lineage(int32 model, const BrPgLineage *lineage)
 	static const char sql[] =
 		"INSERT INTO bundle_rec.stored_lineage (model, made_by, parent, parent_name, job, catalog,"
 		" objective, method, parameters, seed, data, learned_until, figures, backend, threads)"
-		" SELECT $1, $2, m.model, m.name, nullif($4, 0), c.catalog, $6, $7, $8, $9, $10, $11, $12,"
-		" $13, $14 FROM bundle_rec.stored_model m LEFT JOIN bundle_rec.catalog c ON c.name = $5"
-		" WHERE m.model = $3";
+		" SELECT $1, $2, m.model, m.name, nullif($4, 0), c.catalog, $6, $7, $8, $9, $10,"
+		" GREATEST($11, p.learned_until), $12, $13, $14 FROM bundle_rec.stored_model m"
+		" LEFT JOIN bundle_rec.stored_lineage p ON p.model = m.model"
+		" LEFT JOIN bundle_rec.catalog c ON c.name = $5 WHERE m.model = $3";
 	static const Oid types[] = {INT4OID,		TEXTOID,  INT4OID,	INT8OID, TEXTOID,
 								TEXTOID,		TEXTOID,  JSONBOID, INT8OID, JSONBOID,
 								TIMESTAMPTZOID, JSONBOID, TEXTOID,	INT4OID};

@@ -27,7 +27,8 @@ typedef struct BrPgLineage
 	Jsonb *parameters; /* all of them, defaults written out */
 	int64 seed;
 	Jsonb *data;			   /* what was learned from: counts, and the SHA-256 of the snapshot */
-	TimestampTz learned_until; /* of the latest event among it; DT_NOBEGIN: no event is */
+	TimestampTz learned_until; /* of the latest event among it; DT_NOBEGIN: no event is.
+								* What is stored is not before the parent's. */
 	Jsonb *figures;			   /* what came of it */
 	const char *backend;
 	int threads;
