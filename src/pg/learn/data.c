@@ -466,7 +466,7 @@ read_events(BrPgLearnData *data)
 }
 
 BrPgLearnData *
-br_pg_learn_read(const BrPgCatalog *catalog, int what)
+br_pg_learn_read_items(const BrPgCatalog *catalog, int what)
 {
 	MemoryContext memory =
 		AllocSetContextCreate(CurrentMemoryContext, "learning", ALLOCSET_DEFAULT_SIZES);
@@ -484,6 +484,16 @@ br_pg_learn_read(const BrPgCatalog *catalog, int what)
 		read_embeddings(data);
 	read_bundles(data);
 	read_bundle_items(data);
+	MemoryContextSwitchTo(outer);
+	return data;
+}
+
+BrPgLearnData *
+br_pg_learn_read(const BrPgCatalog *catalog, int what)
+{
+	BrPgLearnData *data = br_pg_learn_read_items(catalog, what);
+	MemoryContext outer = MemoryContextSwitchTo(data->memory);
+
 	read_counted(data);
 	read_events(data);
 	MemoryContextSwitchTo(outer);

@@ -74,6 +74,9 @@ enum
  * above. The caller has the owner's rights. SPI must be connected.
  */
 extern BrPgLearnData *br_pg_learn_read(const BrPgCatalog *catalog, int what);
+
+/* The same without events: items and bundles alone. */
+extern BrPgLearnData *br_pg_learn_read_items(const BrPgCatalog *catalog, int what);
 extern void br_pg_learn_data_free(BrPgLearnData *data);
 
 /* Index of an item or bundle by its dense number; -1: not among them. */

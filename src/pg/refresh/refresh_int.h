@@ -33,24 +33,6 @@ extern void br_pg_neighbours_refresh(const BrPgCatalog *catalog, BrPgMatrix *cha
 
 /* refused.c: texts of which the model makes no embedding */
 
-typedef struct BrPgTexts
-{
-	int32 model;
-	int dims;
-	int n;
-	char **texts;			  /* (n) */
-	BrEmbedding **embeddings; /* (n) NULL where there is a reason */
-	uint8 *precisions;		  /* (n) class in which each was computed */
-	char **reasons;			  /* (n) why a text has no embedding, otherwise NULL */
-} BrPgTexts;
-
-/*
- * Embeds all of them, whatever is wrong with some: fills embeddings and reasons,
- * in the current memory context, and counts them in work. What is no text's fault
- * is raised.
- */
-extern void br_pg_texts_embed(BrPgTexts *texts, BrPgRefreshWork *work);
-
 /* Refused texts on their way into the tables. */
 typedef struct BrPgRefused
 {
