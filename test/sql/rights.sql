@@ -7,7 +7,7 @@
 --    rules and not from what the code does; what is granted to whom; and roles
 --    that come and go, with catalogs and grants behind them.
 --
-SELECT plan(172);
+SELECT plan(178);
 SET client_min_messages = error;
 SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls'), load_model('spare', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
 
@@ -169,6 +169,12 @@ INSERT INTO public.call VALUES
     ('learner', $$SELECT FROM learner$$,                                         '2 2 0 2 2 2 0 0 0 2'),
     ('evaluate', $$SELECT * FROM evaluate('shop', 'completion', seeds => 1) LIMIT 1$$, :'only_owner'),
     ('leaderboard', $$SELECT FROM leaderboard LIMIT 1$$,                         '1 1 0 1 1 1 0 0 0 1'),
+    ('gate', $$SELECT * FROM gate('shop', 'spare')$$,                            :'only_owner'),
+    ('promote_model', $$SELECT FROM (SELECT count(*) FROM promote_model('shop', 'spare', force => true)) q$$, :'only_owner'),
+    ('rollback_model', $$SELECT rollback_model('shop')$$,                        '55000 55000 owner owner owner owner owner owner owner 55000'),
+    ('prune_models', $$SELECT * FROM prune_models(0)$$,                          '0 0 0 0 0 0 0 0 0 0'),
+    ('model_gate', $$SELECT FROM model_gate$$,                                   '0 0 0 0 0 0 0 0 0 0'),
+    ('model_history', $$SELECT FROM model_history$$,                             '1 1 0 1 1 1 0 0 0 1'),
     ('create_policy', $$SELECT create_policy('new', 'epsilon_greedy', 'shop')$$, :'only_owner'),
     ('create_policy, of no catalog', $$SELECT create_policy('new', 'epsilon_greedy')$$, '1 1 create create create create create create create 1'),
     ('alter_policy', $$SELECT alter_policy('shop')$$,                            :'only_owner'),
@@ -260,7 +266,7 @@ UPDATE public.call SET statement = replace(replace(replace(replace(replace(state
     '@items', format('%s::regclass', 'shop.product'::regclass::oid)), '@visit', format('%s::regclass', 'shop.visit'::regclass::oid)),
     '@purchase', format('%s::regclass', 'shop.purchase'::regclass::oid)), '@model', quote_literal(:'golden_dir' || '/models/tiny-bert-cls'));
 
-SELECT is((SELECT array_agg(regexp_replace(public.attempt(role, statement), '^(58P01|22023).*', '\1') ORDER BY place)
+SELECT is((SELECT array_agg(regexp_replace(public.attempt(role, statement), '^(58P01|22023|55000).*', '\1') ORDER BY place)
            FROM unnest(:roles) WITH ORDINALITY r(role, place)), string_to_array(expected, ' '), call)
 FROM public.call ORDER BY call COLLATE "C";
 SELECT is_empty($$SELECT proname FROM pg_catalog.pg_proc WHERE pronamespace = 'bundle_rec'::regnamespace
@@ -287,7 +293,8 @@ SELECT set_eq(
              ('v bundle_coverage', 'PUBLIC', 'SELECT'), ('v decision_log', 'PUBLIC', 'SELECT'), ('v privacy_state', 'PUBLIC', 'SELECT'), ('schema bundle_rec', 'PUBLIC', 'USAGE'),
              ('v catalog_coverage', 'PUBLIC', 'SELECT'), ('v job', 'PUBLIC', 'SELECT'), ('v model', 'PUBLIC', 'SELECT'), ('v policy_state', 'PUBLIC', 'SELECT'), ('v rule', 'PUBLIC', 'SELECT'),
              ('v experiment_state', 'PUBLIC', 'SELECT'), ('v rejected_row', 'PUBLIC', 'SELECT'), ('v choice_log', 'PUBLIC', 'SELECT'), ('v arm_state', 'PUBLIC', 'SELECT'), ('v fold_lag', 'PUBLIC', 'SELECT'),
-             ('v learner', 'PUBLIC', 'SELECT'), ('v gpu', 'PUBLIC', 'SELECT'), ('v fit_progress', 'PUBLIC', 'SELECT'), ('v schedules', 'PUBLIC', 'SELECT'), ('v alert', 'PUBLIC', 'SELECT'), ('v lineage', 'PUBLIC', 'SELECT'), ('v leaderboard', 'PUBLIC', 'SELECT')$$, 'to others is granted just this');
+             ('v learner', 'PUBLIC', 'SELECT'), ('v gpu', 'PUBLIC', 'SELECT'), ('v fit_progress', 'PUBLIC', 'SELECT'), ('v schedules', 'PUBLIC', 'SELECT'), ('v alert', 'PUBLIC', 'SELECT'), ('v lineage', 'PUBLIC', 'SELECT'), ('v model_gate', 'PUBLIC', 'SELECT'),
+             ('v model_history', 'PUBLIC', 'SELECT'), ('v leaderboard', 'PUBLIC', 'SELECT')$$, 'to others is granted just this');
 -- the child tables: their catalog's owner, and whom he chose
 SELECT set_eq(
     format($$SELECT DISTINCT r.rolname::text, x.privilege_type, x.is_grantable FROM pg_class c, aclexplode(relacl) x JOIN pg_roles r ON r.oid = x.grantee

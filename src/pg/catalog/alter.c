@@ -10,11 +10,13 @@
 
 #include "access/table.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
 #include "pg/catalog/catalog_int.h"
 #include "pg/catalog/create.h"
+#include "pg/catalog/history.h"
 #include "pg/model/model.h"
 
 /* ---- the model ---- */
@@ -31,7 +33,7 @@ is_unembedded(const BrPgCatalog *catalog)
 
 /* in an owner section; the state is locked */
 static void
-set_model(const BrPgCatalog *catalog, int32 model)
+set_model(const BrPgCatalog *catalog, BrPgService service)
 {
 	static const char move[] =
 		"UPDATE bundle_rec.catalog SET next_model = CASE WHEN model <> $2 THEN $2 END"
@@ -39,14 +41,22 @@ set_model(const BrPgCatalog *catalog, int32 model)
 	static const char replace[] =
 		"UPDATE bundle_rec.catalog SET model = $2, next_model = NULL WHERE catalog = $1";
 	static const Oid types[] = {INT4OID, INT4OID};
-	Datum values[] = {Int32GetDatum(catalog->number), Int32GetDatum(model)};
+	Datum values[] = {Int32GetDatum(catalog->number), Int32GetDatum(service.model)};
+	bool at_once = is_unembedded(catalog);
 
-	br_pg_model_hold(model);
+	br_pg_model_hold(service.model);
 	/* naming the next model once more keeps what it has embedded */
-	if (br_pg_execute(is_unembedded(catalog) ? replace : move, lengthof(types), types, values, NULL,
-					  false, 0) > 0)
+	if (br_pg_execute(at_once ? replace : move, lengthof(types), types, values, NULL, false, 0) > 0)
 		br_pg_execute(br_pg_catalog_sql("DELETE FROM bundle_rec.item_shadow_@", catalog->number), 0,
 					  NULL, NULL, NULL, false, 0);
+	if (at_once)
+		br_pg_history_serve(&service);
+	else
+	{
+		if (service.model == catalog->model)
+			service.model = 0;
+		br_pg_history_plan(&service);
+	}
 }
 
 /* ---- the source ---- */
@@ -168,6 +178,9 @@ void
 br_pg_catalog_alter(const char *name, const BrPgCatalogChange *change)
 {
 	BrPgCatalog *catalog = br_pg_catalog_open_owned(name);
+	BrPgService service = {.why = change->why == NULL ? "altered" : change->why,
+						   .gate = change->gate,
+						   .by = GetUserId()};
 	BrPgCatalog changed;
 	BrPgRights rights;
 
@@ -177,10 +190,17 @@ br_pg_catalog_alter(const char *name, const BrPgCatalogChange *change)
 	catalog = br_pg_catalog_reopen(catalog);
 	changed = changed_catalog(catalog, change);
 	fit_model(&changed, change->model);
+	service.catalog = changed.number;
+	service.model = changed.model;
 	br_pg_enter_owner(&rights);
 	store(&changed);
+	if (changed.model != catalog->model)
+		br_pg_history_serve(&service);
 	if (change->model != NULL)
-		set_model(&changed, br_pg_model_number(change->model));
+	{
+		service.model = br_pg_model_number(change->model);
+		set_model(&changed, service);
+	}
 	br_pg_leave(&rights);
 	if (concerns_source(change))
 		follow_source(catalog, &changed);

@@ -20,6 +20,7 @@
 #include "pg/catalog/bundles.h"
 #include "pg/catalog/catalog_int.h"
 #include "pg/catalog/create.h"
+#include "pg/catalog/history.h"
 #include "pg/model/model.h"
 #include "pg/policy/policy.h"
 #include "pg/schedule/schedule.h"
@@ -143,6 +144,7 @@ br_pg_catalog_create(BrPgCatalog *catalog, const char *image, const char *model)
 	BrPgColumn column;
 	BrPgSyncCounts counts;
 	BrPgRights rights;
+	Oid by = GetUserId();
 
 	refuse_taken_name(catalog->name);
 	source = br_pg_source_open(catalog->items);
@@ -161,6 +163,7 @@ br_pg_catalog_create(BrPgCatalog *catalog, const char *image, const char *model)
 	if (catalog->model != 0)
 		br_pg_model_hold(catalog->model);
 	catalog->number = insert_catalog(catalog, image);
+	br_pg_history_serve(&(BrPgService){catalog->number, catalog->model, "created", 0, by});
 	br_pg_children_create(catalog->number, catalog->owner);
 	br_pg_children_index_embeddings(catalog->number, catalog->model);
 	br_pg_leave(&rights);
@@ -284,6 +287,8 @@ static const char *const delete_rows[] = {
 	"DELETE FROM bundle_rec.policy WHERE catalog = $1",
 	"DELETE FROM bundle_rec.learned_version WHERE catalog = $1",
 	"DELETE FROM bundle_rec.stored_evaluation WHERE catalog = $1",
+	"DELETE FROM bundle_rec.stored_gate WHERE catalog = $1",
+	"DELETE FROM bundle_rec.stored_model_history WHERE catalog = $1",
 	"DELETE FROM bundle_rec.merchandiser_rule WHERE catalog = $1",
 	"DELETE FROM bundle_rec.rejected WHERE catalog = $1",
 	"DELETE FROM bundle_rec.refused_text WHERE catalog = $1",

@@ -53,6 +53,8 @@ extern void br_pg_catalog_drop(const char *name);
 typedef struct BrPgCatalogChange
 {
 	const char *model;
+	const char *why; /* another model, as history.h says it; NULL: "altered" */
+	int64 gate;		 /* that this model passed; 0: none */
 	Oid items;
 	char *columns[BR_PG_CATALOG_COLUMNS]; /* "": the catalog has no such column any more */
 	bool has_text;

@@ -27,6 +27,7 @@
 #include "utils/resowner.h"
 #include "utils/wait_event.h"
 
+#include "pg/catalog/history.h"
 #include "pg/embedding.h"
 #include "pg/refresh/refresh_int.h"
 
@@ -239,6 +240,7 @@ take_shadows(Move *move)
 					   0, NULL, NULL);
 	br_pg_execute("UPDATE bundle_rec.catalog SET model = $2, next_model = NULL WHERE catalog = $1",
 				  lengthof(types), types, values, NULL, false, 0);
+	br_pg_history_switch(move->catalog->number, move->next);
 	br_pg_leave(&rights);
 }
 
