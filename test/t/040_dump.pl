@@ -26,6 +26,8 @@ $node->safe_psql('postgres', q{SET ROLE keeper; SELECT bundle_rec.fit('shop', ki
 $node->safe_psql('postgres', q{SET client_min_messages = error; SET cron.database_name = 'elsewhere'; SET ROLE keeper;
 	SELECT bundle_rec.schedule('shop', '0 3 * * *', '{refresh}', '{"refresh": {"max_texts": 7}}')});
 $node->safe_psql('postgres', q{INSERT INTO bundle_rec.stored_alert (catalog, role, schedule, task, message) VALUES (1, 'keeper', 1, 'fit', 'a reason')});
+$node->safe_psql('postgres', q{SET client_min_messages = error; SELECT bundle_rec.load_model('twin', '} . "$ENV{BR_GOLDEN_DIR}/models/tiny-bert-cls" . q{');
+	SELECT bundle_rec.gate('shop', 'twin'); SELECT bundle_rec.drop_model('twin')});
 my $folder = PostgreSQL::Test::Utils::tempdir();
 my $answers = answers($node, 'postgres');
 my $source = $node->connstr('postgres');
@@ -59,7 +61,8 @@ sub learned
 		SELECT version, count(*), md5(string_agg(l::text, ' ' ORDER BY item)) FROM bundle_rec.learned_list l GROUP BY 1 ORDER BY 1;
 		SELECT version, count(*), md5(string_agg(v::text, ' ' ORDER BY item)) FROM bundle_rec.learned_vector v GROUP BY 1 ORDER BY 1;
 		SELECT version, count(*), md5(string_agg(s::text, ' ' ORDER BY number)) FROM bundle_rec.learned_set s GROUP BY 1 ORDER BY 1;
-		SELECT evaluation, method, metric, k, value, place FROM bundle_rec.leaderboard ORDER BY 1, 2, 3, 4});
+		SELECT evaluation, method, metric, k, value, place FROM bundle_rec.leaderboard ORDER BY 1, 2, 3, 4;
+		TABLE bundle_rec.model_gate; TABLE bundle_rec.model_history});
 }
 
 my $learned = learned('postgres');

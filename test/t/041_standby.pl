@@ -59,7 +59,7 @@ is(packed_files($standby->data_dir), packed_files($primary->data_dir), 'and made
 my $explain = "SET ROLE web; SELECT * FROM bundle_rec.explain_decision($decision)";
 like(sql($explain), qr/"event_id": "seen"/, 'it explains decisions of the primary with their feedback');
 is(sql($explain), values_of($primary, 'postgres', $explain), 'as the primary does');
-foreach my $view (qw(catalog_coverage rejected_row policy_state choice_log arm_state model learner leaderboard))
+foreach my $view (qw(catalog_coverage rejected_row policy_state choice_log arm_state model lineage model_gate model_history learner leaderboard))
 {
 	my $query = "SELECT * FROM bundle_rec.$view v";
 	is(sql($query), values_of($primary, 'postgres', $query), "the view $view is that of the primary");
@@ -112,6 +112,10 @@ my %refused = (
 	"alter_policy('at once')" => 'cannot execute alter_policy() during recovery',
 	"create_rule('shop', 'more', 'ban', '{p1}')" => 'cannot execute create_rule() during recovery',
 	"drop_rule('shop', 'none')" => 'cannot execute drop_rule() during recovery',
+	"gate('shop', 'tiny')" => 'cannot execute gate() during recovery',
+	"promote_model('shop', 'tiny')" => 'cannot execute promote_model() during recovery',
+	"rollback_model('shop')" => 'cannot execute rollback_model() during recovery',
+	"prune_models()" => 'cannot execute prune_models() during recovery',
 	"fit('shop')" => 'cannot execute fit() during recovery',
 	"fit_async('shop')" => 'cannot execute fit_async() during recovery',
 	"serve_version('shop', 1)" => 'cannot execute serve_version() during recovery',
