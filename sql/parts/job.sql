@@ -6,7 +6,7 @@ COMMENT ON SEQUENCE job_number IS 'Numbers of jobs, never reused';
 
 CREATE TABLE stored_job (
     job bigint PRIMARY KEY DEFAULT nextval('@extschema@.job_number'),
-    kind text NOT NULL CHECK (kind IN ('refresh', 'fit')),
+    kind text NOT NULL CHECK (kind IN ('refresh', 'fit', 'train')),
     catalog int NOT NULL,
     role oid NOT NULL,
     max_texts int CHECK (max_texts >= 0),
@@ -18,6 +18,10 @@ CREATE TABLE stored_job (
     total bigint,
     rejected bigint NOT NULL DEFAULT 0,
     rate double precision,
+    loss double precision,
+    learning_rate double precision,
+    eta timestamptz,
+    model text,
     created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     started_at timestamptz,
     updated_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
@@ -26,6 +30,9 @@ CREATE TABLE stored_job (
     schedule bigint
 );
 COMMENT ON TABLE stored_job IS 'One row per job: what is to be done, with the rights of which role, and how far it is; those that ended are forgotten after 30 days';
+
+CREATE UNIQUE INDEX stored_job_training ON stored_job (catalog) WHERE kind = 'train' AND state IN ('queued', 'running');
+COMMENT ON INDEX stored_job_training IS 'A catalog has one training at a time';
 
 -- No row is dumped: it names a role of this server by its number, and what a
 -- restored catalog lacks, its next refresh makes good without it.
@@ -72,7 +79,8 @@ CREATE VIEW job WITH (security_barrier) AS
 SELECT j.job, j.kind, j.learner, c.name AS catalog,
        CASE WHEN j.state = 'running' AND @extschema@.job_interrupted(j.job, j.updated_at) THEN 'interrupted'
             ELSE j.state END AS state,
-       j.phase, j.done, j.total, j.rejected, j.rate, j.max_texts,
+       j.phase, j.done, j.total, j.rejected, j.rate, j.loss, j.learning_rate,
+       CASE WHEN j.state = 'running' THEN j.eta END AS eta, j.model, j.max_texts,
        pg_catalog.pg_get_userbyid(j.role) AS created_by,
        j.created_at, j.started_at, j.updated_at, j.finished_at,
        CASE WHEN j.state = 'running' THEN @extschema@.job_worker(j.job) END AS pid,
@@ -80,17 +88,21 @@ SELECT j.job, j.kind, j.learner, c.name AS catalog,
 FROM @extschema@.stored_job j JOIN @extschema@.catalog c USING (catalog)
 WHERE pg_catalog.pg_has_role(j.role, 'USAGE')
    OR EXISTS (SELECT FROM pg_catalog.pg_class s WHERE s.oid = c.items AND pg_catalog.pg_has_role(s.relowner, 'USAGE'));
-COMMENT ON VIEW job IS 'Jobs of the background worker, for those who queued them and the owners of their catalogs; refresh_async, fit_async, cancel_job, resume_job and run_jobs change them';
-COMMENT ON COLUMN job.job IS 'Number of the job, as refresh_async or fit_async returned it';
-COMMENT ON COLUMN job.kind IS 'What is done: refresh or fit';
+COMMENT ON VIEW job IS 'Jobs of the background worker, for those who queued them and the owners of their catalogs; refresh_async, fit_async, train, cancel_job, resume_job and run_jobs change them';
+COMMENT ON COLUMN job.job IS 'Number of the job, as refresh_async, fit_async or train returned it';
+COMMENT ON COLUMN job.kind IS 'What is done: refresh, fit or train';
 COMMENT ON COLUMN job.learner IS 'What a fit learns, as fit names it; NULL: all that the data support, and of other kinds of jobs';
 COMMENT ON COLUMN job.catalog IS 'Name of the catalog';
 COMMENT ON COLUMN job.state IS 'queued, running, done, failed or cancelled; or interrupted: the worker ended without saying so, in a crash or a restart';
-COMMENT ON COLUMN job.phase IS 'What a running job does: fitting, counting events, embedding, moving to another model, or waiting for rows that other transactions hold; NULL otherwise';
-COMMENT ON COLUMN job.done IS 'Texts that were embedded, or set aside; of a fit, learners that were fitted';
-COMMENT ON COLUMN job.total IS 'The same and those that wait, as of the last step; NULL before the first';
+COMMENT ON COLUMN job.phase IS 'What a running job does: fitting, counting events, embedding, moving to another model, or waiting for rows that other transactions hold; of a training reading, training or storing; NULL otherwise';
+COMMENT ON COLUMN job.done IS 'Texts that were embedded, or set aside; of a fit, learners that were fitted; of a training, steps, those of earlier seeds included';
+COMMENT ON COLUMN job.total IS 'The same and those that wait, as of the last step; of a training, steps in all, if it does not stop early; NULL before the first';
 COMMENT ON COLUMN job.rejected IS 'Items that were set aside because their text cannot be embedded, as rejected_row lists them';
-COMMENT ON COLUMN job.rate IS 'Texts per second that the last step embedded; NULL before the first';
+COMMENT ON COLUMN job.rate IS 'Texts per second that the last step embedded, of a training tokens per second; NULL before the first';
+COMMENT ON COLUMN job.loss IS 'Of a training, the mean loss of its latest steps; NULL before, and of other kinds of jobs';
+COMMENT ON COLUMN job.learning_rate IS 'Of a training, the rate of its latest step; NULL before, and of other kinds of jobs';
+COMMENT ON COLUMN job.eta IS 'Of a training that is running, when it will be done if it goes on as it does and does not stop early; NULL where that cannot be said';
+COMMENT ON COLUMN job.model IS 'Of a training that is done, the name of the model that it stored; NULL otherwise';
 COMMENT ON COLUMN job.max_texts IS 'Texts that the job may embed; NULL: all';
 COMMENT ON COLUMN job.created_by IS 'Role with whose rights the job runs: who queued it';
 COMMENT ON COLUMN job.created_at IS 'When the job was queued';

@@ -43,7 +43,9 @@ extern int br_pg_precision;		   /* BrPrecision, or BR_PG_PRECISION_AUTO */
 extern double br_pg_refit_share;   /* of all events: after so many new ones refresh queues a fit */
 extern int br_pg_query_cache;	   /* kB for embeddings of single texts; 0: none are kept */
 extern int br_pg_threads;		   /* of a session; 0: as many as it has cores */
-extern int br_pg_worker_threads;   /* the same of a refresh worker */
+extern int br_pg_worker_threads;   /* the same of a background worker */
+extern int br_pg_worker_nice;	   /* how far a background worker stands back, 0 .. 19 */
+extern int br_pg_checkpoint_interval; /* seconds between checkpoints of a training; 0: each step */
 extern void br_pg_define_settings(void);
 
 /* status.c: between core and ereport */
@@ -143,6 +145,14 @@ extern uint64 br_pg_execute_once_at(const char *sql, int n_arguments, const Oid 
  */
 extern Portal br_pg_open_latest(const char *sql);
 extern bool br_pg_fetch(Portal portal);
+
+/*
+ * What the cursors above and the scans of sources read: what is committed now or,
+ * while it is pinned, what the transaction's snapshot saw, so that all that a
+ * repeatable read transaction gathers fits together. To be let go in an error, too.
+ */
+extern void br_pg_pin_snapshot(bool pin);
+extern Snapshot br_pg_latest_snapshot(void);
 
 /* Column of the current SPI result; *is_null tells whether it is NULL. Columns from 1. */
 extern Datum br_pg_column(uint64 row, int column, bool *is_null);

@@ -172,6 +172,21 @@ br_pg_execute_once_now(const char *sql, int n_arguments, const Oid *types, const
 	return br_pg_execute_once_at(sql, n_arguments, types, values, GetLatestSnapshot());
 }
 
+/* whether what is read as of now is read as of the transaction's snapshot instead */
+static bool pinned = false;
+
+void
+br_pg_pin_snapshot(bool pin)
+{
+	pinned = pin;
+}
+
+Snapshot
+br_pg_latest_snapshot(void)
+{
+	return pinned ? GetTransactionSnapshot() : GetLatestSnapshot();
+}
+
 Portal
 br_pg_open_latest(const char *sql)
 {
@@ -180,7 +195,7 @@ br_pg_open_latest(const char *sql)
 	Portal portal;
 
 	br_pg_enter_owner(&rights);
-	PushActiveSnapshot(GetLatestSnapshot());
+	PushActiveSnapshot(br_pg_latest_snapshot());
 	portal = SPI_cursor_open_with_args(NULL, sql, 0, NULL, NULL, NULL, true, CURSOR_OPT_NO_SCROLL);
 	PopActiveSnapshot();
 	MemoryContextSwitchTo(caller);

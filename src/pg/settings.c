@@ -10,6 +10,8 @@
 #include "pg/br_pg.h"
 
 #define MAX_QUERY_CACHE (1024 * 1024) /* kB */
+#define MAX_CHECKPOINT_INTERVAL (24 * 3600)
+#define LEAST_PRIORITY 19
 
 int br_pg_backend = BR_PG_BACKEND_AUTO;
 char *br_pg_default_model = NULL;
@@ -22,6 +24,8 @@ int br_pg_precision = BR_PG_PRECISION_AUTO;
 double br_pg_refit_share = 0.1;
 int br_pg_query_cache = 1024;
 int br_pg_threads = 1;
+int br_pg_checkpoint_interval = 60;
+int br_pg_worker_nice = 10;
 int br_pg_worker_threads = 0;
 
 static const struct config_enum_entry backend_choices[] = {
@@ -60,8 +64,24 @@ define_computing(void)
 	DefineCustomIntVariable("bundle_rec.threads", "Threads that compute embeddings in a session.",
 							"0 means one for each core that the server may use.", &br_pg_threads, 1,
 							0, BR_POOL_MAX_THREADS, PGC_USERSET, 0, NULL, NULL, NULL);
+}
+
+/* how background workers go about it */
+static void
+define_working(void)
+{
+	DefineCustomIntVariable("bundle_rec.checkpoint_interval",
+							"How often a training job writes down all that it would go on from.",
+							"A crash costs so much of its work at most; 0 means after each step.",
+							&br_pg_checkpoint_interval, 60, 0, MAX_CHECKPOINT_INTERVAL, PGC_USERSET,
+							GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("bundle_rec.worker_nice",
+							"How far background workers stand back for other processes.",
+							"As nice has it: 0 is as important as a session, 19 the least.",
+							&br_pg_worker_nice, 10, 0, LEAST_PRIORITY, PGC_USERSET, 0, NULL, NULL,
+							NULL);
 	DefineCustomIntVariable("bundle_rec.worker_threads",
-							"Threads that compute embeddings in a refresh worker.",
+							"Threads that compute in a background worker.",
 							"0 means one for each core that the server may use.",
 							&br_pg_worker_threads, 0, 0, BR_POOL_MAX_THREADS, PGC_USERSET, 0, NULL,
 							NULL, NULL);
@@ -71,6 +91,7 @@ void
 br_pg_define_settings(void)
 {
 	define_computing();
+	define_working();
 	br_am_define_settings();
 	DefineCustomStringVariable("bundle_rec.default_model",
 							   "Model that is used where none is named.",

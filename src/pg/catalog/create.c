@@ -276,6 +276,7 @@ static const char *const wait_for_writers[] = {
 };
 
 #define OF_ITS_POLICIES " WHERE policy IN (SELECT policy FROM bundle_rec.policy WHERE catalog = $1)"
+#define OF_ITS_JOBS " WHERE job IN (SELECT job FROM bundle_rec.stored_job WHERE catalog = $1)"
 
 /* every row of the extension's own tables that belongs to the catalog */
 static const char *const delete_rows[] = {
@@ -292,6 +293,10 @@ static const char *const delete_rows[] = {
 	"DELETE FROM bundle_rec.merchandiser_rule WHERE catalog = $1",
 	"DELETE FROM bundle_rec.rejected WHERE catalog = $1",
 	"DELETE FROM bundle_rec.refused_text WHERE catalog = $1",
+	"DELETE FROM bundle_rec.job_data" OF_ITS_JOBS,
+	"DELETE FROM bundle_rec.job_checkpoint" OF_ITS_JOBS,
+	"DELETE FROM bundle_rec.stored_job_metric" OF_ITS_JOBS,
+	"DELETE FROM bundle_rec.stored_training" OF_ITS_JOBS,
 	"DELETE FROM bundle_rec.stored_job WHERE catalog = $1",
 	"DELETE FROM bundle_rec.event_source WHERE catalog = $1",
 	"DELETE FROM bundle_rec.bundle_source WHERE catalog = $1",

@@ -231,7 +231,7 @@ br_pg_sources_lock(const BrPgCatalog *catalog, LOCKMODE mode)
 static void
 scan_heap(BrPgFeed *feed, Relation heap)
 {
-	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Snapshot snapshot = RegisterSnapshot(br_pg_latest_snapshot());
 	TupleConversionMap *map =
 		convert_tuples_by_name(RelationGetDescr(heap), RelationGetDescr(feed->source));
 	TupleTableSlot *slot = table_slot_create(heap, NULL);

@@ -30,10 +30,54 @@ typedef struct Job
 	char *state;
 } Job;
 
-static const char forget_old[] =
-	"DELETE FROM bundle_rec.stored_job WHERE job IN (SELECT job FROM bundle_rec.stored_job"
-	" WHERE finished_at < pg_catalog.now() - '30 days'::pg_catalog.interval"
-	" FOR UPDATE SKIP LOCKED)";
+/* in an owner section; the extension's tables have no foreign keys */
+static void
+forget_old(void)
+{
+	static const char sql[] =
+		"WITH old AS (DELETE FROM bundle_rec.stored_job WHERE job IN"
+		" (SELECT job FROM bundle_rec.stored_job"
+		"  WHERE finished_at < pg_catalog.now() - '30 days'::pg_catalog.interval"
+		"  FOR UPDATE SKIP LOCKED) RETURNING job),"
+		" data AS (DELETE FROM bundle_rec.job_data d USING old WHERE d.job = old.job),"
+		" checkpoints AS (DELETE FROM bundle_rec.job_checkpoint c USING old WHERE c.job = old.job),"
+		" metrics AS (DELETE FROM bundle_rec.stored_job_metric m USING old WHERE m.job = old.job)"
+		" DELETE FROM bundle_rec.stored_training t USING old WHERE t.job = old.job";
+
+	br_pg_execute(sql, 0, NULL, NULL, NULL, false, 0);
+}
+
+/*
+ * Two trainings of a catalog would learn from the same sessions, and only one of
+ * what comes of them could serve it. job: the one that asks; 0: a new one.
+ */
+static void
+refuse_second_training(int32 catalog, int64 job)
+{
+	static const char sql[] =
+		"SELECT o.job FROM bundle_rec.stored_job o WHERE o.catalog = $1 AND o.kind = 'train'"
+		" AND o.state IN ('queued', 'running') AND o.job <> $2 AND ($2 = 0 OR EXISTS"
+		" (SELECT FROM bundle_rec.stored_job mine WHERE mine.job = $2 AND mine.kind = 'train'))";
+	static const Oid types[] = {INT4OID, INT8OID};
+	Datum values[] = {Int32GetDatum(catalog), Int64GetDatum(job)};
+	BrPgRights rights;
+	uint64 found;
+	long long other;
+	bool is_null;
+
+	br_pg_enter_owner(&rights);
+	found = br_pg_execute_now(sql, lengthof(types), types, values);
+	br_pg_leave(&rights);
+	if (found == 0)
+		return;
+	other = (long long) DatumGetInt64(br_pg_column(0, 1, &is_null));
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE), errmsg("a model is being trained for the catalog"),
+			 errdetail("Job %lld has not ended.", other),
+			 errhint("Wait for it, or end it: SELECT bundle_rec.cancel_job(%lld). Where it was"
+					 " interrupted, SELECT bundle_rec.run_jobs() goes on with it.",
+					 other)));
+}
 
 /* values: kind, max_texts, learner, parameters; nulls: 'n' where one is NULL */
 static int64
@@ -58,16 +102,21 @@ queue(const char *name, const Datum given[4], const char given_nulls[4])
 					schedule == 0 ? 'n' : ' '};
 	BrPgJobTicket ticket;
 	BrPgRights rights;
+	uint64 queued;
 	bool is_null;
 
 	br_pg_catalog_require_owner(catalog);
 	br_pg_enter_owner(&rights);
 	br_pg_catalog_hold(catalog->number);
-	br_pg_execute(forget_old, 0, NULL, NULL, NULL, false, 0);
-	br_pg_execute("INSERT INTO bundle_rec.stored_job (catalog, role, kind, max_texts, learner,"
-				  " parameters, schedule) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING job",
-				  lengthof(types), types, values, nulls, false, 0);
+	forget_old();
+	/* the one conflict that there can be is between trainings */
+	queued = br_pg_execute("INSERT INTO bundle_rec.stored_job (catalog, role, kind, max_texts,"
+						   " learner, parameters, schedule) VALUES ($1, $2, $3, $4, $5, $6, $7)"
+						   " ON CONFLICT DO NOTHING RETURNING job",
+						   lengthof(types), types, values, nulls, false, 0);
 	br_pg_leave(&rights);
+	if (queued == 0)
+		refuse_second_training(catalog->number, 0);
 	ticket = br_pg_job_ticket(DatumGetInt64(br_pg_column(0, 1, &is_null)), GetUserId());
 	br_pg_job_start_at_commit(&ticket);
 	return ticket.job;
@@ -91,6 +140,15 @@ br_pg_job_queue_fit(const char *catalog, const char *kind, Jsonb *parameters)
 	const char nulls[] = {' ', 'n', kind == NULL ? 'n' : ' ', parameters == NULL ? 'n' : ' '};
 
 	br_pg_fit_check(kind, parameters);
+	return queue(catalog, values, nulls);
+}
+
+int64
+br_pg_job_queue_training(const char *catalog, Jsonb *parameters)
+{
+	const Datum values[] = {CStringGetTextDatum("train"), 0, 0, JsonbPGetDatum(parameters)};
+	const char nulls[] = {' ', 'n', 'n', ' '};
+
 	return queue(catalog, values, nulls);
 }
 
@@ -171,6 +229,7 @@ br_pg_job_cancel(int64 number)
 			  "UPDATE bundle_rec.stored_job SET state = 'cancelled', phase = NULL,"
 			  " finished_at = pg_catalog.clock_timestamp(),"
 			  " updated_at = pg_catalog.clock_timestamp() WHERE job = $1");
+	br_pg_job_notify(number);
 	pid = br_pg_job_worker(number);
 	/* it ends by itself, should this come too late */
 	if (pid != 0)
@@ -188,6 +247,7 @@ br_pg_job_resume(int64 number)
 	if (strcmp(job.state, "done") == 0 ||
 		(strcmp(job.state, "running") == 0 && br_pg_job_worker(number) != 0))
 		return false;
+	refuse_second_training(job.catalog, number);
 	set_state(number,
 			  "UPDATE bundle_rec.stored_job SET state = 'queued', phase = NULL,"
 			  " finished_at = NULL, message = NULL,"
@@ -213,6 +273,7 @@ start(const Job *job, int *started)
 				  " finished_at = pg_catalog.clock_timestamp(),"
 				  " updated_at = pg_catalog.clock_timestamp() WHERE job = $1");
 		br_pg_schedule_job_failed(job->number, "42704: the role that queued it was dropped");
+		br_pg_job_notify(job->number);
 		return true;
 	}
 	ticket = br_pg_job_ticket(job->number, job->role);

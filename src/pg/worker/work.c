@@ -14,11 +14,10 @@
 #include "postgres.h"
 
 #include <math.h>
+#include <sys/resource.h>
 
 #include "access/xact.h"
-#include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
-#include "commands/extension.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "portability/instr_time.h"
@@ -26,17 +25,16 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 
 #include "pg/catalog/catalog.h"
 #include "pg/learn/learn.h"
 #include "pg/refresh/refresh.h"
 #include "pg/schedule/schedule.h"
+#include "pg/train/train.h"
 #include "pg/worker/job_int.h"
 
 /* embedding takes so long in a step, or as long as the rest of it where that takes longer */
@@ -53,64 +51,23 @@
 typedef struct Work
 {
 	BrPgJobTicket ticket;
-	int64 texts;	/* of the next step */
-	int attempts;	/* that came to nothing, one after the other */
-	bool is_moving; /* to another model */
-	bool is_last;	/* nothing is left to be done */
+	MemoryContext memory; /* of the job */
+	int64 texts;		  /* of the next step */
+	int attempts;		  /* that came to nothing, one after the other */
+	bool is_moving;		  /* to another model */
+	bool is_last;		  /* nothing is left to be done */
 
 	/* the row as this worker last wrote it */
 	int64 done;
 	int64 limit; /* PG_INT64_MAX where the row has none */
+
+	bool is_training;
 
 	/* of a fit, in the transaction's memory */
 	bool is_fit;
 	char *learner;
 	Jsonb *parameters;
 } Work;
-
-/* ---- transactions ---- */
-
-/*
- * Returns whether the extension is there. DROP EXTENSION locks it before anything
- * else: held here, that waits for the end of a step, rather than meet us in a
- * deadlock half way through our tables.
- */
-static bool
-begin(void)
-{
-	Oid extension;
-
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	extension = get_extension_oid("bundle_rec", true);
-	if (OidIsValid(extension))
-		LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
-	SPI_connect();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	return OidIsValid(get_extension_oid("bundle_rec", true));
-}
-
-static void
-commit(void)
-{
-	PopActiveSnapshot();
-	SPI_finish();
-	CommitTransactionCommand();
-	pgstat_report_stat(true);
-}
-
-/* Runs a statement over the extension's tables; returns how many rows it gave or changed. */
-static uint64
-execute(const char *sql, int n, const Oid *types, const Datum *values)
-{
-	BrPgRights rights;
-	uint64 rows;
-
-	br_pg_enter_owner(&rights);
-	rows = br_pg_execute_now(sql, n, types, values);
-	br_pg_leave(&rights);
-	return rows;
-}
 
 /* ---- a step ---- */
 
@@ -124,19 +81,20 @@ claim(const BrPgJobTicket *ticket)
 
 	/* a cancel that came before was meant for another job */
 	QueryCancelPending = false;
-	if (begin() && br_pg_job_take(ticket->job))
+	if (br_pg_job_begin(BR_PG_JOB_WRITES) && br_pg_job_take(ticket->job))
 	{
-		claimed = execute("UPDATE bundle_rec.stored_job SET state = 'running', message = NULL,"
-						  " phase = CASE kind WHEN 'fit' THEN 'fitting' ELSE 'counting events' END,"
-						  " finished_at = NULL,"
-						  " started_at = COALESCE(started_at, pg_catalog.clock_timestamp()),"
-						  " updated_at = pg_catalog.clock_timestamp()"
-						  " WHERE job = $1 AND role = $2 AND state IN ('queued', 'running')",
-						  lengthof(types), types, values) > 0;
+		claimed =
+			br_pg_job_execute("UPDATE bundle_rec.stored_job SET state = 'running', message = NULL,"
+							  " phase = CASE kind WHEN 'fit' THEN 'fitting' WHEN 'train' THEN 'reading' ELSE 'counting events' END,"
+							  " finished_at = NULL,"
+							  " started_at = COALESCE(started_at, pg_catalog.clock_timestamp()),"
+							  " updated_at = pg_catalog.clock_timestamp()"
+							  " WHERE job = $1 AND role = $2 AND state IN ('queued', 'running')",
+							  lengthof(types), types, values) > 0;
 		if (!claimed)
 			br_pg_job_release();
 	}
-	commit();
+	br_pg_job_commit();
 	return claimed;
 }
 
@@ -149,11 +107,11 @@ read_row(Work *work, int32 *catalog)
 	Datum limit;
 	bool is_null;
 
-	if (execute("SELECT c.name, c.catalog, j.done, j.max_texts, c.next_model IS NOT NULL,"
-				" j.kind = 'fit', j.learner, j.parameters"
-				" FROM bundle_rec.stored_job j JOIN bundle_rec.catalog c USING (catalog)"
-				" WHERE j.job = $1 AND j.state = 'running'",
-				1, types, values) == 0)
+	if (br_pg_job_execute("SELECT c.name, c.catalog, j.done, j.max_texts, c.next_model IS NOT NULL,"
+						  " j.kind = 'fit', j.learner, j.parameters, j.kind = 'train'"
+						  " FROM bundle_rec.stored_job j JOIN bundle_rec.catalog c USING (catalog)"
+						  " WHERE j.job = $1 AND j.state = 'running'",
+						  1, types, values) == 0)
 		return NULL;
 	*catalog = DatumGetInt32(br_pg_column(0, 2, &is_null));
 	work->done = DatumGetInt64(br_pg_column(0, 3, &is_null));
@@ -164,6 +122,7 @@ read_row(Work *work, int32 *catalog)
 	work->learner = br_pg_column_text(0, 7);
 	limit = br_pg_column(0, 8, &is_null);
 	work->parameters = is_null ? NULL : DatumGetJsonbPCopy(limit);
+	work->is_training = DatumGetBool(br_pg_column(0, 9, &is_null));
 	return br_pg_column_text(0, 1);
 }
 
@@ -176,13 +135,13 @@ count_waiting(Work *work, int32 catalog)
 	"_@ p JOIN bundle_rec.item_state_@ s USING (item) WHERE p.pending_text IS NOT NULL)"
 	bool is_null;
 
-	execute(br_pg_catalog_sql("SELECT CASE WHEN c.model IS NULL THEN 0"
-							  " ELSE " WAITING("item") " + " WAITING(
-								  "item_shadow") " END,"
-												 " c.next_model IS NOT NULL"
-												 " FROM bundle_rec.catalog c WHERE c.catalog = @",
-							  catalog),
-			0, NULL, NULL);
+	br_pg_job_execute(br_pg_catalog_sql("SELECT CASE WHEN c.model IS NULL THEN 0"
+										" ELSE " WAITING("item") " + " WAITING(
+											"item_shadow") " END,"
+														   " c.next_model IS NOT NULL"
+														   " FROM bundle_rec.catalog c WHERE c.catalog = @",
+										catalog),
+					  0, NULL, NULL);
 	work->is_moving = DatumGetBool(br_pg_column(0, 2, &is_null));
 	return DatumGetInt64(br_pg_column(0, 1, &is_null));
 #undef WAITING
@@ -233,18 +192,19 @@ write_row(const Work *work, const BrPgRefreshWork *did, int64 tried, int64 waiti
 					  Float8GetDatum(tried > 0 && did->seconds > 0 ? tried / did->seconds : -1),
 					  CStringGetTextDatum(left == NULL ? "" : left)};
 
-	(void) execute(work->is_last
-					   ? "UPDATE bundle_rec.stored_job SET state = 'done', phase = NULL, done = $3,"
-						 " total = $4, rejected = rejected + $5,"
-						 " rate = COALESCE(NULLIF($6, -1), rate), message = NULLIF($7, ''),"
-						 " finished_at = pg_catalog.clock_timestamp(),"
-						 " updated_at = pg_catalog.clock_timestamp()"
-						 " WHERE job = $1 AND state = 'running' AND $2 <> ''"
-					   : "UPDATE bundle_rec.stored_job SET phase = $2, done = $3, total = $4,"
-						 " rejected = rejected + $5, rate = COALESCE(NULLIF($6, -1), rate),"
-						 " message = NULLIF($7, ''), updated_at = pg_catalog.clock_timestamp()"
-						 " WHERE job = $1 AND state = 'running'",
-				   lengthof(types), types, values);
+	(void)
+		br_pg_job_execute(work->is_last
+							  ? "UPDATE bundle_rec.stored_job SET state = 'done', phase = NULL, done = $3,"
+								" total = $4, rejected = rejected + $5,"
+								" rate = COALESCE(NULLIF($6, -1), rate), message = NULLIF($7, ''),"
+								" finished_at = pg_catalog.clock_timestamp(),"
+								" updated_at = pg_catalog.clock_timestamp()"
+								" WHERE job = $1 AND state = 'running' AND $2 <> ''"
+							  : "UPDATE bundle_rec.stored_job SET phase = $2, done = $3, total = $4,"
+								" rejected = rejected + $5, rate = COALESCE(NULLIF($6, -1), rate),"
+								" message = NULLIF($7, ''), updated_at = pg_catalog.clock_timestamp()"
+								" WHERE job = $1 AND state = 'running'",
+						  lengthof(types), types, values);
 }
 
 /* what pg_stat_activity shows while the step is under way */
@@ -253,9 +213,9 @@ report(const Work *work, const char *catalog)
 {
 	char activity[256];
 
-	if (work->is_fit)
-		snprintf(activity, sizeof(activity), "job %lld: fit of catalog \"%s\"",
-				 (long long) work->ticket.job, catalog);
+	if (work->is_fit || work->is_training)
+		snprintf(activity, sizeof(activity), "job %lld: %s of catalog \"%s\"",
+				 (long long) work->ticket.job, work->is_fit ? "fit" : "training", catalog);
 	else
 		snprintf(activity, sizeof(activity),
 				 "job %lld: refresh of catalog \"%s\", %lld texts so far",
@@ -289,12 +249,14 @@ fit(Work *work, const char *catalog)
 	br_pg_leave(&rights);
 	values[0] = Int64GetDatum(work->ticket.job);
 	values[1] = Int64GetDatum(n);
-	(void) execute("UPDATE bundle_rec.stored_job SET state = 'done', phase = NULL, done = $2,"
-				   " total = $2, finished_at = pg_catalog.clock_timestamp(),"
-				   " updated_at = pg_catalog.clock_timestamp() WHERE job = $1"
-				   " AND state = 'running'",
-				   lengthof(types), types, values);
-	commit();
+	(void)
+		br_pg_job_execute("UPDATE bundle_rec.stored_job SET state = 'done', phase = NULL, done = $2,"
+						  " total = $2, finished_at = pg_catalog.clock_timestamp(),"
+						  " updated_at = pg_catalog.clock_timestamp() WHERE job = $1"
+						  " AND state = 'running'",
+						  lengthof(types), types, values);
+	br_pg_job_notify(work->ticket.job);
+	br_pg_job_commit();
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
@@ -310,13 +272,20 @@ take_step(Work *work)
 	char *catalog;
 
 	INSTR_TIME_SET_CURRENT(start);
-	catalog = begin() ? read_row(work, &number) : NULL;
+	catalog = br_pg_job_begin(BR_PG_JOB_WRITES) ? read_row(work, &number) : NULL;
 	if (catalog == NULL)
 	{
-		commit();
+		br_pg_job_commit();
 		return false;
 	}
 	report(work, catalog);
+	if (work->is_training)
+	{
+		br_pg_job_commit();
+		br_pg_train_work(work->ticket.job, work->ticket.role, work->memory);
+		pgstat_report_activity(STATE_IDLE, NULL);
+		return false;
+	}
 	if (work->is_fit)
 	{
 		fit(work, catalog);
@@ -330,7 +299,9 @@ take_step(Work *work)
 	work->done += budget - did.budget;
 	judge(work, &did, waiting);
 	write_row(work, &did, budget - did.budget, waiting);
-	commit();
+	if (work->is_last)
+		br_pg_job_notify(work->ticket.job);
+	br_pg_job_commit();
 	pgstat_report_activity(STATE_IDLE, NULL);
 
 	INSTR_TIME_SET_CURRENT(duration);
@@ -342,18 +313,13 @@ take_step(Work *work)
 static void
 pause_between_steps(const Work *work)
 {
-	CHECK_FOR_INTERRUPTS();
+	br_pg_job_pause();
 	if (work->attempts > 0)
 	{
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, PAUSE_MS,
 						 PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
-	if (ConfigReloadPending)
-	{
-		ConfigReloadPending = false;
-		ProcessConfigFile(PGC_SIGHUP);
+		br_pg_job_pause();
 	}
 }
 
@@ -373,15 +339,18 @@ write_failure(const Work *work, const ErrorData *error)
 
 	HOLD_CANCEL_INTERRUPTS();
 	/* the error may be that it was dropped */
-	if (begin() &&
-		execute("UPDATE bundle_rec.stored_job SET state = $2, phase = NULL,"
-				" message = NULLIF($3, ''), finished_at = pg_catalog.clock_timestamp(),"
-				" updated_at = pg_catalog.clock_timestamp()"
-				" WHERE job = $1 AND state = 'running'",
-				lengthof(types), types, values) > 0 &&
-		!cancelled)
-		br_pg_schedule_job_failed(work->ticket.job, message);
-	commit();
+	if (br_pg_job_begin(BR_PG_JOB_WRITES) &&
+		br_pg_job_execute("UPDATE bundle_rec.stored_job SET state = $2, phase = NULL,"
+						  " message = NULLIF($3, ''), finished_at = pg_catalog.clock_timestamp(),"
+						  " updated_at = pg_catalog.clock_timestamp()"
+						  " WHERE job = $1 AND state = 'running'",
+						  lengthof(types), types, values) > 0)
+	{
+		if (!cancelled)
+			br_pg_schedule_job_failed(work->ticket.job, message);
+		br_pg_job_notify(work->ticket.job);
+	}
+	br_pg_job_commit();
 	RESUME_CANCEL_INTERRUPTS();
 }
 
@@ -420,6 +389,7 @@ do_job(const BrPgJobTicket *ticket)
 	if (!claim(ticket))
 		return false;
 	work->ticket = *ticket;
+	work->memory = memory;
 	work->texts = FIRST_TEXTS;
 	while (goes_on)
 	{
@@ -452,10 +422,10 @@ find_next(BrPgJobTicket *ticket)
 
 	/* a cancel that comes too late must not keep other jobs from being done */
 	HOLD_CANCEL_INTERRUPTS();
-	if (begin())
-		n = execute("SELECT job, role FROM bundle_rec.stored_job WHERE state = 'queued'"
-					" ORDER BY job",
-					0, NULL, NULL);
+	if (br_pg_job_begin(BR_PG_JOB_WRITES))
+		n = br_pg_job_execute("SELECT job, role FROM bundle_rec.stored_job WHERE state = 'queued'"
+							  " ORDER BY job",
+							  0, NULL, NULL);
 	for (uint64 i = 0; i < n; i++)
 	{
 		bool is_null;
@@ -474,7 +444,7 @@ find_next(BrPgJobTicket *ticket)
 		else if (!br_pg_job_start(&other))
 			break;
 	}
-	commit();
+	br_pg_job_commit();
 	RESUME_CANCEL_INTERRUPTS();
 	return found;
 }
@@ -498,6 +468,8 @@ settle(void)
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
 	snprintf(threads, sizeof(threads), "%d", br_pg_worker_threads);
 	SetConfigOption("bundle_rec.threads", threads, PGC_USERSET, PGC_S_OVERRIDE);
+	/* threads that are started from here on inherit it; on Linux those that are there do not */
+	(void) setpriority(PRIO_PROCESS, 0, Max(getpriority(PRIO_PROCESS, 0), br_pg_worker_nice));
 }
 
 void

@@ -1,0 +1,91 @@
+/*
+ * training.h
+ *	  What the files of a training at work share.
+ */
+#ifndef BR_PG_TRAINING_H
+#define BR_PG_TRAINING_H
+
+#include "portability/instr_time.h"
+
+#include "pg/train/train_int.h"
+
+/* Rows that wait to be written. */
+#define BR_PG_TRAIN_ROWS 64
+
+/* Figures of some steps, up to one. */
+typedef struct BrPgTrainRow
+{
+	int64 step;
+	int epoch; /* from 0 */
+	double seconds;
+	double loss; /* the mean */
+	double rate;
+	double length; /* of the last one's gradient */
+	double tokens_per_second;
+	bool validated;
+	BrTuneValidation validation;
+} BrPgTrainRow;
+
+/* What was computed, and when it was written down. */
+typedef struct BrPgTrainMeter
+{
+	instr_time since;	   /* of the last row */
+	instr_time written;	   /* when the last transaction was */
+	instr_time checkpoint; /* when the last one was written, or could not be */
+	double seconds;		   /* of computing up to the last row, earlier workers' included */
+	double per_step;	   /* seconds, in the last row */
+	int64 tokens;		   /* up to the last row */
+	int64 step;			   /* of the last row */
+	int64 steps;		   /* since then */
+	double loss;		   /* their sum */
+	int n_rows;
+	BrPgTrainRow rows[BR_PG_TRAIN_ROWS];
+	char *message; /* that a checkpoint failed; NULL: it did not */
+} BrPgTrainMeter;
+
+typedef struct Training
+{
+	BrPgTrainPlan plan;
+	MemoryContext memory; /* of all this, outside of transactions */
+	BrContext context;
+	BrPgTrainData *data;
+	BrTuneData tune_data;
+	BrTune *tune;
+	BrTuneProgress progress;
+	BrPgTrainMeter meter;
+} Training;
+
+/* training.c: raises 42704 */
+extern void br_pg_train_refuse_dropped_model(const BrPgTrainPlan *plan);
+
+/* ---- progress.c ---- */
+
+/* In a transaction: of a seed that begins, or goes on. */
+extern void br_pg_train_begin_meter(Training *training);
+
+/* After a step: takes it down. */
+extern void br_pg_train_meter(Training *training);
+
+/*
+ * Outside of a transaction: writes figures and a checkpoint where they are due. A
+ * checkpoint for which there is no room is a WARNING and a message in the job, and
+ * is tried again when the next is due. Returns whether the job is still to be
+ * done; raises 42704 where its model was dropped.
+ */
+extern bool br_pg_train_write_when_due(Training *training);
+
+/* In a transaction: whether the job is still to be done, and its phase. */
+extern bool br_pg_train_tell(Training *training, const char *phase);
+
+/* ---- finish.c: each outside of a transaction, and false where the job is not to be done any more ---- */
+
+/* Where there are several seeds, keeps the weights of this one if they are the best. */
+extern bool br_pg_train_end_seed(Training *training);
+
+/* Stores the model and its lineage, and forgets data and checkpoints. */
+extern bool br_pg_train_store(Training *training);
+
+/* Asks the gate where that was wanted, ends the job and tells who listens. */
+extern void br_pg_train_end(Training *training);
+
+#endif /* BR_PG_TRAINING_H */
