@@ -127,7 +127,7 @@ read_catalog(const BrPgTrainPlan *plan, BrPgTrainTexts *texts, BrPgTrainExamples
 	BrPgLearnData *data = br_pg_learn_read(br_pg_catalog_open(plan->catalog), BR_PG_LEARN_TEXTS);
 	BrPgTrainCounts counts;
 
-	if (plan->shape == BR_PG_TRAIN_PAIRS)
+	if (plan->shape == BR_PG_TRAIN_PAIRS || plan->shape == BR_PG_TRAIN_SETS)
 		counts = br_pg_train_pairs(plan, data, texts, examples);
 	else
 		counts = read_texts(plan, data, texts, examples);

@@ -1,10 +1,11 @@
 /*
  * pairs.c
- *	  What a catalog knows to belong together, as pairs of texts.
+ *	  What a catalog knows to belong together, as pairs of texts or as sets.
  *
  * Items of a curated bundle that was bought say most: somebody chose them, and
  * somebody else agreed. Where fewer than two such pairs are known, the items of a
- * basket have to do, less those of very large baskets, which say nothing.
+ * basket have to do, less those of very large baskets, which say nothing. Of
+ * a set with more members than a batch can well hold some are drawn.
  *
  * The latest sessions are left alone, so that the gate can ask about what the
  * model has not seen. Of the rest some are for validation; a pair that training
@@ -14,6 +15,7 @@
 
 #include <math.h>
 
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
@@ -24,6 +26,9 @@
 #define STREAM_DRAW (BR_PG_TRAIN_STREAM_VALIDATION + 1)
 #define STREAM_DIRECTION (BR_PG_TRAIN_STREAM_VALIDATION + 2)
 
+/* of a set */
+#define MOST_MEMBERS 16
+
 /* A pair that somebody bought, and whether that was in a session for validation. */
 typedef struct Pair
 {
@@ -32,10 +37,18 @@ typedef struct Pair
 	bool validates;
 } Pair;
 
-/* One that was met before. */
+/* Items of one bundle or basket that have different texts. */
+typedef struct Set
+{
+	int32 texts[MOST_MEMBERS]; /* (n): their numbers, ascending */
+	int32 n;
+	bool validates;
+} Set;
+
+/* What was met before. */
 typedef struct Met
 {
-	uint64 pair; /* the key: the smaller number in front */
+	uint64 key; /* of a pair: the smaller number in front; of a set: a hash of its texts */
 } Met;
 
 typedef struct Gathering
@@ -44,6 +57,7 @@ typedef struct Gathering
 	const BrPgTrainChoice *choice;
 	uint64 seed;
 	bool bundles; /* otherwise baskets */
+	bool as_sets; /* otherwise pairs */
 
 	/* what is split together: a basket, a user's events outside of any, or all other events */
 	int n_units;
@@ -54,9 +68,10 @@ typedef struct Gathering
 
 	int32 *texts; /* (n_items): their numbers; -1: none */
 	BrRandom draw;
-	int64 met; /* pairs, drawn or not */
+	int64 met; /* pairs or sets, drawn or not */
 	int n;
-	Pair *pairs; /* (n), at most choice->pairs */
+	Pair *pairs; /* (n), at most choice->pairs; NULL: sets */
+	Set *sets;	 /* the same; NULL: pairs */
 	BrPgTrainCounts counts;
 } Gathering;
 
@@ -154,7 +169,22 @@ split_sessions(Gathering *gathering)
 
 /* ---- pairs ---- */
 
-/* Keeps one of all pairs that are met with the same chance as any other (Vitter's algorithm R). */
+/*
+ * Where the next one that is met is kept, so that each of all has the same chance
+ * (Vitter's algorithm R); -1: nowhere.
+ */
+static int64
+draw_place(Gathering *gathering)
+{
+	int64 place = gathering->met++;
+
+	if (place < gathering->choice->pairs)
+		gathering->n++;
+	else
+		place = (int64) (br_base_random_uniform(&gathering->draw) * (double) gathering->met);
+	return place < gathering->choice->pairs ? place : -1;
+}
+
 static void
 meet(Gathering *gathering, int unit, int32 left, int32 right)
 {
@@ -163,13 +193,49 @@ meet(Gathering *gathering, int unit, int32 left, int32 right)
 
 	if (pair.first < 0 || pair.second < 0 || pair.first == pair.second)
 		return;
-	place = gathering->met++;
-	if (place < gathering->choice->pairs)
-		gathering->n++;
-	else
-		place = (int64) (br_base_random_uniform(&gathering->draw) * (double) gathering->met);
-	if (place < gathering->choice->pairs)
+	place = draw_place(gathering);
+	if (place >= 0)
 		gathering->pairs[place] = pair;
+}
+
+static int
+compare_numbers(const void *left, const void *right)
+{
+	int32 a = *(const int32 *) left;
+	int32 b = *(const int32 *) right;
+
+	return (a > b) - (a < b);
+}
+
+static void
+meet_set(Gathering *gathering, int unit, const int32_t *items, int64 n)
+{
+	int32 *texts = palloc(sizeof(int32) * n);
+	Set set = {.validates = gathering->validates[unit]};
+	int64 place;
+	int found = 0, different = 0;
+
+	for (int64 i = 0; i < n; i++)
+		if (gathering->texts[items[i]] >= 0)
+			texts[found++] = gathering->texts[items[i]];
+	qsort(texts, found, sizeof(int32), compare_numbers);
+	for (int i = 0; i < found; i++)
+		if (i == 0 || texts[i] != texts[i - 1])
+			texts[different++] = texts[i];
+	for (set.n = 0; set.n < Min(different, MOST_MEMBERS); set.n++)
+	{
+		int other = set.n;
+
+		if (different > MOST_MEMBERS)
+			other += (int) br_base_random_below(&gathering->draw, (uint32) (different - set.n));
+		set.texts[set.n] = texts[other];
+		texts[other] = texts[set.n];
+	}
+	qsort(set.texts, set.n, sizeof(int32), compare_numbers);
+	place = set.n >= 2 ? draw_place(gathering) : -1;
+	if (place >= 0)
+		gathering->sets[place] = set;
+	pfree(texts);
 }
 
 static void
@@ -178,6 +244,11 @@ meet_all(Gathering *gathering, int unit, const int32_t *items, int64 n)
 	CHECK_FOR_INTERRUPTS();
 	if (n > br_pg_max_basket_items)
 		return;
+	if (gathering->as_sets)
+	{
+		meet_set(gathering, unit, items, n);
+		return;
+	}
 	for (int64 i = 0; i < n; i++)
 		for (int64 j = i + 1; j < n; j++)
 			meet(gathering, unit, items[i], items[j]);
@@ -218,11 +289,20 @@ meet_baskets(Gathering *gathering)
 }
 
 static uint64
-key_of(const Pair *pair)
+key_of(const Gathering *gathering, int i)
 {
-	uint64 low = Min(pair->first, pair->second), high = Max(pair->first, pair->second);
+	const Pair *pair = gathering->as_sets ? NULL : &gathering->pairs[i];
 
-	return low << 32 | high;
+	if (pair == NULL)
+		return hash_bytes_extended((const unsigned char *) gathering->sets[i].texts,
+								   gathering->sets[i].n * (int) sizeof(int32), 0);
+	return (uint64) Min(pair->first, pair->second) << 32 | (uint64) Max(pair->first, pair->second);
+}
+
+static bool
+is_for_validation(const Gathering *gathering, int i)
+{
+	return gathering->as_sets ? gathering->sets[i].validates : gathering->pairs[i].validates;
 }
 
 static HTAB *
@@ -235,7 +315,7 @@ create_met(int64 expected)
 	return hash_create("pairs", expected, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
-/* Leaves of the pairs for validation each once, and only those that training does not see. */
+/* Leaves of what is for validation each once, and only what training does not see. */
 static int
 remove_known(Gathering *gathering)
 {
@@ -244,29 +324,34 @@ remove_known(Gathering *gathering)
 	bool found;
 
 	for (int i = 0; i < gathering->n; i++)
-		if (!gathering->pairs[i].validates)
+		if (!is_for_validation(gathering, i))
 		{
-			uint64 key = key_of(&gathering->pairs[i]);
+			uint64 key = key_of(gathering, i);
 
 			hash_search(met, &key, HASH_ENTER, NULL);
 		}
 	distinct = (int) hash_get_num_entries(met);
 	for (int i = 0; i < gathering->n; i++)
 	{
-		uint64 key = key_of(&gathering->pairs[i]);
+		uint64 key = key_of(gathering, i);
 
 		found = false;
-		if (gathering->pairs[i].validates)
+		if (is_for_validation(gathering, i))
 			hash_search(met, &key, HASH_ENTER, &found);
-		if (!found)
-			gathering->pairs[kept++] = gathering->pairs[i];
+		if (found)
+			continue;
+		if (gathering->as_sets)
+			gathering->sets[kept] = gathering->sets[i];
+		else
+			gathering->pairs[kept] = gathering->pairs[i];
+		kept++;
 	}
 	gathering->n = kept;
 	hash_destroy(met);
 	return distinct;
 }
 
-/* returns how many different pairs training sees */
+/* returns how many different pairs or sets training sees */
 static int
 gather(Gathering *gathering, bool bundles)
 {
@@ -285,6 +370,19 @@ gather(Gathering *gathering, bool bundles)
 }
 
 /* ---- all of it ---- */
+
+static void
+write_sets(const Gathering *gathering, BrPgTrainExamples *examples)
+{
+	for (int i = 0; i < gathering->n; i++)
+		for (int j = 0; j < gathering->sets[i].n; j++)
+			br_pg_train_examples_add(examples,
+									 &(BrPgTrainExample){.first = gathering->sets[i].texts[j],
+														 .second = -1,
+														 .third = -1,
+														 .document = i},
+									 gathering->sets[i].validates);
+}
 
 static void
 write_examples(const Gathering *gathering, BrPgTrainExamples *examples)
@@ -311,9 +409,10 @@ refuse_few(const Gathering *gathering, int distinct)
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("there is too little to learn from"),
-			 errdetail("%d different pairs of different texts are known from the %s of %lld sessions;"
+			 errdetail("%d different %s of different texts are known from the %s of %lld sessions;"
 					   " it takes two. %lld later sessions are held out.",
-					   distinct, gathering->counts.source, (long long) gathering->counts.sessions,
+					   distinct, gathering->as_sets ? "sets" : "pairs", gathering->counts.source,
+					   (long long) gathering->counts.sessions,
 					   (long long) gathering->counts.held_out),
 			 errhint(
 				 "Refresh the catalog when more was bought, lower the parameter holdout, or give"
@@ -325,7 +424,10 @@ br_pg_train_pairs(const BrPgTrainPlan *plan, const BrPgLearnData *data, BrPgTrai
 				  BrPgTrainExamples *examples)
 {
 	const BrPgTrainChoice *choice = &plan->choice;
-	Gathering gathering = {.data = data, .choice = choice, .seed = (uint64) plan->options.seed};
+	Gathering gathering = {.data = data,
+						   .choice = choice,
+						   .seed = (uint64) plan->options.seed,
+						   .as_sets = plan->shape == BR_PG_TRAIN_SETS};
 	int distinct = 0;
 
 	gathering.n_units = data->n_baskets + data->n_users + 1;
@@ -333,7 +435,10 @@ br_pg_train_pairs(const BrPgTrainPlan *plan, const BrPgLearnData *data, BrPgTrai
 	gathering.present = palloc_extended(sizeof(bool) * gathering.n_units, MCXT_ALLOC_HUGE);
 	gathering.learned = palloc_extended(sizeof(bool) * gathering.n_units, MCXT_ALLOC_HUGE);
 	gathering.validates = palloc_extended(sizeof(bool) * gathering.n_units, MCXT_ALLOC_HUGE);
-	gathering.pairs = palloc_extended(sizeof(Pair) * choice->pairs, MCXT_ALLOC_HUGE);
+	if (gathering.as_sets)
+		gathering.sets = palloc_extended(sizeof(Set) * choice->pairs, MCXT_ALLOC_HUGE);
+	else
+		gathering.pairs = palloc_extended(sizeof(Pair) * choice->pairs, MCXT_ALLOC_HUGE);
 	gathering.texts = palloc_extended(sizeof(int32) * Max(data->n_items, 1), MCXT_ALLOC_HUGE);
 	for (int i = 0; i < data->n_items; i++)
 		gathering.texts[i] =
@@ -345,6 +450,9 @@ br_pg_train_pairs(const BrPgTrainPlan *plan, const BrPgLearnData *data, BrPgTrai
 		distinct = gather(&gathering, false);
 	if (distinct < 2)
 		refuse_few(&gathering, distinct);
-	write_examples(&gathering, examples);
+	if (gathering.as_sets)
+		write_sets(&gathering, examples);
+	else
+		write_examples(&gathering, examples);
 	return gathering.counts;
 }

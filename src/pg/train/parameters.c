@@ -310,6 +310,8 @@ shape_of(BrTuneObjective objective)
 			return BR_PG_TRAIN_PAIR_LABELS;
 		case BR_TUNE_NEXT_SENTENCE:
 			return BR_PG_TRAIN_SENTENCES;
+		case BR_TUNE_SETS:
+			return BR_PG_TRAIN_SETS;
 		case BR_TUNE_MASKED_WORDS:
 		case BR_TUNE_DISTILLATION:
 			return BR_PG_TRAIN_TEXTS;
@@ -336,7 +338,8 @@ check_together(const BrPgTrainPlan *plan)
 				 errmsg("models with bottlenecks cannot be served"),
 				 errhint("Use the method \"full\" or \"lora\".")));
 	if (plan->query == NULL && plan->shape != BR_PG_TRAIN_PAIRS &&
-		plan->shape != BR_PG_TRAIN_TEXTS && plan->shape != BR_PG_TRAIN_SENTENCES)
+		plan->shape != BR_PG_TRAIN_SETS && plan->shape != BR_PG_TRAIN_TEXTS &&
+		plan->shape != BR_PG_TRAIN_SENTENCES)
 		refuse(psprintf("the objective \"%s\" needs a query", plan->objective),
 			   br_pg_train_columns_hint(plan->shape));
 	if (distils != (plan->choice.teacher != NULL))

@@ -63,6 +63,9 @@ static const Columns columns_of[] = {
 							   {false},
 							   "It needs document, and text: a sentence, in the order of its"
 							   " document."},
+	[BR_PG_TRAIN_SETS] = {{[FIRST] = "text", [DOCUMENT] = "set"},
+						  {false},
+						  "It needs set, and text: a row for each member of a set."},
 };
 
 static const BrPgQueryKind kinds[N_COLUMNS] = {

@@ -80,7 +80,7 @@ count_classes(const BrPgTrainPlan *plan, const BrPgTrainData *data)
 	return classes;
 }
 
-/* ---- sentences ---- */
+/* ---- documents ---- */
 
 typedef struct Sentence
 {
@@ -99,21 +99,73 @@ compare_sentences(const void *left, const void *right)
 	return a->place < b->place ? -1 : a->place > b->place;
 }
 
-/* Each sentence where it stands, as often as it does, documents side by side. */
-static void
-lay_out_sentences(const BrPgTrainData *data, BrTuneData *tune)
+/* Examples with documents side by side, those of validation last. */
+static Sentence *
+order_documents(const BrPgTrainData *data)
 {
 	int n = data->n_examples, learned = n - data->n_validation;
 	Sentence *order = palloc_extended(sizeof(Sentence) * (Size) n, MCXT_ALLOC_HUGE);
-	int32 *documents = palloc_extended(sizeof(int32) * (Size) n, MCXT_ALLOC_HUGE);
-	int32 *offsets = palloc_extended(sizeof(int32) * ((Size) n + 1), MCXT_ALLOC_HUGE);
-	int64 total = 0;
-	int32 *ids;
 
 	for (int i = 0; i < n; i++)
 		order[i] = (Sentence){data->examples[i].document, i};
 	qsort(order, learned, sizeof(Sentence), compare_sentences);
 	qsort(order + learned, data->n_validation, sizeof(Sentence), compare_sentences);
+	return order;
+}
+
+/* Adds a text to the set that begins with a member, if it is not there yet. */
+static void
+add_member(int32 *members, int32 first, int32 *n, int32 text)
+{
+	for (int32 i = first; i < *n; i++)
+		if (members[i] == text)
+			return;
+	members[(*n)++] = text;
+}
+
+/* Sets of different texts; what has but one is none. */
+static void
+lay_out_sets(const BrPgTrainData *data, BrTuneData *tune)
+{
+	int n = data->n_examples, learned = n - data->n_validation;
+	Sentence *order = order_documents(data);
+	int32 *sets = palloc_extended(sizeof(int32) * ((Size) n + 1), MCXT_ALLOC_HUGE);
+	int32 *members = palloc_extended(sizeof(int32) * (Size) n, MCXT_ALLOC_HUGE);
+	int32 n_members = 0;
+
+	tune->n_examples = tune->n_validation = 0;
+	sets[0] = 0;
+	for (int i = 0; i < n;)
+	{
+		int32 first = n_members, document = order[i].document;
+		bool validates = i >= learned;
+
+		for (; i < n && order[i].document == document && (i >= learned) == validates; i++)
+			add_member(members, first, &n_members, data->examples[order[i].place].first);
+		if (n_members - first < 2)
+			n_members = first;
+		else
+		{
+			sets[++tune->n_examples] = n_members;
+			tune->n_validation += validates;
+		}
+	}
+	pfree(order);
+	tune->sets = sets;
+	tune->members = members;
+}
+
+/* Each sentence where it stands, as often as it does, documents side by side. */
+static void
+lay_out_sentences(const BrPgTrainData *data, BrTuneData *tune)
+{
+	int n = data->n_examples;
+	Sentence *order = order_documents(data);
+	int32 *documents = palloc_extended(sizeof(int32) * (Size) n, MCXT_ALLOC_HUGE);
+	int32 *offsets = palloc_extended(sizeof(int32) * ((Size) n + 1), MCXT_ALLOC_HUGE);
+	int64 total = 0;
+	int32 *ids;
+
 	for (int i = 0; i < n; i++)
 	{
 		int text = data->examples[order[i].place].first;
@@ -158,6 +210,8 @@ br_pg_train_tune_data(const BrPgTrainPlan *plan, const BrPgTrainData *data)
 		tune.mask_id = find_mask(plan->parent, &tune);
 	if (plan->shape == BR_PG_TRAIN_SENTENCES)
 		lay_out_sentences(data, &tune);
+	else if (plan->shape == BR_PG_TRAIN_SETS)
+		lay_out_sets(data, &tune);
 	else
 	{
 		tune.examples = convert_examples(data);

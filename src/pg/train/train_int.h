@@ -22,7 +22,8 @@ typedef enum BrPgTrainShape
 	BR_PG_TRAIN_LABELS,		 /* a text and its class */
 	BR_PG_TRAIN_PAIR_LABELS, /* two texts and their class */
 	BR_PG_TRAIN_TEXTS,		 /* a text */
-	BR_PG_TRAIN_SENTENCES	 /* a sentence and its document */
+	BR_PG_TRAIN_SENTENCES,	 /* a sentence and its document */
+	BR_PG_TRAIN_SETS		 /* a text and its set, as a document */
 } BrPgTrainShape;
 
 /* Where a catalog's pairs come from. */
@@ -38,7 +39,7 @@ typedef struct BrPgTrainChoice
 {
 	double holdout;	   /* share of the latest sessions that is not learned from, [0, .5] */
 	double validation; /* share of what is learned from that is looked at only, [0, .5] */
-	int64 pairs;	   /* at most so many are drawn of all that a catalog knows */
+	int64 pairs;	   /* or sets; at most so many are drawn of all that a catalog knows */
 	BrPgTrainSource source;
 	int classes;   /* 0: as many as the highest label says */
 	char *teacher; /* name of a model; NULL: none */
@@ -138,7 +139,7 @@ typedef struct BrPgTrainCounts
 	TimestampTz learned_until; /* DT_NOBEGIN: no event was */
 } BrPgTrainCounts;
 
-/* pairs.c: what goes together in a catalog. Raises 55000 where that is too little. */
+/* pairs.c: what goes together in a catalog, as pairs or sets. Raises 55000 where it is too little. */
 extern BrPgTrainCounts br_pg_train_pairs(const BrPgTrainPlan *plan, const BrPgLearnData *data,
 										 BrPgTrainTexts *texts, BrPgTrainExamples *examples);
 
