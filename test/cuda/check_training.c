@@ -547,7 +547,9 @@ what_a_device_does_not_train_is_refused(void)
 	BrTrainContrastive loss = contrast();
 	BrTrainAdversary adversary = {1, 1};
 	BrTrainBottleneckOptions narrow = {4, 1};
+	BrTrainPrefixOptions short_prefix = {3, 0, 1};
 	BrTrainBottleneck *bottleneck;
+	BrTrainPrefix *prefix;
 	BrDeviceTable other = *br_device_table();
 	BrTrainOptions options;
 	BrTrainBatch batch;
@@ -576,6 +578,10 @@ what_a_device_does_not_train_is_refused(void)
 	check_ok(br_train_bottleneck_create(&check_context, twins.model[THERE], &narrow, &bottleneck));
 	CHECK(br_train_embed(twins.run[THERE], &batch, 0, room) == BR_ERR_UNSUPPORTED);
 	br_train_bottleneck_destroy(bottleneck);
+	check_ok(br_train_prefix_create(&check_context, twins.model[THERE], options.backend,
+									&short_prefix, &prefix));
+	CHECK(br_train_embed(twins.run[THERE], &batch, 0, room) == BR_ERR_UNSUPPORTED);
+	br_train_prefix_destroy(prefix);
 	other.open_training = NULL;
 	options.device_table = &other;
 	CHECK(br_train_begin(&check_context, twins.model[THERE], &options, &run) == BR_ERR_UNSUPPORTED);

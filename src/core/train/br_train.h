@@ -162,8 +162,8 @@ typedef struct BrTrainOptions
 	 * which is left the losses; NULL: there is none. Parameters go there and the
 	 * gradient comes from there with every batch. Dropout makes the same choices;
 	 * nothing is computed twice to save memory. It trains through
-	 * embeddings, and low-rank additions too: bottlenecks, adversaries and masked
-	 * words are BR_ERR_UNSUPPORTED. The device must outlive the run and be used by nothing
+	 * embeddings, and low-rank additions too: bottlenecks, prefixes, adversaries and
+	 * masked words are BR_ERR_UNSUPPORTED. The device must outlive the run and be used by nothing
 	 * else meanwhile.
 	 */
 	const BrDeviceTable *device_table; /* of the device */

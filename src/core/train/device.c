@@ -147,6 +147,8 @@ br_train_device_embed(BrTrainRun *run, const BrTrainBatch *batch, uint64_t step,
 	run->pending = false;
 	if (status == BR_OK && run->model->bottleneck != NULL)
 		status = br_train_device_refuse(run, "bottlenecks");
+	if (status == BR_OK && run->model->prefix != NULL)
+		status = br_train_device_refuse(run, "prefixes");
 	if (status == BR_OK && run->disturbance != NULL)
 		status = br_train_device_refuse(run, "against disturbed texts");
 	if (status == BR_OK)
