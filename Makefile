@@ -32,7 +32,7 @@ PGXS_READY := $(shell dir=$$($(PG_CONFIG) --includedir-server 2>/dev/null) && te
 
 .PHONY: all help install uninstall installcheck clean setup demo check psql stop lint format results \
 	check-core check-sanitize check-slow fuzz fuzz-tokenizer sqlsmith bench-ann bench-bandit bench-encoder bench-learn \
-	bench-quality bench-recommend bench-sync bench-train need-pgxs
+	bench-quality bench-recommend bench-sync bench-train bench-tune need-pgxs
 
 all: need-pgxs					## build the extension, its backends and its install script
 	+@$(MODULE) all
@@ -156,6 +156,12 @@ bench-train:					## tokens per second of a training step beside PyTorch
 	@tools/setup
 	+@$(STRICT_BUILD)
 	@test/bench/train.sh
+
+bench-tune:					## what fine-tuning finds on real data, and what it does to queries meanwhile
+	@tools/setup
+	+@$(STRICT_BUILD)
+	@test/bench/tune_quality.sh
+	@test/bench/tune_queries.sh
 
 need-pgxs:
 ifneq ($(PGXS_READY),yes)

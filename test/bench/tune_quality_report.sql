@@ -1,0 +1,18 @@
+-- tune_quality_report.sql
+--    The two tables of tune_quality.sh.
+\pset title 'HR@10 of the encoder alone'
+WITH c AS (SELECT t.session, t.hit AS trained, b.hit AS base, 1.0 / count(*) OVER (PARTITION BY t.seed, t.bundle) AS weight
+           FROM tuned.answer t JOIN tuned.answer b ON b.seed = t.seed AND b.bundle = t.bundle AND b.id = t.id AND b.model = 'minilm' WHERE t.model = 'trained'),
+m AS (SELECT sum(weight) AS n, count(*) AS cases, sum(weight * base) / sum(weight) AS base, sum(weight * trained) / sum(weight) AS trained FROM c),
+s AS (SELECT session, sum(weight * (c.trained - m.trained)) AS trained, sum(weight * (c.base - m.base)) AS base,
+             sum(weight * (c.trained - c.base - m.trained + m.base)) AS difference FROM c, m GROUP BY session)
+SELECT round(m.n) AS bundles, m.cases, to_char(m.base, 'FM0.0000') AS "as it came", to_char(sqrt(sum(s.base ^ 2)) / m.n, 'FM0.0000') AS "s.e.",
+       to_char(m.trained, 'FM0.0000') AS trained, to_char(sqrt(sum(s.trained ^ 2)) / m.n, 'FM0.0000') AS "its s.e.",
+       to_char(m.trained - m.base, 'SG0.0000') AS difference, to_char(sqrt(sum(s.difference ^ 2)) / m.n, 'FM0.0000') AS "s.e. of that"
+FROM m, s GROUP BY m.n, m.cases, m.base, m.trained;
+\pset title 'HR@10 of all methods, as evaluate hides one member of each bundle'
+SELECT method, sum(cases) FILTER (WHERE model = 'minilm') AS cases,
+       to_char(sum(value * cases) FILTER (WHERE model = 'minilm') / sum(cases) FILTER (WHERE model = 'minilm'), 'FM0.0000') AS "as it came",
+       to_char(sum(value * cases) FILTER (WHERE model = 'trained') / sum(cases) FILTER (WHERE model = 'trained'), 'FM0.0000') AS trained,
+       to_char(sqrt(sum((error * cases) ^ 2) FILTER (WHERE model = 'trained')) / sum(cases) FILTER (WHERE model = 'trained'), 'FM0.0000') AS "its s.e."
+FROM tuned.figure GROUP BY method ORDER BY 4 DESC;
