@@ -94,7 +94,7 @@ COMMENT ON COLUMN job.kind IS 'What is done: refresh, fit or train';
 COMMENT ON COLUMN job.learner IS 'What a fit learns, as fit names it; NULL: all that the data support, and of other kinds of jobs';
 COMMENT ON COLUMN job.catalog IS 'Name of the catalog';
 COMMENT ON COLUMN job.state IS 'queued, running, done, failed or cancelled; or interrupted: the worker ended without saying so, in a crash or a restart';
-COMMENT ON COLUMN job.phase IS 'What a running job does: fitting, counting events, embedding, moving to another model, or waiting for rows that other transactions hold; of a training reading, training or storing; NULL otherwise';
+COMMENT ON COLUMN job.phase IS 'What a running job does: fitting, counting events, embedding, moving to another model, or waiting for rows that other transactions hold; of a training reading, training, storing or asking the gate; NULL otherwise';
 COMMENT ON COLUMN job.done IS 'Texts that were embedded, or set aside; of a fit, learners that were fitted; of a training, steps, those of earlier seeds included';
 COMMENT ON COLUMN job.total IS 'The same and those that wait, as of the last step; of a training, steps in all, if it does not stop early; NULL before the first';
 COMMENT ON COLUMN job.rejected IS 'Items that were set aside because their text cannot be embedded, as rejected_row lists them';

@@ -7,7 +7,7 @@
 --    views. What would start a worker is rolled back, rows of figures are written by
 --    hand; what workers do is in test/t/027_train.pl.
 --
-SELECT plan(83);
+SELECT plan(84);
 SET client_min_messages = error;
 SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
 CREATE ROLE br_test_keeper;
@@ -32,6 +32,7 @@ SELECT throws_ok($$SELECT train('none')$$, '42704', 'there is no catalog "none"'
 SELECT throws_ok($$SELECT train('bare')$$, '55000', 'catalog "bare" has no model to train', 'and have a model');
 SELECT throws_ok($$SELECT train('shop', 'wishful')$$, '22023', 'there is no objective "wishful"', 'an objective that is none');
 SELECT throws_ok($$SELECT train('shop', method => 'magic')$$, '22023', 'there is no method "magic"', 'a method that is none');
+SELECT throws_ok($$SELECT train('shop', 'sets')$$, '0A000', 'the objective "sets" cannot be trained in the database', 'one that has no data');
 SELECT throws_ok($$SELECT train('shop', method => 'bottleneck')$$, '0A000', 'models with bottlenecks cannot be served', 'one that cannot be served');
 SELECT throws_ok($$SELECT train('shop', model_name => 'tiny')$$, '42710', NULL, 'a name that is taken');
 SELECT throws_ok($$SELECT train('shop', 'score')$$, '22023', 'the objective "score" needs a query', 'what a catalog does not know');
@@ -53,7 +54,7 @@ FROM (VALUES ('[]', '"parameters" is not a JSON object'),
              ('{"epochs": null}', 'parameter "epochs" is not a number'),
              ('{"rate": 0}', 'parameter "rate" is out of range: 0'),
              ('{"rate": -1e-5}', 'parameter "rate" is out of range: -1e-05'),
-             ('{"rate": 1e400}', 'parameter "rate" is out of range: inf'),
+             ('{"rate": 1e400}', 'parameter "rate" is out of range: Infinity'),
              ('{"temperature": 0}', 'parameter "temperature" is out of range: 0'),
              ('{"dropout": 1}', 'parameter "dropout" is out of range: 1'),
              ('{"seed": -1}', 'parameter "seed" is out of range: -1'),

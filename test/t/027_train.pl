@@ -13,7 +13,7 @@ use Test::More;
 use Time::HiRes qw(time usleep);
 
 use Decisions qw(hard_restart);
-use Shop qw(error_of);
+use Restart;
 use Training;
 
 my $node = PostgreSQL::Test::Cluster->new('train');
@@ -28,19 +28,158 @@ sub sql
 	return $node->safe_psql('postgres', $sql) =~ s/^\n+//r;
 }
 
-my $no_workers = q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'bundle_rec worker'};
-
 # ---- from baskets to a model ----
 
 my $zero_shot = partners_found($node, 'tiny');
 cmp_ok($zero_shot, '<=', 5, "the model finds $zero_shot of 20 partners before");
-my $listener = $node->background_psql('postgres', on_error_stop => 0);
-$listener->query_safe('LISTEN bundle_rec_job');
 my $job = train_job($node, q{parameters => '{"epochs": 150, "rate": 0.002, "batch": 16, "validation": 0}', model_name => 'learned'});
 job_ends($node, $job, 'done', 'a training gets done');
 my $learned = partners_found($node, 'learned');
 cmp_ok($learned, '>=', 18, "and finds $learned afterwards");
 is(sql("SELECT kind, model, phase, done = total, total > 100, loss < 1, message FROM bundle_rec.job WHERE job = $job"), 'train|learned||t|t|t|', 'the view says what came of it');
-like($listener->query('SELECT 1'), qr/1/, 'who listens asks');
-$listener->quit;
+
+# 600 baskets of an hour each, of which the latest 60 are held out
+is(sql("SELECT made_by, parent, catalog, objective, method, learned_until = timestamptz '2025-01-01' + interval '540 hours', data ->> 'source', data ->> 'sessions', data ->> 'held_out', data ->> 'found', data ->> 'texts',
+	data ->> 'sha256' ~ '^[0-9a-f]{64}\$', parameters ->> 'epochs', parameters ->> 'temperature' FROM bundle_rec.lineage WHERE model = 'learned'"),
+	'train|tiny|goods|contrastive|full|t|baskets|540|60|540|40|t|150|0.05', 'its lineage from what');
+is(sql("SELECT count(*) FROM bundle_rec.job_checkpoint") . sql("SELECT count(*) FROM bundle_rec.job_data"), '00', 'what it would have gone on from is gone');
+is(sql("SELECT count(*) > 0, max(step) = (SELECT total FROM bundle_rec.job WHERE job = $job), min(loss) < max(loss) / 4, bool_and(tokens_per_second > 0 AND gradient > 0) FROM bundle_rec.job_metric WHERE job = $job"),
+	't|t|t|t', 'its figures are there');
+like(sql("SELECT bundle_rec.plot_job($job)"), qr/^<svg.*>loss</s, 'and drawn');
+is(sql("SELECT model FROM bundle_rec.catalog_coverage WHERE catalog = 'goods'"), 'tiny', 'the catalog keeps its model');
+
+# ---- who listens ----
+
+my $out = $node->safe_psql('postgres', q{LISTEN bundle_rec_job; SELECT bundle_rec.refresh_async('goods'); DO $$BEGIN PERFORM pg_sleep(3); END$$; SELECT 'waited'});
+like($out, qr/Asynchronous notification "bundle_rec_job" with payload "\{"job" : \d+, "kind" : "refresh", "catalog" : "goods", "state" : "done", "model" : null\}"/, 'a job of any kind that ends is told to who listens');
+
+# ---- what cannot be learned from ----
+
+sub fails
+{
+	my ($arguments, $message, $what) = @_;
+	my $failed = train_job($node, $arguments);
+	job_ends($node, $failed, 'failed', $what);
+	like(sql("SELECT message FROM bundle_rec.job WHERE job = $failed"), $message, 'and says why');
+	return $failed;
+}
+
+fails(q{query => 'SELECT title AS anchor, title AS positive FROM goods.article WHERE false'}, qr/^55000: there is nothing to learn from: 0 examples were found/, 'an empty query');
+fails(q{query => $q$SELECT 'red house'::text AS anchor, 'music'::text AS positive FROM goods.article$q$}, qr/^22023: cannot train with these data: /, 'many pairs that are all the same');
+fails(q{query => $q$SELECT 'red house'::text AS anchor, 'music'::text AS positive$q$, parameters => '{"validation": 0}'}, qr/^22023: cannot train with these data: /, 'one pair');
+fails(q{query => $q$SELECT title AS anchor, CASE sku WHEN 'b0' THEN NULL ELSE 'music' END AS positive FROM goods.article ORDER BY sku COLLATE "C"$q$}, qr/^22004: "positive" must not be null: It is row 21 of the query/, 'a NULL');
+fails(q{objective => 'text_classes', query => $q$SELECT title AS text, CASE sku WHEN 'a1' THEN -1 ELSE 1 END AS label FROM goods.article ORDER BY sku COLLATE "C"$q$}, qr/^22023: label is out of range: -1: It is row 2 of the query/, 'a label below 0');
+fails(q{objective => 'text_classes', query => $q$SELECT title AS text, 3 AS label FROM goods.article$q$, parameters => '{"classes": 3}'}, qr/^22023: label is out of range: 3: It is row 1 of the query/, 'a label of no class');
+fails(q{objective => 'score', query => $q$SELECT title AS a, title AS b, 1.5 AS score FROM goods.article$q$}, qr/^22023: score is out of range: 1\.5: It is row 1/, 'a score that is no cosine');
+sql(q{SET ROLE keeper; CREATE FUNCTION goods.sells(text) RETURNS text LANGUAGE plpgsql AS $$BEGIN DELETE FROM goods.sale; RETURN $1; END$$});
+fails(q{query => 'SELECT goods.sells(title) AS anchor, title AS positive FROM goods.article'}, qr/^25006: cannot execute DELETE in a read-only transaction/, 'a query with side effects');
+is(sql('SELECT count(*) FROM goods.sale'), '1200', 'which has none');
+fails(q{parameters => '{"rate": 1e30, "optimiser": "sgd", "clip": 0, "schedule": "constant", "warm_up": 0}'}, qr/^22003: the training cannot go on: Step \d+, at learning rate 1e\+30: /, 'a loss that is no number');
+
+# ---- other objectives ----
+
+$job = train_job($node, q{'score', 'lora', query => 'SELECT a.title AS a, b.title AS b, (a.sku = b.sku)::int AS score FROM goods.article a, goods.article b WHERE a.sku < ''a5''', model_name => 'scored', parameters => '{"epochs": 1, "seeds": 2}'});
+job_ends($node, $job, 'done', 'scores from a query, by low-rank additions, with two seeds');
+is(sql("SELECT count(DISTINCT seed) FROM bundle_rec.job_metric WHERE job = $job"), '2', 'of which each has figures');
+is(sql("SELECT objective, method, data ->> 'source', learned_until IS NOT NULL FROM bundle_rec.lineage WHERE model = 'scored'"), 'score|lora|query|t', 'as its lineage says');
+$job = train_job($node, q{'masked_words', model_name => 'guessed', parameters => '{"epochs": 2}'});
+job_ends($node, $job, 'done', 'words of the catalog\'s texts');
+is(sql("SELECT learned_until IS NULL, data ->> 'source' FROM bundle_rec.lineage WHERE model = 'guessed'"), 't|texts', 'which tell of no session');
+$job = train_job($node, q{'distillation', model_name => 'pupil', parameters => '{"epochs": 1, "teacher": "learned"}'});
+job_ends($node, $job, 'done', 'what another model says of them');
+
+# ---- long enough to be met at work ----
+
+my $long = q{query => 'SELECT a.title AS anchor, b.title AS positive FROM goods.article a JOIN goods.article b ON b.sku = ''b'' || substr(a.sku, 2) AND a.sku LIKE ''a%'' ORDER BY a.sku',
+	parameters => '{"validation": 0.3, "epochs": 6000, "batch": 16, "dropout": 0.1, "negatives": 2, "negatives_from": 1, "negatives_to": 10, "validate_every": 50, "patience": 0, "most_steps": 2400}'};
+sql(q{ALTER DATABASE postgres SET bundle_rec.checkpoint_interval = '1s'});
+$job = train_job($node, $long);
+job_ends($node, $job, 'done', 'a longer training, undisturbed');
+my $hash = hash_of_model($node, $job);
+like($hash, qr/^[0-9a-f]{64}$/, 'has a result');
+is(sql("SELECT count(*) FROM bundle_rec.job_metric WHERE job = $job AND validation IS NOT NULL"), '48', 'and was validated every 50 steps');
+
+# xmin, cancel
+$job = train_job($node, $long);
+wait_for_step($node, $job, 100);
+my $held = grep { usleep(30_000); sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'bundle_rec worker' AND backend_xmin IS NOT NULL}) } 1 .. 20;
+cmp_ok($held, '<', 10, "a worker that computes holds no snapshot back ($held of 20 times it does)");
+my ($pid, $nice) = split /\|/, sql("SELECT pid, split_part(pg_read_file('/proc/' || pid || '/stat'), ' ', 19) FROM bundle_rec.job WHERE job = $job");
+cmp_ok($nice, '>=', 10, 'and stands back for others');
+my $start = time;
+is(sql("SELECT bundle_rec.cancel_job($job)"), 't', 'it is cancelled');
+usleep(5_000) while kill(0, $pid) && time - $start < 30;
+my $taken = time - $start;
+cmp_ok($taken, '<', 5, sprintf('and its worker gone within %.0f ms, a connection included', 1000 * $taken));
+is(sql("SELECT state FROM bundle_rec.job WHERE job = $job"), 'cancelled', 'as the view says');
+sql("SELECT bundle_rec.resume_job($job)");
+job_ends($node, $job, 'done', 'resumed, it gets done');
+is(hash_of_model($node, $job), $hash, 'with the same result');
+
+# ---- kills ----
+
+srand(7);
+$job = train_job($node, $long);
+foreach my $kill (1 .. 4)
+{
+	wait_for_step($node, $job, $kill * 150 + int(rand(120)));
+	usleep(rand(300_000));
+	my $worker = sql("SELECT coalesce(pid, 0) FROM bundle_rec.job WHERE job = $job");
+	if ($kill == 4)
+	{
+		ok(hard_restart($node, 'postmaster'), 'the server is killed, and runs again');
+	}
+	else
+	{
+		isnt($worker, 0, "kill $kill: a worker is at work");
+		kill('KILL', $worker);
+		usleep(20_000) while kill(0, $worker);
+		ok(true_after_restart($node, 'SELECT NOT pg_is_in_recovery()'), 'which is killed, and the server recovers');
+	}
+	is(sql("SELECT state FROM bundle_rec.job WHERE job = $job"), 'interrupted', 'the training is interrupted');
+	is(sql('SELECT bundle_rec.run_jobs()'), '1', 'and goes on');
+}
+job_ends($node, $job, 'done', 'after all of them it gets done');
+is(hash_of_model($node, $job), $hash, 'with the same weights to the bit');
+is(sql("SELECT count(*) FROM bundle_rec.job_metric WHERE job = $job AND validation IS NOT NULL"), '48', 'and no figure twice');
+
+# ---- the gate ----
+
+$job = train_job($node, q{parameters => '{"epochs": 1}', model_name => 'gated', promote => true});
+job_ends($node, $job, 'done', 'a training that asks the gate gets done');
+is(sql("SELECT model FROM bundle_rec.job WHERE job = $job"), 'gated', 'its model is stored whatever the gate says');
+isnt(sql("SELECT message FROM bundle_rec.job WHERE job = $job"), '', 'which the job tells');
+is(sql("SELECT count(*) FROM bundle_rec.catalog WHERE next_model IS NOT NULL OR name = 'goods' AND model = (SELECT model FROM bundle_rec.stored_model WHERE name = 'gated')")
+	. sql("SELECT count(*) FROM bundle_rec.job WHERE job = $job AND message LIKE 'promoted%'"), '00', 'a model that is no better is not promoted');
+
+# ---- no room, no model, no catalog ----
+
+sql(q{CREATE FUNCTION public.no_room() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END$$;
+	CREATE TRIGGER no_room BEFORE INSERT ON bundle_rec.job_checkpoint FOR EACH ROW EXECUTE FUNCTION public.no_room()});
+$job = train_job($node, $long);
+$node->poll_query_until('postgres', "SELECT message IS NOT NULL FROM bundle_rec.job WHERE job = $job");
+like(sql("SELECT state, message FROM bundle_rec.job WHERE job = $job"), qr/^running\|53100: could not write a checkpoint at step \d+: could not extend file$/, 'a checkpoint without room is told');
+sql('DROP TRIGGER no_room ON bundle_rec.job_checkpoint');
+$node->poll_query_until('postgres', "SELECT message IS NULL FROM bundle_rec.job WHERE job = $job");
+cmp_ok(sql("SELECT count(*) FROM bundle_rec.job_checkpoint WHERE job = $job"), '>', 0, 'and tried again');
+job_ends($node, $job, 'done', 'while the training goes on');
+is(hash_of_model($node, $job), $hash, 'to the same result');
+
+sql(qq{SELECT bundle_rec.load_model('passing', '$ENV{BR_GOLDEN_DIR}/models/tiny-bert-cased-max-dense'); SET ROLE keeper; SELECT bundle_rec.alter_catalog('goods', model => 'passing'); SELECT bundle_rec.refresh('goods')});
+$job = train_job($node, $long);
+wait_for_step($node, $job, 20);
+sql(q{SET ROLE keeper; SELECT bundle_rec.alter_catalog('goods', model => 'tiny'); SELECT bundle_rec.refresh('goods'); RESET ROLE; SELECT bundle_rec.drop_model('passing')});
+job_ends($node, $job, 'failed', 'a training whose model is dropped fails');
+like(sql("SELECT message FROM bundle_rec.job WHERE job = $job"), qr/^42704: the model that job $job was training has been dropped/, 'and says so');
+
+$job = train_job($node, $long);
+wait_for_step($node, $job, 20);
+$pid = sql("SELECT pid FROM bundle_rec.job WHERE job = $job");
+sql(q{SET ROLE keeper; SELECT bundle_rec.drop_catalog('goods')});
+$start = time;
+usleep(20_000) while kill(0, $pid) && time - $start < 60;
+is(kill(0, $pid), 0, 'a training ends when its catalog is dropped');
+is(sql('SELECT (SELECT count(*) FROM bundle_rec.stored_training) + (SELECT count(*) FROM bundle_rec.job_data) + (SELECT count(*) FROM bundle_rec.job_checkpoint)'), '0', 'and leaves nothing');
+
+$node->stop;
 done_testing();

@@ -273,6 +273,7 @@ static const char *const wait_for_writers[] = {
 	"SELECT FROM bundle_rec.catalog WHERE catalog = $1 FOR UPDATE",
 	"SELECT FROM bundle_rec.catalog_state WHERE catalog = $1 FOR UPDATE",
 	"SELECT FROM bundle_rec.policy WHERE catalog = $1 FOR UPDATE",
+	"SELECT FROM bundle_rec.stored_job WHERE catalog = $1 FOR UPDATE",
 };
 
 #define OF_ITS_POLICIES " WHERE policy IN (SELECT policy FROM bundle_rec.policy WHERE catalog = $1)"

@@ -14,6 +14,7 @@
 
 #include "pg/model/lineage.h"
 #include "pg/model/model.h"
+#include "pg/promote/promote.h"
 #include "pg/train/training.h"
 #include "pg/worker/job.h"
 
@@ -73,11 +74,11 @@ br_pg_train_end_seed(Training *training)
 	if (wanted)
 	{
 		keep_if_best(training);
-		wanted = br_pg_job_execute("UPDATE bundle_rec.stored_training SET seeds_done = $2"
-								   " WHERE job = $1",
-								   lengthof(types), types, values) > 0;
+		br_pg_job_execute("UPDATE bundle_rec.stored_training SET seeds_done = $2 WHERE job = $1",
+						  lengthof(types), types, values);
+		wanted = br_pg_train_tell(training, "training");
 	}
-	br_pg_job_commit();
+	br_pg_train_end_transaction(wanted);
 	MemoryContextSwitchTo(training->memory);
 	plan->seeds_done++;
 	return wanted;
@@ -200,15 +201,55 @@ br_pg_train_store(Training *training)
 
 /* ---- the end ---- */
 
+/* In a transaction: what the gate says of the model, as a message; NULL: it was not to be asked. */
+static char *
+ask_gate(const BrPgTrainPlan *plan)
+{
+	const BrPgVerdict *verdict;
+	BrPgPromotion promotion = {.catalog = plan->catalog};
+	BrPgRights rights;
+
+	if (!plan->promote)
+		return NULL;
+	promotion.model = br_pg_model_number(plan->model);
+	br_pg_enter_caller(&rights, plan->role);
+	verdict = br_pg_promote(&promotion);
+	br_pg_leave(&rights);
+	return psprintf("%s: %s", verdict->passed ? "promoted" : "not promoted", verdict->summary);
+}
+
+static void
+tell_gate(int64 job)
+{
+	static const Oid types[] = {INT8OID};
+	Datum values[] = {Int64GetDatum(job)};
+
+	if (br_pg_job_begin(BR_PG_JOB_WRITES))
+		br_pg_job_execute("UPDATE bundle_rec.stored_job SET phase = 'asking the gate',"
+						  " updated_at = pg_catalog.clock_timestamp()"
+						  " WHERE job = $1 AND state = 'running'",
+						  lengthof(types), types, values);
+	br_pg_job_commit();
+}
+
 void
 br_pg_train_end(Training *training)
 {
-	static const Oid types[] = {INT8OID};
-	Datum values[] = {Int64GetDatum(training->plan.job)};
+	static const Oid types[] = {INT8OID, TEXTOID};
+	Datum values[] = {Int64GetDatum(training->plan.job), 0};
+	char *message = NULL;
+	bool there;
 
-	if (br_pg_job_begin(BR_PG_JOB_WRITES) &&
+	/* an error of the gate fails the job, whose model is stored; resumed, it asks again */
+	if (training->plan.promote)
+		tell_gate(training->plan.job);
+	there = br_pg_job_begin(BR_PG_JOB_WRITES);
+	if (there)
+		message = ask_gate(&training->plan);
+	values[1] = CStringGetTextDatum(message == NULL ? "" : message);
+	if (there &&
 		br_pg_job_execute("UPDATE bundle_rec.stored_job SET state = 'done', phase = NULL, eta = NULL,"
-						  " message = NULL, finished_at = pg_catalog.clock_timestamp(),"
+						  " message = NULLIF($2, ''), finished_at = pg_catalog.clock_timestamp(),"
 						  " updated_at = pg_catalog.clock_timestamp()"
 						  " WHERE job = $1 AND state = 'running'",
 						  lengthof(types), types, values) > 0)

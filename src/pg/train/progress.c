@@ -146,7 +146,7 @@ bool
 br_pg_train_tell(Training *training, const char *phase)
 {
 	static const char sql[] =
-		"UPDATE bundle_rec.stored_job SET phase = $2, done = $3, total = $4,"
+		"UPDATE bundle_rec.stored_job SET phase = $2, done = $3, total = NULLIF($4, 0),"
 		" rate = COALESCE(NULLIF($5, 'NaN'), rate), loss = COALESCE(NULLIF($6, 'NaN'), loss),"
 		" learning_rate = COALESCE(NULLIF($7, 'NaN'), learning_rate), eta = pg_catalog.clock_timestamp()"
 		" + NULLIF($8, 'NaN') * '1 second'::pg_catalog.interval, message = NULLIF($9, ''),"
@@ -170,6 +170,15 @@ br_pg_train_tell(Training *training, const char *phase)
 
 	require_parent(&training->plan);
 	return br_pg_job_execute(sql, lengthof(types), types, values) > 0;
+}
+
+void
+br_pg_train_end_transaction(bool wanted)
+{
+	if (wanted)
+		br_pg_job_commit();
+	else
+		AbortCurrentTransaction();
 }
 
 /* ---- checkpoints ---- */
@@ -224,10 +233,10 @@ write_down(Training *training, bool checkpoint)
 		insert_rows(training);
 		if (checkpoint)
 			write_checkpoint(training);
-		/* last, so that who reads the job waits no longer than for this */
+		/* last, so that who cancels the job waits no longer than for this */
 		wanted = br_pg_train_tell(training, "training");
 	}
-	br_pg_job_commit();
+	br_pg_train_end_transaction(wanted);
 	MemoryContextSwitchTo(training->memory);
 	return wanted;
 }

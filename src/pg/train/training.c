@@ -139,8 +139,11 @@ read_data(Training *training)
 	wanted = br_pg_job_begin(BR_PG_JOB_WRITES);
 	MemoryContextSwitchTo(training->memory);
 	if (wanted)
+	{
 		br_pg_train_keep(&training->plan, training->data, &counts);
-	br_pg_job_commit();
+		wanted = br_pg_train_tell(training, "training");
+	}
+	br_pg_train_end_transaction(wanted);
 	MemoryContextSwitchTo(outer);
 	return wanted;
 }

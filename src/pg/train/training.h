@@ -74,6 +74,12 @@ extern void br_pg_train_meter(Training *training);
  */
 extern bool br_pg_train_write_when_due(Training *training);
 
+/*
+ * Ends a transaction that has written; what it wrote for a job that is not to be
+ * done any more must not outlive it.
+ */
+extern void br_pg_train_end_transaction(bool wanted);
+
 /* In a transaction: whether the job is still to be done, and its phase. */
 extern bool br_pg_train_tell(Training *training, const char *phase);
 

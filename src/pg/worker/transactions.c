@@ -15,7 +15,9 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
+#include "storage/ipc.h"
 #include "storage/lmgr.h"
+#include "storage/pmsignal.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
@@ -86,6 +88,9 @@ void
 br_pg_job_pause(void)
 {
 	CHECK_FOR_INTERRUPTS();
+	/* who computes waits on nothing, and so is not told that the server has ended */
+	if (!PostmasterIsAlive())
+		proc_exit(1);
 	if (ConfigReloadPending)
 	{
 		ConfigReloadPending = false;
