@@ -64,7 +64,7 @@ SELECT pg_catalog.pg_extension_config_dump('@extschema@.job_checkpoint', 'WHERE 
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.stored_job_metric', 'WHERE false');
 REVOKE ALL ON TABLE stored_training, job_data, job_checkpoint, stored_job_metric FROM PUBLIC;
 
-CREATE FUNCTION train(catalog text, objective text DEFAULT 'contrastive', method text DEFAULT 'full', query text DEFAULT NULL,
+CREATE FUNCTION train(catalog text, objective text DEFAULT 'sets', method text DEFAULT 'full', query text DEFAULT NULL,
                       model_name text DEFAULT NULL, parameters jsonb DEFAULT '{}', promote boolean DEFAULT false)
 RETURNS bigint
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE

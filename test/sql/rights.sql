@@ -7,7 +7,7 @@
 --    rules and not from what the code does; what is granted to whom; and roles
 --    that come and go, with catalogs and grants behind them.
 --
-SELECT plan(178);
+SELECT plan(180);
 SET client_min_messages = error;
 SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls'), load_model('spare', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
 
@@ -77,6 +77,7 @@ GRANT INSERT ON bundle_rec.decision_:n, bundle_rec.feedback_:n, bundle_rec.event
 GRANT SELECT (decision_id) ON bundle_rec.decision_:n TO br_test_auditor;
 RESET ROLE;
 INSERT INTO stored_job (job, kind, catalog, role, state) VALUES (1000, 'refresh', :n, 'br_test_keeper'::regrole, 'failed');
+INSERT INTO stored_job_metric (job, seed, step, seconds, epoch, learning_rate) VALUES (1000, 0, 1, 1, 1, 0.1);
 INSERT INTO stored_schedule (schedule, catalog, role, cron, tasks, parameters) VALUES (1000, :n, 'br_test_keeper', '0 3 * * *', '{refresh}', '{}');
 INSERT INTO stored_alert (alert, catalog, role, schedule, task, message) VALUES (1000, :n, 'br_test_keeper', 1000, 'refresh', 'a reason');
 
@@ -148,6 +149,8 @@ INSERT INTO public.call VALUES
     ('job_worker', $$SELECT job_worker(1000)$$,                                  '1 1 1 1 1 1 1 1 1 1'),
     ('job_interrupted', $$SELECT job_interrupted(1000, now())$$,                 '1 1 1 1 1 1 1 1 1 1'),
     ('job', $$SELECT FROM job$$,                                                 '1 1 0 0 0 0 0 0 0 1'),
+    ('train', $$SELECT train('shop')$$,                                          :'only_owner'),
+    ('job_metric', $$SELECT FROM job_metric$$,                                   '1 1 0 0 0 0 0 0 0 1'),
     ('schedule', $$SELECT schedule('shop', '0 3 * * *', '{}')$$,                 '22023 22023 owner owner owner owner owner owner owner 22023'),
     ('unschedule', $$SELECT unschedule(1000)$$,                                  :'only_owner'),
     ('run_schedule', $$CALL run_schedule(1000)$$,                                :'only_owner'),
@@ -293,7 +296,7 @@ SELECT set_eq(
              ('v bundle_coverage', 'PUBLIC', 'SELECT'), ('v decision_log', 'PUBLIC', 'SELECT'), ('v privacy_state', 'PUBLIC', 'SELECT'), ('schema bundle_rec', 'PUBLIC', 'USAGE'),
              ('v catalog_coverage', 'PUBLIC', 'SELECT'), ('v job', 'PUBLIC', 'SELECT'), ('v model', 'PUBLIC', 'SELECT'), ('v policy_state', 'PUBLIC', 'SELECT'), ('v rule', 'PUBLIC', 'SELECT'),
              ('v experiment_state', 'PUBLIC', 'SELECT'), ('v rejected_row', 'PUBLIC', 'SELECT'), ('v choice_log', 'PUBLIC', 'SELECT'), ('v arm_state', 'PUBLIC', 'SELECT'), ('v fold_lag', 'PUBLIC', 'SELECT'),
-             ('v learner', 'PUBLIC', 'SELECT'), ('v gpu', 'PUBLIC', 'SELECT'), ('v fit_progress', 'PUBLIC', 'SELECT'), ('v schedules', 'PUBLIC', 'SELECT'), ('v alert', 'PUBLIC', 'SELECT'), ('v lineage', 'PUBLIC', 'SELECT'), ('v model_gate', 'PUBLIC', 'SELECT'),
+             ('v learner', 'PUBLIC', 'SELECT'), ('v gpu', 'PUBLIC', 'SELECT'), ('v fit_progress', 'PUBLIC', 'SELECT'), ('v schedules', 'PUBLIC', 'SELECT'), ('v alert', 'PUBLIC', 'SELECT'), ('v lineage', 'PUBLIC', 'SELECT'), ('v job_metric', 'PUBLIC', 'SELECT'), ('v model_gate', 'PUBLIC', 'SELECT'),
              ('v model_history', 'PUBLIC', 'SELECT'), ('v leaderboard', 'PUBLIC', 'SELECT')$$, 'to others is granted just this');
 -- the child tables: their catalog's owner, and whom he chose
 SELECT set_eq(

@@ -157,7 +157,7 @@ SET ROLE br_test_keeper;
 RESET ROLE;
 CREATE TABLE public.told (catalog text, objective text, method text, query text, model_name text, parameters jsonb, promote boolean);
 GRANT INSERT ON public.told TO br_test_keeper;
-CREATE OR REPLACE FUNCTION bundle_rec.train(catalog text, objective text DEFAULT 'contrastive', method text DEFAULT 'full', query text DEFAULT NULL,
+CREATE OR REPLACE FUNCTION bundle_rec.train(catalog text, objective text DEFAULT 'sets', method text DEFAULT 'full', query text DEFAULT NULL,
     model_name text DEFAULT NULL, parameters jsonb DEFAULT '{}', promote boolean DEFAULT false) RETURNS bigint
 LANGUAGE sql AS 'INSERT INTO public.told VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING 7::bigint';
 INSERT INTO stored_schedule (schedule, catalog, role, cron, tasks, parameters)
@@ -169,7 +169,7 @@ SET ROLE br_test_keeper;
 CALL run_schedule(1004);
 CALL run_schedule(1005);
 RESET ROLE;
-SELECT results_eq('TABLE public.told', $$VALUES ('shop', 'contrastive', 'full', NULL::text, NULL::text, '{}'::jsonb, false),
+SELECT results_eq('TABLE public.told', $$VALUES ('shop', 'sets', 'full', NULL::text, NULL::text, '{}'::jsonb, false),
     ('shop', 'triplet', 'lora', 'SELECT 1', 'better', '{"epochs": 3, "rate": 0.1}', true)$$, 'train gets its defaults, or what parameters say');
 DELETE FROM stored_schedule WHERE schedule > 1003;
 SET ROLE br_test_keeper;
@@ -205,3 +205,4 @@ SELECT is((SELECT count(*) FROM stored_schedule) + (SELECT count(*) FROM stored_
 
 SELECT * FROM finish();
 DROP OWNED BY br_test_keeper, br_test_colleague, br_test_stranger CASCADE;
+DROP ROLE br_test_keeper, br_test_colleague, br_test_stranger;

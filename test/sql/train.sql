@@ -32,13 +32,13 @@ SELECT throws_ok($$SELECT train('none')$$, '42704', 'there is no catalog "none"'
 SELECT throws_ok($$SELECT train('bare')$$, '55000', 'catalog "bare" has no model to train', 'and have a model');
 SELECT throws_ok($$SELECT train('shop', 'wishful')$$, '22023', 'there is no objective "wishful"', 'an objective that is none');
 SELECT throws_ok($$SELECT train('shop', method => 'magic')$$, '22023', 'there is no method "magic"', 'a method that is none');
-SELECT throws_ok($$SELECT train('shop', 'sets')$$, '0A000', 'the objective "sets" cannot be trained in the database', 'one that has no data');
+SELECT throws_ok($$SELECT train('shop', 'sets', query => 'SELECT 1::text AS text')$$, '42703', NULL, 'members without a set');
 SELECT throws_ok($$SELECT train('shop', method => 'bottleneck')$$, '0A000', 'models with bottlenecks cannot be served', 'one that cannot be served');
 SELECT throws_ok($$SELECT train('shop', model_name => 'tiny')$$, '42710', NULL, 'a name that is taken');
 SELECT throws_ok($$SELECT train('shop', 'score')$$, '22023', 'the objective "score" needs a query', 'what a catalog does not know');
 SELECT throws_ok($$SELECT train('shop', 'distillation')$$, '22023', 'the objective "distillation" needs the parameter "teacher"', 'a pupil without a teacher');
 SELECT throws_ok($$SELECT train('shop', 'distillation', parameters => '{"teacher": "nobody"}')$$, '42704', NULL, 'a teacher that is none');
-SELECT throws_ok($$SELECT train('shop', parameters => '{"teacher": "tiny"}')$$, '22023', 'the objective "contrastive" has no teacher', 'a teacher that is not asked');
+SELECT throws_ok($$SELECT train('shop', parameters => '{"teacher": "tiny"}')$$, '22023', 'the objective "sets" has no teacher', 'a teacher that is not asked');
 BEGIN READ ONLY;
 SELECT throws_ok($$SELECT train('shop')$$, '25006', 'cannot execute train() in a read-only transaction', 'it writes');
 COMMIT;

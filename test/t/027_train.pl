@@ -41,7 +41,7 @@ is(sql("SELECT kind, model, phase, done = total, total > 100, loss < 1, message 
 # 600 baskets of an hour each, of which the latest 60 are held out
 is(sql("SELECT made_by, parent, catalog, objective, method, learned_until = timestamptz '2025-01-01' + interval '540 hours', data ->> 'source', data ->> 'sessions', data ->> 'held_out', data ->> 'found', data ->> 'texts',
 	data ->> 'sha256' ~ '^[0-9a-f]{64}\$', parameters ->> 'epochs', parameters ->> 'temperature' FROM bundle_rec.lineage WHERE model = 'learned'"),
-	'train|tiny|goods|contrastive|full|t|baskets|540|60|540|40|t|150|0.05', 'its lineage from what');
+	'train|tiny|goods|sets|full|t|baskets|540|60|540|40|t|150|0.1', 'its lineage from what');
 is(sql("SELECT count(*) FROM bundle_rec.job_checkpoint") . sql("SELECT count(*) FROM bundle_rec.job_data"), '00', 'what it would have gone on from is gone');
 is(sql("SELECT count(*) > 0, max(step) = (SELECT total FROM bundle_rec.job WHERE job = $job), min(loss) < max(loss) / 4, bool_and(tokens_per_second > 0 AND gradient > 0) FROM bundle_rec.job_metric WHERE job = $job"),
 	't|t|t|t', 'its figures are there');
@@ -64,15 +64,15 @@ sub fails
 	return $failed;
 }
 
-fails(q{query => 'SELECT title AS anchor, title AS positive FROM goods.article WHERE false'}, qr/^55000: there is nothing to learn from: 0 examples were found/, 'an empty query');
-fails(q{query => $q$SELECT 'red house'::text AS anchor, 'music'::text AS positive FROM goods.article$q$}, qr/^22023: cannot train with these data: /, 'many pairs that are all the same');
-fails(q{query => $q$SELECT 'red house'::text AS anchor, 'music'::text AS positive$q$, parameters => '{"validation": 0}'}, qr/^22023: cannot train with these data: /, 'one pair');
-fails(q{query => $q$SELECT title AS anchor, CASE sku WHEN 'b0' THEN NULL ELSE 'music' END AS positive FROM goods.article ORDER BY sku COLLATE "C"$q$}, qr/^22004: "positive" must not be null: It is row 21 of the query/, 'a NULL');
-fails(q{objective => 'text_classes', query => $q$SELECT title AS text, CASE sku WHEN 'a1' THEN -1 ELSE 1 END AS label FROM goods.article ORDER BY sku COLLATE "C"$q$}, qr/^22023: label is out of range: -1: It is row 2 of the query/, 'a label below 0');
-fails(q{objective => 'text_classes', query => $q$SELECT title AS text, 3 AS label FROM goods.article$q$, parameters => '{"classes": 3}'}, qr/^22023: label is out of range: 3: It is row 1 of the query/, 'a label of no class');
-fails(q{objective => 'score', query => $q$SELECT title AS a, title AS b, 1.5 AS score FROM goods.article$q$}, qr/^22023: score is out of range: 1\.5: It is row 1/, 'a score that is no cosine');
+fails(q{'contrastive', query => 'SELECT title AS anchor, title AS positive FROM goods.article WHERE false'}, qr/^55000: there is nothing to learn from: 0 examples were found/, 'an empty query');
+fails(q{'contrastive', query => $q$SELECT 'red house'::text AS anchor, 'music'::text AS positive FROM goods.article$q$}, qr/^22023: cannot train with these data: /, 'many pairs that are all the same');
+fails(q{'contrastive', query => $q$SELECT 'red house'::text AS anchor, 'music'::text AS positive$q$, parameters => '{"validation": 0}'}, qr/^22023: cannot train with these data: /, 'one pair');
+fails(q{'contrastive', query => $q$SELECT title AS anchor, CASE sku WHEN 'b0' THEN NULL ELSE 'music' END AS positive FROM goods.article ORDER BY sku COLLATE "C"$q$}, qr/^22004: "positive" must not be null: It is row 21 of the query/, 'a NULL');
+fails(q{'text_classes', query => $q$SELECT title AS text, CASE sku WHEN 'a1' THEN -1 ELSE 1 END AS label FROM goods.article ORDER BY sku COLLATE "C"$q$}, qr/^22023: label is out of range: -1: It is row 2 of the query/, 'a label below 0');
+fails(q{'text_classes', query => $q$SELECT title AS text, 3 AS label FROM goods.article$q$, parameters => '{"classes": 3}'}, qr/^22023: label is out of range: 3: It is row 1 of the query/, 'a label of no class');
+fails(q{'score', query => $q$SELECT title AS a, title AS b, 1.5 AS score FROM goods.article$q$}, qr/^22023: score is out of range: 1\.5: It is row 1/, 'a score that is no cosine');
 sql(q{SET ROLE keeper; CREATE FUNCTION goods.sells(text) RETURNS text LANGUAGE plpgsql AS $$BEGIN DELETE FROM goods.sale; RETURN $1; END$$});
-fails(q{query => 'SELECT goods.sells(title) AS anchor, title AS positive FROM goods.article'}, qr/^25006: cannot execute DELETE in a read-only transaction/, 'a query with side effects');
+fails(q{'contrastive', query => 'SELECT goods.sells(title) AS anchor, title AS positive FROM goods.article'}, qr/^25006: cannot execute DELETE in a read-only transaction/, 'a query with side effects');
 is(sql('SELECT count(*) FROM goods.sale'), '1200', 'which has none');
 fails(q{parameters => '{"rate": 1e30, "optimiser": "sgd", "clip": 0, "schedule": "constant", "warm_up": 0}'}, qr/^22003: the training cannot go on: Step \d+, at learning rate 1e\+30: /, 'a loss that is no number');
 
@@ -88,9 +88,18 @@ is(sql("SELECT learned_until IS NULL, data ->> 'source' FROM bundle_rec.lineage 
 $job = train_job($node, q{'distillation', model_name => 'pupil', parameters => '{"epochs": 1, "teacher": "learned"}'});
 job_ends($node, $job, 'done', 'what another model says of them');
 
+$job = train_job($node, q{'contrastive', model_name => 'paired', parameters => '{"epochs": 150, "rate": 0.002, "batch": 16, "validation": 0}'});
+job_ends($node, $job, 'done', 'pairs of a basket');
+cmp_ok(partners_found($node, 'paired'), '>=', 18, 'of which as much is learned');
+is(sql("SELECT objective, data ->> 'source', data ->> 'found' FROM bundle_rec.lineage WHERE model = 'paired'"), 'contrastive|baskets|540', 'from as many');
+$job = train_job($node, q{'sets', query => $q$SELECT substr(sku, 2) AS set, title AS text FROM goods.article$q$, model_name => 'listed', parameters => '{"epochs": 150, "rate": 0.002, "batch": 16, "validation": 0}'});
+job_ends($node, $job, 'done', 'sets from a query');
+cmp_ok(partners_found($node, 'listed'), '>=', 18, 'are learned, too');
+fails(q{'sets', query => $q$SELECT sku AS set, title AS text FROM goods.article$q$}, qr/^22023: cannot train with these data: /, 'sets of one member');
+
 # ---- long enough to be met at work ----
 
-my $long = q{query => 'SELECT a.title AS anchor, b.title AS positive FROM goods.article a JOIN goods.article b ON b.sku = ''b'' || substr(a.sku, 2) AND a.sku LIKE ''a%'' ORDER BY a.sku',
+my $long = q{'contrastive', query => 'SELECT a.title AS anchor, b.title AS positive FROM goods.article a JOIN goods.article b ON b.sku = ''b'' || substr(a.sku, 2) AND a.sku LIKE ''a%'' ORDER BY a.sku',
 	parameters => '{"validation": 0.3, "epochs": 6000, "batch": 16, "dropout": 0.1, "negatives": 2, "negatives_from": 1, "negatives_to": 10, "validate_every": 50, "patience": 0, "most_steps": 2400}'};
 sql(q{ALTER DATABASE postgres SET bundle_rec.checkpoint_interval = '1s'});
 $job = train_job($node, $long);
