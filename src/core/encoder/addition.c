@@ -42,12 +42,14 @@ tensors_of_layer(BrAddition addition)
 
 /* Rows and columns of a layer's tensor; columns 0: a vector. */
 static void
-tell_tensor(BrAddition addition, int hidden, int number, int *rows, int *columns)
+tell_tensor(BrAddition addition, const BrImageConfig *config, int number, int *rows, int *columns)
 {
+	int hidden = (int) config->hidden;
+
 	if (addition.kind == BR_ADDITION_PREFIX)
 	{
 		*rows = addition.size;
-		*columns = hidden;
+		*columns = (int) br_encoder_attended(config);
 		return;
 	}
 	*rows = number % 4 < 2 ? addition.size : hidden;
@@ -55,24 +57,24 @@ tell_tensor(BrAddition addition, int hidden, int number, int *rows, int *columns
 }
 
 static size_t
-tensor_size(BrAddition addition, int hidden, int number)
+tensor_size(BrAddition addition, const BrImageConfig *config, int number)
 {
 	int rows;
 	int columns;
 
-	tell_tensor(addition, hidden, number, &rows, &columns);
+	tell_tensor(addition, config, number, &rows, &columns);
 	return (size_t) rows * (size_t) (columns > 0 ? columns : 1);
 }
 
 /* Where a layer's tensor begins in the layer; of their number: how long a layer is. */
 static size_t
-tensor_place(BrAddition addition, int hidden, int number)
+tensor_place(BrAddition addition, const BrImageConfig *config, int number)
 {
 	const size_t unit = BR_IMAGE_ALIGNMENT / sizeof(float);
 	size_t at = 0;
 
 	for (int i = 0; i < number; i++)
-		at += (tensor_size(addition, hidden, i) + unit - 1) / unit * unit;
+		at += (tensor_size(addition, config, i) + unit - 1) / unit * unit;
 	return at;
 }
 
@@ -95,8 +97,7 @@ static size_t
 addition_bytes(const BrImageConfig *config, BrAddition addition)
 {
 	return sizeof(ImageAddition) +
-		config->layers * tensor_place(addition, (int) config->hidden, tensors_of_layer(addition)) *
-		sizeof(float);
+		config->layers * tensor_place(addition, config, tensors_of_layer(addition)) * sizeof(float);
 }
 
 static uint64_t
@@ -105,7 +106,7 @@ count_added(const BrImageConfig *config, BrAddition addition)
 	uint64_t n = 0;
 
 	for (int i = 0; addition.kind != BR_ADDITION_NONE && i < tensors_of_layer(addition); i++)
-		n += tensor_size(addition, (int) config->hidden, i);
+		n += tensor_size(addition, config, i);
 	return n * config->layers;
 }
 
@@ -159,7 +160,6 @@ br_encoder_added_tensor(const BrEncoder *encoder, BrAddition addition, int numbe
 															  "up.weight", "up.bias"};
 	const BrImageConfig *config = br_encoder_config(encoder);
 	const BrArchitecture *names = br_encoder_architecture(config->architecture);
-	int hidden = (int) config->hidden;
 	int n = tensors_of_layer(addition);
 	int layer;
 	int part;
@@ -169,9 +169,9 @@ br_encoder_added_tensor(const BrEncoder *encoder, BrAddition addition, int numbe
 	layer = number / n;
 	part = number % n;
 	*tensor = (BrModelTensor){.kind = BR_TENSOR_MATRIX};
-	tell_tensor(addition, hidden, part, &tensor->rows, &tensor->columns);
+	tell_tensor(addition, config, part, &tensor->rows, &tensor->columns);
 	tensor->offset =
-		(size_t) layer * tensor_place(addition, hidden, n) + tensor_place(addition, hidden, part);
+		(size_t) layer * tensor_place(addition, config, n) + tensor_place(addition, config, part);
 	if (addition.kind == BR_ADDITION_PREFIX)
 	{
 		tensor->kind = BR_TENSOR_TABLE;
@@ -289,11 +289,11 @@ static const float *
 added_at(const BrEncoder *encoder, uint32_t layer, int number)
 {
 	BrAddition addition = br_encoder_addition(encoder);
-	int hidden = (int) br_encoder_config(encoder)->hidden;
+	const BrImageConfig *config = br_encoder_config(encoder);
 
 	return br_encoder_added(encoder) +
-		layer * tensor_place(addition, hidden, tensors_of_layer(addition)) +
-		tensor_place(addition, hidden, number);
+		layer * tensor_place(addition, config, tensors_of_layer(addition)) +
+		tensor_place(addition, config, number);
 }
 
 void
@@ -314,7 +314,7 @@ br_encoder_adapt(const BrEncoder *encoder, const BrBackend *backend, uint32_t la
 		values[i] += wide[i];
 }
 
-/* Some columns of so many rows of hidden numbers. */
+/* Some columns of so many rows. */
 static void
 copy_columns(const float *from, int from_stride, int rows, int first, int last, int to_stride,
 			 float *to)
@@ -331,28 +331,28 @@ br_encoder_attend_with_prefix(const BrEncoder *encoder, const BrBackend *backend
 							  float *attended)
 {
 	const BrImageConfig *config = br_encoder_config(encoder);
-	int hidden = (int) config->hidden;
-	int dim = hidden / (int) config->heads;
+	int width = (int) br_encoder_attended(config);
+	int dim = width / (int) config->heads;
 	int length = br_encoder_addition(encoder).size;
 	int first = first_head * dim;
 	int last = last_head * dim;
 	const int32_t offsets[2] = {0, length + tokens};
 	float *longer = room;
-	float *text = longer + 3 * (size_t) length * (size_t) hidden;
-	float *output = longer + 3 * (size_t) reach * (size_t) hidden;
+	float *text = longer + 3 * (size_t) length * (size_t) width;
+	float *output = longer + 3 * (size_t) reach * (size_t) width;
 
 	/* rows of the prefix ask for nothing */
 	for (size_t row = 0; row < (size_t) length; row++)
-		memset(longer + 3 * row * (size_t) hidden + first, 0,
+		memset(longer + 3 * row * (size_t) width + first, 0,
 			   (size_t) (last - first) * sizeof(float));
 	for (int part = 0; part < PREFIX_TENSORS; part++)
-		copy_columns(added_at(encoder, layer, part), hidden, length, first, last, 3 * hidden,
-					 longer + (part + 1) * hidden);
+		copy_columns(added_at(encoder, layer, part), width, length, first, last, 3 * width,
+					 longer + (part + 1) * width);
 	for (int third = 0; third < 3; third++)
-		copy_columns(qkv + third * hidden, 3 * hidden, tokens, first, last, 3 * hidden,
-					 text + third * hidden);
+		copy_columns(qkv + third * width, 3 * width, tokens, first, last, 3 * width,
+					 text + third * width);
 	backend->attention(longer, offsets, 1, (int) config->heads, dim, first_head, last_head,
 					   relative, reach, scratch, output);
-	copy_columns(output + (size_t) length * (size_t) hidden, hidden, tokens, first, last, hidden,
+	copy_columns(output + (size_t) length * (size_t) width, width, tokens, first, last, width,
 				 attended);
 }

@@ -103,7 +103,8 @@ extern BrStatus br_encoder_encode(const BrEncoder *encoder, BrContext *context,
  * The model as devices see it, with its weights where they stand in the image.
  * *transformer: one block, owned by the caller (br_base_free), which serves as
  * long as the image does; the table of distances is in the block.
- * BR_ERR_UNSUPPORTED: the model has an addition, which devices do not compute.
+ * BR_ERR_UNSUPPORTED: the model has an addition or has lost heads, which devices do
+ * not compute.
  */
 extern BrStatus br_encoder_describe(const BrEncoder *encoder, BrContext *context,
 									BrTransformer **transformer);
@@ -214,9 +215,9 @@ typedef struct BrWeightMap
 
 	size_t layer; /* the first layer; the rest relative to a layer */
 	size_t layer_stride;
-	size_t qkv_weight; /* (3 * hidden, hidden) */
+	size_t qkv_weight; /* (3 * attended, hidden) */
 	size_t qkv_bias;
-	size_t output_weight; /* (hidden, hidden) */
+	size_t output_weight; /* (hidden, attended) */
 	size_t output_bias;
 	size_t attention_gain; /* (hidden) */
 	size_t attention_bias;
@@ -238,6 +239,7 @@ typedef struct BrModelShape
 	int hidden;
 	int layers;
 	int heads;
+	int attended; /* heads * the dimension of one; hidden, or less where heads were removed */
 	int intermediate;
 	int vocabulary;
 	int positions;
@@ -340,7 +342,7 @@ extern BrAddition br_encoder_addition(const BrEncoder *encoder);
  * output projection and of the last dense layer of every layer,
  * "x.adapter_down.weight" (size, hidden), "….bias" (size), "x.adapter_up.weight"
  * (hidden, size) and "….bias" (hidden). Of a prefix, for the names of key and
- * value, "x.prefix.weight" (size, hidden). offset: among the addition's numbers.
+ * value, "x.prefix.weight" (size, attended). offset: among the addition's numbers.
  */
 extern bool br_encoder_added_tensor(const BrEncoder *encoder, BrAddition addition, int number,
 									BrModelTensor *tensor);

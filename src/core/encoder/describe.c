@@ -126,10 +126,15 @@ br_encoder_describe_weights(BrContext *context, const BrModelShape *shape, const
 							BrTransformer **transformer)
 {
 	Room room = plan_room(shape);
-	char *block = br_base_alloc(context, room.size);
+	char *block;
 	BrTransformerLayer *layers;
 	BrTransformerStep *steps;
 
+	*transformer = NULL;
+	if (shape->attended != shape->hidden)
+		return br_base_fail(context, BR_ERR_UNSUPPORTED,
+							"Devices do not compute models some of whose attention heads were removed.");
+	block = br_base_alloc(context, room.size);
 	*transformer = (BrTransformer *) block;
 	if (block == NULL)
 		return BR_ERR_MEMORY;

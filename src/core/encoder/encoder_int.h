@@ -258,6 +258,7 @@ typedef struct BrImageConfig
 	uint32_t first_position; /* 0, or the padding token's id + 1, which keeps its row for itself */
 	uint32_t pooling;		 /* BrPooling */
 	uint32_t max_tokens;
+	uint32_t attended; /* width of query, key and value; 0: hidden, as without removed heads */
 	uint64_t parameters;
 
 	uint32_t n_steps;
@@ -298,6 +299,13 @@ typedef struct BrImageConfig
 #define BR_MAX_WORD_CHARACTERS 1000
 #define BR_MAX_NODES 16000000
 #define BR_MAX_REPLACEMENT 255 /* bytes of one string of the character map */
+
+/* heads * the dimension of one */
+static inline uint32_t
+br_encoder_attended(const BrImageConfig *config)
+{
+	return config->attended != 0 ? config->attended : config->hidden;
+}
 
 extern void br_encoder_map_weights(const BrImageConfig *config, BrWeightMap *map);
 
@@ -454,9 +462,9 @@ extern void br_encoder_adapt(const BrEncoder *encoder, const BrBackend *backend,
  */
 extern void br_encoder_attend_with_prefix(
 	const BrEncoder *encoder, const BrBackend *backend, uint32_t layer,
-	const float *qkv /* (tokens, 3 * hidden) */, int tokens, int first_head, int last_head,
+	const float *qkv /* (tokens, 3 * attended) */, int tokens, int first_head, int last_head,
 	const float *relative /* (heads, 2 * reach - 1) */, int reach, float *scratch,
-	float *room /* (reach, 4 * hidden) */, float *attended /* (tokens, hidden) */);
+	float *room /* (reach, 4 * attended) */, float *attended /* (tokens, attended) */);
 
 /* ---- tensors.c ---- */
 

@@ -38,7 +38,7 @@ typedef struct Worker
 	void *scratch;	  /* of br_encoder_run_dense */
 	float *narrow;	  /* (chunk, size of the bottlenecks) */
 	float *adapted;	  /* (chunk, hidden), with bottlenecks */
-	float *prefixed;  /* (reach, 4 * hidden), with a prefix */
+	float *prefixed;  /* (reach, 4 * attended), with a prefix */
 	BrStatus status;
 } Worker;
 
@@ -65,8 +65,8 @@ typedef struct Forward
 
 	Worker *workers;	/* (n_workers) */
 	float *hidden;		/* (tokens, hidden) */
-	float *qkv;			/* (tokens, 3 * hidden) */
-	float *attended;	/* (tokens, hidden) */
+	float *qkv;			/* (tokens, 3 * attended) */
+	float *attended;	/* (tokens, attended) */
 	int32_t *positions; /* (tokens) */
 	float *relative;	/* (heads, 2 * reach - 1), NULL: the architecture has none */
 } Forward;
@@ -122,13 +122,14 @@ cut_buffers(const BrEncoder *encoder, Forward *forward, char *base)
 	size_t chunk = (size_t) forward->chunk;
 	size_t reach = (size_t) forward->reach;
 	size_t hidden = forward->config->hidden;
+	size_t attended = br_encoder_attended(forward->config);
 	size_t dense_scratch = br_encoder_dense_scratch(encoder, forward->compute, forward->chunk);
 	size_t narrow = forward->bottleneck;
 
 	forward->workers = cut(&cutter, (size_t) forward->n_workers * sizeof(Worker));
 	forward->hidden = cut(&cutter, tokens * hidden * sizeof(float));
-	forward->qkv = cut(&cutter, tokens * 3 * hidden * sizeof(float));
-	forward->attended = cut(&cutter, tokens * hidden * sizeof(float));
+	forward->qkv = cut(&cutter, tokens * 3 * attended * sizeof(float));
+	forward->attended = cut(&cutter, tokens * attended * sizeof(float));
 	for (int i = 0; i < forward->n_workers; i++)
 	{
 		Worker worker = {
@@ -138,7 +139,7 @@ cut_buffers(const BrEncoder *encoder, Forward *forward, char *base)
 			.scratch = cut(&cutter, dense_scratch),
 			.narrow = cut(&cutter, chunk * narrow * sizeof(float)),
 			.adapted = cut(&cutter, narrow > 0 ? chunk * hidden * sizeof(float) : 0),
-			.prefixed = cut(&cutter, forward->prefixed ? 4 * reach * hidden * sizeof(float) : 0),
+			.prefixed = cut(&cutter, forward->prefixed ? 4 * reach * attended * sizeof(float) : 0),
 		};
 
 		if (base != NULL)
@@ -287,13 +288,14 @@ static BrStatus
 project_qkv(Forward *forward, int number)
 {
 	size_t hidden = forward->config->hidden;
+	size_t attended = br_encoder_attended(forward->config);
 	int end = first_row(forward, number + 1);
 	BrStatus status = BR_OK;
 
 	for (int row = first_row(forward, number); row < end && status == BR_OK; row += forward->chunk)
 		status = run_dense(forward, number, BR_MATRIX_QKV, forward->hidden + (size_t) row * hidden,
 						   rows_from(forward, row, end), BR_ACTIVATION_NONE,
-						   forward->qkv + (size_t) row * 3 * hidden);
+						   forward->qkv + (size_t) row * 3 * attended);
 	return status;
 }
 
@@ -304,22 +306,22 @@ attend_texts(Forward *forward, int number, int first, int last, int first_head, 
 	const BrImageConfig *config = forward->config;
 	const int32_t *offsets = forward->offsets;
 	const Worker *worker = &forward->workers[number];
-	size_t hidden = config->hidden;
+	size_t attended = br_encoder_attended(config);
 
 	if (!forward->prefixed)
 		forward->backend->attention(forward->qkv, offsets + first, last - first,
-									(int) config->heads, (int) (hidden / config->heads), first_head,
-									last_head, forward->relative, forward->reach, worker->scores,
-									forward->attended);
+									(int) config->heads, (int) (attended / config->heads),
+									first_head, last_head, forward->relative, forward->reach,
+									worker->scores, forward->attended);
 	for (int text = first; forward->prefixed && text < last; text++)
 	{
 		size_t row = (size_t) offsets[text];
 
 		br_encoder_attend_with_prefix(forward->encoder, forward->backend, forward->layer,
-									  forward->qkv + 3 * row * hidden,
+									  forward->qkv + 3 * row * attended,
 									  offsets[text + 1] - offsets[text], first_head, last_head,
 									  forward->relative, forward->reach, worker->scores,
-									  worker->prefixed, forward->attended + row * hidden);
+									  worker->prefixed, forward->attended + row * attended);
 	}
 }
 
@@ -329,6 +331,7 @@ attend(Forward *forward, int number)
 {
 	const BrImageConfig *config = forward->config;
 	const int32_t *offsets = forward->offsets;
+	int attended = (int) br_encoder_attended(config);
 	int heads = (int) config->heads;
 	int first_head = heads * number / forward->n_workers;
 	int last_head = heads * (number + 1) / forward->n_workers;
@@ -346,7 +349,7 @@ attend(Forward *forward, int number)
 		{
 			int64_t length = offsets[text + 1] - offsets[text] + forward->reach - forward->longest;
 
-			cost += 2 * length * length * config->hidden;
+			cost += 2 * length * length * attended;
 			text++;
 		}
 		attend_texts(forward, number, first, text, first_head, last_head);
@@ -376,8 +379,9 @@ finish_block(Forward *forward, int number, int row, int rows)
 	const float *layer = forward->weights + map->layer + forward->layer * map->layer_stride;
 	const Worker *worker = &forward->workers[number];
 	size_t at = (size_t) row * forward->config->hidden;
+	const float *attended = forward->attended + (size_t) row * br_encoder_attended(forward->config);
 	float *state = forward->hidden + at;
-	BrStatus status = run_dense(forward, number, BR_MATRIX_OUTPUT, forward->attended + at, rows,
+	BrStatus status = run_dense(forward, number, BR_MATRIX_OUTPUT, attended, rows,
 								BR_ACTIVATION_NONE, worker->projected);
 
 	if (status != BR_OK)

@@ -34,6 +34,7 @@ br_encoder_map_weights(const BrImageConfig *config, BrWeightMap *map)
 {
 	const BrArchitecture *architecture = br_encoder_architecture(config->architecture);
 	size_t hidden = config->hidden;
+	size_t attended = br_encoder_attended(config);
 	size_t intermediate = config->intermediate;
 	size_t end = 0;
 	size_t layer = 0;
@@ -47,9 +48,9 @@ br_encoder_map_weights(const BrImageConfig *config, BrWeightMap *map)
 		reserve(&end,
 				architecture->relative != NULL ? (size_t) BR_RELATIVE_BUCKETS * config->heads : 0);
 
-	map->qkv_weight = reserve(&layer, 3 * hidden * hidden);
-	map->qkv_bias = reserve(&layer, 3 * hidden);
-	map->output_weight = reserve(&layer, hidden * hidden);
+	map->qkv_weight = reserve(&layer, 3 * attended * hidden);
+	map->qkv_bias = reserve(&layer, 3 * attended);
+	map->output_weight = reserve(&layer, hidden * attended);
 	map->output_bias = reserve(&layer, hidden);
 	map->attention_gain = reserve(&layer, hidden);
 	map->attention_bias = reserve(&layer, hidden);
@@ -137,7 +138,8 @@ transformer_valid(const BrImageConfig *config)
 {
 	return br_encoder_architecture(config->architecture) != NULL && config->hidden > 0 &&
 		config->hidden <= BR_MAX_HIDDEN && config->layers > 0 && config->layers <= BR_MAX_LAYERS &&
-		config->heads > 0 && config->hidden % config->heads == 0 && config->intermediate > 0 &&
+		config->heads > 0 && config->attended <= config->hidden &&
+		br_encoder_attended(config) % config->heads == 0 && config->intermediate > 0 &&
 		config->intermediate <= BR_MAX_INTERMEDIATE && config->vocabulary > 0 &&
 		config->vocabulary <= BR_MAX_VOCABULARY && config->positions > 0 &&
 		config->positions <= BR_MAX_POSITIONS && config->first_position < config->positions &&

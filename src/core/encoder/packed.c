@@ -53,6 +53,7 @@ br_encoder_dense(const BrEncoder *encoder, uint32_t number)
 	const float *weights = br_encoder_weights(encoder);
 	uint32_t layer = number / BR_MATRICES_OF_LAYER;
 	int hidden = (int) config->hidden;
+	int attended = (int) br_encoder_attended(config);
 	int intermediate = (int) config->intermediate;
 	const float *begin;
 
@@ -72,9 +73,9 @@ br_encoder_dense(const BrEncoder *encoder, uint32_t number)
 	{
 		case BR_MATRIX_QKV:
 			return (BrDense){number, begin + map->qkv_weight, begin + map->qkv_bias, hidden,
-							 3 * hidden};
+							 3 * attended};
 		case BR_MATRIX_OUTPUT:
-			return (BrDense){number, begin + map->output_weight, begin + map->output_bias, hidden,
+			return (BrDense){number, begin + map->output_weight, begin + map->output_bias, attended,
 							 hidden};
 		case BR_MATRIX_UP:
 			return (BrDense){number, begin + map->up_weight, begin + map->up_bias, hidden,

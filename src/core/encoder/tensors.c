@@ -27,6 +27,7 @@ br_encoder_tell_shape(const BrEncoder *encoder, BrModelShape *shape)
 		.hidden = (int) config->hidden,
 		.layers = (int) config->layers,
 		.heads = (int) config->heads,
+		.attended = (int) br_encoder_attended(config),
 		.intermediate = (int) config->intermediate,
 		.vocabulary = (int) config->vocabulary,
 		.positions = (int) config->positions,
@@ -89,6 +90,7 @@ describe_of_layer(const BrEncoder *encoder, uint32_t layer, int number)
 	const BrWeightMap *map = br_encoder_weight_map(encoder);
 	const char *third[3] = {names->query, names->key, names->value};
 	uint32_t hidden = config->hidden;
+	uint32_t attended = br_encoder_attended(config);
 	size_t at = map->layer + layer * map->layer_stride;
 	size_t which = (size_t) number / 2;
 	int part = number % 2;
@@ -100,11 +102,11 @@ describe_of_layer(const BrEncoder *encoder, uint32_t layer, int number)
 		case 0:
 		case 1:
 		case 2:
-			return describe_linear(prefix, third[which], hidden, hidden,
-								   at + map->qkv_weight + which * hidden * hidden,
-								   at + map->qkv_bias + which * hidden, part);
+			return describe_linear(prefix, third[which], attended, hidden,
+								   at + map->qkv_weight + which * attended * hidden,
+								   at + map->qkv_bias + which * attended, part);
 		case 3:
-			return describe_linear(prefix, names->output, hidden, hidden, at + map->output_weight,
+			return describe_linear(prefix, names->output, hidden, attended, at + map->output_weight,
 								   at + map->output_bias, part);
 		case 4:
 			return describe_norm(prefix, names->attention_norm, hidden, at + map->attention_gain,

@@ -25,11 +25,11 @@ typedef struct HeadPlace
 	int keys;		   /* both */
 	int first_row;	   /* of the text */
 	int dim;		   /* of a head */
-	int hidden;		   /* the stride of a prefix, and of attended */
+	int attended;	   /* the stride of a prefix, and of what attention gives */
 	int stride;		   /* of qkv */
-	size_t query;	   /* in qkv; key and value are hidden and twice hidden behind it */
+	size_t query;	   /* in qkv; key and value are attended and twice attended behind it */
 	size_t output;	   /* in attended */
-	size_t before_key; /* in the prefix's numbers (prefix, hidden) */
+	size_t before_key; /* in the prefix's numbers (prefix, attended) */
 	size_t before_value;
 	BrReal scale;
 } HeadPlace;
@@ -37,13 +37,13 @@ typedef struct HeadPlace
 static HeadPlace
 find_head(const BrTrainRun *run, int text, int head)
 {
-	int hidden = run->shape->hidden;
-	int dim = hidden / run->shape->heads;
+	int attended = run->shape->attended;
+	int dim = attended / run->shape->heads;
 	int row = run->batch.offsets[text];
 	int tokens = run->batch.offsets[text + 1] - row;
 	int prefix = br_train_prefix_length(run->model);
 	size_t column = (size_t) head * (size_t) dim;
-	size_t block = (size_t) prefix * (size_t) hidden;
+	size_t block = (size_t) prefix * (size_t) attended;
 
 	return (HeadPlace){
 		.head = head,
@@ -52,10 +52,10 @@ find_head(const BrTrainRun *run, int text, int head)
 		.keys = prefix + tokens,
 		.first_row = row,
 		.dim = dim,
-		.hidden = hidden,
-		.stride = 3 * hidden,
-		.query = (size_t) row * 3 * (size_t) hidden + column,
-		.output = (size_t) row * (size_t) hidden + column,
+		.attended = attended,
+		.stride = 3 * attended,
+		.query = (size_t) row * 3 * (size_t) attended + column,
+		.output = (size_t) row * (size_t) attended + column,
 		.before_key = 2 * (size_t) run->layer * block + column,
 		.before_value = (2 * (size_t) run->layer + 1) * block + column,
 		.scale = (BrReal) (1 / sqrt((double) dim)),
@@ -94,7 +94,7 @@ weigh(const BrTrainRun *run, const HeadPlace *place, BrReal *weights /* (tokens,
 {
 	const BrReal *query = run->tape->qkv + place->query;
 	BrTrainFactor queries = {query, place->stride, false};
-	BrTrainFactor keys = {query + place->hidden, place->stride, true};
+	BrTrainFactor keys = {query + place->attended, place->stride, true};
 	bool keep = run->relative != NULL;
 
 	for (int i = 0; run->relative != NULL && i < place->tokens; i++)
@@ -107,7 +107,7 @@ weigh(const BrTrainRun *run, const HeadPlace *place, BrReal *weights /* (tokens,
 	if (place->prefix > 0)
 	{
 		BrTrainFactor before = {br_train_prefix_values(run->model) + place->before_key,
-								place->hidden, true};
+								place->attended, true};
 
 		br_train_multiply(run->backend, queries, before, place->tokens, place->prefix, place->dim,
 						  place->scale, keep, place->keys, weights);
@@ -121,7 +121,7 @@ br_train_attend(BrTrainRun *run, BrTrainWorker *worker, int text, int first, int
 	for (int head = first; head < last; head++)
 	{
 		HeadPlace place = find_head(run, text, head);
-		const BrReal *value = run->tape->qkv + place.query + 2 * place.hidden;
+		const BrReal *value = run->tape->qkv + place.query + 2 * place.attended;
 		BrReal *output = run->tape->attended + place.output;
 
 		weigh(run, &place, worker->weights);
@@ -129,13 +129,13 @@ br_train_attend(BrTrainRun *run, BrTrainWorker *worker, int text, int first, int
 		br_train_multiply(run->backend,
 						  (BrTrainFactor){worker->weights + place.prefix, place.keys, false},
 						  (BrTrainFactor){value, place.stride, false}, place.tokens, place.dim,
-						  place.tokens, 1, 0, place.hidden, output);
+						  place.tokens, 1, 0, place.attended, output);
 		if (place.prefix > 0)
 			br_train_multiply(run->backend, (BrTrainFactor){worker->weights, place.keys, false},
 							  (BrTrainFactor){br_train_prefix_values(run->model) +
 												  place.before_value,
-											  place.hidden, false},
-							  place.tokens, place.dim, place.prefix, 1, 1, place.hidden, output);
+											  place.attended, false},
+							  place.tokens, place.dim, place.prefix, 1, 1, place.attended, output);
 	}
 }
 
@@ -174,22 +174,22 @@ static void
 lower_values(const BrTrainRun *run, const HeadPlace *place, const BrReal *dropped, BrReal *slopes)
 {
 	const BrBackend *backend = run->backend;
-	const BrReal *value = run->tape->qkv + place->query + 2 * place->hidden;
-	BrReal *value_slope = run->slopes.qkv + place->query + 2 * place->hidden;
-	BrTrainFactor outer = {run->slopes.attended + place->output, place->hidden, false};
+	const BrReal *value = run->tape->qkv + place->query + 2 * place->attended;
+	BrReal *value_slope = run->slopes.qkv + place->query + 2 * place->attended;
+	BrTrainFactor outer = {run->slopes.attended + place->output, place->attended, false};
 
 	br_train_multiply(backend, (BrTrainFactor){dropped + place->prefix, place->keys, true}, outer,
 					  place->tokens, place->dim, place->tokens, 1, 0, place->stride, value_slope);
 	if (place->prefix > 0)
 		br_train_multiply(backend, (BrTrainFactor){dropped, place->keys, true}, outer,
-						  place->prefix, place->dim, place->tokens, 1, 1, place->hidden,
+						  place->prefix, place->dim, place->tokens, 1, 1, place->attended,
 						  br_train_prefix_slopes(run->model) + place->before_value);
 	br_train_multiply(backend, outer, (BrTrainFactor){value, place->stride, true}, place->tokens,
 					  place->tokens, place->dim, 1, 0, place->keys, slopes + place->prefix);
 	if (place->prefix > 0)
 		br_train_multiply(backend, outer,
 						  (BrTrainFactor){br_train_prefix_values(run->model) + place->before_value,
-										  place->hidden, true},
+										  place->attended, true},
 						  place->tokens, place->prefix, place->dim, 1, 0, place->keys, slopes);
 }
 
@@ -203,22 +203,22 @@ lower_scores(const BrTrainRun *run, const HeadPlace *place, const BrReal *slopes
 	BrTrainFactor queries = {query, place->stride, false};
 
 	br_train_multiply(backend, (BrTrainFactor){slopes + place->prefix, place->keys, false},
-					  (BrTrainFactor){query + place->hidden, place->stride, false}, place->tokens,
+					  (BrTrainFactor){query + place->attended, place->stride, false}, place->tokens,
 					  place->dim, place->tokens, place->scale, 0, place->stride, slope);
 	br_train_multiply(backend, (BrTrainFactor){slopes + place->prefix, place->keys, true}, queries,
 					  place->tokens, place->dim, place->tokens, place->scale, 0, place->stride,
-					  slope + place->hidden);
+					  slope + place->attended);
 	if (place->prefix > 0)
 	{
 		BrTrainFactor before = {br_train_prefix_values(run->model) + place->before_key,
-								place->hidden, false};
+								place->attended, false};
 
 		br_train_multiply(backend, (BrTrainFactor){slopes, place->keys, false}, before,
 						  place->tokens, place->dim, place->prefix, place->scale, 1, place->stride,
 						  slope);
 		br_train_multiply(backend, (BrTrainFactor){slopes, place->keys, true}, queries,
-						  place->prefix, place->dim, place->tokens, place->scale, 1, place->hidden,
-						  br_train_prefix_slopes(run->model) + place->before_key);
+						  place->prefix, place->dim, place->tokens, place->scale, 1,
+						  place->attended, br_train_prefix_slopes(run->model) + place->before_key);
 	}
 }
 

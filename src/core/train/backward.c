@@ -56,6 +56,7 @@ lower_rows(BrTrainRun *run, int number, int row, int rows)
 	const BrTrainSlopes *slopes = &run->slopes;
 	int hidden = run->shape->hidden;
 	size_t at = (size_t) row * (size_t) hidden;
+	size_t attended = (size_t) row * (size_t) run->shape->attended;
 	size_t wide = (size_t) row * (size_t) run->shape->intermediate;
 	size_t size = (size_t) rows * (size_t) hidden * sizeof(BrReal);
 
@@ -84,7 +85,7 @@ lower_rows(BrTrainRun *run, int number, int row, int rows)
 		br_train_adapt_slope(run, 0, row, rows, slopes->projected + at);
 	br_train_drop_rows(run, BR_SITE_PROJECTED, row, rows, slopes->projected + at);
 	br_train_dense_input(backend, &run->at.output, parameters, slopes->projected + at, rows, 0,
-						 slopes->attended + at);
+						 slopes->attended + attended);
 }
 
 static BrStatus
@@ -124,6 +125,7 @@ lower_input(BrTrainRun *run, int number)
 {
 	int last = br_train_part(run, run->tokens, number + 1);
 	size_t hidden = (size_t) run->shape->hidden;
+	size_t attended = (size_t) run->shape->attended;
 	BrStatus status = BR_OK;
 
 	for (int row = br_train_part(run, run->tokens, number); row < last && status == BR_OK;
@@ -135,7 +137,8 @@ lower_input(BrTrainRun *run, int number)
 		memcpy(run->slopes.state + at, run->slopes.sum + at,
 			   (size_t) rows * hidden * sizeof(BrReal));
 		br_train_dense_input(run->backend, &run->at.qkv, run->model->parameters,
-							 run->slopes.qkv + 3 * at, rows, 1, run->slopes.state + at);
+							 run->slopes.qkv + 3 * (size_t) row * attended, rows, 1,
+							 run->slopes.state + at);
 		status = br_train_stopped(run, number);
 	}
 	return status;

@@ -127,16 +127,17 @@ project_rows(BrTrainRun *run, int number)
 {
 	int last = br_train_part(run, run->tokens, number + 1);
 	size_t hidden = (size_t) run->shape->hidden;
+	size_t attended = (size_t) run->shape->attended;
 	BrStatus status = BR_OK;
 
 	for (int row = br_train_part(run, run->tokens, number); row < last && status == BR_OK;
 		 row += BR_TRAIN_BLOCK)
 	{
 		int rows = last - row < BR_TRAIN_BLOCK ? last - row : BR_TRAIN_BLOCK;
-		size_t at = (size_t) row * hidden;
 
 		br_train_dense(run->backend, &run->at.qkv, run->model->parameters,
-					   br_train_state(run, run->layer) + at, rows, run->tape->qkv + 3 * at);
+					   br_train_state(run, run->layer) + (size_t) row * hidden, rows,
+					   run->tape->qkv + 3 * (size_t) row * attended);
 		status = br_train_stopped(run, number);
 	}
 	return status;
@@ -181,10 +182,11 @@ finish_rows_of_layer(BrTrainRun *run, int row, int rows)
 	const BrBackend *backend = run->backend;
 	const BrTrainTape *tape = run->tape;
 	size_t at = (size_t) row * (size_t) run->shape->hidden;
+	size_t attended = (size_t) row * (size_t) run->shape->attended;
 	size_t wide = (size_t) row * (size_t) run->shape->intermediate;
 	size_t inner = (size_t) rows * (size_t) run->shape->intermediate;
 
-	br_train_dense(backend, &run->at.output, parameters, tape->attended + at, rows,
+	br_train_dense(backend, &run->at.output, parameters, tape->attended + attended, rows,
 				   tape->first_sum + at);
 	add_and_norm(run, BR_SITE_PROJECTED, &run->at.attention_norm, row, rows,
 				 br_train_state(run, run->layer) + at, tape->first_sum + at,

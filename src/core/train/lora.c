@@ -52,15 +52,15 @@ static LoraTarget
 find_target(const BrModelShape *shape, int layer, int kind)
 {
 	BrTrainLayer places = br_train_layer(shape, layer);
-	size_t square = (size_t) shape->hidden * (size_t) shape->hidden;
+	size_t third = (size_t) shape->attended * (size_t) shape->hidden;
 	const BrTrainDense *dense[KINDS] = {&places.qkv,	&places.qkv, &places.qkv,
 										&places.output, &places.up,	 &places.down};
 
 	return (LoraTarget){
 		.kind = kind,
-		.weight = dense[kind]->weight + (kind < 3 ? (size_t) kind * square : 0),
+		.weight = dense[kind]->weight + (kind < 3 ? (size_t) kind * third : 0),
 		.inputs = dense[kind]->in_dim,
-		.outputs = kind < 3 ? shape->hidden : dense[kind]->out_dim,
+		.outputs = kind < 3 ? shape->attended : dense[kind]->out_dim,
 	};
 }
 
@@ -123,11 +123,12 @@ find_ends(const BrTrainRun *run, int kind)
 	const BrTrainTape *tape = run->tape;
 	const BrTrainSlopes *slopes = &run->slopes;
 	int hidden = run->shape->hidden;
+	int attended = run->shape->attended;
 	const BrReal *state = br_train_state(run, run->layer);
 	const LoraEnds ends[KINDS] = {
-		{state, slopes->qkv, 3 * hidden},
-		{state, slopes->qkv + hidden, 3 * hidden},
-		{state, slopes->qkv + 2 * hidden, 3 * hidden},
+		{state, slopes->qkv, 3 * attended},
+		{state, slopes->qkv + attended, 3 * attended},
+		{state, slopes->qkv + 2 * attended, 3 * attended},
 		{tape->attended, slopes->projected, hidden},
 		{tape->first, slopes->inner, run->shape->intermediate},
 		{tape->active, slopes->down, hidden},

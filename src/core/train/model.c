@@ -252,11 +252,12 @@ br_train_layer(const BrModelShape *shape, int number)
 	const BrWeightMap *map = &shape->map;
 	size_t at = map->layer + (size_t) number * map->layer_stride;
 	int hidden = shape->hidden;
+	int attended = shape->attended;
 	int intermediate = shape->intermediate;
 
 	return (BrTrainLayer){
-		.qkv = {at + map->qkv_weight, at + map->qkv_bias, true, hidden, 3 * hidden},
-		.output = {at + map->output_weight, at + map->output_bias, true, hidden, hidden},
+		.qkv = {at + map->qkv_weight, at + map->qkv_bias, true, hidden, 3 * attended},
+		.output = {at + map->output_weight, at + map->output_bias, true, attended, hidden},
 		.up = {at + map->up_weight, at + map->up_bias, true, hidden, intermediate},
 		.down = {at + map->down_weight, at + map->down_bias, true, intermediate, hidden},
 		.attention_norm = {at + map->attention_gain, at + map->attention_bias},

@@ -40,8 +40,8 @@ cut_tape(BatchCutter *cutter, size_t tokens, const BrTrainModel *model)
 	const BrModelShape *shape = &model->shape;
 	int narrow = br_train_bottleneck_size(model);
 	BrTrainTape tape = {
-		.qkv = cut_reals(cutter, tokens, 3 * shape->hidden),
-		.attended = cut_reals(cutter, tokens, shape->hidden),
+		.qkv = cut_reals(cutter, tokens, 3 * shape->attended),
+		.attended = cut_reals(cutter, tokens, shape->attended),
 		.first_sum = cut_reals(cutter, tokens, shape->hidden),
 		.first = cut_reals(cutter, tokens, shape->hidden),
 		.inner = cut_reals(cutter, tokens, shape->intermediate),
@@ -71,8 +71,8 @@ cut_slopes(BatchCutter *cutter, size_t tokens, const BrTrainModel *model)
 		.down = cut_reals(cutter, tokens, shape->hidden),
 		.projected = cut_reals(cutter, tokens, shape->hidden),
 		.inner = cut_reals(cutter, tokens, shape->intermediate),
-		.attended = cut_reals(cutter, tokens, shape->hidden),
-		.qkv = cut_reals(cutter, tokens, 3 * shape->hidden),
+		.attended = cut_reals(cutter, tokens, shape->attended),
+		.qkv = cut_reals(cutter, tokens, 3 * shape->attended),
 		.narrow = cut_reals(cutter, tokens, br_train_lora_width(model)),
 	};
 

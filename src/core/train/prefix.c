@@ -31,14 +31,14 @@ struct BrTrainPrefix
 	int length;
 	int width;		   /* of the network, 0: there is none */
 	size_t n;		   /* of the numbers */
-	BrReal *values;	   /* (layers, 2, length, hidden) */
+	BrReal *values;	   /* (layers, 2, length, attended) */
 	BrReal *slopes;	   /* of them, since they were pulled */
 	size_t embedding;  /* among the set's parameters (length, hidden) */
 	BrTrainDense down; /* among the set's parameters */
 	BrTrainDense up;
 	BrReal *inner;	 /* (length, width): before tanh */
 	BrReal *active;	 /* (length, width) */
-	BrReal *outputs; /* (length, layers * 2 * hidden): the numbers by place, or their slopes */
+	BrReal *outputs; /* (length, layers * 2 * attended): the numbers by place, or their slopes */
 };
 
 int
@@ -71,18 +71,18 @@ br_train_prefix_forget(const BrTrainModel *model)
 static void
 turn_numbers(const BrTrainPrefix *prefix, bool to_values, BrReal *numbers)
 {
-	size_t hidden = (size_t) prefix->delta.model->shape.hidden;
+	size_t attended = (size_t) prefix->delta.model->shape.attended;
 	size_t blocks = (size_t) prefix->delta.model->shape.layers * PREFIX_PARTS;
 	size_t length = (size_t) prefix->length;
 
 	for (size_t place = 0; place < length; place++)
 		for (size_t block = 0; block < blocks; block++)
 		{
-			BrReal *output = prefix->outputs + (place * blocks + block) * hidden;
-			BrReal *number = numbers + (block * length + place) * hidden;
+			BrReal *output = prefix->outputs + (place * blocks + block) * attended;
+			BrReal *number = numbers + (block * length + place) * attended;
 
 			memcpy(to_values ? number : output, to_values ? output : number,
-				   hidden * sizeof(BrReal));
+				   attended * sizeof(BrReal));
 		}
 }
 
@@ -134,9 +134,9 @@ lower_network(BrTrainPrefix *prefix)
 static size_t
 name_beside(const BrModelShape *shape, int layer, int part)
 {
-	size_t square = (size_t) shape->hidden * (size_t) shape->hidden;
+	size_t third = (size_t) shape->attended * (size_t) shape->hidden;
 
-	return br_train_layer(shape, layer).qkv.weight + (size_t) (part + 1) * square;
+	return br_train_layer(shape, layer).qkv.weight + (size_t) (part + 1) * third;
 }
 
 static BrTrainDense
@@ -162,12 +162,12 @@ place_prefix(BrTrainPrefix *prefix)
 		prefix->down = place_network_dense(delta, "prefix.down.weight", "prefix.down.bias",
 										   shape->hidden, prefix->width);
 		prefix->up = place_network_dense(delta, "prefix.up.weight", "prefix.up.bias", prefix->width,
-										 shape->layers * PREFIX_PARTS * shape->hidden);
+										 shape->layers * PREFIX_PARTS * shape->attended);
 	}
 	else
 		for (int i = 0; i < shape->layers * PREFIX_PARTS; i++)
 			(void) br_train_delta_add(delta, name_beside(shape, i / PREFIX_PARTS, i % PREFIX_PARTS),
-									  "prefix", prefix->length, shape->hidden);
+									  "prefix", prefix->length, shape->attended);
 	br_train_delta_lend_head(delta);
 }
 
@@ -212,7 +212,7 @@ open_prefix(BrTrainPrefix *prefix, BrContext *context, BrTrainModel *model)
 		return status;
 	place_prefix(prefix);
 	prefix->n =
-		(size_t) prefix->length * (size_t) shape->hidden * PREFIX_PARTS * (size_t) shape->layers;
+		(size_t) prefix->length * (size_t) shape->attended * PREFIX_PARTS * (size_t) shape->layers;
 	prefix->values = br_base_alloc_array(context, prefix->n, sizeof(BrReal));
 	prefix->slopes = br_base_alloc_array(context, prefix->n, sizeof(BrReal));
 	if (prefix->values == NULL || prefix->slopes == NULL)

@@ -179,8 +179,8 @@ typedef struct BrTrainAdapted
 /* What the way back needs of a layer besides its input. */
 typedef struct BrTrainTape
 {
-	BrReal *qkv;			/* (tokens, 3 * hidden) */
-	BrReal *attended;		/* (tokens, hidden) */
+	BrReal *qkv;			/* (tokens, 3 * attended) */
+	BrReal *attended;		/* (tokens, attended) */
 	BrReal *first_sum;		/* (tokens, hidden): what the first norm is of */
 	BrReal *first;			/* (tokens, hidden): the norm */
 	BrReal *inner;			/* (tokens, intermediate): before the activation */
@@ -215,8 +215,8 @@ typedef struct BrTrainSlopes
 	BrReal *down;	   /* (tokens, hidden): of what the last dense layer gave */
 	BrReal *projected; /* (tokens, hidden): of what the output projection gave */
 	BrReal *inner;	   /* (tokens, intermediate) */
-	BrReal *attended;  /* (tokens, hidden) */
-	BrReal *qkv;	   /* (tokens, 3 * hidden) */
+	BrReal *attended;  /* (tokens, attended) */
+	BrReal *qkv;	   /* (tokens, 3 * attended) */
 	BrTrainAdaptedSlopes adapted[2];
 	BrReal *narrow; /* (tokens, width of low-rank additions) */
 } BrTrainSlopes;
