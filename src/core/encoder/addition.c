@@ -150,6 +150,18 @@ br_encoder_open_addition(const void *image, const float **values)
 	return (BrAddition){(BrAdditionKind) header->kind, (int) header->size};
 }
 
+BrStatus
+br_encoder_refuse_addition(BrContext *context, const void *image)
+{
+	const float *values;
+
+	if (br_encoder_open_addition(image, &values).kind == BR_ADDITION_NONE)
+		return BR_OK;
+	return br_base_fail(
+		context, BR_ERR_UNSUPPORTED,
+		"The model has an addition of an earlier training; make the model smaller that it was added to.");
+}
+
 /* ---- names ---- */
 
 bool

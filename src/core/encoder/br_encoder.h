@@ -370,4 +370,60 @@ extern BrStatus br_encoder_with_addition(BrContext *context, const void *image, 
 										 const BrNamedTensor *tensors, int n_tensors, void **copy,
 										 size_t *copy_size);
 
+/*
+ * Smaller copies of an image: fewer layers, heads, neurons or tokens. One with an
+ * addition is refused (BR_ERR_UNSUPPORTED): what was added fits the whole model.
+ */
+
+/*
+ * The shape that the model has with fewer layers, heads (which keep their
+ * dimension) and neurons of the middle of a layer: at least 1 of each and no more
+ * than now. BR_ERR_ARGUMENT: other numbers.
+ */
+extern BrStatus br_encoder_reshape(const BrEncoder *encoder, BrContext *context, int layers,
+								   int heads, int intermediate, BrModelShape *shape);
+
+/*
+ * A copy of an image that has a shape which br_encoder_reshape gave for it and
+ * these weights, shape->map.total of them; those between tensors must be 0.
+ * *copy: *copy_size bytes, owned by the caller (br_base_free).
+ * BR_ERR_FORMAT: not an image; BR_ERR_ARGUMENT: the shape of another model;
+ * BR_ERR_NUMERIC: NaN or infinite weight.
+ */
+extern BrStatus br_encoder_with_shape(BrContext *context, const void *image, size_t image_size,
+									  const BrModelShape *shape, const float *weights, void **copy,
+									  size_t *copy_size);
+
+/*
+ * Raises the uses of each token by how often texts have it, cut as they are
+ * embedded, the template's included. Tokens behind the cut and those that words
+ * which become unknown begin with may be counted, too. Asks for cancellation before
+ * each text. BR_ERR_ARGUMENT: not UTF-8.
+ */
+extern BrStatus br_encoder_count_tokens(const BrEncoder *encoder, BrContext *context,
+										const char *const *texts /* (n) */,
+										const size_t *sizes /* (n) */, int n,
+										int64_t *uses /* (vocabulary) */);
+
+/*
+ * A copy of an image that has only some of its tokens, numbered anew in their
+ * order, and of the word table the rows of these. kept: 1 for a token that must
+ * stay; set, too, for what else does, so that every text can still be tokenised
+ * as before it was if all its tokens are kept:
+ *
+ * always: added tokens, the template's, that of unknown text, and in models whose
+ * positions begin behind the row of padding all up to the padding token;
+ * WordPiece, Unigram: tokens of one character, continued ones too;
+ * BPE: those of all bytes, and of what kept tokens are merged, step by step.
+ *
+ * So texts of kept tokens have the same tokens and, bit by bit, the same
+ * embeddings; a word of WordPiece that was unknown may be found out of kept pieces
+ * if pieces that it was begun with are not.
+ * *copy: *copy_size bytes, owned by the caller (br_base_free).
+ * BR_ERR_FORMAT: not an image.
+ */
+extern BrStatus br_encoder_with_tokens(BrContext *context, const void *image, size_t image_size,
+									   uint8_t *kept /* (vocabulary) */, void **copy,
+									   size_t *copy_size);
+
 #endif /* BR_ENCODER_H */

@@ -142,6 +142,25 @@ br_encoder_tokenize(const BrEncoder *encoder, BrContext *context, const char *te
 	return status;
 }
 
+BrStatus
+br_encoder_count_tokens(const BrEncoder *encoder, BrContext *context, const char *const *texts,
+						const size_t *sizes, int n, int64_t *uses)
+{
+	BrTokenWork work = {.context = context, .uses = uses};
+	BrStatus status = BR_OK;
+
+	for (int i = 0; i < n && status == BR_OK; i++)
+	{
+		if (br_base_cancelled(context))
+			status = br_base_fail(context, BR_ERR_CANCELLED, "Tokenizing was cancelled.");
+		else
+			status = br_encoder_encode_text(&encoder->tokenizer, &work, texts[i], sizes[i], false);
+		work.n_ids = 0;
+	}
+	br_encoder_close_work(&work);
+	return status;
+}
+
 /* Appends the ids of all texts to work, and where each begins to offsets. */
 static BrStatus
 encode_all(const BrEncoder *encoder, BrTokenWork *work, const char *const *texts,

@@ -451,6 +451,9 @@ extern bool br_encoder_addition_size(const void *image, uint64_t end, uint64_t *
 /* Of a checked image. *values: where its numbers are, NULL without an addition. */
 extern BrAddition br_encoder_open_addition(const void *image, const float **values);
 
+/* Of a checked image: BR_ERR_UNSUPPORTED where it has one, which smaller copies would lose. */
+extern BrStatus br_encoder_refuse_addition(BrContext *context, const void *image);
+
 /* Rows of what a half of a layer gave, as its bottleneck makes them, in place. */
 extern void br_encoder_adapt(const BrEncoder *encoder, const BrBackend *backend, uint32_t layer,
 							 int half, int rows, float *narrow /* (rows, size) */,

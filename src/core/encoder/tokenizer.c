@@ -159,6 +159,8 @@ br_encoder_append_id(BrTokenWork *work, int32_t id)
 			return status;
 	}
 	work->ids[work->n_ids++] = id;
+	if (work->uses != NULL)
+		work->uses[id]++;
 	return BR_OK;
 }
 

@@ -258,8 +258,9 @@ typedef struct BrTokenWork
 	int32_t *ids;
 	size_t n_ids;
 	size_t ids_capacity;
-	size_t room; /* ids that may still come, without the template */
-	bool plain;	 /* special tokens are not asked for */
+	size_t room;   /* ids that may still come, without the template */
+	bool plain;	   /* special tokens are not asked for */
+	int64_t *uses; /* (vocabulary): raised by every id, dropped ones included; NULL: not counted */
 } BrTokenWork;
 
 typedef enum BrTokenizerNumber
