@@ -76,13 +76,13 @@ FUZZ_SOURCES := $(wildcard test/fuzz/*.c)
 ENCODE_SOURCE := test/tokenizer/encode.c
 PROGRAM_SOURCES := $(wildcard src/helper/*.c)
 ifeq ($(HAVE_ENCODER),)
-# What is in the encoder's room, or in those of training, or calls one of them, asks the helper, reads JSON, or
+# What is in the rooms of the encoder, of training or of compressing, or calls one of them, asks the helper, reads JSON, or
 # folds words (words_int.h) or calls what does.
 br_no_encoder = $(filter-out $(shell grep -lw -e '"core/encoder/.*' -e '"core/train/.*' -e '"core/tune/.*' -e '"unit/encoder_fixture.*' \
 	-e '"unit/helper_fixture.*' -e '[<"]cjson/.*' -e '<utf8proc.*' \
 	-e '"core/learn/words_int.*' -e 'br_learn_words' -e 'br_learn_shared_words' -e 'br_learn_vocabulary_[a-z]*' \
 	$(1) /dev/null),$(1))
-CORE_SOURCES := $(call br_no_encoder,$(filter-out src/core/encoder/% src/core/train/% src/core/tune/%,$(CORE_SOURCES)))
+CORE_SOURCES := $(call br_no_encoder,$(filter-out src/core/encoder/% src/core/train/% src/core/tune/% src/core/compress/%,$(CORE_SOURCES)))
 UNIT_SOURCES := $(call br_no_encoder,$(UNIT_SOURCES))
 BACKEND_TEST_SOURCES := $(call br_no_encoder,$(BACKEND_TEST_SOURCES))
 HELPER_SOURCES := $(call br_no_encoder,$(HELPER_SOURCES))

@@ -1,10 +1,12 @@
 /*
  * test_train_served.c
  *	  Models with additions as the encoder serves them, beside the training run
- *	  compiled in double: on every backend, with threads, in every precision.
+ *	  compiled in double: on every backend, with threads, in every precision, also
+ *	  where the model has lost heads and neurons.
  */
 #include "unit/train_double.h"
 
+#include "core/compress/br_compress.h"
 #include "unit/train_fixture.h"
 
 #define TEXTS 40
@@ -108,8 +110,45 @@ embed_trained(Served *served, double *embeddings)
 	assert_int_equal(br_train_embed(served->trained.run, &batch, 0, embeddings), BR_OK);
 }
 
+/* Leaves 3 heads of each layer, and 9 neurons. */
 static void
-served_open(Served *served, const char *name, BrAddition addition)
+prune_model(OpenModel *open)
+{
+	double importance[1024];
+	BrModelShape shape;
+	void *image;
+	size_t size;
+
+	br_encoder_tell_shape(open->encoder, &shape);
+	assert_true(shape.heads > 3 && shape.layers * shape.intermediate <= 1024);
+	for (int i = 0; i < 1024; i++)
+		importance[i] = sin(i);
+	assert_int_equal(br_compress_structure(&open->context, open->image, open->image_size,
+										   importance, importance, 3, 9, &image, &size),
+					 BR_OK);
+	model_close(open);
+	open->image = image;
+	open->image_size = size;
+	assert_int_equal(br_encoder_open(&open->context, image, size, &open->encoder), BR_OK);
+}
+
+static void
+trained_open_pruned(Trained *trained, const char *name, const BrTrainOptions *options)
+{
+	BrContext *context = &trained->open.context;
+
+	model_open_golden(&trained->open, name);
+	prune_model(&trained->open);
+	assert_int_equal(br_train_open(context, trained->open.encoder, (BrTrainHead){0}, 1,
+								   &trained->model),
+					 BR_OK);
+	assert_true(trained->model->shape.attended < trained->model->shape.hidden);
+	assert_int_equal(br_train_begin(context, trained->model, options, &trained->run), BR_OK);
+	trained->dim = br_train_dimensions(trained->model);
+}
+
+static void
+served_open(Served *served, const char *name, bool pruned, BrAddition addition)
 {
 	const BrTrainOptions options = {.backend = br_math_portable_backend()};
 	const BrTrainBottleneckOptions bottleneck = {addition.size, 3};
@@ -119,7 +158,10 @@ served_open(Served *served, const char *name, BrAddition addition)
 	BrTrainSet set;
 
 	*served = (Served){.compared = 0};
-	trained_open(trained, name, (BrTrainHead){0}, &options);
+	if (pruned)
+		trained_open_pruned(trained, name, &options);
+	else
+		trained_open(trained, name, (BrTrainHead){0}, &options);
 	served->expected = calloc(TEXTS * (size_t) trained->dim, sizeof(double));
 	if (addition.kind == BR_ADDITION_BOTTLENECK)
 	{
@@ -288,7 +330,7 @@ bottlenecks_are_served(void **state)
 		{
 			Served served;
 
-			served_open(&served, models[m], (BrAddition){BR_ADDITION_BOTTLENECK, size});
+			served_open(&served, models[m], false, (BrAddition){BR_ADDITION_BOTTLENECK, size});
 			check_served(&served, models[m]);
 			check_that_it_matters(&served);
 			served_close(&served);
@@ -307,9 +349,64 @@ prefixes_are_served(void **state)
 		{
 			Served served;
 
-			served_open(&served, models[m], (BrAddition){BR_ADDITION_PREFIX, lengths[i]});
+			served_open(&served, models[m], false, (BrAddition){BR_ADDITION_PREFIX, lengths[i]});
 			check_served(&served, models[m]);
 			check_that_it_matters(&served);
+			served_close(&served);
+		}
+}
+
+static void
+additions_of_pruned_models_are_served(void **state)
+{
+	static const BrAddition additions[] = {{BR_ADDITION_BOTTLENECK, 5}, {BR_ADDITION_PREFIX, 6}};
+
+	(void) state;
+	for (size_t m = 0; m < N_MODELS; m++)
+		for (int i = 0; i < 2; i++)
+		{
+			Served served;
+
+			served_open(&served, models[m], true, additions[i]);
+			check_served(&served, models[m]);
+			check_that_it_matters(&served);
+			served_close(&served);
+		}
+}
+
+/* Smaller copies would lose what was added, so there are none. */
+static void
+models_with_additions_stay_whole(void **state)
+{
+	static const BrAddition additions[] = {{BR_ADDITION_BOTTLENECK, 5}, {BR_ADDITION_PREFIX, 6}};
+	static const double importance[1024];
+	const char *text = "a red cup";
+	const size_t length = strlen(text);
+
+	(void) state;
+	for (int i = 0; i < 2; i++)
+		for (int way = 0; way < 3; way++)
+		{
+			Served served;
+			BrContext context;
+			void *copy = &served;
+			size_t size = 1;
+			BrStatus status;
+
+			served_open(&served, "tiny-bert-cls", false, additions[i]);
+			br_base_context_init(&context);
+			if (way == 0)
+				status = br_compress_vocabulary(&context, served.image, served.image_size, &text,
+												&length, 1, 1, &copy, &size);
+			else if (way == 1)
+				status = br_compress_structure(&context, served.image, served.image_size,
+											   importance, importance, 3, 9, &copy, &size);
+			else
+				status =
+					br_compress_layers(&context, served.image, served.image_size, 1, &copy, &size);
+			assert_int_equal(status, BR_ERR_UNSUPPORTED);
+			assert_non_null(strstr(context.detail, "that it was added to"));
+			assert_null(copy);
 			served_close(&served);
 		}
 }
@@ -321,7 +418,7 @@ check_alone(BrAddition addition)
 	Served served;
 	float alone[32];
 
-	served_open(&served, "tiny-mpnet-mean", addition);
+	served_open(&served, "tiny-mpnet-mean", false, addition);
 	assert_int_equal(served.trained.dim, 32);
 	for (int text = 0; text < TEXTS; text += 3)
 	{
@@ -353,6 +450,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bottlenecks_are_served),
 		cmocka_unit_test(prefixes_are_served),
+		cmocka_unit_test(additions_of_pruned_models_are_served),
+		cmocka_unit_test(models_with_additions_stay_whole),
 		cmocka_unit_test(texts_do_not_see_each_other),
 	};
 
