@@ -1,0 +1,87 @@
+/*
+ * compress_int.h
+ *	  What the files of src/pg/compress share.
+ */
+#ifndef BR_PG_COMPRESS_INT_H
+#define BR_PG_COMPRESS_INT_H
+
+#include "core/compress/br_compress.h"
+#include "core/encoder/br_encoder.h"
+#include "pg/catalog/catalog.h"
+#include "pg/compress/compress.h"
+#include "pg/embedding.h"
+#include "pg/model/packed_file.h"
+
+/* ---- parameters.c ---- */
+
+typedef enum BrPgCompressMethod
+{
+	BR_PG_COMPRESS_VOCABULARY,
+	BR_PG_COMPRESS_STRUCTURE
+} BrPgCompressMethod;
+
+#define BR_PG_COMPRESS_METHODS 2
+
+typedef struct BrPgCompressParameters
+{
+	BrPgCompressMethod method;
+	double sample; /* texts that are left out, at most */
+	double seed;
+
+	double least_uses; /* of vocabulary */
+
+	/* of structure */
+	double heads_removed; /* shares of a layer's */
+	double neurons_removed;
+	double texts; /* to weigh with, at most */
+	double draws;
+} BrPgCompressParameters;
+
+extern void br_pg_read_compress_parameters(const BrPgCompression *compression,
+										   BrPgCompressParameters *parameters);
+
+/* All that the method takes, defaults written out. */
+extern Jsonb *br_pg_compress_parameters_json(const BrPgCompressParameters *parameters);
+
+/* ---- texts.c ---- */
+
+/* Texts in UTF-8. */
+typedef struct BrPgCompressTexts
+{
+	const char **texts; /* (n) */
+	size_t *sizes;		/* (n) */
+	int n;
+} BrPgCompressTexts;
+
+/*
+ * The different texts of a catalog's items: in an order that the seed draws, those
+ * of which at most a fifth and at most so many are the sample, the others to learn
+ * from. Raises 55000 where there are too few.
+ */
+extern void br_pg_compress_texts(const BrPgCatalog *catalog, int most_sample, uint64 seed,
+								 BrPgCompressTexts *learned, BrPgCompressTexts *sample);
+
+/* SHA-256 of texts and where they end, in hexadecimal, palloc'd. */
+extern char *br_pg_compress_texts_hash(const BrPgCompressTexts *texts);
+
+/* ---- measure.c ---- */
+
+typedef struct BrPgCompressMeasured
+{
+	double bytes;
+	double texts_per_second;
+	BrModelShape shape;
+	BrModelInfo info;  /* its strings are gone */
+	float *embeddings; /* (sample, dimensions) */
+} BrPgCompressMeasured;
+
+/* Embeds the sample as this session computes in 32 bits. */
+extern void br_pg_compress_measure(BrContext *context, const void *image, size_t size,
+								   const BrPgCompressTexts *sample, BrPgCompressMeasured *measured);
+
+/* Rows of the answer; of both models and what lies between them. */
+extern int br_pg_compress_rows(BrContext *context, const BrPgCompressMeasured *before,
+							   const BrPgCompressMeasured *after, int sample,
+							   BrPgCompressed rows[BR_PG_COMPRESSED_MAX]);
+
+#endif /* BR_PG_COMPRESS_INT_H */
