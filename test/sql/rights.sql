@@ -7,7 +7,7 @@
 --    rules and not from what the code does; what is granted to whom; and roles
 --    that come and go, with catalogs and grants behind them.
 --
-SELECT plan(180);
+SELECT plan(181);
 SET client_min_messages = error;
 SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls'), load_model('spare', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
 
@@ -121,7 +121,7 @@ WHEN insufficient_privilege THEN
                 WHEN message ~ 'to read decisions' AND hint ~ '^GRANT SELECT \(decision_id\) ON bundle_rec.decision_\d+ TO' THEN 'explain'
                 WHEN message ~ 'to read decisions' AND hint ~ '^GRANT SELECT ON bundle_rec.decision_\d+ TO' THEN 'log'
                 WHEN message ~ 'load models|drop model' AND hint ~ 'pg_read_server_files' THEN 'files'
-                WHEN message ~ 'for (function|aggregate) (load_model|create_experiment)' THEN 'function'
+                WHEN message ~ 'for (function|aggregate) (load_model|create_experiment|compress_model)' THEN 'function'
                 ELSE message END;
 WHEN OTHERS THEN
     RETURN SQLSTATE || ': ' || SQLERRM;
@@ -149,6 +149,7 @@ INSERT INTO public.call VALUES
     ('job_worker', $$SELECT job_worker(1000)$$,                                  '1 1 1 1 1 1 1 1 1 1'),
     ('job_interrupted', $$SELECT job_interrupted(1000, now())$$,                 '1 1 1 1 1 1 1 1 1 1'),
     ('job', $$SELECT FROM job$$,                                                 '1 1 0 0 0 0 0 0 0 1'),
+    ('compress_model', $$SELECT * FROM compress_model('none', 'new', 'shop', 'vocabulary')$$, '42704 42704 function function function function function 42704 function 42704'),
     ('train', $$SELECT train('shop')$$,                                          :'only_owner'),
     ('job_metric', $$SELECT FROM job_metric$$,                                   '1 1 0 0 0 0 0 0 0 1'),
     ('schedule', $$SELECT schedule('shop', '0 3 * * *', '{}')$$,                 '22023 22023 owner owner owner owner owner owner owner 22023'),
@@ -292,7 +293,7 @@ SELECT set_eq(
       ) a LEFT JOIN pg_roles r ON r.oid = a.grantee WHERE a.grantee <> a.owner$$,
     $$VALUES ('function create_experiment(text,jsonb,text,double precision,double precision,text)', 'br_test_keeper', 'EXECUTE'),
              ('function create_experiment(text,jsonb,text,double precision,double precision,text)', 'br_test_librarian', 'EXECUTE'),
-             ('function load_model(text,model_file[])', 'pg_read_server_files', 'EXECUTE'), ('function load_model(text,text,bytea)', 'pg_read_server_files', 'EXECUTE'),
+             ('function compress_model(text,text,text,text,jsonb)', 'pg_read_server_files', 'EXECUTE'), ('function load_model(text,model_file[])', 'pg_read_server_files', 'EXECUTE'), ('function load_model(text,text,bytea)', 'pg_read_server_files', 'EXECUTE'),
              ('v bundle_coverage', 'PUBLIC', 'SELECT'), ('v decision_log', 'PUBLIC', 'SELECT'), ('v privacy_state', 'PUBLIC', 'SELECT'), ('schema bundle_rec', 'PUBLIC', 'USAGE'),
              ('v catalog_coverage', 'PUBLIC', 'SELECT'), ('v job', 'PUBLIC', 'SELECT'), ('v model', 'PUBLIC', 'SELECT'), ('v policy_state', 'PUBLIC', 'SELECT'), ('v rule', 'PUBLIC', 'SELECT'),
              ('v experiment_state', 'PUBLIC', 'SELECT'), ('v rejected_row', 'PUBLIC', 'SELECT'), ('v choice_log', 'PUBLIC', 'SELECT'), ('v arm_state', 'PUBLIC', 'SELECT'), ('v fold_lag', 'PUBLIC', 'SELECT'),
