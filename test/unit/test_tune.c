@@ -51,11 +51,12 @@ learns_partners(BrTuneMethod method, double rate, double least)
 	shop_open(&shop, BR_TUNE_CONTRASTIVE, method);
 	shop.options.rate = rate;
 	shop.options.bottleneck_size = 16;
+	shop.options.prefix_length = 8;
 	shop.options.epochs = 60;
 	shop.options.dropout = shop.options.attention_dropout = 0;
 	tune = shop_tune(&shop);
 	course = run_through(&shop, tune);
-	assert_true(course.progress.start.figure < 0.2);
+	assert_true(course.progress.start.figure < 0.3);
 	assert_true(course.progress.best_figure > least);
 	assert_true(course.last < 0.7 * course.first);
 	br_tune_close(tune);
@@ -68,33 +69,31 @@ partners_are_learned(void **state)
 	(void) state;
 	learns_partners(BR_TUNE_FULL, 5e-3, 0.5);
 	learns_partners(BR_TUNE_LORA, 2e-2, 0.5);
+	learns_partners(BR_TUNE_ADALORA, 2e-2, 0.4);
 	learns_partners(BR_TUNE_BOTTLENECK, 1e-2, 0.35);
+	learns_partners(BR_TUNE_PREFIX, 0.3, 0.35);
 }
 
 /* ---- what was learned ---- */
 
-/* Embeddings of the shop's texts by an encoder with the weights that were learned. */
+/* Embeddings of the shop's texts by an encoder of the image of what was learned. */
 static void
 embed_by_encoder(Shop *shop, BrTune *tune, float *embeddings)
 {
 	BrContext *context = &shop->open.context;
 	const BrCompute compute = {.backend = br_math_portable_backend()};
-	float *weights = calloc(br_tune_weights_count(tune), sizeof(float));
 	BrEncoder *encoder;
 	void *image;
+	size_t size;
 
-	assert_non_null(weights);
-	assert_int_equal(br_tune_weights(tune, weights), BR_OK);
-	assert_int_equal(br_encoder_with_weights(context, shop->open.image, shop->open.image_size,
-											 weights, &image),
+	assert_int_equal(br_tune_image(tune, shop->open.image, shop->open.image_size, &image, &size),
 					 BR_OK);
-	assert_int_equal(br_encoder_open(context, image, shop->open.image_size, &encoder), BR_OK);
+	assert_int_equal(br_encoder_open(context, image, size, &encoder), BR_OK);
 	assert_int_equal(br_encoder_embed_tokens(encoder, context, &compute, shop->ids, shop->offsets,
 											 TEXTS, embeddings),
 					 BR_OK);
 	br_encoder_close(encoder);
 	br_base_free(context, image);
-	free(weights);
 }
 
 static double
@@ -109,7 +108,7 @@ largest_difference(const float *left, const float *right, int n)
 
 /* The best weights serve as they trained, also while worse ones go on being trained. */
 static void
-weights_serve_as_they_trained(BrTuneMethod method)
+weights_serve_as_they_trained(BrTuneMethod method, double rate)
 {
 	float trained[TEXTS * 32];
 	float served[TEXTS * 32];
@@ -120,8 +119,10 @@ weights_serve_as_they_trained(BrTuneMethod method)
 	int64_t best_step = -1;
 
 	shop_open(&shop, BR_TUNE_CONTRASTIVE, method);
-	shop.options.rate = 2e-2;
+	shop.options.rate = rate;
 	shop.options.validate_every = 2;
+	shop.options.bottleneck_size = 16;
+	shop.options.prefix_length = 8;
 	tune = shop_tune(&shop);
 	do
 	{
@@ -152,8 +153,91 @@ static void
 best_weights_serve(void **state)
 {
 	(void) state;
-	weights_serve_as_they_trained(BR_TUNE_FULL);
-	weights_serve_as_they_trained(BR_TUNE_LORA);
+	weights_serve_as_they_trained(BR_TUNE_FULL, 2e-2);
+	weights_serve_as_they_trained(BR_TUNE_LORA, 2e-2);
+	weights_serve_as_they_trained(BR_TUNE_ADALORA, 2e-2);
+	weights_serve_as_they_trained(BR_TUNE_BOTTLENECK, 2e-2);
+	weights_serve_as_they_trained(BR_TUNE_PREFIX, 5e-2);
+}
+
+/* An image has a quarter of the way that another tuning, told nothing of it, went. */
+static void
+image_goes_a_part_of_the_way(BrTuneMethod method)
+{
+	Shop shop;
+	BrTune *tune[2];
+	const float *before;
+	const float *mixed;
+	float *all;
+	BrEncoder *encoder;
+	void *image;
+	size_t size;
+	double moved = 0;
+
+	shop_open(&shop, BR_TUNE_CONTRASTIVE, method);
+	shop.options.epochs = 1;
+	shop.data.n_validation = 0;
+	for (int i = 0; i < 2; i++)
+	{
+		shop.options.mix = i == 0 ? 1 : 0.25;
+		tune[i] = shop_tune(&shop);
+		while (shop_step(&shop, tune[i]).end == BR_TUNE_GOES_ON)
+			;
+	}
+	all = calloc(br_tune_weights_count(tune[0]), sizeof(float));
+	assert_non_null(all);
+	assert_int_equal(br_tune_weights(tune[0], all), BR_OK);
+	assert_int_equal(br_tune_image(tune[1], shop.open.image, shop.open.image_size, &image, &size),
+					 BR_OK);
+	assert_int_equal(br_encoder_open(&shop.open.context, image, size, &encoder), BR_OK);
+	before = br_encoder_weights(shop.open.encoder);
+	mixed = br_encoder_weights(encoder);
+	for (size_t i = 0; i < br_tune_weights_count(tune[0]); i++)
+	{
+		assert_float_equal(mixed[i], 0.25 * (double) all[i] + 0.75 * (double) before[i], 1e-6);
+		moved = fmax(moved, fabs((double) all[i] - (double) before[i]));
+	}
+	assert_true(moved > 1e-3);
+	br_encoder_close(encoder);
+	br_base_free(&shop.open.context, image);
+	free(all);
+	br_tune_close(tune[0]);
+	br_tune_close(tune[1]);
+	shop_close(&shop);
+}
+
+static void
+images_go_a_part_of_the_way(void **state)
+{
+	(void) state;
+	image_goes_a_part_of_the_way(BR_TUNE_FULL);
+	image_goes_a_part_of_the_way(BR_TUNE_LORA);
+	image_goes_a_part_of_the_way(BR_TUNE_ADALORA);
+}
+
+/* An image of another model is refused, and a tuning goes on from there. */
+static void
+image_of_another_model_is_refused(void **state)
+{
+	Shop shop;
+	OpenModel other;
+	BrTune *tune;
+	void *image = &shop;
+	size_t size = 1;
+
+	(void) state;
+	shop_open(&shop, BR_TUNE_CONTRASTIVE, BR_TUNE_PREFIX);
+	model_open_golden(&other, "tiny-bert-cased-max-dense");
+	tune = shop_tune(&shop);
+	shop_step(&shop, tune);
+	assert_int_equal(br_tune_image(tune, other.image, other.image_size, &image, &size),
+					 BR_ERR_FORMAT);
+	assert_null(image);
+	assert_int_equal(size, 0);
+	shop_step(&shop, tune);
+	br_tune_close(tune);
+	model_close(&other);
+	shop_close(&shop);
 }
 
 static void
@@ -199,6 +283,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(partners_are_learned),
 		cmocka_unit_test(best_weights_serve),
+		cmocka_unit_test(images_go_a_part_of_the_way),
+		cmocka_unit_test(image_of_another_model_is_refused),
 		cmocka_unit_test(tensors_have_names),
 	};
 

@@ -18,7 +18,11 @@ busy_shop(Shop *shop, BrTuneMethod method)
 	shop->options.validate_every = 3;
 	shop->options.patience = 3;
 	shop->options.lora_rank = 4;
+	shop->options.adalora_rank = 4;
+	shop->options.adalora_target_rank = 2;
 	shop->options.bottleneck_size = 8;
+	shop->options.prefix_length = 3;
+	shop->options.prefix_width = 5;
 	shop->options.adversary = 0.1;
 }
 
@@ -89,8 +93,12 @@ states_go_on_to_the_same_bits(void **state)
 	goes_on(BR_TUNE_FULL, 3);
 	goes_on(BR_TUNE_LORA, 1);
 	goes_on(BR_TUNE_LORA, 3);
+	goes_on(BR_TUNE_ADALORA, 1);
+	goes_on(BR_TUNE_ADALORA, 3);
 	goes_on(BR_TUNE_BOTTLENECK, 1);
 	goes_on(BR_TUNE_BOTTLENECK, 3);
+	goes_on(BR_TUNE_PREFIX, 1);
+	goes_on(BR_TUNE_PREFIX, 3);
 }
 
 /* ---- states that do not belong ---- */
@@ -262,7 +270,9 @@ cancelled_steps_change_nothing(void **state)
 	(void) state;
 	cancelled_steps_can_be_taken_again(BR_TUNE_FULL);
 	cancelled_steps_can_be_taken_again(BR_TUNE_LORA);
+	cancelled_steps_can_be_taken_again(BR_TUNE_ADALORA);
 	cancelled_steps_can_be_taken_again(BR_TUNE_BOTTLENECK);
+	cancelled_steps_can_be_taken_again(BR_TUNE_PREFIX);
 }
 
 /* Whichever allocation fails, all memory comes back. */

@@ -44,14 +44,16 @@ extern const char *br_tune_objective_name(BrTuneObjective objective);
 /* By what the model is trained. */
 typedef enum BrTuneMethod
 {
-	BR_TUNE_FULL,	   /* all of its weights */
-	BR_TUNE_LORA,	   /* low-rank additions to dense layers */
-	BR_TUNE_BOTTLENECK /* bottlenecks behind dense layers, which only br_tune_embed computes */
+	BR_TUNE_FULL,		/* all of its weights */
+	BR_TUNE_LORA,		/* low-rank additions to dense layers */
+	BR_TUNE_ADALORA,	/* the same, of ranks that are shared out */
+	BR_TUNE_BOTTLENECK, /* bottlenecks behind dense layers */
+	BR_TUNE_PREFIX		/* keys and values that attention sees before every text's */
 } BrTuneMethod;
 
-#define BR_TUNE_METHODS 3
+#define BR_TUNE_METHODS 5
 
-/* "full", "lora", "bottleneck"; NULL: there is no such method. */
+/* "full", "lora", "adalora", "bottleneck", "prefix"; NULL: there is no such method. */
 extern const char *br_tune_method_name(BrTuneMethod method);
 
 /* What one example says, of texts by their numbers; what an objective does not ask is unread. */
@@ -121,11 +123,19 @@ typedef struct BrTuneOptions
 	BrTuneObjective objective;
 	BrTuneMethod method;
 
-	/* what LoRA and bottlenecks are */
-	int lora_rank;			/* from 1 to the hidden size */
-	double lora_alpha;		/* above 0 */
-	unsigned lora_matrices; /* BR_TRAIN_LORA_..., at least one */
+	/* what additions are: br_train_adapters.h */
+	int lora_rank;				/* from 1 to the hidden size */
+	double lora_alpha;			/* above 0; of AdaLoRA, too */
+	unsigned lora_matrices;		/* BR_TRAIN_LORA_..., at least one; of AdaLoRA, too */
+	int adalora_rank;			/* at first, from 1 to the hidden size */
+	double adalora_target_rank; /* at the end, on average; above 0, at most adalora_rank */
+	double
+		adalora_warm_up;  /* the share of all steps that have all ranks, in [0, 1); and of those */
+	double adalora_final; /* at the end whose ranks stay, with the former below 1 */
+	double adalora_penalty; /* of factors that are not orthogonal, at least 0 */
 	int bottleneck_size;	/* from 1 to the hidden size */
+	int prefix_length;		/* from 1 to BR_ENCODER_MOST_PREFIX */
+	int prefix_width;		/* of the network that makes it; 0: none, it is trained itself */
 
 	/* how far */
 	int epochs;			/* passes over the examples, at least 1 */
@@ -185,7 +195,7 @@ typedef struct BrTuneOptions
 	double adversary_weight; /* above 0 */
 
 	/*
-	 * What br_tune_weights gives, by full and LoRA: the model as it was, and so
+	 * What br_tune_weights and br_tune_image give, by full, LoRA and AdaLoRA: the model as it was, and so
 	 * much of the way to what was learned, in (0, 1] (Wortsman et al., "Robust
 	 * fine-tuning of zero-shot models", CVPR 2022).
 	 */
@@ -234,8 +244,8 @@ extern const BrTuneField *br_tune_fields(int *n);
  * What an objective is usually trained with. Sets: temperature .1, 48 sets, 7
  * epochs, three quarters of the way. Contrastive: temperature .05, both
  * directions, no false negatives, batch 64, 2 epochs, AdamW at 5e-5, linear with
- * a tenth of warm-up, clipping at 1, texts of 64 tokens; LoRA and bottlenecks at
- * ten times the rate. Sets every field.
+ * a tenth of warm-up, clipping at 1, texts of 64 tokens; additions at
+ * ten times the rate, prefixes at a hundred times. Sets every field.
  */
 extern void br_tune_defaults(BrTuneObjective objective, BrTuneMethod method,
 							 BrTuneOptions *options);
@@ -334,7 +344,7 @@ extern void br_tune_tell_progress(const BrTune *tune, BrTuneProgress *progress);
 /* ---- saving and restoring ---- */
 
 /* Raised when the form of a state changes. */
-#define BR_TUNE_STATE_VERSION 1
+#define BR_TUNE_STATE_VERSION 2
 
 /* Takes the next bytes of a state; what it returns other than BR_OK ends the saving. */
 typedef BrStatus (*BrTuneWrite)(void *arg, const void *bytes, size_t size);
@@ -346,7 +356,7 @@ extern size_t br_tune_state_size(const BrTune *tune); /* bytes, as it is now */
 
 /*
  * All that a tuning remembers: a version, fingerprints of model, options and
- * data, progress, trained numbers, moments, mined negatives, the best numbers,
+ * data, progress, trained numbers, moments, AdaLoRA's choices, mined negatives, the best numbers,
  * and a checksum behind them, in pieces of at most 1 MiB. Changes nothing. Bytes
  * are of machines that begin numbers with their lowest byte.
  * BR_ERR_NUMERIC: a trained number is not finite; nothing was written.
@@ -370,9 +380,18 @@ extern size_t br_tune_weights_count(const BrTune *tune);
 /*
  * The weights of the encoder as br_encoder_with_weights takes them: the best by
  * validation, or the last where there is none, as far as options.mix says. Low-rank additions are in
- * them. Bottlenecks are not: a model with them is computed by br_tune_embed alone.
+ * them. Bottlenecks and prefixes are not: br_tune_image has them.
  */
 extern BrStatus br_tune_weights(BrTune *tune, float *weights /* (br_tune_weights_count) */);
+
+/*
+ * The image of the encoder by the same weights, with bottlenecks or a prefix
+ * where it has them; without the head. image: that of the encoder which was opened.
+ * *copy: *copy_size bytes, owned by the caller (br_base_free); NULL after a failure.
+ * Fails as br_train_make_image does.
+ */
+extern BrStatus br_tune_image(BrTune *tune, const void *image, size_t image_size, void **copy,
+							  size_t *copy_size);
 
 /* Tensors whose numbers stand in one array, each at its offset; in place, until the next step. */
 typedef struct BrTuneTensors
@@ -386,11 +405,11 @@ typedef struct BrTuneTensors
 /* The head, of the same weights: "head.weight", ...; n_tensors 0: the objective has none. */
 extern void br_tune_head(const BrTune *tune, BrTuneTensors *head);
 
-/* All that was trained, of the same weights: of LoRA and bottlenecks a small part of a model. */
+/* All that was trained, of the same weights: of additions a small part of a model. */
 extern void br_tune_delta(const BrTune *tune, BrTuneTensors *delta);
 
 /*
- * Embeddings by what was learned, bottlenecks included, of token ids: those of text i at
+ * Embeddings by all that was learned, additions included, of token ids: those of text i at
  * offsets[i] .. offsets[i + 1]. BR_ERR_ARGUMENT: as br_train_embed.
  */
 extern BrStatus br_tune_embed(BrTune *tune, const int32_t *ids,

@@ -21,7 +21,14 @@ static const BrTuneField fields[] = {
 	{AT(lora_rank), .kind = BR_TUNE_INT, .lowest = 1, .highest = 65536},
 	{AT(lora_alpha), .kind = BR_TUNE_DOUBLE, .lowest = 0, .highest = INFINITY, .above = true},
 	{AT(lora_matrices), .kind = BR_TUNE_FLAGS, WORDS(matrix_words)},
+	{AT(adalora_rank), .kind = BR_TUNE_INT, .lowest = 1, .highest = 65536},
+	{AT(adalora_target_rank), .kind = BR_TUNE_DOUBLE, .lowest = 0, .highest = 65536, .above = true},
+	{AT(adalora_warm_up), .kind = BR_TUNE_DOUBLE, .lowest = 0, .highest = 1, .below = true},
+	{AT(adalora_final), .kind = BR_TUNE_DOUBLE, .lowest = 0, .highest = 1, .below = true},
+	{AT(adalora_penalty), .kind = BR_TUNE_DOUBLE, .lowest = 0, .highest = INFINITY},
 	{AT(bottleneck_size), .kind = BR_TUNE_INT, .lowest = 1, .highest = 65536},
+	{AT(prefix_length), .kind = BR_TUNE_INT, .lowest = 1, .highest = BR_ENCODER_MOST_PREFIX},
+	{AT(prefix_width), .kind = BR_TUNE_INT, .lowest = 0, .highest = BR_TRAIN_PREFIX_WIDEST},
 	{AT(epochs), .kind = BR_TUNE_INT, .lowest = 1, .highest = 1000000},
 	{AT(most_steps), .kind = BR_TUNE_INT64, .lowest = 0, .highest = 1e15},
 	{AT(batch), .kind = BR_TUNE_INT, .lowest = 1, .highest = 65536},
@@ -88,7 +95,8 @@ br_tune_objective_name(BrTuneObjective objective)
 const char *
 br_tune_method_name(BrTuneMethod method)
 {
-	static const char *const names[BR_TUNE_METHODS] = {"full", "lora", "bottleneck"};
+	static const char *const names[BR_TUNE_METHODS] = {"full", "lora", "adalora", "bottleneck",
+													   "prefix"};
 
 	return (unsigned) method < BR_TUNE_METHODS ? names[method] : NULL;
 }
@@ -106,12 +114,18 @@ br_tune_defaults(BrTuneObjective objective, BrTuneMethod method, BrTuneOptions *
 	options->lora_rank = 16;
 	options->lora_alpha = 32;
 	options->lora_matrices = BR_TRAIN_LORA_ALL;
+	options->adalora_rank = 12;
+	options->adalora_target_rank = 8;
+	options->adalora_warm_up = 0.1;
+	options->adalora_final = 0.3;
+	options->adalora_penalty = 0.1;
 	options->bottleneck_size = 48;
+	options->prefix_length = 16;
 	options->epochs = sets ? 7 : contrastive ? 2 : 3;
 	options->batch = sets ? 48 : contrastive ? 64 : 32;
 	options->optimiser = BR_TRAIN_ADAMW;
 	options->schedule = BR_TRAIN_LINEAR;
-	options->rate = method == BR_TUNE_FULL ? 5e-5 : 5e-4;
+	options->rate = method == BR_TUNE_FULL ? 5e-5 : method == BR_TUNE_PREFIX ? 5e-3 : 5e-4;
 	options->warm_up = 0.1;
 	options->decay = 0.01;
 	options->clip = 1;
@@ -240,6 +254,17 @@ check_together(BrContext *context, const BrTuneOptions *options, const char **fi
 		return br_base_fail(context, BR_ERR_ARGUMENT,
 							"adversary does not go with the objective %s.",
 							br_tune_objective_name(options->objective));
+	*field = "adalora_target_rank";
+	if (options->method == BR_TUNE_ADALORA && options->adalora_target_rank > options->adalora_rank)
+		return br_base_fail(context, BR_ERR_ARGUMENT,
+							"adalora_target_rank is %g; it must be at most adalora_rank, %d.",
+							options->adalora_target_rank, options->adalora_rank);
+	*field = "adalora_final";
+	if (options->method == BR_TUNE_ADALORA &&
+		options->adalora_warm_up + options->adalora_final >= 1)
+		return br_base_fail(context, BR_ERR_ARGUMENT,
+							"adalora_final is %g; with adalora_warm_up, %g, it must leave a part of the steps.",
+							options->adalora_final, options->adalora_warm_up);
 	*field = NULL;
 	return BR_OK;
 }

@@ -1,6 +1,6 @@
 /*
  * result.c
- *	  What a fine-tuning has learned, as weights, tensors and embeddings.
+ *	  What a fine-tuning has learned, as weights, an image, tensors and embeddings.
  *
  * Where validation chose, the best numbers stand aside from those that go on
  * being trained. To compute with them they change places for a while.
@@ -28,7 +28,7 @@ swap_best(BrTune *tune)
 		tune->set.parameters[i] = tune->best[i];
 		tune->best[i] = kept;
 	}
-	br_tune_push(tune);
+	br_tune_show(tune);
 }
 
 size_t
@@ -49,6 +49,36 @@ br_tune_weights(BrTune *tune, float *weights)
 	for (size_t i = 0; i < n && tune->base != NULL; i++)
 		weights[i] = (float) (mix * (double) weights[i] + (1 - mix) * (double) tune->base[i]);
 	return BR_OK;
+}
+
+/* In place of the image of all that was learned, that of as much as options.mix says. */
+static BrStatus
+mix_image(BrTune *tune, void **copy, size_t copy_size)
+{
+	BrContext *context = tune->context;
+	float *weights = br_base_alloc_array(context, br_tune_weights_count(tune), sizeof(float));
+	void *mixed = NULL;
+	BrStatus status = weights != NULL ? br_tune_weights(tune, weights) : BR_ERR_MEMORY;
+
+	if (status == BR_OK)
+		status = br_encoder_with_weights(context, *copy, copy_size, weights, &mixed);
+	br_base_free(context, weights);
+	br_base_free(context, *copy);
+	*copy = mixed;
+	return status;
+}
+
+BrStatus
+br_tune_image(BrTune *tune, const void *image, size_t image_size, void **copy, size_t *copy_size)
+{
+	BrStatus status;
+
+	swap_best(tune);
+	status = br_train_make_image(tune->context, tune->model, image, image_size, copy, copy_size);
+	swap_best(tune);
+	if (status == BR_OK && tune->base != NULL)
+		status = mix_image(tune, copy, *copy_size);
+	return status;
 }
 
 void

@@ -23,6 +23,7 @@ typedef struct StateHead
 	uint64_t data;
 	uint64_t trained; /* numbers of the set */
 	uint64_t moments; /* of the optimiser */
+	uint64_t method;  /* numbers that the method remembers besides the set */
 	uint64_t negatives;
 	uint64_t best;	   /* numbers of the best set; 0: there is none */
 	uint64_t checksum; /* of what stands above */
@@ -35,7 +36,7 @@ typedef struct StatePart
 	size_t size;
 } StatePart;
 
-#define PARTS 6
+#define PARTS 8
 
 /* Bytes that are moved at once. */
 #define PIECE ((size_t) 1 << 20)
@@ -51,6 +52,7 @@ head_here(const BrTune *tune)
 		.data = tune->data_print,
 		.trained = tune->set.n,
 		.moments = br_train_state_of(tune->optimiser).n,
+		.method = br_tune_method_state(tune).n,
 		.negatives = (uint64_t) tune->n_training * (uint64_t) tune->options.negatives,
 		.best = tune->best != NULL ? tune->set.n : 0,
 	};
@@ -66,6 +68,7 @@ static void
 list_parts(BrTune *tune, const StateHead *head, StatePart *parts)
 {
 	BrTrainState state = br_train_state_of(tune->optimiser);
+	BrTrainState method = br_tune_method_state(tune);
 
 	parts[0] = (StatePart){&tune->record, sizeof(tune->record)};
 	parts[1] = (StatePart){state.steps, sizeof(*state.steps)};
@@ -73,15 +76,18 @@ list_parts(BrTune *tune, const StateHead *head, StatePart *parts)
 	parts[3] = (StatePart){state.moments, head->moments * sizeof(BrReal)};
 	parts[4] = (StatePart){tune->negatives, head->negatives * sizeof(int32_t)};
 	parts[5] = (StatePart){tune->best, head->best * sizeof(BrReal)};
+	parts[6] = (StatePart){method.steps, method.steps != NULL ? sizeof(*method.steps) : 0};
+	parts[7] = (StatePart){method.moments, head->method * sizeof(BrReal)};
 }
 
 size_t
 br_tune_state_size(const BrTune *tune)
 {
 	StateHead head = head_here(tune);
+	size_t counters = br_tune_method_state(tune).steps != NULL ? 2 : 1;
 
-	return sizeof(head) + sizeof(tune->record) + sizeof(int64_t) +
-		(head.trained + head.moments + head.best) * sizeof(BrReal) +
+	return sizeof(head) + sizeof(tune->record) + counters * sizeof(int64_t) +
+		(head.trained + head.moments + head.best + head.method) * sizeof(BrReal) +
 		head.negatives * sizeof(int32_t) + sizeof(uint64_t);
 }
 
@@ -195,6 +201,6 @@ br_tune_restore(BrTune *tune, BrTuneRead read, void *arg)
 	if (status == BR_OK && checksum != hash.state)
 		status = br_base_fail(context, BR_ERR_FORMAT, "The state is damaged.");
 	if (status == BR_OK)
-		br_tune_push(tune);
+		br_tune_show(tune);
 	return status;
 }

@@ -71,6 +71,10 @@ check_sizes(const BrTune *tune)
 		return br_base_fail(tune->context, BR_ERR_ARGUMENT,
 							"lora_rank is %d; the model takes at most its hidden size, %d.",
 							options->lora_rank, hidden);
+	if (options->method == BR_TUNE_ADALORA && options->adalora_rank > hidden)
+		return br_base_fail(tune->context, BR_ERR_ARGUMENT,
+							"adalora_rank is %d; the model takes at most its hidden size, %d.",
+							options->adalora_rank, hidden);
 	if (options->method == BR_TUNE_BOTTLENECK && options->bottleneck_size > hidden)
 		return br_base_fail(tune->context, BR_ERR_ARGUMENT,
 							"bottleneck_size is %d; the model takes at most its hidden size, %d.",
@@ -81,37 +85,6 @@ check_sizes(const BrTune *tune)
 								"matryoshka has %d; embeddings have %d dimensions.",
 								options->matryoshka[i], tune->dim);
 	return BR_OK;
-}
-
-static BrStatus
-open_set(BrTune *tune)
-{
-	const BrTuneOptions *options = &tune->options;
-	uint64_t seed = (uint64_t) options->seed ^ BR_TUNE_DRAW_ADAPTER;
-	const BrTrainLoraOptions lora = {options->lora_rank, options->lora_alpha,
-									 options->lora_matrices, seed};
-	const BrTrainBottleneckOptions bottleneck = {options->bottleneck_size, seed};
-	BrStatus status = BR_OK;
-
-	switch (options->method)
-	{
-		case BR_TUNE_FULL:
-			tune->set = br_train_set(tune->model);
-			break;
-		case BR_TUNE_LORA:
-			status =
-				br_train_lora_create(tune->context, tune->model, tune->backend, &lora, &tune->lora);
-			if (status == BR_OK)
-				tune->set = br_train_lora_set(tune->lora);
-			break;
-		case BR_TUNE_BOTTLENECK:
-			status = br_train_bottleneck_create(tune->context, tune->model, &bottleneck,
-												&tune->bottleneck);
-			if (status == BR_OK)
-				tune->set = br_train_bottleneck_set(tune->bottleneck);
-			break;
-	}
-	return status;
 }
 
 /* Steps of an epoch, and with them the recipe. */
@@ -189,7 +162,7 @@ keep_base(BrTune *tune)
 	size_t n = br_tune_weights_count(tune);
 	BrTuneMethod method = tune->options.method;
 
-	if (tune->options.mix == 1 || (method != BR_TUNE_FULL && method != BR_TUNE_LORA))
+	if (tune->options.mix == 1 || method == BR_TUNE_BOTTLENECK || method == BR_TUNE_PREFIX)
 		return BR_OK;
 	tune->base = br_base_alloc_array(tune->context, n, sizeof(float));
 	if (tune->base == NULL)
@@ -212,7 +185,7 @@ open_all(BrTune *tune, const BrEncoder *encoder)
 	if (status != BR_OK)
 		return status;
 	count_steps(tune);
-	status = open_set(tune);
+	status = br_tune_open_set(tune);
 	if (status == BR_OK)
 		status = open_runs(tune);
 	return status == BR_OK ? open_arrays(tune) : status;
@@ -264,8 +237,7 @@ br_tune_close(BrTune *tune)
 	br_train_optimiser_destroy(tune->optimiser);
 	br_train_end(tune->run);
 	br_train_end(tune->reader);
-	br_train_lora_destroy(tune->lora);
-	br_train_bottleneck_destroy(tune->bottleneck);
+	br_tune_close_set(tune);
 	br_train_close(tune->model);
 	br_base_free(context, tune->texts.ids);
 	br_base_free(context, tune->texts.offsets);
@@ -281,24 +253,6 @@ br_tune_close(BrTune *tune)
 }
 
 /* ---- a step ---- */
-
-void
-br_tune_push(BrTune *tune)
-{
-	if (tune->lora != NULL)
-		br_train_lora_push(tune->lora);
-	if (tune->bottleneck != NULL)
-		br_train_bottleneck_push(tune->bottleneck);
-}
-
-static void
-pull(BrTune *tune)
-{
-	if (tune->lora != NULL)
-		br_train_lora_pull(tune->lora);
-	if (tune->bottleneck != NULL)
-		br_train_bottleneck_pull(tune->bottleneck);
-}
 
 static void
 forget_gradient(BrTune *tune)
@@ -361,7 +315,7 @@ take_step(BrTune *tune)
 		status = accumulate(tune, &batch, (uint64_t) step, &loss);
 	if (status == BR_OK)
 	{
-		pull(tune);
+		br_tune_pull(tune);
 		status = br_train_update(tune->optimiser, &length);
 	}
 	if (status == BR_OK)

@@ -90,8 +90,11 @@ struct BrTune
 	BrTrainNext *sentences_asked; /* (n_validation) */
 
 	BrTrainModel *model;
+	/* one of these, or of full training none */
 	BrTrainLora *lora;
+	BrTrainAdalora *adalora;
 	BrTrainBottleneck *bottleneck;
+	BrTrainPrefix *prefix;
 	BrTrainSet set;
 	BrTrainRun *run;	/* that learns */
 	BrTrainRun *reader; /* without dropout */
@@ -223,8 +226,20 @@ extern bool br_tune_judge(BrTuneRecord *record, const BrTuneValidation *validati
 
 extern BrStatus br_tune_validate(BrTune *tune, BrTuneValidation *validation);
 
-/* ---- result.c ---- */
+/* ---- method.c ---- */
 
-extern void br_tune_push(BrTune *tune); /* the model becomes what the set says */
+/* What is trained, when the recipe is known. */
+extern BrStatus br_tune_open_set(BrTune *tune);
+extern void br_tune_close_set(BrTune *tune);
+
+/* Before an update; after it, when the model becomes what the set says. */
+extern void br_tune_pull(BrTune *tune);
+extern void br_tune_push(BrTune *tune);
+
+/* The model becomes what the set says, of whatever step; no ranks are chosen anew. */
+extern void br_tune_show(BrTune *tune);
+
+/* What the method remembers besides the set; steps and moments NULL: nothing. */
+extern BrTrainState br_tune_method_state(const BrTune *tune);
 
 #endif /* TUNE_INT_H */
