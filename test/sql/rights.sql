@@ -123,6 +123,8 @@ WHEN insufficient_privilege THEN
                 WHEN message ~ 'load models|drop model' AND hint ~ 'pg_read_server_files' THEN 'files'
                 WHEN message ~ 'for (function|aggregate) (load_model|create_experiment|compress_model)' THEN 'function'
                 ELSE message END;
+WHEN duplicate_object THEN
+    RETURN 'taken';
 WHEN OTHERS THEN
     RETURN SQLSTATE || ': ' || SQLERRM;
 END $$;
@@ -149,7 +151,7 @@ INSERT INTO public.call VALUES
     ('job_worker', $$SELECT job_worker(1000)$$,                                  '1 1 1 1 1 1 1 1 1 1'),
     ('job_interrupted', $$SELECT job_interrupted(1000, now())$$,                 '1 1 1 1 1 1 1 1 1 1'),
     ('job', $$SELECT FROM job$$,                                                 '1 1 0 0 0 0 0 0 0 1'),
-    ('compress_model', $$SELECT * FROM compress_model('none', 'new', 'shop', 'vocabulary')$$, '42704 42704 function function function function function 42704 function 42704'),
+    ('compress_model', $$SELECT * FROM compress_model('tiny', 'tiny', 'shop', 'vocabulary')$$, 'function function function function function function function taken function taken'),
     ('train', $$SELECT train('shop')$$,                                          :'only_owner'),
     ('job_metric', $$SELECT FROM job_metric$$,                                   '1 1 0 0 0 0 0 0 0 1'),
     ('schedule', $$SELECT schedule('shop', '0 3 * * *', '{}')$$,                 '22023 22023 owner owner owner owner owner owner owner 22023'),
