@@ -37,10 +37,10 @@ static const Task tasks[] = {
 	 "SELECT bundle_rec.fold(p.policy) FROM bundle_rec.policy_state p"
 	 " WHERE p.catalog OPERATOR(pg_catalog.=) $1 AND $2 IS NOT NULL ORDER BY p.policy"},
 	{"train", "*",
-	 "SELECT bundle_rec.train($1, COALESCE(" OPTION("objective") ", 'sets'), COALESCE(" OPTION(
-		 "method") ", 'full'), " OPTION("query") ", " OPTION("model_name") ", $2 OPERATOR(pg_catalog.-) '{objective,method,query,model_name,promote}'::pg_catalog.text[],"
-																		   " COALESCE(" OPTION(
-																			   "promote") "::pg_catalog.bool, false))"},
+	 "SELECT bundle_rec.train($1, COALESCE(" OPTION("objective") ", 'sets'), COALESCE(" OPTION("method") ", 'full'), " OPTION(
+		 "query") ", " OPTION("model_name") ", $2 OPERATOR(pg_catalog.-) '{objective,method,query,model_name,promote}'::pg_catalog.text[],"
+											" COALESCE(" OPTION(
+												"promote") "::pg_catalog.bool, false))"},
 	{"evaluate", " task split seeds baseline ",
 	 "SELECT pg_catalog.count(*) FROM bundle_rec.evaluate($1, COALESCE(" OPTION("task") ", 'completion'), split => " OPTION(
 		 "split") ", seeds => COALESCE(" OPTION("seeds") "::pg_catalog.int4, 10), baseline => " OPTION("baseline") ")"},
