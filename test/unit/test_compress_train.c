@@ -1,7 +1,8 @@
 /*
  * test_compress_train.c
  *	  Training models that have lost heads: their gradient beside differences of
- *	  the loss, and prefixes beside those of the whole model, compiled in double.
+ *	  the loss, and prefixes beside those of the whole model, compiled in double;
+ *	  and that devices refuse them.
  */
 #include "unit/train_double.h"
 
@@ -11,6 +12,9 @@
 #define STEP 1e-5
 #define TEXTS 2
 #define DIM 32
+#define LAYERS 2
+#define HEADS 4
+#define HEAD_DIM 8
 
 static const int32_t ids[] = {2, 30, 31, 32, 3, 2, 40, 3};
 static const int32_t offsets[TEXTS + 1] = {0, 5, 8};
@@ -110,11 +114,44 @@ gradients_are_differences(void **state)
 	check_gradient("tiny-mpnet-mean");
 }
 
+/* Devices take a model that has lost neurons, and none that has lost heads. */
+static void
+devices_refuse_lost_heads(void **state)
+{
+	const double importance[LAYERS * 64] = {0};
+
+	(void) state;
+	for (int heads = HEADS - 1; heads <= HEADS; heads++)
+	{
+		BrTransformer *transformer = NULL;
+		OpenModel open;
+		BrEncoder *encoder;
+		void *image;
+		size_t size;
+
+		model_open_golden(&open, "tiny-bert-cls");
+		assert_int_equal(br_compress_structure(&open.context, open.image, open.image_size,
+											   importance, importance, heads, 9, &image, &size),
+						 BR_OK);
+		assert_int_equal(br_encoder_open(&open.context, image, size, &encoder), BR_OK);
+		assert_int_equal(br_encoder_describe(encoder, &open.context, &transformer),
+						 heads < HEADS ? BR_ERR_UNSUPPORTED : BR_OK);
+		if (heads < HEADS)
+		{
+			assert_null(transformer);
+			assert_non_null(strstr(open.context.detail, "heads were removed"));
+		}
+		else
+			assert_int_equal(transformer->intermediate, 9);
+		br_base_free(&open.context, transformer);
+		br_encoder_close(encoder);
+		br_base_free(&open.context, image);
+		model_close(&open);
+	}
+}
+
 /* ---- prefixes ---- */
 
-#define LAYERS 2
-#define HEADS 4
-#define HEAD_DIM 8
 #define LENGTH 3
 
 /* A model with a prefix of numbers that are given, and what came of one loss. */
@@ -249,6 +286,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(gradients_are_differences),
+		cmocka_unit_test(devices_refuse_lost_heads),
 		cmocka_unit_test(prefixes_lose_their_heads),
 	};
 
