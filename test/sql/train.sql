@@ -33,7 +33,7 @@ SELECT throws_ok($$SELECT train('bare')$$, '55000', 'catalog "bare" has no model
 SELECT throws_ok($$SELECT train('shop', 'wishful')$$, '22023', 'there is no objective "wishful"', 'an objective that is none');
 SELECT throws_ok($$SELECT train('shop', method => 'magic')$$, '22023', 'there is no method "magic"', 'a method that is none');
 SELECT throws_ok($$SELECT train('shop', 'sets', query => 'SELECT 1::text AS text')$$, '42703', NULL, 'members without a set');
-SELECT throws_ok($$SELECT train('shop', method => 'bottleneck')$$, '0A000', 'models with bottlenecks cannot be served', 'one that cannot be served');
+SELECT throws_ok($$SELECT train('shop', method => 'adalora', parameters => '{"adalora_rank": 4, "adalora_target_rank": 5}')$$, '22023', 'these parameters do not go together', 'ranks that grow');
 SELECT throws_ok($$SELECT train('shop', model_name => 'tiny')$$, '42710', NULL, 'a name that is taken');
 SELECT throws_ok($$SELECT train('shop', 'score')$$, '22023', 'the objective "score" needs a query', 'what a catalog does not know');
 SELECT throws_ok($$SELECT train('shop', 'distillation')$$, '22023', 'the objective "distillation" needs the parameter "teacher"', 'a pupil without a teacher');

@@ -97,6 +97,18 @@ job_ends($node, $job, 'done', 'sets from a query');
 cmp_ok(partners_found($node, 'listed'), '>=', 18, 'are learned, too');
 fails(q{'sets', query => $q$SELECT sku AS set, title AS text FROM goods.article$q$}, qr/^22023: cannot train with these data: /, 'sets of one member');
 
+# ---- additions ----
+
+foreach my $addition (['adalora', 0.01, 1], ['bottleneck', 0.01, 2])
+{
+	my ($method, $rate, $seeds) = @$addition;
+	my $validation = $seeds > 1 ? 0.1 : 0;
+	$job = train_job($node, qq{'contrastive', '$method', model_name => 'by_$method', parameters => '{"epochs": 60, "rate": $rate, "batch": 16, "validation": $validation, "seeds": $seeds, "bottleneck_size": 16}'});
+	job_ends($node, $job, 'done', "a training by $method, with $seeds seeds");
+	my $found = partners_found($node, "by_$method");
+	cmp_ok($found, '>=', 15, "finds $found of 20 partners");
+}
+
 # ---- long enough to be met at work ----
 
 my $long = q{'contrastive', query => 'SELECT a.title AS anchor, b.title AS positive FROM goods.article a JOIN goods.article b ON b.sku = ''b'' || substr(a.sku, 2) AND a.sku LIKE ''a%'' ORDER BY a.sku',

@@ -47,7 +47,7 @@ br_pg_train_checkpoint(int64 job, int seed, int64 step, const void *state, Size 
 }
 
 void
-br_pg_train_keep_best(int64 job, int seed, const void *weights, Size size)
+br_pg_train_keep_best(int64 job, int seed, const void *image, Size size)
 {
 	static const Oid types[] = {INT8OID};
 	Datum values[] = {Int64GetDatum(job)};
@@ -55,7 +55,7 @@ br_pg_train_keep_best(int64 job, int seed, const void *weights, Size size)
 
 	br_pg_job_execute("DELETE FROM bundle_rec.job_checkpoint WHERE job = $1 AND step = -1",
 					  lengthof(types), types, values);
-	br_pg_train_write_chunks(&chunks, weights, size);
+	br_pg_train_write_chunks(&chunks, image, size);
 }
 
 int64 *

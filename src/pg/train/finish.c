@@ -1,6 +1,6 @@
 /*
  * finish.c
- *	  The end of a training: the best weights become a model, and perhaps the
+ *	  The end of a training: what was learned becomes a model, and perhaps the
  *	  catalog's next one.
  */
 #include "postgres.h"
@@ -20,16 +20,17 @@
 
 /* ---- seeds ---- */
 
-static float *
-learned_weights(Training *training, Size *size)
+/* Of the context of the training (br_base_free). */
+static void *
+learned_image(Training *training, Size *size)
 {
-	float *weights;
+	Size parent_size;
+	const void *parent = br_pg_model_image(training->plan.parent, &parent_size);
+	void *image;
 
-	*size = sizeof(float) * br_tune_weights_count(training->tune);
-	weights = palloc_extended(*size, MCXT_ALLOC_HUGE);
-	br_pg_check(br_tune_weights(training->tune, weights), &training->context,
-				"could not take the weights that were trained", NULL);
-	return weights;
+	br_pg_check(br_tune_image(training->tune, parent, parent_size, &image, size),
+				&training->context, "what was trained makes no model", NULL);
+	return image;
 }
 
 static void
@@ -38,19 +39,19 @@ keep_if_best(Training *training)
 	static const Oid types[] = {INT8OID, INT4OID, FLOAT8OID};
 	BrPgTrainPlan *plan = &training->plan;
 	double figure = training->progress.best_figure;
-	float *weights;
+	void *image;
 	Size size;
 	Datum values[] = {Int64GetDatum(plan->job), Int32GetDatum(plan->seeds_done),
 					  Float8GetDatum(figure)};
 
 	if (plan->best_seed >= 0 && figure <= plan->best_figure)
 		return;
-	weights = learned_weights(training, &size);
-	br_pg_train_keep_best(plan->job, plan->seeds_done, weights, size);
+	image = learned_image(training, &size);
+	br_pg_train_keep_best(plan->job, plan->seeds_done, image, size);
 	br_pg_job_execute("UPDATE bundle_rec.stored_training SET best_seed = $2, best_figure = $3"
 					  " WHERE job = $1",
 					  lengthof(types), types, values);
-	pfree(weights);
+	br_base_free(&training->context, image);
 	plan->best_seed = plan->seeds_done;
 	plan->best_figure = figure;
 }
@@ -86,23 +87,21 @@ br_pg_train_end_seed(Training *training)
 
 /* ---- the model ---- */
 
-static float *
-best_weights(Training *training)
+static const void *
+best_image(Training *training, Size *size)
 {
 	BrPgTrainPlan *plan = &training->plan;
-	Size size;
-	float *weights;
+	const void *image;
 
 	if (plan->choice.seeds == 1)
-		return learned_weights(training, &size);
-	weights =
-		(float *) br_pg_train_read_checkpoint(plan->job, plan->best_seed, BR_PG_TRAIN_BEST, &size);
-	if (weights == NULL)
+		return learned_image(training, size);
+	image = br_pg_train_read_checkpoint(plan->job, plan->best_seed, BR_PG_TRAIN_BEST, size);
+	if (image == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("the weights that job %lld trained are gone", (long long) plan->job),
+				 errmsg("the model that job %lld trained is gone", (long long) plan->job),
 				 errhint("Train anew.")));
-	return weights;
+	return image;
 }
 
 /* of the last seed, or of the best one where there were several */
@@ -136,10 +135,8 @@ static void
 store(Training *training, const char *name)
 {
 	BrPgTrainPlan *plan = &training->plan;
-	float *weights = best_weights(training);
 	Size size;
-	const void *image = br_pg_model_image(plan->parent, &size);
-	void *copy;
+	const void *image = best_image(training, &size);
 	BrPgRights rights;
 	BrPgLineage lineage = {
 		.made_by = "train",
@@ -157,13 +154,9 @@ store(Training *training, const char *name)
 		.threads = br_base_pool_threads(br_pg_session_pool()),
 	};
 
-	br_pg_check(br_encoder_with_weights(&training->context, image, size, weights, &copy),
-				&training->context, "the trained weights make no model", NULL);
 	br_pg_enter_caller(&rights, plan->role);
-	(void) br_pg_model_store(name, copy, size, &lineage);
+	(void) br_pg_model_store(name, image, size, &lineage);
 	br_pg_leave(&rights);
-	br_base_free(&training->context, copy);
-	pfree(weights);
 }
 
 static char *

@@ -331,12 +331,6 @@ check_together(const BrPgTrainPlan *plan)
 {
 	bool distils = plan->options.objective == BR_TUNE_DISTILLATION;
 
-	/* what it trains is no part of an encoder's weights */
-	if (plan->options.method == BR_TUNE_BOTTLENECK)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("models with bottlenecks cannot be served"),
-				 errhint("Use the method \"full\" or \"lora\".")));
 	if (plan->query == NULL && plan->shape != BR_PG_TRAIN_PAIRS &&
 		plan->shape != BR_PG_TRAIN_SETS && plan->shape != BR_PG_TRAIN_TEXTS &&
 		plan->shape != BR_PG_TRAIN_SENTENCES)

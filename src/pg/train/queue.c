@@ -56,6 +56,12 @@ check_models(const BrPgTrainPlan *plan)
 				 errmsg("catalog \"%s\" has no model to train", plan->catalog),
 				 errhint("Name one: SELECT bundle_rec.alter_catalog(%s, model => 'name').",
 						 quote_literal_cstr(plan->catalog))));
+	if (br_encoder_addition(br_pg_model_encoder(plan->parent)).kind != BR_ADDITION_NONE)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("the model of catalog \"%s\" cannot be trained further", plan->catalog),
+				 errdetail("It has bottlenecks or a prefix of an earlier training."),
+				 errhint("Train the model that it came from, which the view lineage names.")));
 	if (plan->model_name != NULL)
 		br_pg_model_require_new_name(plan->model_name);
 	if (plan->choice.teacher != NULL)

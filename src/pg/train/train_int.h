@@ -211,14 +211,14 @@ extern char *br_pg_train_read_chunks(const BrPgTrainChunks *chunks, Size *size);
 
 /* ---- what a crash leaves: checkpoint.c ---- */
 
-/* The step under which the weights of the best seed stand. */
+/* The step under which the image of the best seed stands. */
 #define BR_PG_TRAIN_BEST (-1)
 
 /* Writes one, and removes those of the job that are older than the one before. */
 extern void br_pg_train_checkpoint(int64 job, int seed, int64 step, const void *state, Size size);
 
-/* Writes weights as those of the best seed, in place of any other. */
-extern void br_pg_train_keep_best(int64 job, int seed, const void *weights, Size size);
+/* Writes an image as that of the best seed, in place of any other. */
+extern void br_pg_train_keep_best(int64 job, int seed, const void *image, Size size);
 
 /* Steps of a seed that have a checkpoint, the latest first, palloc'd; *n of them. */
 extern int64 *br_pg_train_checkpoints(int64 job, int seed, int *n);

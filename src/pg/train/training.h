@@ -85,7 +85,7 @@ extern bool br_pg_train_tell(Training *training, const char *phase);
 
 /* ---- finish.c: each outside of a transaction, and false where the job is not to be done any more ---- */
 
-/* Where there are several seeds, keeps the weights of this one if they are the best. */
+/* Where there are several seeds, keeps the image of this one if it is the best. */
 extern bool br_pg_train_end_seed(Training *training);
 
 /* Stores the model and its lineage, and forgets data and checkpoints. */
