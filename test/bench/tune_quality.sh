@@ -23,7 +23,7 @@ cd "$(dirname "$0")/../.."
 name=${NAME:-tune}
 trap 'tools/cluster remove $name' EXIT
 tools/cluster files "$name"
-tools/cluster start "$name" shared_buffers=512MB work_mem=64MB fsync=off bundle_rec.worker_threads="${THREADS:-2}"
+tools/cluster start "$name" shared_buffers=512MB work_mem=64MB fsync=off bundle_rec.worker_threads="${THREADS:-2}" bundle_rec.worker_nice=0
 eval "$(tools/cluster env "$name")"
 [ -n "${BR_DATA_DIR:-}" ] || { echo "tune_quality: no real data beside the checkout; DATA=dir names it" >&2; exit 1; }
 [ -n "${BR_MODEL_DIR:-}" ] || { echo "tune_quality: the model is missing; make setup fetches it" >&2; exit 1; }
@@ -47,7 +47,7 @@ for seed in $(seq "$first" "$last"); do
 	SQL
 	)
 	until [ "$(ask -c "SELECT state NOT IN ('queued', 'running') FROM bundle_rec.job WHERE job = $job")" = t ]; do sleep 2; done
-	ask -F ' ' -c "SELECT 'seed $seed:', j.state, j.message, j.step || ' steps', round((m.seconds)::numeric) || ' s', 'loss ' || round(m.loss::numeric, 3)
+	ask -F ' ' -c "SELECT 'seed $seed:', j.state, j.message, j.done || ' steps', round((m.seconds)::numeric) || ' s', 'loss ' || round(m.loss::numeric, 3)
 		FROM bundle_rec.job j LEFT JOIN LATERAL (SELECT * FROM bundle_rec.job_metric m WHERE m.job = j.job ORDER BY step DESC LIMIT 1) m ON true WHERE j.job = $job" >&2
 	ask -c "CALL tuned.ask('tuned $seed', $seed)"
 	if [ "${EVALUATE:-1}" != 0 ]; then
