@@ -24,7 +24,7 @@ trap 'tools/cluster remove tune_queries; rm -rf "$work"' EXIT
 ask() { psql -XqAt -d postgres -v ON_ERROR_STOP=1 "$@"; }
 ask -v data_dir="$BR_DATA_DIR" -v model_dir="$BR_MODEL_DIR" -f test/bench/tune_quality.sql
 ask -c "CREATE TABLE tuned.numbered AS SELECT row_number() OVER (ORDER BY id) AS n, id FROM tuned.product" -c "CREATE UNIQUE INDEX ON tuned.numbered (n)" \
-	-c "SELECT bundle_rec.create_policy('front', 'shop')" -c "ANALYZE" >"$work/out"
+	-c "SELECT bundle_rec.create_policy('front', 'linear_thompson', 'shop')" -c "ANALYZE" >"$work/out"
 for call in recommend_items recommend; do
 	cat >"$work/$call.sql" <<-SQL
 		\\set n random(1, 3499)
