@@ -4,17 +4,19 @@
  *
  * Both compute the same random inputs over odd shapes. Inputs are allocated to
  * the byte, so that a sanitizer sees a read too far; outputs carry a guard
- * behind them.
+ * behind them. Meanwhile signals come, as they do in a server.
  */
 #include <dlfcn.h>
 #include <math.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 
 #include <cmocka.h>
 
@@ -500,6 +502,34 @@ const struct CMUnitTest operation_tests[OPERATION_TESTS] = {
 	cmocka_unit_test(multiply_transposed_double_matches),
 };
 
+/* ---- signals ---- */
+
+#define STACK_BYTES 8192
+#define INTERRUPT_US 200
+
+/* Writes over what lies below the interrupted code's stack, as PostgreSQL's handlers do. */
+static void
+write_over_stack(int number)
+{
+	unsigned char bytes[STACK_BYTES];
+	volatile unsigned char *to = bytes;
+
+	(void) number;
+	for (int i = 0; i < STACK_BYTES; i++)
+		to[i] = 0x5b;
+}
+
+/* From now on the process handles a signal every moment, whatever library it is in. */
+static void
+interrupt_often(void)
+{
+	const struct itimerval often = {{0, INTERRUPT_US}, {0, INTERRUPT_US}};
+	struct sigaction action = {.sa_handler = write_over_stack, .sa_flags = SA_RESTART};
+
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
+}
+
 void
 open_variant(Variant *variant)
 {
@@ -508,6 +538,7 @@ open_variant(Variant *variant)
 	void *library;
 	BrBackendTable table;
 
+	interrupt_often();
 	/* threads of a BLAS would start when it is loaded */
 	setenv("OPENBLAS_NUM_THREADS", "1", 1);
 	setenv("OMP_NUM_THREADS", "1", 1);

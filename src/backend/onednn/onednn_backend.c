@@ -18,6 +18,8 @@
  * oneDNN is given one thread by the loader (OMP_NUM_THREADS=1): it computes in
  * the caller's thread, of which there may be several at once.
  */
+#define _POSIX_C_SOURCE 200809L /* sigset_t */
+
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -26,6 +28,7 @@
 #include <oneapi/dnnl/dnnl.h>
 
 #include "backend/onednn/onednn_int.h"
+#include "backend/onednn/signals.h"
 #include "backend/vector/br_vector.h"
 
 #define ALIGNMENT 64
@@ -361,23 +364,27 @@ linear_packed(BrPrecision precision, const float *input, const void *packed, con
 
 /* ---- the table ---- */
 
-void
-br_vector_multiply(const float *left, const float *right, int rows, int columns, int depth,
-				   float keep, float *output)
-{
-	if (rows > 0 && columns > 0)
-		(void) dnnl_sgemm('N', 'T', rows, columns, depth, 1, left, depth, right, depth, keep,
-						  output, columns);
-}
-
 static void
 multiply(BrFactor left, BrFactor right, int rows, int columns, int depth, float scale, float keep,
 		 int output_stride, float *output)
 {
-	if (rows > 0 && columns > 0)
-		(void) dnnl_sgemm(left.transposed ? 'T' : 'N', right.transposed ? 'T' : 'N', rows, columns,
-						  depth, scale, left.values, left.stride, right.values, right.stride, keep,
-						  output, output_stride);
+	sigset_t before;
+
+	if (rows <= 0 || columns <= 0)
+		return;
+	br_onednn_hold_signals(&before);
+	(void) dnnl_sgemm(left.transposed ? 'T' : 'N', right.transposed ? 'T' : 'N', rows, columns,
+					  depth, scale, left.values, left.stride, right.values, right.stride, keep,
+					  output, output_stride);
+	br_onednn_let_signals(&before);
+}
+
+void
+br_vector_multiply(const float *left, const float *right, int rows, int columns, int depth,
+				   float keep, float *output)
+{
+	multiply((BrFactor){left, depth, false}, (BrFactor){right, depth, true}, rows, columns, depth,
+			 1, keep, columns, output);
 }
 
 __attribute__((visibility("default"))) const BrBackend *

@@ -20,6 +20,7 @@
 #include <oneapi/dnnl/dnnl.h>
 
 #include "backend/onednn/onednn_int.h"
+#include "backend/onednn/signals.h"
 
 #define MAX_PRODUCTS 64
 #define ROW_COUNTS (BR_ONEDNN_BLOCK / BR_ONEDNN_STEP)
@@ -245,6 +246,18 @@ kernel_for(BrProduct *product, int rows)
 
 /* ---- weights and products ---- */
 
+static bool
+execute(dnnl_primitive_t primitive, const dnnl_exec_arg_t *arguments, int n)
+{
+	sigset_t before;
+	bool done;
+
+	br_onednn_hold_signals(&before);
+	done = dnnl_primitive_execute(primitive, stream, n, arguments) == dnnl_success;
+	br_onednn_let_signals(&before);
+	return done;
+}
+
 size_t
 br_onednn_weights_size(const BrProduct *product)
 {
@@ -282,7 +295,7 @@ br_onednn_pack_weights(BrProduct *product, const void *weight, void *packed)
 	{
 		dnnl_exec_arg_t arguments[] = {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}};
 
-		done = dnnl_primitive_execute(reorder, stream, 2, arguments) == dnnl_success;
+		done = execute(reorder, arguments, 2);
 	}
 	dnnl_primitive_destroy(reorder);
 	dnnl_primitive_desc_destroy(desc);
@@ -331,7 +344,7 @@ br_onednn_multiply(BrProduct *product, const void *input, const void *packed, in
 									   {DNNL_ARG_DST, memory[2]},
 									   {DNNL_ARG_SCRATCHPAD, memory[3]}};
 
-		done = dnnl_primitive_execute(kernel, stream, 4, arguments) == dnnl_success;
+		done = execute(kernel, arguments, 4);
 	}
 	for (int i = 0; i < 4; i++)
 		dnnl_memory_destroy(memory[i]);
