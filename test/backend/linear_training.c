@@ -32,10 +32,12 @@ room(size_t count, size_t size)
 }
 
 BrStatus
-linear_open(BrContext *context, const BrDeviceTrainable *trainable, BrDeviceTraining **training)
+linear_open(BrDevice *device, BrContext *context, const BrDeviceTrainable *trainable,
+			BrDeviceTraining **training)
 {
 	BrDeviceTraining *opened;
 
+	(void) device;
 	/* as a device must: the last weight of all is inside */
 	if ((size_t) (trainable->model->word - trainable->parameters) +
 			(size_t) trainable->model->vocabulary * (size_t) trainable->model->hidden >
@@ -54,8 +56,9 @@ linear_open(BrContext *context, const BrDeviceTrainable *trainable, BrDeviceTrai
 }
 
 void
-linear_close(BrDeviceTraining *training)
+linear_close(BrDevice *device, BrDeviceTraining *training)
 {
+	(void) device;
 	if (training == NULL)
 		return;
 	n_open--;
@@ -72,11 +75,14 @@ linear_open_count(void)
 	return n_open;
 }
 
-void
-linear_set(BrDeviceTraining *training, const float *parameters)
+BrStatus
+linear_set(BrDevice *device, BrContext *context, BrDeviceTraining *training,
+		   const float *parameters)
 {
+	(void) device, (void) context;
 	memcpy(training->parameters, parameters, training->n * sizeof(float));
 	memset(training->gradient, 0, training->n * sizeof(float));
+	return BR_OK;
 }
 
 static size_t
@@ -100,9 +106,10 @@ keep_batch(BrDeviceTraining *training, const BrDeviceBatch *batch)
 }
 
 BrStatus
-linear_embed(BrContext *context, BrDeviceTraining *training, const BrDeviceBatch *batch,
-			 float *embeddings)
+linear_embed(BrDevice *device, BrContext *context, BrDeviceTraining *training,
+			 const BrDeviceBatch *batch, float *embeddings)
 {
+	(void) device;
 	for (int j = 0; j < batch->offsets[batch->texts]; j++)
 		if (batch->ids[j] < 0 || batch->ids[j] >= training->vocabulary)
 			return br_base_fail(context, BR_ERR_ARGUMENT, "Token %d has the id %d.", j,
@@ -120,20 +127,24 @@ linear_embed(BrContext *context, BrDeviceTraining *training, const BrDeviceBatch
 	return BR_OK;
 }
 
-void
-linear_back(BrDeviceTraining *training, const float *slope)
+BrStatus
+linear_back(BrDevice *device, BrContext *context, BrDeviceTraining *training, const float *slope)
 {
+	(void) device, (void) context;
 	for (int i = 0; i < training->texts; i++)
 		for (int d = 0; d < training->dimensions; d++)
 			for (int j = training->offsets[i]; j < training->offsets[i + 1]; j++)
 				training->gradient[place_of(training, training->ids[j], d)] +=
 					slope[i * training->dimensions + d];
+	return BR_OK;
 }
 
-void
-linear_take(BrDeviceTraining *training, float *gradient)
+BrStatus
+linear_take(BrDevice *device, BrContext *context, BrDeviceTraining *training, float *gradient)
 {
+	(void) device, (void) context;
 	for (size_t i = 0; i < training->n; i++)
 		gradient[i] += training->gradient[i];
 	memset(training->gradient, 0, training->n * sizeof(float));
+	return BR_OK;
 }

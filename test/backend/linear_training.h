@@ -12,14 +12,18 @@
 
 #include "core/math/br_device.h"
 
-extern BrStatus linear_open(BrContext *context, const BrDeviceTrainable *trainable,
-							BrDeviceTraining **training);
-extern void linear_close(BrDeviceTraining *training); /* NULL is ignored */
-extern void linear_set(BrDeviceTraining *training, const float *parameters);
-extern BrStatus linear_embed(BrContext *context, BrDeviceTraining *training,
+/* As in a table of br_device.h; device is unread. */
+extern BrStatus linear_open(BrDevice *device, BrContext *context,
+							const BrDeviceTrainable *trainable, BrDeviceTraining **training);
+extern void linear_close(BrDevice *device, BrDeviceTraining *training);
+extern BrStatus linear_set(BrDevice *device, BrContext *context, BrDeviceTraining *training,
+						   const float *parameters);
+extern BrStatus linear_embed(BrDevice *device, BrContext *context, BrDeviceTraining *training,
 							 const BrDeviceBatch *batch, float *embeddings);
-extern void linear_back(BrDeviceTraining *training, const float *slope);
-extern void linear_take(BrDeviceTraining *training, float *gradient);
+extern BrStatus linear_back(BrDevice *device, BrContext *context, BrDeviceTraining *training,
+							const float *slope);
+extern BrStatus linear_take(BrDevice *device, BrContext *context, BrDeviceTraining *training,
+							float *gradient);
 
 /* Of all that are open. */
 extern int linear_open_count(void);

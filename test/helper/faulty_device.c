@@ -433,26 +433,8 @@ open_training(BrDevice *device, BrContext *context, const BrDeviceTrainable *tra
 	Faults faults;
 	BrStatus status = suffer(context, &faults);
 
-	(void) device;
 	*training = NULL;
-	return status == BR_OK ? linear_open(context, trainable, training) : status;
-}
-
-static void
-close_training(BrDevice *device, BrDeviceTraining *training)
-{
-	(void) device;
-	linear_close(training);
-}
-
-static BrStatus
-set_parameters(BrDevice *device, BrContext *context, BrDeviceTraining *training,
-			   const float *parameters)
-{
-	(void) device;
-	(void) context;
-	linear_set(training, parameters);
-	return BR_OK;
+	return status == BR_OK ? linear_open(device, context, trainable, training) : status;
 }
 
 static BrStatus
@@ -462,12 +444,11 @@ embed_batch(BrDevice *device, BrContext *context, BrDeviceTraining *training,
 	Faults faults;
 	BrStatus status = suffer(context, &faults);
 
-	(void) device;
 	if (status == BR_OK && faults.memory >= 0 && batch->texts > faults.memory)
 		status = br_base_fail(context, BR_ERR_MEMORY, "The device has memory for %d texts.",
 							  faults.memory);
 	if (status == BR_OK)
-		status = linear_embed(context, training, batch, embeddings);
+		status = linear_embed(device, context, training, batch, embeddings);
 	batches += status == BR_OK;
 	return status;
 }
@@ -478,19 +459,7 @@ propagate_back(BrDevice *device, BrContext *context, BrDeviceTraining *training,
 	Faults faults;
 	BrStatus status = suffer(context, &faults);
 
-	(void) device;
-	if (status == BR_OK)
-		linear_back(training, slope);
-	return status;
-}
-
-static BrStatus
-take_gradient(BrDevice *device, BrContext *context, BrDeviceTraining *training, float *gradient)
-{
-	(void) device;
-	(void) context;
-	linear_take(training, gradient);
-	return BR_OK;
+	return status == BR_OK ? linear_back(device, context, training, slope) : status;
 }
 
 EXPORTED const BrDeviceTable *br_device_table(void);
@@ -513,11 +482,11 @@ br_device_table(void)
 		.assign = assign,
 		.top_k = top_k,
 		.open_training = open_training,
-		.close_training = close_training,
-		.set_parameters = set_parameters,
+		.close_training = linear_close,
+		.set_parameters = linear_set,
 		.embed_batch = embed_batch,
 		.propagate_back = propagate_back,
-		.take_gradient = take_gradient,
+		.take_gradient = linear_take,
 	};
 
 	if (read_faults().wrong_version)

@@ -119,68 +119,31 @@ static BrStatus
 open_linear(BrDevice *device, BrContext *context, const BrDeviceTrainable *trainable,
 			BrDeviceTraining **training)
 {
-	(void) device;
 	if (ends.expected != NULL)
 		expect_model(trainable);
-	return linear_open(context, trainable, training);
-}
-
-static void
-close_linear(BrDevice *device, BrDeviceTraining *training)
-{
-	(void) device;
-	linear_close(training);
-}
-
-static BrStatus
-set_linear(BrDevice *device, BrContext *context, BrDeviceTraining *training,
-		   const float *parameters)
-{
-	(void) device;
-	(void) context;
-	linear_set(training, parameters);
-	return BR_OK;
+	return linear_open(device, context, trainable, training);
 }
 
 static BrStatus
 embed_linear(BrDevice *device, BrContext *context, BrDeviceTraining *training,
 			 const BrDeviceBatch *texts, float *embeddings)
 {
-	(void) device;
 	/* what the run was told arrives */
 	if (texts->drop > 0)
 		assert_true(texts->drop == 6554 && texts->drop_attention == 13107 &&
 					texts->first_token == 0 && texts->key != 0 && texts->memory == 77);
-	return linear_embed(context, training, texts, embeddings);
-}
-
-static BrStatus
-back_linear(BrDevice *device, BrContext *context, BrDeviceTraining *training, const float *slope)
-{
-	(void) device;
-	(void) context;
-	linear_back(training, slope);
-	return BR_OK;
-}
-
-static BrStatus
-take_linear(BrDevice *device, BrContext *context, BrDeviceTraining *training, float *gradient)
-{
-	(void) device;
-	(void) context;
-	linear_take(training, gradient);
-	return BR_OK;
+	return linear_embed(device, context, training, texts, embeddings);
 }
 
 static const BrDeviceTable linear = {
 	.version = BR_DEVICE_VERSION,
 	.name = "linear",
 	.open_training = open_linear,
-	.close_training = close_linear,
-	.set_parameters = set_linear,
+	.close_training = linear_close,
+	.set_parameters = linear_set,
 	.embed_batch = embed_linear,
-	.propagate_back = back_linear,
-	.take_gradient = take_linear,
+	.propagate_back = linear_back,
+	.take_gradient = linear_take,
 };
 
 /* ---- both ends ---- */
