@@ -225,7 +225,8 @@ check_room(size_t n)
 
 static const Checks *const all_checks[] =
 	{&row_checks,	 &attention_checks, &product_checks, &search_checks,		  &model_checks,
-	 &golden_checks, &failure_checks,	&table_checks,	 &training_kernel_checks, &training_checks};
+	 &golden_checks, &failure_checks,	&table_checks,	 &training_kernel_checks, &training_checks,
+	 &tuning_checks};
 
 static bool
 wanted(const char *name, char **names, int n)

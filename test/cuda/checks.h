@@ -37,6 +37,7 @@ extern const Checks failure_checks;
 extern const Checks table_checks;
 extern const Checks training_kernel_checks;
 extern const Checks training_checks;
+extern const Checks tuning_checks;
 
 /* The check that runs has failed; only the first failure of one is shown. */
 extern void check_failed(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -353,6 +353,44 @@ dropout_is_of_seed_and_step(void **state)
 	}
 }
 
+/* What is read has no dropout, in whatever parts, and leaves the run as it was but for the way back. */
+static void
+reading_drops_nothing(void **state)
+{
+	BrTrainOptions plain = {.backend = br_math_portable_backend()};
+	BrTrainOptions drops = {.backend = br_math_portable_backend(),
+							.dropout = 0.3,
+							.attention_dropout = 0.3,
+							.seed = 5};
+	static const int parts[] = {0, 1, 20};
+	Tokens tokens;
+	Trained expected;
+	Trained trained;
+	float embeddings[TEXTS * 32];
+	float dropped[TEXTS * 32];
+	float found[TEXTS * 32];
+
+	(void) state;
+	fill_tokens(&tokens);
+	trained_open(&expected, "tiny-bert-cls", no_head, &plain);
+	trained_open(&trained, "tiny-bert-cls", no_head, &drops);
+	assert_int_equal(br_train_embed(expected.run, &tokens.batch, 7, embeddings), BR_OK);
+	assert_int_equal(br_train_embed(trained.run, &tokens.batch, 7, dropped), BR_OK);
+	assert_memory_not_equal(dropped, embeddings, sizeof(embeddings));
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+	{
+		assert_int_equal(br_train_read(trained.run, &tokens.batch, parts[i], found), BR_OK);
+		for (int j = 0; j < TEXTS * 32; j++)
+			assert_true(fabs((double) found[j] - (double) embeddings[j]) <= 1e-6);
+		assert_int_equal(br_train_backpropagate(trained.run, found), BR_ERR_ARGUMENT);
+	}
+	assert_int_equal(br_train_embed(trained.run, &tokens.batch, 7, found), BR_OK);
+	assert_memory_equal(found, dropped, sizeof(dropped));
+	assert_int_equal(br_train_backpropagate(trained.run, found), BR_OK);
+	trained_close(&expected);
+	trained_close(&trained);
+}
+
 static BrStatus
 infinite_loss(const void *arg, BrContext *context, const BrReal *embeddings, int texts, int dim,
 			  double *loss, BrReal *slope)
@@ -527,6 +565,7 @@ main(void)
 		cmocka_unit_test(parts_are_the_whole),
 		cmocka_unit_test(gradients_accumulate),
 		cmocka_unit_test(dropout_is_of_seed_and_step),
+		cmocka_unit_test(reading_drops_nothing),
 		cmocka_unit_test(guesses_agree),
 		cmocka_unit_test(bad_input_is_refused),
 		cmocka_unit_test(failures_come_back),

@@ -183,8 +183,7 @@ static void
 expect_refused(Shop *shop, const char *hint)
 {
 	BrTune *tune = (BrTune *) shop;
-	BrStatus status = br_tune_open(&shop->open.context, shop->open.encoder, &shop->data,
-								   &shop->options, br_math_portable_backend(), NULL, &tune);
+	BrStatus status = shop_open_tune(shop, &shop->open.context, &tune);
 
 	assert_int_equal(status, BR_ERR_ARGUMENT);
 	assert_null(tune);

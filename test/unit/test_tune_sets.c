@@ -302,9 +302,7 @@ refuse(Shop *shop, const char *words)
 {
 	BrTune *tune;
 
-	assert_int_equal(br_tune_open(&shop->open.context, shop->open.encoder, &shop->data,
-								  &shop->options, br_math_portable_backend(), NULL, &tune),
-					 BR_ERR_ARGUMENT);
+	assert_int_equal(shop_open_tune(shop, &shop->open.context, &tune), BR_ERR_ARGUMENT);
 	assert_null(tune);
 	assert_non_null(strstr(shop->open.context.detail, words));
 }

@@ -26,23 +26,6 @@ busy_shop(Shop *shop, BrTuneMethod method)
 	shop->options.adversary = 0.1;
 }
 
-static Bytes
-save(Shop *shop, BrTune *tune)
-{
-	Bytes bytes = {NULL, 0, 0, &shop->open.context};
-
-	assert_int_equal(br_tune_save(tune, write_bytes, &bytes), BR_OK);
-	assert_int_equal(bytes.size, br_tune_state_size(tune));
-	return bytes;
-}
-
-static BrStatus
-restore(BrTune *tune, Bytes bytes)
-{
-	bytes.at = 0;
-	return br_tune_restore(tune, read_bytes, &bytes);
-}
-
 /* At each step a tuning is opened anew, restored, and takes the next one. */
 static void
 goes_on(BrTuneMethod method, int threads)
@@ -58,19 +41,19 @@ goes_on(BrTuneMethod method, int threads)
 	tune = shop_tune(&shop);
 	do
 	{
-		Bytes before = save(&shop, tune);
+		Bytes before = shop_save(&shop, tune);
 		BrTune *again = shop_tune(&shop);
 		BrTuneProgress there;
 		Bytes after;
 		Bytes after_there;
 
-		assert_int_equal(restore(again, before), BR_OK);
+		assert_int_equal(shop_restore(again, before), BR_OK);
 		progress = shop_step(&shop, tune);
 		there = shop_step(&shop, again);
 		validated += progress.validated;
 		assert_int_equal(there.step, progress.step);
-		after = save(&shop, tune);
-		after_there = save(&shop, again);
+		after = shop_save(&shop, tune);
+		after_there = shop_save(&shop, again);
 		assert_int_equal(after.size, after_there.size);
 		assert_memory_equal(after.bytes, after_there.bytes, after.size);
 		assert_memory_not_equal(after.bytes, before.bytes, after.size);
@@ -107,7 +90,7 @@ static void
 expect_refused(Shop *shop, Bytes bytes, BrStatus expected, const char *hint)
 {
 	BrTune *tune = shop_tune(shop);
-	BrStatus status = restore(tune, bytes);
+	BrStatus status = shop_restore(tune, bytes);
 
 	if (status != expected || strstr(shop->open.context.detail, hint) == NULL)
 		fail_msg("status %d, \"%s\"; not \"%s\"", (int) status, shop->open.context.detail, hint);
@@ -126,8 +109,8 @@ states_of_others_are_refused(void **state)
 	busy_shop(&shop, BR_TUNE_FULL);
 	tune = shop_tune(&shop);
 	shop_step(&shop, tune);
-	bytes = save(&shop, tune);
-	assert_int_equal(restore(tune, bytes), BR_ERR_ARGUMENT);
+	bytes = shop_save(&shop, tune);
+	assert_int_equal(shop_restore(tune, bytes), BR_ERR_ARGUMENT);
 	assert_non_null(strstr(shop.open.context.detail, "before the first step alone"));
 
 	busy_shop(&other, BR_TUNE_FULL);
@@ -164,7 +147,7 @@ damaged_states_are_refused(void **state)
 	busy_shop(&shop, BR_TUNE_BOTTLENECK);
 	tune = shop_tune(&shop);
 	shop_step(&shop, tune);
-	bytes = save(&shop, tune);
+	bytes = shop_save(&shop, tune);
 	for (size_t at = 0; at < bytes.size; at = at < 200 ? at + 1 : at + 1 + bytes.size / 60)
 	{
 		Bytes cut = {bytes.bytes, at, 0, bytes.context};
@@ -176,7 +159,7 @@ damaged_states_are_refused(void **state)
 	}
 	br_tune_close(tune);
 	tune = shop_tune(&shop);
-	assert_int_equal(restore(tune, bytes), BR_OK);
+	assert_int_equal(shop_restore(tune, bytes), BR_OK);
 	br_tune_close(tune);
 	free(bytes.bytes);
 	shop_close(&shop);
@@ -201,7 +184,7 @@ loss_that_is_not_finite_changes_nothing(void **state)
 	shop.data.n_validation = 0;
 	tune = shop_tune(&shop);
 	shop_step(&shop, tune);
-	before = save(&shop, tune);
+	before = shop_save(&shop, tune);
 	for (int i = 0; i < 2; i++)
 	{
 		assert_int_equal(br_tune_step(tune, &progress), BR_ERR_NUMERIC);
@@ -209,7 +192,7 @@ loss_that_is_not_finite_changes_nothing(void **state)
 		assert_non_null(strstr(shop.open.context.detail, "e+29: "));
 		assert_int_equal(progress.step, 1);
 	}
-	after = save(&shop, tune);
+	after = shop_save(&shop, tune);
 	assert_int_equal(before.size, after.size);
 	assert_memory_equal(before.bytes, after.bytes, after.size);
 	free(before.bytes);
@@ -253,8 +236,8 @@ cancelled_steps_can_be_taken_again(BrTuneMethod method)
 		shop_step(&shop, calm);
 	}
 	assert_true(cancelled > 15);
-	bytes = save(&shop, tune);
-	bytes_of_calm = save(&shop, calm);
+	bytes = shop_save(&shop, tune);
+	bytes_of_calm = shop_save(&shop, calm);
 	assert_int_equal(bytes.size, bytes_of_calm.size);
 	assert_memory_equal(bytes.bytes, bytes_of_calm.bytes, bytes.size);
 	free(bytes.bytes);
@@ -294,8 +277,7 @@ lack_of_memory_is_told(void **state)
 		BrStatus status;
 
 		ledger_context(&context, &ledger);
-		status = br_tune_open(&context, shop.open.encoder, &shop.data, &shop.options,
-							  br_math_portable_backend(), NULL, &tune);
+		status = shop_open_tune(&shop, &context, &tune);
 		if (status == BR_OK)
 			status = br_tune_step(tune, &progress);
 		br_tune_close(tune);

@@ -37,6 +37,8 @@ typedef struct Shop
 	BrTuneData data;
 	BrTuneOptions options;
 	BrPool *pool; /* NULL: the caller's thread alone */
+	const BrDeviceTable *device_table;
+	BrDevice *device; /* NULL: there is none */
 } Shop;
 
 static inline int
@@ -101,14 +103,25 @@ shop_close(Shop *shop)
 	model_close(&shop->open);
 }
 
+static inline BrStatus
+shop_open_tune(Shop *shop, BrContext *context, BrTune **tune)
+{
+	const BrTuneCompute compute = {
+		.backend = br_math_portable_backend(),
+		.pool = shop->pool,
+		.device_table = shop->device_table,
+		.device = shop->device,
+	};
+
+	return br_tune_open(context, shop->open.encoder, &shop->data, &shop->options, &compute, tune);
+}
+
 static inline BrTune *
 shop_tune(Shop *shop)
 {
 	BrTune *tune;
-	BrStatus status = br_tune_open(&shop->open.context, shop->open.encoder, &shop->data,
-								   &shop->options, br_math_portable_backend(), shop->pool, &tune);
 
-	if (status != BR_OK)
+	if (shop_open_tune(shop, &shop->open.context, &tune) != BR_OK)
 		fail_msg("%s", shop->open.context.detail);
 	return tune;
 }
@@ -155,6 +168,24 @@ read_bytes(void *arg, void *bytes, size_t size)
 	memcpy(bytes, from->bytes + from->at, size);
 	from->at += size;
 	return BR_OK;
+}
+
+/* bytes.bytes: of the caller, to be freed. */
+static inline Bytes
+shop_save(Shop *shop, BrTune *tune)
+{
+	Bytes bytes = {NULL, 0, 0, &shop->open.context};
+
+	assert_int_equal(br_tune_save(tune, write_bytes, &bytes), BR_OK);
+	assert_int_equal(bytes.size, br_tune_state_size(tune));
+	return bytes;
+}
+
+static inline BrStatus
+shop_restore(BrTune *tune, Bytes bytes)
+{
+	bytes.at = 0;
+	return br_tune_restore(tune, read_bytes, &bytes);
 }
 
 #endif /* TUNE_FIXTURE_H */

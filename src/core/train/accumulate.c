@@ -104,6 +104,61 @@ embed_part(BrTrainRun *run, const BatchPart *part, uint64_t step, BrReal *embedd
 				 embeddings + (size_t) part->first_text * dim);
 }
 
+/* Embeds part by part; *parts: how many there were. offsets: room for those of a part. */
+static BrStatus
+embed_parts(BrTrainRun *run, const BrTrainBatch *batch, uint64_t step, int chunk_tokens,
+			int32_t *offsets, BrReal *embeddings, int *parts)
+{
+	BrStatus status = BR_OK;
+
+	*parts = 0;
+	for (int text = 0; text < batch->texts && status == BR_OK; (*parts)++)
+	{
+		BatchPart part = take_part(batch, text, chunk_tokens, offsets);
+
+		status = embed_part(run, &part, step, embeddings);
+		text += part.batch.texts;
+	}
+	return status;
+}
+
+/* With the parameters that are there, and without dropout. */
+static BrStatus
+read_parts(BrTrainRun *run, const BrTrainBatch *batch, int chunk_tokens, int32_t *offsets,
+		   BrReal *embeddings)
+{
+	uint32_t drop = run->drop;
+	uint32_t drop_attention = run->drop_attention;
+	BrStatus status;
+	int parts;
+
+	run->drop = 0;
+	run->drop_attention = 0;
+	status = embed_parts(run, batch, 0, chunk_tokens, offsets, embeddings, &parts);
+	run->drop = drop;
+	run->drop_attention = drop_attention;
+	run->pending = false;
+	return status;
+}
+
+BrStatus
+br_train_read(BrTrainRun *run, const BrTrainBatch *batch, int chunk_tokens, BrReal *embeddings)
+{
+	BrStatus status = br_train_check_batch(run->context, run->shape, batch);
+	int32_t *offsets;
+
+	if (status != BR_OK)
+		return status;
+	offsets = br_base_alloc_array(run->context, (size_t) batch->texts + 1, sizeof(int32_t));
+	if (offsets == NULL)
+		return BR_ERR_MEMORY;
+	status = br_train_device_push(run);
+	if (status == BR_OK)
+		status = read_parts(run, batch, chunk_tokens, offsets, embeddings);
+	br_base_free(run->context, offsets);
+	return status;
+}
+
 /* How many parameters the classifier has. */
 static size_t
 head_size(const BrTrainModel *model)
@@ -169,13 +224,9 @@ accumulate_parts(BrTrainRun *run, const BrTrainBatch *batch, uint64_t step, BrTr
 	BrStatus status = br_train_device_push(run);
 	int parts = 0;
 
-	for (int text = 0; text < batch->texts && status == BR_OK; parts++)
-	{
-		BatchPart part = take_part(batch, text, chunk_tokens, work->offsets);
-
-		status = embed_part(run, &part, step, work->embeddings);
-		text += part.batch.texts;
-	}
+	if (status == BR_OK)
+		status =
+			embed_parts(run, batch, step, chunk_tokens, work->offsets, work->embeddings, &parts);
 	if (status == BR_OK)
 		status = ask_loss(run, batch, loss, arg, work, value);
 	for (int text = 0; text < batch->texts && status == BR_OK;)

@@ -159,8 +159,8 @@ typedef struct BrTrainOptions
 
 	/*
 	 * A device that computes embeddings and the way back instead of the backend,
-	 * which is left the losses; NULL: there is none. Parameters go there and the
-	 * gradient comes from there with every batch. Dropout makes the same choices;
+	 * which is left the losses; NULL: there is none. Parameters go there with every
+	 * batch, and its gradient comes from there. Dropout makes the same choices;
 	 * nothing is computed twice to save memory. It trains through
 	 * embeddings, and low-rank additions too: bottlenecks, prefixes, adversaries and
 	 * masked words are BR_ERR_UNSUPPORTED. The device must outlive the run and be used by nothing
@@ -191,6 +191,15 @@ extern void br_train_end(BrTrainRun *run); /* NULL is ignored */
  */
 extern BrStatus br_train_embed(BrTrainRun *run, const BrTrainBatch *batch, uint64_t step,
 							   BrReal *embeddings /* (texts, dimensions) */);
+
+/*
+ * Embeddings of any number of texts, a whole batch, without dropout, in parts of
+ * about so many tokens (0: at once); to a device parameters go once. What was
+ * embedded before has no way back any more, nor have these. Fails as br_train_embed
+ * does.
+ */
+extern BrStatus br_train_read(BrTrainRun *run, const BrTrainBatch *batch, int chunk_tokens,
+							  BrReal *embeddings /* (texts, dimensions) */);
 
 /* Adds to the gradient that of a loss whose slope at the last embeddings is given, once. */
 extern BrStatus br_train_backpropagate(BrTrainRun *run,

@@ -163,7 +163,7 @@ choose_loss(const BrTune *tune, BrTuneBatch *batch)
 	{
 		case BR_TUNE_CONTRASTIVE:
 			batch->contrastive = (BrTrainContrastive){
-				.backend = tune->backend,
+				.backend = tune->compute.backend,
 				.temperature = options->temperature,
 				.negatives = batch->n_negatives,
 				.both_directions = options->both_directions,
@@ -174,8 +174,8 @@ choose_loss(const BrTune *tune, BrTuneBatch *batch)
 			batch->arg = &batch->contrastive;
 			break;
 		case BR_TUNE_SETS:
-			batch->completion =
-				(BrTrainSets){tune->backend, options->temperature, batch->sets, batch->excluded};
+			batch->completion = (BrTrainSets){tune->compute.backend, options->temperature,
+											  batch->sets, batch->excluded};
 			batch->loss = br_train_sets;
 			batch->arg = &batch->completion;
 			break;
@@ -193,7 +193,7 @@ choose_loss(const BrTune *tune, BrTuneBatch *batch)
 		case BR_TUNE_PAIR_CLASSES:
 		case BR_TUNE_NEXT_SENTENCE:
 			batch->classes =
-				(BrTrainClasses){tune->backend, tune->model, batch->labels,
+				(BrTrainClasses){tune->compute.backend, tune->model, batch->labels,
 								 options->objective == BR_TUNE_PAIR_CLASSES, options->smoothing};
 			batch->loss = br_train_classes;
 			batch->arg = &batch->classes;

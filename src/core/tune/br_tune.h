@@ -7,7 +7,8 @@
  * due around it, such as mining negatives or validation. Between two steps its
  * state can be saved; a tuning opened anew with the same encoder, data and
  * options and restored from it goes on as if nothing had been: with the same
- * backend and number of threads to the same bits. All that is drawn at random
+ * backend and number of threads, or the same device, to the same bits. With others it
+ * goes on all the same: nothing of a tuning is on a device alone. All that is drawn at random
  * depends on the seed and on the place where it is drawn, so a step that was
  * cancelled or failed has changed nothing, and can be taken again.
  */
@@ -263,20 +264,53 @@ extern BrStatus br_tune_check_options(BrContext *context, const BrTuneOptions *o
 
 typedef struct BrTune BrTune;
 
+/* What computes a tuning. */
+typedef struct BrTuneCompute
+{
+	const BrBackend *backend;
+	BrPool *pool; /* NULL: the caller's thread alone */
+
+	/*
+	 * A device that computes all embeddings of texts, of steps as of mining,
+	 * validation and br_tune_embed, and their gradients; NULL: there is none. The
+	 * rest, such as losses, ranks of negatives and the optimiser, is the backend's and
+	 * the pool's. One training is open there for as long as the tuning, and nothing else
+	 * may use it.
+	 */
+	const BrDeviceTable *device_table;
+	BrDevice *device;
+} BrTuneCompute;
+
 /*
- * The encoder may be closed afterwards; context, data, backend and pool must
- * outlive the tuning. options are copied. pool: may be NULL.
+ * Whether devices train with these options: masked words, bottlenecks, prefixes and
+ * adversaries are the backend's alone. Which models and batches a device takes is its
+ * own affair.
+ */
+extern bool br_tune_device_trains(const BrTuneOptions *options);
+
+/*
+ * The encoder may be closed afterwards; context, data and what computes must
+ * outlive the tuning. options and compute are copied.
  * *tune: of the caller (br_tune_close); NULL after a failure.
  * BR_ERR_ARGUMENT: an option out of its range, as br_tune_check_options tells,
  * or, by number, an example or text that is: texts that there are not, tokens
  * that the model does not have, labels, scores; no example to learn from; of
  * contrastive fewer than two different pairs.
- * BR_ERR_UNSUPPORTED: the backend does not train.
+ * BR_ERR_UNSUPPORTED: the backend does not train, or the device not this model, or not
+ * with these options. BR_ERR_MEMORY, BR_ERR_DEVICE: also as br_device.h has them.
  */
 extern BrStatus br_tune_open(BrContext *context, const BrEncoder *encoder, const BrTuneData *data,
-							 const BrTuneOptions *options, const BrBackend *backend, BrPool *pool,
+							 const BrTuneOptions *options, const BrTuneCompute *compute,
 							 BrTune **tune);
 extern void br_tune_close(BrTune *tune); /* NULL is ignored */
+
+/*
+ * Between two steps, after one that has failed too: from now on the backend computes
+ * everything, and goes on from where the tuning is, as one does that is restored
+ * from its state without a device. The device may go then. Without one nothing happens.
+ * BR_ERR_MEMORY: the tuning is good for closing alone.
+ */
+extern BrStatus br_tune_leave_device(BrTune *tune);
 
 typedef enum BrTuneEnd
 {
@@ -334,7 +368,8 @@ typedef struct BrTuneProgress
  * the validation after it was cancelled, the next call is that validation alone.
  * BR_ERR_NUMERIC: the loss or its gradient is not finite; the detail tells step
  * and rate; nothing has changed. BR_ERR_LIMIT: the batch does not fit into
- * options.memory.
+ * options.memory. Of a device all that br_device.h has besides, and nothing has changed:
+ * after BR_ERR_DEVICE it is of no use, and br_tune_leave_device goes on without it.
  */
 extern BrStatus br_tune_step(BrTune *tune, BrTuneProgress *progress);
 

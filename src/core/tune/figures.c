@@ -154,8 +154,8 @@ rank_all(const BrTune *tune, const BrTuneTable *table, const Ranking *ranking, d
 		for (int i = 0; i < n; i++)
 			memcpy(ranking->anchors + (size_t) i * row,
 				   row_of(tune, table, ranking->questions[first + i].anchor), row * sizeof(BrReal));
-		tune->backend->multiply_transposed(ranking->anchors, table->rows, n, table->n, tune->dim,
-										   ranking->cosines);
+		tune->compute.backend->multiply_transposed(ranking->anchors, table->rows, n, table->n,
+												   tune->dim, ranking->cosines);
 		for (int i = 0; i < n; i++)
 			sum += reciprocal_rank(tune, table, ranking, ranking->questions[first + i],
 								   ranking->cosines + (size_t) i * (size_t) table->n);

@@ -35,7 +35,7 @@ open_adalora(BrTune *tune, uint64_t seed)
 		.seed = seed,
 	};
 
-	return br_train_adalora_create(tune->context, tune->model, tune->backend, &adalora,
+	return br_train_adalora_create(tune->context, tune->model, tune->compute.backend, &adalora,
 								   &tune->adalora);
 }
 
@@ -45,7 +45,7 @@ open_prefix(BrTune *tune, uint64_t seed)
 	const BrTrainPrefixOptions prefix = {tune->options.prefix_length, tune->options.prefix_width,
 										 seed};
 
-	return br_train_prefix_create(tune->context, tune->model, tune->backend, &prefix,
+	return br_train_prefix_create(tune->context, tune->model, tune->compute.backend, &prefix,
 								  &tune->prefix);
 }
 
@@ -78,8 +78,8 @@ br_tune_open_set(BrTune *tune)
 		case BR_TUNE_FULL:
 			break;
 		case BR_TUNE_LORA:
-			status =
-				br_train_lora_create(tune->context, tune->model, tune->backend, &lora, &tune->lora);
+			status = br_train_lora_create(tune->context, tune->model, tune->compute.backend, &lora,
+										  &tune->lora);
 			break;
 		case BR_TUNE_ADALORA:
 			status = open_adalora(tune, seed);

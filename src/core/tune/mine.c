@@ -17,31 +17,6 @@
 #define SMALLEST_LENGTH 1e-12
 
 BrStatus
-br_tune_read_batch(BrTune *tune, const BrTrainBatch *batch, BrReal *embeddings)
-{
-	BrContext *context = tune->context;
-	int32_t *offsets = br_base_alloc_array(context, (size_t) batch->texts + 1, sizeof(int32_t));
-	BrStatus status = offsets == NULL ? BR_ERR_MEMORY : BR_OK;
-
-	for (int first = 0, n; first < batch->texts && status == BR_OK; first += n)
-	{
-		int32_t begin = batch->offsets[first];
-		BrTrainBatch part = {batch->ids + begin, offsets, 0, NULL};
-
-		for (n = 0; first + n < batch->texts &&
-			 (n == 0 || batch->offsets[first + n + 1] - begin <= BR_TUNE_READ_TOKENS);
-			 n++)
-			offsets[n + 1] = batch->offsets[first + n + 1] - begin;
-		offsets[0] = 0;
-		part.texts = n;
-		status = br_train_embed(tune->reader, &part, 0,
-								embeddings + (size_t) first * (size_t) tune->dim);
-	}
-	br_base_free(context, offsets);
-	return status;
-}
-
-BrStatus
 br_tune_read(BrTune *tune, const int32_t *texts, int n, BrReal *embeddings)
 {
 	const BrTuneTexts *all = &tune->texts;
@@ -61,7 +36,7 @@ br_tune_read(BrTune *tune, const int32_t *texts, int n, BrReal *embeddings)
 		for (int i = 0; i < n; i++)
 			memcpy(ids + offsets[i], all->ids + all->offsets[texts[i]],
 				   (size_t) (offsets[i + 1] - offsets[i]) * sizeof(int32_t));
-		status = br_tune_read_batch(tune, &batch, embeddings);
+		status = br_train_read(tune->run, &batch, BR_TUNE_READ_TOKENS, embeddings);
 	}
 	br_base_free(context, offsets);
 	br_base_free(context, ids);
@@ -217,8 +192,8 @@ rank_all(BrTune *tune, Mining *mining, int64_t epoch)
 			memcpy(mining->anchors + (size_t) i * row,
 				   mining->units + (size_t) mining->place[anchor] * row, row * sizeof(BrReal));
 		}
-		tune->backend->multiply_transposed(mining->anchors, mining->units, n, mining->n_distinct,
-										   tune->dim, mining->cosines);
+		tune->compute.backend->multiply_transposed(mining->anchors, mining->units, n,
+												   mining->n_distinct, tune->dim, mining->cosines);
 		for (int i = 0; i < n; i++)
 			rank_example(tune, mining, epoch, first + i,
 						 mining->cosines + (size_t) i * (size_t) mining->n_distinct);

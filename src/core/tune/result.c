@@ -111,7 +111,7 @@ br_tune_embed(BrTune *tune, const int32_t *ids, const int32_t *offsets, int n, f
 	if (n < 1)
 		return BR_OK;
 	swap_best(tune);
-	status = br_tune_read_batch(tune, &batch, embeddings);
+	status = br_train_read(tune->run, &batch, BR_TUNE_READ_TOKENS, embeddings);
 	swap_best(tune);
 	return status;
 }

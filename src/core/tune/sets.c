@@ -189,8 +189,8 @@ ask_all(const BrTune *tune, Asking *asking, double *figure)
 		for (int i = 0; i < n; i++)
 			sum_others(tune, asking, asking->questions[first + i],
 					   asking->means + (size_t) i * (size_t) tune->dim);
-		tune->backend->multiply_transposed(asking->means, table->rows, n, table->n, tune->dim,
-										   asking->scores);
+		tune->compute.backend->multiply_transposed(asking->means, table->rows, n, table->n,
+												   tune->dim, asking->scores);
 		for (int i = 0; i < n; i++)
 			sum += reciprocal_rank(tune, asking, first + i,
 								   asking->scores + (size_t) i * (size_t) table->n);

@@ -11,6 +11,79 @@
 
 #include "core/tune/tune_int.h"
 
+/* ---- what computes ---- */
+
+/* What of the options no device trains, to come after "trains"; NULL: nothing. */
+static const char *
+not_for_devices(const BrTuneOptions *options)
+{
+	if (options->objective == BR_TUNE_MASKED_WORDS)
+		return "by masked words";
+	if (options->method == BR_TUNE_BOTTLENECK)
+		return "bottlenecks";
+	if (options->method == BR_TUNE_PREFIX)
+		return "prefixes";
+	return options->adversary > 0 ? "against an adversary" : NULL;
+}
+
+bool
+br_tune_device_trains(const BrTuneOptions *options)
+{
+	return not_for_devices(options) == NULL;
+}
+
+static BrTrainOptions
+run_options(const BrTune *tune)
+{
+	const BrTuneOptions *options = &tune->options;
+
+	return (BrTrainOptions){
+		.backend = tune->compute.backend,
+		.pool = tune->compute.pool,
+		.memory = (size_t) options->memory,
+		.dropout = options->dropout,
+		.attention_dropout = options->attention_dropout,
+		.seed = (uint64_t) options->seed,
+		.device_table = tune->compute.device_table,
+		.device = tune->compute.device,
+	};
+}
+
+static BrStatus
+open_runs(BrTune *tune)
+{
+	BrTrainOptions how = run_options(tune);
+	const char *refused = not_for_devices(&tune->options);
+	BrStatus status;
+
+	if (how.device != NULL && refused != NULL)
+		return br_base_fail(tune->context, BR_ERR_UNSUPPORTED, "No device trains %s.", refused);
+	status = br_train_begin(tune->context, tune->model, &how, &tune->run);
+	how.dropout = 0;
+	how.attention_dropout = 0;
+	how.seed ^= BR_TUNE_DRAW_VALIDATION;
+	if (status == BR_OK && tune->options.objective == BR_TUNE_MASKED_WORDS)
+		status = br_train_begin(tune->context, tune->model, &how, &tune->guesser);
+	if (status == BR_OK)
+		status = br_train_optimiser_create(tune->context, &tune->set, &tune->recipe,
+										   tune->compute.pool, &tune->optimiser);
+	return status;
+}
+
+BrStatus
+br_tune_leave_device(BrTune *tune)
+{
+	BrTrainOptions how;
+
+	if (tune->compute.device == NULL)
+		return BR_OK;
+	br_train_end(tune->run);
+	tune->compute.device_table = NULL;
+	tune->compute.device = NULL;
+	how = run_options(tune);
+	return br_train_begin(tune->context, tune->model, &how, &tune->run);
+}
+
 /* ---- opening ---- */
 
 static BrTrainHead
@@ -114,31 +187,6 @@ count_steps(BrTune *tune)
 }
 
 static BrStatus
-open_runs(BrTune *tune)
-{
-	const BrTuneOptions *options = &tune->options;
-	BrTrainOptions how = {
-		.backend = tune->backend,
-		.pool = tune->pool,
-		.memory = (size_t) options->memory,
-		.dropout = options->dropout,
-		.attention_dropout = options->attention_dropout,
-		.seed = (uint64_t) options->seed,
-	};
-	BrStatus status = br_train_begin(tune->context, tune->model, &how, &tune->run);
-
-	how.dropout = 0;
-	how.attention_dropout = 0;
-	how.seed ^= BR_TUNE_DRAW_VALIDATION;
-	if (status == BR_OK)
-		status = br_train_begin(tune->context, tune->model, &how, &tune->reader);
-	if (status == BR_OK)
-		status = br_train_optimiser_create(tune->context, &tune->set, &tune->recipe, tune->pool,
-										   &tune->optimiser);
-	return status;
-}
-
-static BrStatus
 open_arrays(BrTune *tune)
 {
 	BrContext *context = tune->context;
@@ -193,7 +241,7 @@ open_all(BrTune *tune, const BrEncoder *encoder)
 
 BrStatus
 br_tune_open(BrContext *context, const BrEncoder *encoder, const BrTuneData *data,
-			 const BrTuneOptions *options, const BrBackend *backend, BrPool *pool, BrTune **tune)
+			 const BrTuneOptions *options, const BrTuneCompute *compute, BrTune **tune)
 {
 	BrStatus status = br_tune_check_options(context, options, NULL);
 	BrTune *opened;
@@ -205,8 +253,7 @@ br_tune_open(BrContext *context, const BrEncoder *encoder, const BrTuneData *dat
 	if (opened == NULL)
 		return BR_ERR_MEMORY;
 	opened->context = context;
-	opened->backend = backend;
-	opened->pool = pool;
+	opened->compute = *compute;
 	opened->options = *options;
 	opened->data = *data;
 	opened->planned_epoch = -1;
@@ -236,7 +283,7 @@ br_tune_close(BrTune *tune)
 	context = tune->context;
 	br_train_optimiser_destroy(tune->optimiser);
 	br_train_end(tune->run);
-	br_train_end(tune->reader);
+	br_train_end(tune->guesser);
 	br_tune_close_set(tune);
 	br_train_close(tune->model);
 	br_base_free(context, tune->texts.ids);

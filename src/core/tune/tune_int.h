@@ -75,8 +75,7 @@ typedef struct BrTuneRecord
 struct BrTune
 {
 	BrContext *context;
-	const BrBackend *backend;
-	BrPool *pool;
+	BrTuneCompute compute;
 	BrTuneOptions options;
 	BrTuneData data;
 	BrTrainRecipe recipe;
@@ -96,8 +95,8 @@ struct BrTune
 	BrTrainBottleneck *bottleneck;
 	BrTrainPrefix *prefix;
 	BrTrainSet set;
-	BrTrainRun *run;	/* that learns */
-	BrTrainRun *reader; /* without dropout */
+	BrTrainRun *run;
+	BrTrainRun *guesser; /* that validates masked words: without dropout; else NULL */
 	BrTrainOptimiser *optimiser;
 	int dim;
 
@@ -147,8 +146,6 @@ extern BrStatus br_tune_mine(BrTune *tune, int64_t epoch);
 /* Embeddings of texts without dropout. */
 extern BrStatus br_tune_read(BrTune *tune, const int32_t *texts /* (n) */, int n,
 							 BrReal *embeddings /* (n, dim) */);
-extern BrStatus br_tune_read_batch(BrTune *tune, const BrTrainBatch *batch,
-								   BrReal *embeddings /* (batch->texts, dim) */);
 
 /* Rows become vectors of length 1, those of length 0 stay. */
 extern void br_tune_make_units(BrReal *rows /* (n, dim) */, int n, int dim);

@@ -89,7 +89,7 @@ embed_batch(BrTune *tune, const BrTuneTable *table, const BrTuneBatch *batch, Br
 	size_t row = (size_t) tune->dim;
 
 	if (batch->texts == NULL)
-		return br_tune_read_batch(tune, &batch->batch, embeddings);
+		return br_train_read(tune->run, &batch->batch, BR_TUNE_READ_TOKENS, embeddings);
 	for (int i = 0; i < batch->n_texts; i++)
 		memcpy(embeddings + (size_t) i * row,
 			   table->rows + (size_t) table->place[tune->texts.same[batch->texts[i]]] * row,
@@ -127,7 +127,7 @@ ask_masked(BrTune *tune, const BrTuneBatch *batch, int number, double *loss, dou
 {
 	double value;
 	int guessed;
-	BrStatus status = br_tune_accumulate_masked(tune, tune->reader, &batch->batch,
+	BrStatus status = br_tune_accumulate_masked(tune, tune->guesser, &batch->batch,
 												(uint64_t) number, &value, &guessed);
 
 	*loss += guessed * value;

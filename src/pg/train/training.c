@@ -193,13 +193,13 @@ static void
 open_tune(Training *training)
 {
 	BrTuneOptions options = training->plan.options;
+	BrTuneCompute compute = {.backend = br_pg_session_backend(), .pool = br_pg_session_pool()};
 
 	options.seed += training->plan.seeds_done;
 	br_tune_close(training->tune);
 	training->tune = NULL;
 	br_pg_check(br_tune_open(&training->context, br_pg_model_encoder(training->plan.parent),
-							 &training->tune_data, &options, br_pg_session_backend(),
-							 br_pg_session_pool(), &training->tune),
+							 &training->tune_data, &options, &compute, &training->tune),
 				&training->context, "cannot train with these data", NULL);
 }
 
