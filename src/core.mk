@@ -148,7 +148,7 @@ backends: $(BACKENDS)
 	@:
 helper: $(PROGRAM)
 	@:
-tests: $(ALL_TESTS) $(BACKENDS) $(PROGRAM) $(FAULTY)
+tests: $(ALL_TESTS) $(BACKENDS) $(PROGRAM) $(FAULTY) $(EMULATED_DEVICE)
 bench: $(BENCH_PROGRAMS) $(BACKENDS)
 encode: $(ENCODE_PROGRAM)
 fuzzers: $(FUZZERS)

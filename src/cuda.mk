@@ -125,6 +125,8 @@ EMULATED_KERNELS := $(CUDA_KERNELS:src/backend/cuda/%.cu=$(EMULATED)/backend/%.c
 EMULATED_SOURCES := $(CUDA_SOURCES:src/backend/cuda/%.c=$(EMULATED)/backend/%.o)
 EMULATED_CHECKS := $(CUDA_CHECK_SOURCES:test/cuda/%.c=$(EMULATED)/%.o)
 CUDA_TESTS += $(BUILD)/test/cuda/test_cuda_kernels
+# The same as a device of the embedding service, which is never installed.
+EMULATED_DEVICE := $(BUILD)/test/helper/br_backend_emulated.so
 
 $(EMULATED)/backend/%.cu.o: src/backend/cuda/%.cu $(BUILD)/core.flags
 	@mkdir -p $(@D)
@@ -146,6 +148,10 @@ $(EMULATED)/%.o: test/cuda/%.c $(BUILD)/core.flags
 $(BUILD)/test/cuda/test_cuda_kernels: $(EMULATED_KERNELS) $(EMULATED_SOURCES) $(EMULATED_CHECKS) $(CUDA_CHECK_OBJECTS) $(ARCHIVE)
 	$(if $(V),,@echo '  ld $@';) $(CXX) $(CFLAGS) $(BR_SANITIZE) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVE) \
 		$(BR_LIBRARY_PATH) $(BR_TEXT_LIBRARIES) -lm -ldl -lpthread
+
+$(EMULATED_DEVICE): $(EMULATED_KERNELS) $(EMULATED_SOURCES) $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(if $(V),,@echo '  ld $@';) $(CXX) -shared $(CFLAGS) $(BR_SANITIZE) $(LDFLAGS) -Wl,--exclude-libs,ALL -o $@ $^ -lm
 endif
 
 $(BUILD)/test/cuda/test_cuda_absent: $(BUILD)/test/cuda/test_cuda_absent.o $(ARCHIVE)
