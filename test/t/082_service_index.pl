@@ -35,21 +35,6 @@ sub sql
 	return ask($node, $sql);
 }
 
-# Processes that a process has started, by name.
-sub helpers_of
-{
-	my ($parent) = @_;
-	my @helpers;
-
-	foreach my $file (glob '/proc/[0-9]*/stat')
-	{
-		open(my $stat, '<', $file) or next;
-		my ($pid, $name, $state, $its) = (<$stat> // '') =~ /^(\d+) \((.*)\) (\S) (\d+) / or next;
-		push @helpers, $pid if $its == $parent && $name =~ /^bundle_rec_help/;
-	}
-	return @helpers;
-}
-
 # Runs statements: vectors that a device has assigned (0: none did), warnings, all messages.
 sub run
 {
@@ -83,25 +68,6 @@ sub phase_becomes
 {
 	my ($phase) = @_;
 	return $node->poll_query_until('postgres', "SELECT count(*) > 0 FROM pg_stat_progress_create_index WHERE phase LIKE '%$phase%'");
-}
-
-# Not one that has ended, and of which its parent does not know yet.
-sub runs
-{
-	my ($pid) = @_;
-	open(my $stat, '<', "/proc/$pid/stat") or return 0;
-	return ((<$stat> // '') =~ /\) (\S) / && $1 ne 'Z') ? 1 : 0;
-}
-
-# It does not outlive its build by more than moments.
-sub has_gone
-{
-	my ($pid, $what) = @_;
-	my $start = time;
-
-	usleep(10_000) while runs($pid) && time - $start < 1;
-	ok(!runs($pid), $what);
-	return;
 }
 
 # Of the 10 nearest rows to each of 90 queries, the share that the index finds with the nearest lists alone.

@@ -16,12 +16,12 @@ use Exporter 'import';
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(usleep);
+use Time::HiRes qw(time usleep);
 
 use Faults;
 
-our @EXPORT = qw(make_server set_faults set_service state_becomes ask gpu warnings_of server_is_whole await_requests
-  kill_helper kill_under_load);
+our @EXPORT = qw(new_server make_server set_faults set_service state_becomes ask gpu warnings_of server_is_whole await_requests
+  kill_helper kill_under_load helpers_of runs has_gone);
 
 my $faults;
 
@@ -36,10 +36,10 @@ sub set_faults
 	return;
 }
 
-# A server with the model tiny, the table golden of n texts, and functions over it.
-sub make_server
+# A server with the service, whose device does what set_faults says.
+sub new_server
 {
-	my ($name, $n, $settings) = @_;
+	my ($name, $settings) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
 	$faults = PostgreSQL::Test::Utils::tempdir() . '/faults';
@@ -57,6 +57,15 @@ bundle_rec.worker_threads = 1
 $settings
 CONF
 	$node->start;
+	return $node;
+}
+
+# The same with the model tiny, the table golden of n texts, and functions over it.
+sub make_server
+{
+	my ($name, $n, $settings) = @_;
+	my $node = new_server($name, $settings);
+
 	$node->safe_psql('postgres', "CREATE EXTENSION bundle_rec; SELECT bundle_rec.load_model('tiny', '$ENV{BR_GOLDEN_DIR}/models/tiny-bert-cls')");
 	make_golden($node, $n);
 	return $node;
@@ -168,6 +177,40 @@ sub kill_helper
 
 	kill('KILL', $helper) if $helper ne '';
 	return $helper;
+}
+
+# Processes that a process has started, by name.
+sub helpers_of
+{
+	my ($parent) = @_;
+	my @helpers;
+
+	foreach my $file (glob '/proc/[0-9]*/stat')
+	{
+		open(my $stat, '<', $file) or next;
+		my ($pid, $name, $state, $its) = (<$stat> // '') =~ /^(\d+) \((.*)\) (\S) (\d+) / or next;
+		push @helpers, $pid if $its == $parent && $name =~ /^bundle_rec_help/;
+	}
+	return @helpers;
+}
+
+# Not one that has ended, and of which its parent does not know yet.
+sub runs
+{
+	my ($pid) = @_;
+	open(my $stat, '<', "/proc/$pid/stat") or return 0;
+	return ((<$stat> // '') =~ /\) (\S) / && $1 ne 'Z') ? 1 : 0;
+}
+
+# It does not outlive what it was started for by more than moments.
+sub has_gone
+{
+	my ($pid, $what) = @_;
+	my $start = time;
+
+	usleep(10_000) while runs($pid) && time - $start < 1;
+	ok(!runs($pid), $what);
+	return;
 }
 
 # Embeds arrays and single texts of golden (600 at least) until it is told to end; how many were wrong.
