@@ -13,6 +13,7 @@ CREATE TABLE stored_training (
     sha256 bytea,
     data jsonb,
     learned_until timestamptz,
+    computed_by text[] NOT NULL DEFAULT '{}',
     seeds_done int NOT NULL DEFAULT 0,
     best_seed int,
     best_figure double precision

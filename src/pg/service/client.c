@@ -88,6 +88,21 @@ br_pg_service_precision(void)
 	return precision;
 }
 
+bool
+br_pg_service_starts(void)
+{
+	BrPgServiceShared *shared = br_pg_service_shared;
+	BrPgServiceState state;
+
+	if (!br_pg_service_wanted() || br_pg_service_mode == BR_PG_SERVICE_CPU)
+		return false;
+	LWLockAcquire(shared->lock, LW_SHARED);
+	state = shared->state;
+	LWLockRelease(shared->lock);
+	/* STOPPED is also what is there before the worker says anything */
+	return state == BR_PG_SERVICE_STARTING || state == BR_PG_SERVICE_STOPPED;
+}
+
 /* ---- telling ---- */
 
 static void

@@ -45,6 +45,9 @@ extern bool br_pg_service_wants_weights(void);
  */
 extern int br_pg_service_precision(void);
 
+/* Whether a device is not there yet, but may be within seconds: the service is starting. */
+extern bool br_pg_service_starts(void);
+
 /*
  * Embeds token ids, as br_encoder_embed_tokens does; ids and lengths are checked.
  * Only where it is wanted. The precision class of what was computed
@@ -77,11 +80,13 @@ typedef struct BrPgServiceTrainer
 {
 	const BrDeviceTable *table;
 	BrDevice *device;
+	const char *name; /* of the device's library, such as "cuda" */
 } BrPgServiceTrainer;
 
 /*
  * The service's device for training, in a helper process of this session's, or
- * worker's, own. NULL: no device computes for this session, or, after a WARNING, it
+ * worker's, own; waits for a service that is only just starting, as after a restart of
+ * the server. NULL: no device computes for this session, or, after a WARNING, it
  * does not start; then the processor trains. It goes with the current memory
  * context, and so after an error too. One at a time; another one is NULL. The
  * allocator of the context must outlive it. After BR_ERR_DEVICE or
@@ -89,7 +94,11 @@ typedef struct BrPgServiceTrainer
  */
 extern BrPgServiceTrainer *br_pg_service_open_trainer(BrContext *context);
 
-/* Ends the helper before the memory goes; nothing must be trained any more. NULL is ignored. */
+/*
+ * Ends the helper before the memory goes. What is trained must not be trained on, but
+ * may be closed later: the device is there as long as the memory, and fails at once.
+ * NULL is ignored.
+ */
 extern void br_pg_service_close_trainer(BrPgServiceTrainer *trainer);
 
 /* The row of the view gpu; NULL where the library is not preloaded. */

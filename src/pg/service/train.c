@@ -9,7 +9,9 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "utils/memutils.h"
+#include "utils/wait_event.h"
 
 #include "core/serve/br_serve_training.h"
 #include "pg/service/service_int.h"
@@ -18,6 +20,10 @@
 #define MESSAGE_SECONDS 60
 
 #define LANE 0
+
+/* What a service may take to start, and how often it is looked at. */
+#define START_SECONDS 15
+#define LOOK_MS 50
 
 typedef struct Trainer
 {
@@ -86,26 +92,42 @@ connect_helper(BrContext *context, Trainer *trainer)
 	return false;
 }
 
+/* A training takes so long that a moment more for a device is well spent. */
+static bool
+has_device(void)
+{
+	int64 deadline = br_pg_service_now() + START_SECONDS * INT64CONST(1000000);
+
+	while (br_pg_service_starts() && br_pg_service_now() < deadline)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOOK_MS,
+						 PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return br_pg_service_precision() >= 0;
+}
+
 BrPgServiceTrainer *
 br_pg_service_open_trainer(BrContext *context)
 {
 	Trainer *trainer;
 
-	if (br_pg_service_precision() < 0 || open_trainer != NULL)
+	if (open_trainer != NULL || !has_device())
 		return NULL;
 	trainer = palloc0(sizeof(Trainer));
 	trainer->trainer.table = br_serve_training_table();
 	trainer->callback = (MemoryContextCallback){.func = release, .arg = trainer};
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, &trainer->callback);
-	return connect_helper(context, trainer) ? &trainer->trainer : NULL;
+	if (!connect_helper(context, trainer))
+		return NULL;
+	trainer->trainer.name = helper.task.compute;
+	return &trainer->trainer;
 }
 
 void
 br_pg_service_close_trainer(BrPgServiceTrainer *trainer)
 {
-	if (trainer == NULL)
-		return;
-	br_serve_disconnect(trainer->device);
-	trainer->device = NULL;
-	release((Trainer *) trainer);
+	if (trainer != NULL)
+		release((Trainer *) trainer);
 }

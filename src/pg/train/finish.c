@@ -150,7 +150,7 @@ store(Training *training, const char *name)
 		.data = plan->data,
 		.learned_until = plan->learned_until,
 		.figures = figures_of(training),
-		.backend = br_pg_session_backend()->name,
+		.backend = br_pg_train_computed_by(training),
 		.threads = br_base_pool_threads(br_pg_session_pool()),
 	};
 

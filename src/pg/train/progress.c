@@ -169,6 +169,7 @@ br_pg_train_tell(Training *training, const char *phase)
 					  CStringGetTextDatum(meter->message == NULL ? "" : meter->message)};
 
 	require_parent(&training->plan);
+	br_pg_train_note_compute(training);
 	return br_pg_job_execute(sql, lengthof(types), types, values) > 0;
 }
 

@@ -193,14 +193,19 @@ static void
 open_tune(Training *training)
 {
 	BrTuneOptions options = training->plan.options;
-	BrTuneCompute compute = {.backend = br_pg_session_backend(), .pool = br_pg_session_pool()};
+	BrStatus status;
 
 	options.seed += training->plan.seeds_done;
 	br_tune_close(training->tune);
 	training->tune = NULL;
-	br_pg_check(br_tune_open(&training->context, br_pg_model_encoder(training->plan.parent),
-							 &training->tune_data, &options, &compute, &training->tune),
-				&training->context, "cannot train with these data", NULL);
+	do
+	{
+		BrTuneCompute compute = br_pg_train_compute(training);
+
+		status = br_tune_open(&training->context, br_pg_model_encoder(training->plan.parent),
+							  &training->tune_data, &options, &compute, &training->tune);
+	} while (br_pg_train_lose_device(training, status));
+	br_pg_check(status, &training->context, "cannot train with these data", NULL);
 }
 
 /* Goes on from the latest checkpoint that can be read, or from the beginning. */
@@ -234,8 +239,10 @@ restore(Training *training)
 static bool
 begin_seed(Training *training)
 {
-	bool wanted = br_pg_job_begin(BR_PG_JOB_WRITES);
+	bool wanted;
 
+	br_pg_train_find_device(training);
+	wanted = br_pg_job_begin(BR_PG_JOB_WRITES);
 	MemoryContextSwitchTo(training->memory);
 	if (wanted)
 	{
@@ -243,6 +250,7 @@ begin_seed(Training *training)
 			training->tune_data = br_pg_train_tune_data(&training->plan, training->data);
 		open_tune(training);
 		restore(training);
+		br_pg_train_note_compute(training);
 		br_pg_train_begin_meter(training);
 	}
 	br_pg_job_commit();
@@ -259,9 +267,13 @@ take_steps(Training *training)
 	br_tune_tell_progress(training->tune, progress);
 	while (progress->end == BR_TUNE_GOES_ON)
 	{
+		BrStatus status;
+
 		br_pg_job_pause();
-		br_pg_check(br_tune_step(training->tune, progress), &training->context,
-					"the training cannot go on",
+		status = br_tune_step(training->tune, progress);
+		if (br_pg_train_lose_device(training, status))
+			continue;
+		br_pg_check(status, &training->context, "the training cannot go on",
 					"A lower rate may help; the latest checkpoint is kept.");
 		br_pg_train_meter(training);
 		if (!br_pg_train_write_when_due(training))
@@ -286,6 +298,7 @@ br_pg_train_work(int64 job, Oid role, MemoryContext memory)
 	while (training->plan.model == NULL && training->plan.seeds_done < training->plan.choice.seeds)
 		if (!begin_seed(training) || !take_steps(training) || !br_pg_train_end_seed(training))
 			return;
+	br_pg_train_leave_device(training);
 	if (training->plan.model == NULL && !br_pg_train_store(training))
 		return;
 	br_pg_train_end(training);

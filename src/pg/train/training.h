@@ -7,6 +7,7 @@
 
 #include "portability/instr_time.h"
 
+#include "pg/service/service.h"
 #include "pg/train/train_int.h"
 
 /* Rows that wait to be written. */
@@ -50,6 +51,8 @@ typedef struct Training
 	BrContext context;
 	BrPgTrainData *data;
 	BrTuneData tune_data;
+	BrPgServiceTrainer *trainer; /* NULL: no device computes */
+	const char *computes; /* the name of the backend, or device, that does; NULL: none has yet */
 	BrTune *tune;
 	BrTuneProgress progress;
 	BrPgTrainMeter meter;
@@ -57,6 +60,33 @@ typedef struct Training
 
 /* training.c: raises 42704 */
 extern void br_pg_train_refuse_dropped_model(const BrPgTrainPlan *plan);
+
+/* ---- device.c ---- */
+
+/*
+ * Outside of a transaction: opens the service's device, in the memory of the
+ * training, if it trains what the plan says and there is none open. May take seconds.
+ */
+extern void br_pg_train_find_device(Training *training);
+
+/* What a tuning is to be opened with now; notes its name. */
+extern BrTuneCompute br_pg_train_compute(Training *training);
+
+/* Has the processor compute from now on, and ends the device's helper. */
+extern void br_pg_train_leave_device(Training *training);
+
+/*
+ * After a call that failed: whether that may be the device's fault. Then it has been
+ * left, with a WARNING that tells the context's detail, and the call is to be made
+ * again.
+ */
+extern bool br_pg_train_lose_device(Training *training, BrStatus status);
+
+/* In a transaction: writes down what computes. */
+extern void br_pg_train_note_compute(const Training *training);
+
+/* In a transaction: the names of all that did, in the order in which they came. */
+extern char *br_pg_train_computed_by(const Training *training);
 
 /* ---- progress.c ---- */
 
@@ -80,7 +110,7 @@ extern bool br_pg_train_write_when_due(Training *training);
  */
 extern void br_pg_train_end_transaction(bool wanted);
 
-/* In a transaction: whether the job is still to be done, and its phase. */
+/* In a transaction: writes down phase, progress and what computes; whether the job is still to be done. */
 extern bool br_pg_train_tell(Training *training, const char *phase);
 
 /* ---- finish.c: each outside of a transaction, and false where the job is not to be done any more ---- */
