@@ -367,6 +367,25 @@ ledger_context(BrContext *context, Ledger *ledger)
 	context->allocator = (BrAllocator){ledger_alloc, ledger_free, ledger};
 }
 
+int
+expect_no_leaks(BrStatus (*attempt)(BrContext *context, void *arg), void *arg)
+{
+	BrStatus status = BR_ERR_MEMORY;
+	int tries = 0;
+
+	for (; status == BR_ERR_MEMORY; tries++)
+	{
+		Ledger ledger = {.allowed = tries};
+		BrContext context;
+
+		ledger_context(&context, &ledger);
+		status = attempt(&context, arg);
+		assert_true(ledger.outstanding == 0);
+	}
+	assert_int_equal(status, BR_OK);
+	return tries;
+}
+
 bool
 count_down(void *arg)
 {

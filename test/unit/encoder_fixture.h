@@ -67,6 +67,13 @@ typedef struct Ledger
 
 extern void ledger_context(BrContext *context, Ledger *ledger);
 
+/*
+ * Attempts with memory for no allocation, for one, for two and so on until one
+ * succeeds; the others must lack memory alone, and none may leave any taken. Returns
+ * how many there were.
+ */
+extern int expect_no_leaks(BrStatus (*attempt)(BrContext *context, void *arg), void *arg);
+
 /* A cancel callback, and what it counts. */
 typedef struct Countdown
 {

@@ -7,9 +7,8 @@
 #include "unit/train_double.h"
 
 #include "core/compress/br_compress.h"
-#include "unit/train_fixture.h"
+#include "unit/gradient_fixture.h"
 
-#define STEP 1e-5
 #define TEXTS 2
 #define DIM 32
 #define LAYERS 2
@@ -38,25 +37,33 @@ prune(OpenModel *open, size_t *size)
 
 /* The sum of embeddings, each component weighted by its place. */
 static double
-loss_of(BrTrainRun *run, BrReal *slope)
+loss_of(void *run)
 {
 	BrReal embeddings[TEXTS * DIM];
 	double loss = 0;
 
 	assert_int_equal(br_train_embed(run, &batch, 0, embeddings), BR_OK);
 	for (int i = 0; i < TEXTS * DIM; i++)
-	{
-		slope[i] = cos(i);
-		loss += embeddings[i] * slope[i];
-	}
+		loss += embeddings[i] * cos(i);
 	return loss;
+}
+
+/* Of that sum. */
+static void
+add_gradient(BrTrainRun *run)
+{
+	BrReal slope[TEXTS * DIM];
+
+	for (int i = 0; i < TEXTS * DIM; i++)
+		slope[i] = cos(i);
+	assert_int_equal(br_train_backpropagate(run, slope), BR_OK);
 }
 
 static void
 check_gradient(const char *name)
 {
 	const BrTrainOptions options = {.backend = br_math_portable_backend()};
-	BrReal slope[TEXTS * DIM];
+	Differences differences = {loss_of, NULL, 1e-5, 1e-6, 1e-4};
 	OpenModel open;
 	size_t size;
 	void *image;
@@ -72,30 +79,22 @@ check_gradient(const char *name)
 	assert_int_equal(br_encoder_open(&open.context, image, size, &encoder), BR_OK);
 	assert_int_equal(br_train_open(&open.context, encoder, (BrTrainHead){0}, 1, &model), BR_OK);
 	assert_int_equal(br_train_begin(&open.context, model, &options, &run), BR_OK);
-	loss_of(run, slope);
-	assert_int_equal(br_train_backpropagate(run, slope), BR_OK);
+	differences.arg = run;
+	loss_of(run);
+	add_gradient(run);
 	tensors = br_train_tensors(model, &n);
 	for (int t = 0; t < n; t++)
 	{
-		size_t count =
-			(size_t) tensors[t].rows * (size_t) (tensors[t].columns > 0 ? tensors[t].columns : 1);
+		size_t count = tensor_numbers(&tensors[t]);
 
 		/* of tables a part */
 		for (size_t i = 0; i<count; i += count> 2000 ? 97 : 1)
 		{
-			BrReal *parameter = br_train_parameters(model) + tensors[t].offset + i;
-			BrReal analytic = br_train_gradient(model)[tensors[t].offset + i];
-			BrReal before = *parameter;
-			double difference;
+			size_t at = tensors[t].offset + i;
 
-			*parameter = before + STEP;
-			difference = loss_of(run, slope);
-			*parameter = before - STEP;
-			difference = (difference - loss_of(run, slope)) / (2 * STEP);
-			*parameter = before;
-			assert_true(fabs(analytic - difference) <=
-						1e-6 + 1e-4 * fmax(fabs(analytic), fabs(difference)));
-			moved += fabs(analytic) > 1e-3;
+			expect_slope(&differences, tensors[t].name, i, &model->parameters[at],
+						 model->gradient[at]);
+			moved += fabs(model->gradient[at]) > 1e-3;
 		}
 	}
 	assert_true(moved > 1000);
@@ -181,13 +180,9 @@ prefixed_open(Prefixed *prefixed, BrContext *context, const BrEncoder *encoder)
 static void
 prefixed_run(Prefixed *prefixed)
 {
-	BrReal slope[TEXTS * DIM];
-
 	br_train_prefix_push(prefixed->prefix);
 	assert_int_equal(br_train_embed(prefixed->run, &batch, 0, prefixed->embeddings), BR_OK);
-	for (int i = 0; i < TEXTS * DIM; i++)
-		slope[i] = cos(i);
-	assert_int_equal(br_train_backpropagate(prefixed->run, slope), BR_OK);
+	add_gradient(prefixed->run);
 	br_train_prefix_pull(prefixed->prefix);
 }
 

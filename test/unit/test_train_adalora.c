@@ -6,18 +6,12 @@
  */
 #include "unit/train_double.h"
 
-#include "unit/train_fixture.h"
+#include "unit/adapted_fixture.h"
 
-#define STEP 1e-5
-#define TEXTS 4
 #define RANK 4
 #define MATRICES 12 /* 2 layers of 6 */
 #define TRIPLETS (MATRICES * RANK)
 
-static const int32_t ids[] = {2, 30, 31, 3, 2, 40, 3, 2, 600, 601, 602, 3, 2, 77, 3};
-static const int32_t offsets[TEXTS + 1] = {0, 4, 7, 12, 15};
-static const BrTrainBatch batch = {ids, offsets, TEXTS, NULL};
-static const int32_t labels[] = {0, 2, 1, 1};
 static const BrTrainAdaloraOptions usual = {.rank = RANK,
 											.target_rank = 1.5,
 											.alpha = 6,
@@ -36,61 +30,45 @@ static const BrTrainRecipe recipe = {.rate = 0.02,
 									 .beta2 = 0.999,
 									 .epsilon = 1e-8};
 
-typedef struct Adapted
+/* Adapted, and what makes its steps. */
+typedef struct Shared
 {
-	Trained trained;
-	BrTrainClasses classes;
+	Adapted adapted;
 	BrTrainAdalora *adalora;
 	BrTrainSet set;
 	BrTrainOptimiser *optimiser;
-} Adapted;
+} Shared;
 
 static void
-adapted_open(Adapted *adapted, const BrTrainAdaloraOptions *options)
+shared_open(Shared *shared, const BrTrainAdaloraOptions *adalora)
 {
-	Trained *trained = &adapted->trained;
-	const BrTrainOptions how = {.backend = br_math_portable_backend()};
+	const AdditionOptions options = {.kind = ADALORA, .adalora = *adalora};
+	Adapted *adapted = &shared->adapted;
 
-	trained_open(trained, "tiny-bert-cls", (BrTrainHead){3, 32, false}, &how);
-	adapted->classes = (BrTrainClasses){how.backend, trained->model, labels, false, 0};
-	assert_int_equal(br_train_adalora_create(&trained->open.context, trained->model, how.backend,
-											 options, &adapted->adalora),
-					 BR_OK);
-	adapted->set = br_train_adalora_set(adapted->adalora);
-	assert_int_equal(br_train_optimiser_create(&trained->open.context, &adapted->set, &recipe, NULL,
-											   &adapted->optimiser),
+	adapted_open(adapted, "tiny-bert-cls", &options, (BrTrainOptions){.seed = 0});
+	shared->adalora = adapted->addition.adalora;
+	shared->set = adapted->set;
+	assert_int_equal(br_train_optimiser_create(&adapted->trained.open.context, &shared->set,
+											   &recipe, NULL, &shared->optimiser),
 					 BR_OK);
 }
 
 static void
-adapted_close(Adapted *adapted)
+shared_close(Shared *shared)
 {
-	br_train_optimiser_destroy(adapted->optimiser);
-	br_train_adalora_destroy(adapted->adalora);
-	trained_close(&adapted->trained);
-}
-
-static double
-loss_of(Adapted *adapted)
-{
-	double loss;
-
-	br_train_adalora_push(adapted->adalora);
-	assert_int_equal(br_train_accumulate(adapted->trained.run, &batch, 0, br_train_classes,
-										 &adapted->classes, 0, &loss),
-					 BR_OK);
-	return loss;
+	br_train_optimiser_destroy(shared->optimiser);
+	adapted_close(&shared->adapted);
 }
 
 static void
-step_of(Adapted *adapted)
+step_of(Shared *shared)
 {
 	double length;
 
-	loss_of(adapted);
-	br_train_adalora_pull(adapted->adalora);
-	assert_int_equal(br_train_update(adapted->optimiser, &length), BR_OK);
-	br_train_adalora_push(adapted->adalora);
+	adapted_loss(&shared->adapted);
+	br_train_adalora_pull(shared->adalora);
+	assert_int_equal(br_train_update(shared->optimiser, &length), BR_OK);
+	br_train_adalora_push(shared->adalora);
 }
 
 /* |F F' - 1|^2 of the vectors of every P and Q. */
@@ -121,51 +99,28 @@ orthogonality_of(const BrTrainSet *set)
 }
 
 static double
-whole_loss(Adapted *adapted)
+whole_loss(void *arg)
 {
-	return loss_of(adapted) + usual.orthogonality * orthogonality_of(&adapted->set);
+	Shared *shared = arg;
+
+	return adapted_loss(&shared->adapted) + usual.orthogonality * orthogonality_of(&shared->set);
 }
 
 static void
 gradients_are_differences(void **state)
 {
-	Adapted adapted;
-	int n = 0;
+	Shared shared;
+	const Differences differences = {whole_loss, &shared, 1e-5, 1e-7, 1e-5};
 
 	(void) state;
-	adapted_open(&adapted, &usual);
-	for (size_t i = 0; i < adapted.set.n; i++)
-		adapted.set.parameters[i] += 0.1 * sin((double) i);
-	loss_of(&adapted);
-	br_train_adalora_pull(adapted.adalora);
+	shared_open(&shared, &usual);
+	adapted_move(&shared.adapted, 0.1);
+	adapted_loss(&shared.adapted);
+	br_train_adalora_pull(shared.adalora);
 	/* as if nothing had been pulled, so that no triplet is given up */
-	*br_train_adalora_state(adapted.adalora).steps = 0;
-	for (int t = 0; t < adapted.set.n_tensors; t++)
-	{
-		const BrTrainTensor *tensor = &adapted.set.tensors[t];
-
-		for (int i = 0;
-			 i<tensor->rows *(tensor->columns > 0 ? tensor->columns : 1); i += tensor->columns> 0
-				 ? 5
-				 : 1,
-				 n++)
-		{
-			size_t at = tensor->offset + (size_t) i;
-			double kept = adapted.set.parameters[at];
-			double difference;
-
-			adapted.set.parameters[at] = kept + STEP;
-			difference = whole_loss(&adapted);
-			adapted.set.parameters[at] = kept - STEP;
-			difference = (difference - whole_loss(&adapted)) / (2 * STEP);
-			adapted.set.parameters[at] = kept;
-			if (!(fabs(adapted.set.gradient[at] - difference) <= 1e-7 + 1e-5 * fabs(difference)))
-				fail_msg("%s[%d]: slope %.12g, difference %.12g", tensor->name, i,
-						 adapted.set.gradient[at], difference);
-		}
-	}
-	assert_true(n > 500);
-	adapted_close(&adapted);
+	*br_train_adalora_state(shared.adalora).steps = 0;
+	assert_true(expect_set_gradient(&differences, &shared.set, 5) > 500);
+	shared_close(&shared);
 }
 
 /*
@@ -264,14 +219,14 @@ static void
 least_important_are_given_up(void **state)
 {
 	Importance importance;
-	Adapted adapted;
+	Shared shared;
 	size_t n;
 	int chosen = 0;
 	int uneven = 0;
 
 	(void) state;
-	adapted_open(&adapted, &usual);
-	n = adapted.set.tensors[3 * MATRICES].offset;
+	shared_open(&shared, &usual);
+	n = shared.set.tensors[3 * MATRICES].offset;
 	importance.mean = calloc(n, sizeof(double));
 	importance.spread = calloc(n, sizeof(double));
 	for (int64_t step = 1; step <= 40; step++)
@@ -285,17 +240,17 @@ least_important_are_given_up(void **state)
 		int total = 0;
 		const BrTrainMatrixRank *ranks;
 
-		loss_of(&adapted);
-		br_train_adalora_pull(adapted.adalora);
+		adapted_loss(&shared.adapted);
+		br_train_adalora_pull(shared.adalora);
 		if (step <= 30)
-			follow_importance(&adapted.set, n, &importance);
-		assert_int_equal(br_train_update(adapted.optimiser, &length), BR_OK);
-		br_train_adalora_push(adapted.adalora);
+			follow_importance(&shared.set, n, &importance);
+		assert_int_equal(br_train_update(shared.optimiser, &length), BR_OK);
+		br_train_adalora_push(shared.adalora);
 		for (int i = 0; i < TRIPLETS; i++)
-			scores[i] = score_of(&adapted.set, &importance, i / RANK, i % RANK);
+			scores[i] = score_of(&shared.set, &importance, i / RANK, i % RANK);
 		for (int i = 0; due && i < TRIPLETS; i++)
 		{
-			bool zero = singular_of(&adapted.set, i) == 0;
+			bool zero = singular_of(&shared.set, i) == 0;
 
 			assert_true(zero == (place_of(scores, i) >= budget));
 			zeros += zero;
@@ -303,7 +258,7 @@ least_important_are_given_up(void **state)
 		if (!due)
 			continue;
 		assert_int_equal(zeros, TRIPLETS - budget);
-		ranks = br_train_adalora_ranks(adapted.adalora, &n_ranks);
+		ranks = br_train_adalora_ranks(shared.adalora, &n_ranks);
 		assert_int_equal(n_ranks, MATRICES);
 		for (int i = 0; i < MATRICES; i++)
 		{
@@ -318,7 +273,7 @@ least_important_are_given_up(void **state)
 	assert_true(uneven > 0);
 	free(importance.mean);
 	free(importance.spread);
-	adapted_close(&adapted);
+	shared_close(&shared);
 }
 
 /* ---- a problem whose answer is known ---- */
@@ -328,9 +283,9 @@ least_important_are_given_up(void **state)
  * diagonal of the first so many numbers, which a low-rank addition would be given.
  */
 static void
-add_distance_slope(Adapted *adapted, int matrix, int wanted)
+add_distance_slope(Shared *shared, int matrix, int wanted)
 {
-	BrTrainLora *lora = adapted->adalora->lora;
+	BrTrainLora *lora = shared->adalora->lora;
 	const LoraTarget *target = &lora->targets[matrix];
 	const double *down = lora->delta.set.parameters + target->down;
 	const double *up = lora->delta.set.parameters + target->up;
@@ -361,7 +316,7 @@ ranks_go_where_they_are_needed(void **state)
 	BrTrainRecipe fast = recipe;
 	const BrTrainMatrixRank *ranks;
 	BrTrainOptimiser *optimiser;
-	Adapted adapted;
+	Shared shared;
 	double length;
 	int n;
 
@@ -371,19 +326,19 @@ ranks_go_where_they_are_needed(void **state)
 	options.final = 60;
 	options.target_rank = 0.5;
 	fast.steps = 300;
-	adapted_open(&adapted, &options);
-	assert_int_equal(br_train_optimiser_create(&adapted.trained.open.context, &adapted.set, &fast,
-											   NULL, &optimiser),
+	shared_open(&shared, &options);
+	assert_int_equal(br_train_optimiser_create(&shared.adapted.trained.open.context, &shared.set,
+											   &fast, NULL, &optimiser),
 					 BR_OK);
 	for (int step = 0; step < 300; step++)
 	{
 		for (int matrix = 0; matrix < MATRICES; matrix++)
-			add_distance_slope(&adapted, matrix, matrix == 4 ? 4 : matrix == 9 ? 2 : 0);
-		br_train_adalora_pull(adapted.adalora);
+			add_distance_slope(&shared, matrix, matrix == 4 ? 4 : matrix == 9 ? 2 : 0);
+		br_train_adalora_pull(shared.adalora);
 		assert_int_equal(br_train_update(optimiser, &length), BR_OK);
-		br_train_adalora_push(adapted.adalora);
+		br_train_adalora_push(shared.adalora);
 	}
-	ranks = br_train_adalora_ranks(adapted.adalora, &n);
+	ranks = br_train_adalora_ranks(shared.adalora, &n);
 	assert_int_equal(n, MATRICES);
 	for (int i = 0; i < MATRICES; i++)
 		if (ranks[i].rank != (i == 4 ? 4 : i == 9 ? 2 : 0))
@@ -391,7 +346,7 @@ ranks_go_where_they_are_needed(void **state)
 	assert_string_equal(ranks[4].name, "encoder.layer.0.intermediate.dense.weight");
 	assert_string_equal(ranks[9].name, "encoder.layer.1.attention.output.dense.weight");
 	br_train_optimiser_destroy(optimiser);
-	adapted_close(&adapted);
+	shared_close(&shared);
 }
 
 /* ---- the set and its state ---- */
@@ -399,46 +354,39 @@ ranks_go_where_they_are_needed(void **state)
 static void
 set_is_named(void **state)
 {
-	Adapted adapted;
+	Shared shared;
 	double *before;
 	size_t n;
 
 	(void) state;
-	adapted_open(&adapted, &usual);
-	n = adapted.trained.model->n;
-	before = malloc(n * sizeof(double));
-	memcpy(before, adapted.trained.model->parameters, n * sizeof(double));
-	loss_of(&adapted);
-	assert_memory_equal(before, adapted.trained.model->parameters, n * sizeof(double));
+	shared_open(&shared, &usual);
+	n = shared.adapted.model->n;
+	before = copy_parameters(shared.adapted.model);
+	adapted_loss(&shared.adapted);
+	assert_memory_equal(before, shared.adapted.model->parameters, n * sizeof(double));
 	free(before);
-	assert_int_equal(adapted.set.n_tensors, MATRICES * 3 + 2);
+	assert_int_equal(shared.set.n_tensors, MATRICES * 3 + 2);
 	/* P and Q of squares of 32, of 64 by 32 and of 32 by 64; l; the head */
-	assert_int_equal(adapted.set.n,
+	assert_int_equal(shared.set.n,
 					 2 * RANK * (4 * (32 + 32) + 2 * (32 + 64)) + TRIPLETS + 3 * 32 + 3);
-	assert_string_equal(adapted.set.tensors[0].name,
+	assert_string_equal(shared.set.tensors[0].name,
 						"encoder.layer.0.attention.self.query.adalora_Q.weight");
-	assert_string_equal(adapted.set.tensors[1].name,
+	assert_string_equal(shared.set.tensors[1].name,
 						"encoder.layer.0.attention.self.query.adalora_lambda.weight");
-	assert_string_equal(adapted.set.tensors[35].name,
+	assert_string_equal(shared.set.tensors[35].name,
 						"encoder.layer.1.output.dense.adalora_P.weight");
-	assert_string_equal(adapted.set.tensors[37].name, "head.bias");
-	assert_true(adapted.set.tensors[0].decays && !adapted.set.tensors[1].decays &&
-				adapted.set.tensors[2].decays && !adapted.set.tensors[37].decays);
-	adapted_close(&adapted);
-}
-
-static void *
-copied(const void *from, size_t size)
-{
-	return memcpy(malloc(size), from, size);
+	assert_string_equal(shared.set.tensors[37].name, "head.bias");
+	assert_true(shared.set.tensors[0].decays && !shared.set.tensors[1].decays &&
+				shared.set.tensors[2].decays && !shared.set.tensors[37].decays);
+	shared_close(&shared);
 }
 
 /* A run that goes on from what a checkpoint holds after 11 steps, between two choices. */
 static void
 restored_runs_go_on(void **state)
 {
-	Adapted first;
-	Adapted second;
+	Shared first;
+	Shared second;
 	BrTrainState kept[2];
 	BrTrainState states[2];
 	int64_t steps[2];
@@ -449,7 +397,7 @@ restored_runs_go_on(void **state)
 	int ranks[MATRICES];
 
 	(void) state;
-	adapted_open(&first, &usual);
+	shared_open(&first, &usual);
 	for (int step = 0; step < 11; step++)
 		step_of(&first);
 	kept[0] = br_train_state_of(first.optimiser);
@@ -466,7 +414,7 @@ restored_runs_go_on(void **state)
 	for (int step = 11; step < 40; step++)
 		step_of(&first);
 
-	adapted_open(&second, &usual);
+	shared_open(&second, &usual);
 	states[0] = br_train_state_of(second.optimiser);
 	states[1] = br_train_adalora_state(second.adalora);
 	for (int i = 0; i < 2; i++)
@@ -483,35 +431,35 @@ restored_runs_go_on(void **state)
 		step_of(&second);
 	assert_memory_not_equal(first.set.parameters, parameters, size);
 	assert_memory_equal(first.set.parameters, second.set.parameters, size);
-	assert_memory_equal(first.trained.model->parameters, second.trained.model->parameters,
-						first.trained.model->n * sizeof(double));
+	assert_memory_equal(first.adapted.model->parameters, second.adapted.model->parameters,
+						first.adapted.model->n * sizeof(double));
 	free(parameters);
-	adapted_close(&first);
-	adapted_close(&second);
+	shared_close(&first);
+	shared_close(&second);
 }
 
 /* A slope that is not a number reaches neither averages nor the count of steps. */
 static void
 broken_gradients_are_not_remembered(void **state)
 {
-	Adapted adapted;
+	Shared shared;
 	BrTrainState kept;
 	double length;
 	double *before;
 
 	(void) state;
-	adapted_open(&adapted, &usual);
-	step_of(&adapted);
-	kept = br_train_adalora_state(adapted.adalora);
+	shared_open(&shared, &usual);
+	step_of(&shared);
+	kept = br_train_adalora_state(shared.adalora);
 	before = copied(kept.moments, kept.n * sizeof(double));
-	loss_of(&adapted);
-	adapted.adalora->lora->delta.slopes[3] = NAN;
-	br_train_adalora_pull(adapted.adalora);
-	assert_int_equal(br_train_update(adapted.optimiser, &length), BR_ERR_NUMERIC);
+	adapted_loss(&shared.adapted);
+	shared.adalora->lora->delta.slopes[3] = NAN;
+	br_train_adalora_pull(shared.adalora);
+	assert_int_equal(br_train_update(shared.optimiser, &length), BR_ERR_NUMERIC);
 	assert_memory_equal(kept.moments, before, kept.n * sizeof(double));
 	assert_int_equal(*kept.steps, 1);
 	free(before);
-	adapted_close(&adapted);
+	shared_close(&shared);
 }
 
 static void
@@ -520,8 +468,6 @@ wrong_options_are_refused(void **state)
 	const BrTrainOptions how = {.backend = br_math_portable_backend()};
 	BrTrainAdaloraOptions bad[13];
 	int n = sizeof(bad) / sizeof(bad[0]);
-	BrStatus status = BR_ERR_MEMORY;
-	BrTrainAdalora *adalora;
 	Trained trained;
 
 	(void) state;
@@ -542,23 +488,11 @@ wrong_options_are_refused(void **state)
 	bad[12].orthogonality = INFINITY;
 	trained_open(&trained, "tiny-bert-cls", (BrTrainHead){0}, &how);
 	for (int i = 0; i < n; i++)
-	{
-		assert_int_equal(br_train_adalora_create(&trained.open.context, trained.model, how.backend,
-												 &bad[i], &adalora),
-						 BR_ERR_ARGUMENT);
-		assert_null(adalora);
-	}
-	for (int tries = 0; status == BR_ERR_MEMORY; tries++)
-	{
-		Ledger ledger = {.allowed = tries};
-		BrContext context;
-
-		ledger_context(&context, &ledger);
-		status = br_train_adalora_create(&context, trained.model, how.backend, &usual, &adalora);
-		br_train_adalora_destroy(adalora);
-		assert_true(ledger.outstanding == 0);
-	}
-	assert_int_equal(status, BR_OK);
+		expect_addition_refused(&trained, how.backend,
+								&(AdditionOptions){.kind = ADALORA, .adalora = bad[i]},
+								BR_ERR_ARGUMENT);
+	expect_addition_leaks_nothing(&trained, how.backend,
+								  &(AdditionOptions){.kind = ADALORA, .adalora = usual});
 	trained_close(&trained);
 }
 

@@ -5,7 +5,7 @@
  */
 #include "unit/train_double.h"
 
-#include "unit/train_fixture.h"
+#include "unit/gradient_fixture.h"
 
 #define STEP 1e-5
 #define TEXTS 4
@@ -43,8 +43,9 @@ attacked_open(Attacked *attacked, const char *name)
 
 /* The loss with word embeddings moved; fills the slopes. */
 static double
-loss_of(Attacked *attacked)
+loss_of(void *arg)
 {
+	Attacked *attacked = arg;
 	const BrTrainDisturbance disturbance = {0, attacked->moves, attacked->slopes};
 	double loss;
 
@@ -71,6 +72,7 @@ static void
 word_slopes_are_differences(void **state)
 {
 	Attacked attacked;
+	const Differences differences = {loss_of, &attacked, STEP, 1e-9, 1e-5};
 	double slopes[TOKENS * HIDDEN];
 
 	(void) state;
@@ -78,17 +80,7 @@ word_slopes_are_differences(void **state)
 	loss_of(&attacked);
 	memcpy(slopes, attacked.slopes, sizeof(slopes));
 	for (size_t i = 0; i < TOKENS * HIDDEN; i++)
-	{
-		double difference;
-
-		attacked.moves[i] = STEP;
-		difference = loss_of(&attacked);
-		attacked.moves[i] = -STEP;
-		difference = (difference - loss_of(&attacked)) / (2 * STEP);
-		attacked.moves[i] = 0;
-		if (!(fabs(slopes[i] - difference) <= 1e-9 + 1e-5 * fabs(difference)))
-			fail_msg("token %zu: slope %.12g, difference %.12g", i / HIDDEN, slopes[i], difference);
-	}
+		expect_slope(&differences, "word embedding", i, &attacked.moves[i], slopes[i]);
 	trained_close(&attacked.trained);
 }
 
@@ -109,14 +101,22 @@ fill_moves(Attacked *attacked)
 }
 
 /* The plain loss and, with weight, that where words are moved by what the test knows. */
-static double
-both_losses(Attacked *attacked, const double *moves)
+typedef struct Known
 {
+	Attacked *attacked;
+	double moves[TOKENS * HIDDEN];
+} Known;
+
+static double
+both_losses(void *arg)
+{
+	const Known *known = arg;
+	Attacked *attacked = known->attacked;
 	double sum;
 
 	memset(attacked->moves, 0, sizeof(attacked->moves));
 	sum = loss_of(attacked);
-	memcpy(attacked->moves, moves, sizeof(attacked->moves));
+	memcpy(attacked->moves, known->moves, sizeof(attacked->moves));
 	return sum + adversary.weight * loss_of(attacked);
 }
 
@@ -124,44 +124,20 @@ static void
 check_model(const char *name)
 {
 	Attacked attacked;
-	double moves[TOKENS * HIDDEN];
+	Known known = {.attacked = &attacked};
+	const Differences differences = {both_losses, &known, STEP, 1e-8, 1e-5};
 	double *gradient;
 	double loss;
 	double disturbed;
-	BrTrainModel *model;
-	BrRandom random;
 
 	attacked_open(&attacked, name);
-	model = attacked.trained.model;
 	fill_moves(&attacked);
-	memcpy(moves, attacked.moves, sizeof(moves));
+	memcpy(known.moves, attacked.moves, sizeof(known.moves));
 	attack(&attacked, &batch, 0, &loss, &disturbed);
-	gradient = malloc(model->n * sizeof(double));
-	memcpy(gradient, model->gradient, model->n * sizeof(double));
+	gradient = copy_gradient(attacked.trained.model);
 	assert_true(disturbed > loss);
-	assert_true(fabs(both_losses(&attacked, moves) - loss - adversary.weight * disturbed) < 1e-12);
-	br_base_random_init(&random, 9, 9);
-	for (int t = 0; t < model->n_tensors; t++)
-		for (int i = 0; i < SAMPLE; i++)
-		{
-			const BrTrainTensor *tensor = &model->tensors[t];
-			uint32_t columns = tensor->columns > 0 ? (uint32_t) tensor->columns : 1;
-			/* of the words' table a row that the texts read */
-			size_t at = tensor->offset == model->shape.map.word
-				? tensor->offset + (size_t) ids[i] * HIDDEN + br_base_random_below(&random, columns)
-				: tensor->offset + br_base_random_below(&random, (uint32_t) tensor->rows * columns);
-			double kept = model->parameters[at];
-			double difference;
-
-			model->parameters[at] = kept + STEP;
-			difference = both_losses(&attacked, moves);
-			model->parameters[at] = kept - STEP;
-			difference = (difference - both_losses(&attacked, moves)) / (2 * STEP);
-			model->parameters[at] = kept;
-			if (!(fabs(gradient[at] - difference) <= 1e-8 + 1e-5 * fabs(difference)))
-				fail_msg("%s, %s: slope %.12g, difference %.12g", name, tensor->name, gradient[at],
-						 difference);
-		}
+	assert_true(fabs(both_losses(&known) - loss - adversary.weight * disturbed) < 1e-12);
+	expect_model_gradient(&differences, attacked.trained.model, gradient, SAMPLE, ids, SAMPLE);
 	free(gradient);
 	trained_close(&attacked.trained);
 }
@@ -249,11 +225,28 @@ texts_without_slope_stay(void **state)
 	trained_close(&attacked.trained);
 }
 
+static BrStatus
+attack_once(BrContext *context, void *arg)
+{
+	const BrTrainOptions options = {.backend = br_math_portable_backend()};
+	const Attacked *attacked = arg;
+	BrTrainRun *run;
+	double loss;
+	double disturbed;
+	BrStatus status = br_train_begin(context, attacked->trained.model, &options, &run);
+
+	if (status == BR_OK)
+		status =
+			br_train_accumulate_adversarial(run, &batch, 3, br_train_classes, &attacked->classes, 0,
+											&adversary, &loss, &disturbed);
+	br_train_end(run);
+	return status;
+}
+
 static void
 wrong_adversaries_are_refused(void **state)
 {
 	static const BrTrainAdversary bad[] = {{0, 1}, {-1, 1}, {NAN, 1}, {1, 0}, {1, INFINITY}};
-	BrStatus status = BR_ERR_MEMORY;
 	Attacked attacked;
 	double loss;
 	double disturbed;
@@ -265,23 +258,7 @@ wrong_adversaries_are_refused(void **state)
 														 br_train_classes, &attacked.classes, 0,
 														 &bad[i], &loss, &disturbed),
 						 BR_ERR_ARGUMENT);
-	for (int tries = 0; status == BR_ERR_MEMORY; tries++)
-	{
-		const BrTrainOptions options = {.backend = br_math_portable_backend()};
-		Ledger ledger = {.allowed = tries};
-		BrTrainRun *run = NULL;
-		BrContext context;
-
-		ledger_context(&context, &ledger);
-		status = br_train_begin(&context, attacked.trained.model, &options, &run);
-		if (status == BR_OK)
-			status =
-				br_train_accumulate_adversarial(run, &batch, 3, br_train_classes, &attacked.classes,
-												0, &adversary, &loss, &disturbed);
-		br_train_end(run);
-		assert_true(ledger.outstanding == 0);
-	}
-	assert_int_equal(status, BR_OK);
+	expect_no_leaks(attack_once, &attacked);
 	trained_close(&attacked.trained);
 }
 

@@ -11,16 +11,9 @@
  */
 #include "unit/train_double.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
-
-#include "unit/encoder_fixture.h"
+#include "unit/gradient_fixture.h"
 
 #define SAMPLE 16
-#define STEP 1e-5
 #define TOKENS 17
 #define TEXTS 4
 #define MOST_DIMENSIONS 64
@@ -35,10 +28,9 @@ static double direction[TEXTS * MOST_DIMENSIONS];
 /* One model with a run over it. */
 typedef struct Check
 {
-	OpenModel open;
-	BrTrainModel *model;
-	BrTrainRun *run;
-	size_t outputs; /* texts times dimensions */
+	Trained trained;
+	BrTrainModel *model; /* of trained */
+	size_t outputs;		 /* texts times dimensions */
 } Check;
 
 static void
@@ -50,34 +42,23 @@ check_begin(Check *check, const Folder *folder, double dropout)
 									.seed = 3};
 	BrRandom random;
 
-	model_open(&check->open, folder);
-	assert_int_equal(br_train_open(&check->open.context, check->open.encoder, (BrTrainHead){0}, 1,
-								   &check->model),
-					 BR_OK);
-	assert_int_equal(br_train_begin(&check->open.context, check->model, &options, &check->run),
-					 BR_OK);
-	check->outputs = TEXTS * (size_t) br_train_dimensions(check->model);
+	trained_open_folder(&check->trained, folder, (BrTrainHead){0}, &options);
+	check->model = check->trained.model;
+	check->outputs = TEXTS * (size_t) check->trained.dim;
 	assert_true(check->outputs <= TEXTS * MOST_DIMENSIONS);
 	br_base_random_init(&random, 8, 1);
 	for (size_t i = 0; i < check->outputs; i++)
 		direction[i] = 2 * br_base_random_uniform(&random) - 1;
 }
 
-static void
-check_end(Check *check)
-{
-	br_train_end(check->run);
-	br_train_close(check->model);
-	model_close(&check->open);
-}
-
 static double
-loss_of(Check *check)
+loss_of(void *arg)
 {
+	const Check *check = arg;
 	double embeddings[TEXTS * MOST_DIMENSIONS];
 	double loss = 0;
 
-	assert_int_equal(br_train_embed(check->run, &batch, 5, embeddings), BR_OK);
+	assert_int_equal(br_train_embed(check->trained.run, &batch, 5, embeddings), BR_OK);
 	for (size_t i = 0; i < check->outputs; i++)
 		loss += direction[i] * embeddings[i];
 	return loss;
@@ -88,36 +69,18 @@ fill_gradient(Check *check)
 {
 	br_train_zero_gradient(check->model);
 	loss_of(check);
-	assert_int_equal(br_train_backpropagate(check->run, direction), BR_OK);
-}
-
-/* Moves one parameter both ways. */
-static void
-check_parameter(Check *check, const BrTrainTensor *tensor, size_t i)
-{
-	double *parameter = &check->model->parameters[tensor->offset + i];
-	double slope = check->model->gradient[tensor->offset + i];
-	double kept = *parameter;
-	double difference;
-
-	*parameter = kept + STEP;
-	difference = loss_of(check);
-	*parameter = kept - STEP;
-	difference = (difference - loss_of(check)) / (2 * STEP);
-	*parameter = kept;
-	if (!(fabs(slope - difference) <= 1e-6 + 1e-4 * fmax(fabs(slope), fabs(difference))))
-		fail_msg("%s[%zu]: slope %.12g, difference %.12g", tensor->name, i, slope, difference);
+	assert_int_equal(br_train_backpropagate(check->trained.run, direction), BR_OK);
 }
 
 /* Whether the batch reads a row of a table. */
 static bool
 is_read(const Check *check, const BrTrainTensor *tensor, int row)
 {
-	const BrModelShape *shape = check->run->shape;
+	const BrModelShape *shape = check->trained.run->shape;
 
 	for (int i = 0; i < TOKENS; i++)
 		if ((tensor->offset == shape->map.word && ids[i] == row) ||
-			(tensor->offset == shape->map.position && check->run->positions[i] == row))
+			(tensor->offset == shape->map.position && check->trained.run->positions[i] == row))
 			return true;
 	return tensor->offset != shape->map.word && tensor->offset != shape->map.position;
 }
@@ -126,9 +89,10 @@ is_read(const Check *check, const BrTrainTensor *tensor, int row)
 static int
 check_tensor(Check *check, const BrTrainTensor *tensor, BrRandom *random)
 {
+	const Differences differences = {loss_of, check, 1e-5, 1e-6, 1e-4};
 	bool every = getenv("BR_SLOW") != NULL;
 	size_t columns = tensor->columns > 0 ? (size_t) tensor->columns : 1;
-	size_t n = (size_t) tensor->rows * columns;
+	size_t n = tensor_numbers(tensor);
 	size_t read = 0;
 	int checked = 0;
 
@@ -140,7 +104,9 @@ check_tensor(Check *check, const BrTrainTensor *tensor, BrRandom *random)
 			assert_true(check->model->gradient[tensor->offset + i] == 0);
 		else if (every || br_base_random_below(random, (uint32_t) read) < SAMPLE)
 		{
-			check_parameter(check, tensor, i);
+			expect_slope(&differences, tensor->name, i,
+						 &check->model->parameters[tensor->offset + i],
+						 check->model->gradient[tensor->offset + i]);
 			checked++;
 		}
 	}
@@ -164,7 +130,7 @@ check_folder(const Folder *folder, double dropout)
 		checked += check_tensor(&check, &tensors[i], &random);
 	print_message("%d of %zu parameters\n", checked, br_train_count(check.model));
 	assert_true(checked > 8 * n);
-	check_end(&check);
+	trained_close(&check.trained);
 }
 
 static void
@@ -247,8 +213,8 @@ key_biases_have_no_gradient(void **state)
 					assert_true(fabs(check.model->gradient[tensors[t].offset + (size_t) j]) <
 								1e-13);
 			}
-		assert_int_equal(found, check.run->shape->layers);
-		check_end(&check);
+		assert_int_equal(found, check.trained.run->shape->layers);
+		trained_close(&check.trained);
 		folder_free(&folder);
 	}
 }

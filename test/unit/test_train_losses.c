@@ -8,10 +8,9 @@
  */
 #include "unit/train_double.h"
 
-#include "unit/train_fixture.h"
+#include "unit/gradient_fixture.h"
 
 #define TORCH_BOUND 1e-9
-#define STEP 1e-6
 #define MOST 200
 
 /* ---- torch's values ---- */
@@ -166,15 +165,27 @@ losses_match_torch(void **state)
 
 /* ---- differences ---- */
 
-static double
-value_of(BrTrainLoss loss, const void *arg, const double *embeddings, int texts, int dim)
+typedef struct Judged
 {
+	BrTrainLoss loss;
+	const void *arg;
+	double embeddings[MOST];
+	int texts;
+	int dim;
+} Judged;
+
+static double
+value_of(void *arg)
+{
+	const Judged *judged = arg;
 	double slope[MOST] = {0};
 	double value;
 	BrContext context;
 
 	br_base_context_init(&context);
-	assert_int_equal(loss(arg, &context, embeddings, texts, dim, &value, slope), BR_OK);
+	assert_int_equal(judged->loss(judged->arg, &context, judged->embeddings, judged->texts,
+								  judged->dim, &value, slope),
+					 BR_OK);
 	return value;
 }
 
@@ -182,7 +193,8 @@ value_of(BrTrainLoss loss, const void *arg, const double *embeddings, int texts,
 static void
 check_differences(BrTrainLoss loss, const void *arg, int texts, int dim)
 {
-	double embeddings[MOST];
+	Judged judged = {.loss = loss, .arg = arg, .texts = texts, .dim = dim};
+	const Differences differences = {value_of, &judged, 1e-6, 1e-8, 1e-6};
 	double slope[MOST];
 	double value;
 	BrContext context;
@@ -192,25 +204,13 @@ check_differences(BrTrainLoss loss, const void *arg, int texts, int dim)
 	br_base_random_init(&random, 12, (uint64_t) texts);
 	for (int i = 0; i < texts * dim; i++)
 	{
-		embeddings[i] = 2 * br_base_random_uniform(&random) - 1;
+		judged.embeddings[i] = 2 * br_base_random_uniform(&random) - 1;
 		slope[i] = 10;
 	}
-	if (loss(arg, &context, embeddings, texts, dim, &value, slope) != BR_OK)
+	if (loss(arg, &context, judged.embeddings, texts, dim, &value, slope) != BR_OK)
 		fail_msg("%s", context.detail);
 	for (int i = 0; i < texts * dim; i++)
-	{
-		double kept = embeddings[i];
-		double difference;
-
-		embeddings[i] = kept + STEP;
-		difference = value_of(loss, arg, embeddings, texts, dim);
-		embeddings[i] = kept - STEP;
-		difference = (difference - value_of(loss, arg, embeddings, texts, dim)) / (2 * STEP);
-		embeddings[i] = kept;
-		if (!(fabs(slope[i] - 10 - difference) <= 1e-8 + 1e-6 * fabs(difference)))
-			fail_msg("%d texts, component %d: slope %.12g, difference %.12g", texts, i,
-					 slope[i] - 10, difference);
-	}
+		expect_slope(&differences, "embeddings", (size_t) i, &judged.embeddings[i], slope[i] - 10);
 }
 
 static void

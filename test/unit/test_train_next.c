@@ -5,9 +5,8 @@
  */
 #include "unit/train_double.h"
 
-#include "unit/train_fixture.h"
+#include "unit/gradient_fixture.h"
 
-#define STEP 1e-5
 #define SENTENCES 5
 #define LONGEST 8
 #define SAMPLE 8
@@ -147,8 +146,9 @@ predicted_open(Predicted *predicted, const char *name)
 }
 
 static double
-loss_of(Predicted *predicted)
+loss_of(void *arg)
 {
+	const Predicted *predicted = arg;
 	double loss;
 
 	assert_int_equal(br_train_accumulate(predicted->trained.run, &predicted->batch, 3,
@@ -161,39 +161,17 @@ static void
 gradients_are_differences(void **state)
 {
 	Predicted predicted;
+	const Differences differences = {loss_of, &predicted, 1e-5, 1e-8, 1e-5};
 	BrTrainModel *model;
-	BrRandom random;
 	double *gradient;
 
 	(void) state;
 	predicted_open(&predicted, "tiny-bert-cls");
 	model = predicted.trained.model;
 	loss_of(&predicted);
-	gradient = malloc(model->n * sizeof(double));
-	memcpy(gradient, model->gradient, model->n * sizeof(double));
-	br_base_random_init(&random, 9, 9);
-	for (int t = 0; t < model->n_tensors; t++)
-		for (int i = 0; i < SAMPLE; i++)
-		{
-			const BrTrainTensor *tensor = &model->tensors[t];
-			uint32_t columns = tensor->columns > 0 ? (uint32_t) tensor->columns : 1;
-			/* of the words' table a row that the first pair reads */
-			size_t at = tensor->offset == model->shape.map.word
-				? tensor->offset + (size_t) predicted.ids[i % 5] * columns +
-					br_base_random_below(&random, columns)
-				: tensor->offset + br_base_random_below(&random, (uint32_t) tensor->rows * columns);
-			double kept = model->parameters[at];
-			double difference;
-
-			model->parameters[at] = kept + STEP;
-			difference = loss_of(&predicted);
-			model->parameters[at] = kept - STEP;
-			difference = (difference - loss_of(&predicted)) / (2 * STEP);
-			model->parameters[at] = kept;
-			if (!(fabs(gradient[at] - difference) <= 1e-8 + 1e-5 * fabs(difference)))
-				fail_msg("%s: slope %.12g, difference %.12g", tensor->name, gradient[at],
-						 difference);
-		}
+	gradient = copy_gradient(model);
+	/* of words those that the first pair reads */
+	expect_model_gradient(&differences, model, gradient, SAMPLE, predicted.ids, 5);
 
 	/* who knows nothing halves the chances */
 	memset(model->parameters + model->shape.map.total, 0,

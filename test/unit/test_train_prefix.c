@@ -5,76 +5,25 @@
  */
 #include "unit/train_double.h"
 
-#include "unit/train_fixture.h"
+#include "unit/adapted_fixture.h"
 
-#define STEP 1e-5
-#define TEXTS 4
 #define LENGTH 3
 #define WIDTH 7
 #define NUMBERS (2 * 2 * LENGTH * 32)
 
-static const int32_t ids[] = {2, 30, 31, 3, 2, 40, 3, 2, 600, 601, 602, 3, 2, 77, 3};
-static const int32_t offsets[TEXTS + 1] = {0, 4, 7, 12, 15};
-static const BrTrainBatch batch = {ids, offsets, TEXTS, NULL};
-static const int32_t labels[] = {0, 2, 1, 1};
-
-typedef struct Adapted
+/* width: of the network, 0: none. */
+static AdditionOptions
+prefix_of(int width)
 {
-	Trained trained;
-	BrTrainClasses classes;
-	BrTrainPrefix *prefix;
-	BrTrainSet set;
-} Adapted;
-
-static void
-adapted_open(Adapted *adapted, const char *name, int width, BrTrainOptions options)
-{
-	const BrTrainPrefixOptions prefix = {LENGTH, width, 5};
-	Trained *trained = &adapted->trained;
-
-	options.backend = br_math_portable_backend();
-	trained_open(trained, name, (BrTrainHead){3, 32, false}, &options);
-	adapted->classes = (BrTrainClasses){options.backend, trained->model, labels, false, 0};
-	assert_int_equal(br_train_prefix_create(&trained->open.context, trained->model, options.backend,
-											&prefix, &adapted->prefix),
-					 BR_OK);
-	adapted->set = br_train_prefix_set(adapted->prefix);
+	return (AdditionOptions){.kind = PREFIX, .prefix = {LENGTH, width, 5}};
 }
 
 static void
-adapted_close(Adapted *adapted)
+prefixed_open(Adapted *adapted, const char *name, int width, BrTrainOptions how)
 {
-	br_train_prefix_destroy(adapted->prefix);
-	trained_close(&adapted->trained);
-}
+	const AdditionOptions options = prefix_of(width);
 
-static double
-loss_of(Adapted *adapted)
-{
-	double loss;
-
-	br_train_prefix_push(adapted->prefix);
-	if (br_train_accumulate(adapted->trained.run, &batch, 0, br_train_classes, &adapted->classes, 0,
-							&loss) != BR_OK)
-		fail_msg("%s", adapted->trained.open.context.detail);
-	return loss;
-}
-
-static void
-check_parameter(Adapted *adapted, const BrTrainTensor *tensor, int i)
-{
-	double *parameter = &adapted->set.parameters[tensor->offset + (size_t) i];
-	double slope = adapted->set.gradient[tensor->offset + (size_t) i];
-	double kept = *parameter;
-	double difference;
-
-	*parameter = kept + STEP;
-	difference = loss_of(adapted);
-	*parameter = kept - STEP;
-	difference = (difference - loss_of(adapted)) / (2 * STEP);
-	*parameter = kept;
-	if (!(fabs(slope - difference) <= 1e-8 + 1e-5 * fabs(difference)))
-		fail_msg("%s[%d]: slope %.12g, difference %.12g", tensor->name, i, slope, difference);
+	adapted_open(adapted, name, &options, how);
 }
 
 /* With dropout, with distances, with layers computed twice, by threads; with a network and without. */
@@ -98,26 +47,21 @@ gradients_are_differences(void **state)
 		BrTrainOptions options = cases[c].options;
 		BrContext context;
 		Adapted adapted;
+		const Differences differences = {adapted_loss, &adapted, 1e-5, 1e-8, 1e-5};
 		double largest = 0;
 
 		br_base_context_init(&context);
 		if (cases[c].threads > 1)
 			assert_int_equal(br_base_pool_create(&context, cases[c].threads, &options.pool), BR_OK);
-		adapted_open(&adapted, cases[c].model, cases[c].width, options);
-		for (size_t i = 0; i < adapted.set.n; i++)
-			adapted.set.parameters[i] += 0.3 * sin((double) i);
-		loss_of(&adapted);
+		prefixed_open(&adapted, cases[c].model, cases[c].width, options);
+		adapted_move(&adapted, 0.3);
+		adapted_loss(&adapted);
 		assert_true(options.memory == 0 || adapted.trained.run->n_kept < 2);
-		br_train_prefix_pull(adapted.prefix);
+		addition_pull(&adapted.addition);
+		expect_set_gradient(&differences, &adapted.set, 3);
 		for (int t = 0; t < adapted.set.n_tensors; t++)
-		{
-			const BrTrainTensor *tensor = &adapted.set.tensors[t];
-
-			for (int i = 0; i < tensor->rows * (tensor->columns > 0 ? tensor->columns : 1); i += 3)
-				check_parameter(&adapted, tensor, i);
-			if (strncmp(tensor->name, "head", 4) != 0)
-				largest = fmax(largest, fabs(adapted.set.gradient[tensor->offset]));
-		}
+			if (strncmp(adapted.set.tensors[t].name, "head", 4) != 0)
+				largest = fmax(largest, fabs(adapted.set.gradient[adapted.set.tensors[t].offset]));
 		assert_true(largest > 1e-4);
 		adapted_close(&adapted);
 		br_base_pool_destroy(options.pool);
@@ -134,21 +78,20 @@ pulls_add_up(void **state)
 		Adapted adapted;
 		double *once;
 
-		adapted_open(&adapted, "tiny-bert-cls", width, (BrTrainOptions){.seed = 0});
-		once = malloc(adapted.set.n * sizeof(double));
-		loss_of(&adapted);
-		br_train_prefix_pull(adapted.prefix);
-		memcpy(once, adapted.set.gradient, adapted.set.n * sizeof(double));
-		br_train_prefix_pull(adapted.prefix);
+		prefixed_open(&adapted, "tiny-bert-cls", width, (BrTrainOptions){.seed = 0});
+		adapted_loss(&adapted);
+		addition_pull(&adapted.addition);
+		once = copied(adapted.set.gradient, adapted.set.n * sizeof(double));
+		addition_pull(&adapted.addition);
 		assert_memory_equal(once, adapted.set.gradient, adapted.set.n * sizeof(double));
-		loss_of(&adapted);
-		br_train_prefix_pull(adapted.prefix);
+		adapted_loss(&adapted);
+		addition_pull(&adapted.addition);
 		for (size_t i = 0; i < adapted.set.n; i++)
 			assert_true(fabs(adapted.set.gradient[i] - 2 * once[i]) <= 1e-15);
-		loss_of(&adapted);
-		br_train_zero_gradient(adapted.trained.model);
+		adapted_loss(&adapted);
+		br_train_zero_gradient(adapted.model);
 		memset(adapted.set.gradient, 0, adapted.set.n * sizeof(double));
-		br_train_prefix_pull(adapted.prefix);
+		addition_pull(&adapted.addition);
 		for (size_t i = 0; i < adapted.set.n; i++)
 			assert_true(adapted.set.gradient[i] == 0);
 		free(once);
@@ -192,10 +135,10 @@ attention_sees_the_prefix(void **state)
 	int compared = 0;
 
 	(void) state;
-	adapted_open(&adapted, "tiny-bert-cls", 0, (BrTrainOptions){.seed = 0});
+	prefixed_open(&adapted, "tiny-bert-cls", 0, (BrTrainOptions){.seed = 0});
 	for (size_t i = 0; i < NUMBERS; i++)
 		adapted.set.parameters[i] = sin((double) i);
-	br_train_prefix_push(adapted.prefix);
+	addition_push(&adapted.addition);
 	run = adapted.trained.run;
 	assert_int_equal(br_train_embed(run, &batch, 0, embeddings), BR_OK);
 	assert_string_equal(adapted.set.tensors[2].name,
@@ -250,15 +193,14 @@ far_prefixes_change_nothing(void **state)
 		size_t block = LENGTH * 32;
 
 		trained_open(&plain, names[m], (BrTrainHead){0}, &options);
-		adapted_open(&adapted, names[m], 0, options);
+		prefixed_open(&adapted, names[m], 0, options);
 		/* all queries are nearly the bias, and the prefix's keys point away from it */
 		for (int layer = 0; layer < 2; layer++)
 		{
 			bias = plain.model->parameters + br_train_layer(&plain.model->shape, layer).qkv.bias;
 			for (int i = 0; i < 32; i++)
 				bias[i] += 50;
-			memcpy(adapted.trained.model->parameters +
-					   br_train_layer(&plain.model->shape, layer).qkv.bias,
+			memcpy(adapted.model->parameters + br_train_layer(&plain.model->shape, layer).qkv.bias,
 				   bias, 32 * sizeof(double));
 			for (size_t i = 0; i < block; i++)
 			{
@@ -266,7 +208,7 @@ far_prefixes_change_nothing(void **state)
 				adapted.set.parameters[(2 * (size_t) layer + 1) * block + i] = 9;
 			}
 		}
-		br_train_prefix_push(adapted.prefix);
+		addition_push(&adapted.addition);
 		assert_int_equal(br_train_embed(plain.run, &batch, 0, expected), BR_OK);
 		assert_int_equal(br_train_embed(adapted.trained.run, &batch, 0, embeddings), BR_OK);
 		for (size_t i = 0; i < TEXTS * 32; i++)
@@ -284,7 +226,7 @@ sets_are_named(void **state)
 	Adapted adapted;
 
 	(void) state;
-	adapted_open(&adapted, "tiny-bert-cls", 0, (BrTrainOptions){.seed = 0});
+	prefixed_open(&adapted, "tiny-bert-cls", 0, (BrTrainOptions){.seed = 0});
 	assert_int_equal(adapted.set.n_tensors, 4 + 2);
 	assert_int_equal(adapted.set.n, NUMBERS + 3 * 32 + 3);
 	assert_string_equal(adapted.set.tensors[1].name,
@@ -292,7 +234,7 @@ sets_are_named(void **state)
 	assert_string_equal(adapted.set.tensors[5].name, "head.bias");
 	adapted_close(&adapted);
 
-	adapted_open(&adapted, "tiny-bert-cls", WIDTH, (BrTrainOptions){.seed = 0});
+	prefixed_open(&adapted, "tiny-bert-cls", WIDTH, (BrTrainOptions){.seed = 0});
 	assert_int_equal(adapted.set.n_tensors, 5 + 2);
 	assert_int_equal(adapted.set.n,
 					 LENGTH * 32 + WIDTH * 32 + WIDTH + 128 * WIDTH + 128 + 3 * 32 + 3);
@@ -313,10 +255,9 @@ network_makes_the_prefix(void **state)
 	double largest = 0;
 
 	(void) state;
-	adapted_open(&adapted, "tiny-bert-cls", WIDTH, (BrTrainOptions){.seed = 0});
-	for (size_t i = 0; i < adapted.set.n; i++)
-		adapted.set.parameters[i] += 0.1 * sin((double) i);
-	br_train_prefix_push(adapted.prefix);
+	prefixed_open(&adapted, "tiny-bert-cls", WIDTH, (BrTrainOptions){.seed = 0});
+	adapted_move(&adapted, 0.1);
+	addition_push(&adapted.addition);
 	set = adapted.set.parameters;
 	down = set + adapted.set.tensors[1].offset;
 	up = set + adapted.set.tensors[3].offset;
@@ -324,8 +265,8 @@ network_makes_the_prefix(void **state)
 		for (int output = 0; output < 128; output++)
 		{
 			double sum = set[adapted.set.tensors[4].offset + (size_t) output];
-			double value =
-				adapted.prefix->values[output / 32 * LENGTH * 32 + place * 32 + output % 32];
+			double value = adapted.addition.prefix
+							   ->values[output / 32 * LENGTH * 32 + place * 32 + output % 32];
 
 			for (int i = 0; i < WIDTH; i++)
 			{
@@ -355,35 +296,18 @@ steps_move_the_head_alone(void **state)
 	(void) state;
 	for (int width = 0; width <= WIDTH; width += WIDTH)
 	{
-		BrTrainOptimiser *optimiser;
 		Adapted adapted;
-		BrTrainModel *model;
 		double *before;
-		double first;
-		double length;
+		size_t own;
 
-		adapted_open(&adapted, "tiny-bert-cls", width, (BrTrainOptions){.seed = 0});
-		model = adapted.trained.model;
-		before = malloc(model->n * sizeof(double));
-		memcpy(before, model->parameters, model->n * sizeof(double));
-		first = loss_of(&adapted);
-		br_train_zero_gradient(model);
-		assert_int_equal(br_train_optimiser_create(&adapted.trained.open.context, &adapted.set,
-												   &recipe, NULL, &optimiser),
-						 BR_OK);
-		for (int step = 0; step < 30; step++)
-		{
-			loss_of(&adapted);
-			br_train_prefix_pull(adapted.prefix);
-			assert_int_equal(br_train_update(optimiser, &length), BR_OK);
-		}
-		assert_true(loss_of(&adapted) < 0.5 * first);
-		assert_memory_equal(before, model->parameters, model->shape.map.total * sizeof(double));
-		assert_memory_not_equal(before + model->shape.map.total,
-								model->parameters + model->shape.map.total,
-								(model->n - model->shape.map.total) * sizeof(double));
+		prefixed_open(&adapted, "tiny-bert-cls", width, (BrTrainOptions){.seed = 0});
+		before = copy_parameters(adapted.model);
+		expect_adapted_to_learn(&adapted, &recipe);
+		own = adapted.model->shape.map.total;
+		assert_memory_equal(before, adapted.model->parameters, own * sizeof(double));
+		assert_memory_not_equal(before + own, adapted.model->parameters + own,
+								(adapted.model->n - own) * sizeof(double));
 		free(before);
-		br_train_optimiser_destroy(optimiser);
 		adapted_close(&adapted);
 	}
 }
@@ -392,45 +316,26 @@ static void
 wrong_options_are_refused(void **state)
 {
 	const BrTrainOptions how = {.backend = br_math_portable_backend()};
-	const BrTrainPrefixOptions usual = {LENGTH, WIDTH, 0};
 	const BrTrainPrefixOptions bad[] = {{0, 0, 0},
 										{-1, 0, 0},
 										{513, 0, 0},
 										{3, -1, 0},
 										{3, 9000, 0}};
-	BrStatus status = BR_ERR_MEMORY;
-	BrTrainPrefix *prefix;
-	BrTrainPrefix *second;
+	const AdditionOptions usual = prefix_of(WIDTH);
+	Addition addition;
 	Trained trained;
-	BrContext *own = &trained.open.context;
 
 	(void) state;
 	trained_open(&trained, "tiny-bert-cls", (BrTrainHead){0}, &how);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-	{
-		assert_int_equal(br_train_prefix_create(own, trained.model, how.backend, &bad[i], &prefix),
-						 BR_ERR_ARGUMENT);
-		assert_null(prefix);
-	}
-	assert_int_equal(br_train_prefix_create(own, trained.model, NULL, &usual, &prefix),
-					 BR_ERR_UNSUPPORTED);
-	for (int tries = 0; status == BR_ERR_MEMORY; tries++)
-	{
-		Ledger ledger = {.allowed = tries};
-		BrContext context;
-
-		ledger_context(&context, &ledger);
-		status = br_train_prefix_create(&context, trained.model, how.backend, &usual, &prefix);
-		br_train_prefix_destroy(prefix);
-		assert_true(ledger.outstanding == 0);
-	}
-	assert_int_equal(status, BR_OK);
-	assert_int_equal(br_train_prefix_create(own, trained.model, how.backend, &usual, &prefix),
-					 BR_OK);
-	assert_int_equal(br_train_prefix_create(own, trained.model, how.backend, &usual, &second),
-					 BR_ERR_ARGUMENT);
-	assert_null(second);
-	br_train_prefix_destroy(prefix);
+		expect_addition_refused(&trained, how.backend,
+								&(AdditionOptions){.kind = PREFIX, .prefix = bad[i]},
+								BR_ERR_ARGUMENT);
+	expect_addition_refused(&trained, NULL, &usual, BR_ERR_UNSUPPORTED);
+	expect_addition_leaks_nothing(&trained, how.backend, &usual);
+	addition_create(&addition, &trained, how.backend, &usual);
+	expect_addition_refused(&trained, how.backend, &usual, BR_ERR_ARGUMENT);
+	addition_destroy(&addition);
 	trained_close(&trained);
 }
 

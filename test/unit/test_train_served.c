@@ -7,7 +7,7 @@
 #include "unit/train_double.h"
 
 #include "core/compress/br_compress.h"
-#include "unit/train_fixture.h"
+#include "unit/addition_fixture.h"
 
 #define TEXTS 40
 #define MOST_TOKENS 1200
@@ -38,8 +38,7 @@ fill_texts(void)
 typedef struct Served
 {
 	Trained trained;
-	BrTrainBottleneck *bottleneck;
-	BrTrainPrefix *prefix;
+	Addition addition;
 	double *expected; /* (TEXTS, dim) */
 	void *image;
 	size_t image_size;
@@ -151,11 +150,10 @@ static void
 served_open(Served *served, const char *name, bool pruned, BrAddition addition)
 {
 	const BrTrainOptions options = {.backend = br_math_portable_backend()};
-	const BrTrainBottleneckOptions bottleneck = {addition.size, 3};
-	const BrTrainPrefixOptions prefix = {addition.size, 0, 3};
+	const AdditionOptions bottleneck = {.kind = BOTTLENECK, .bottleneck = {addition.size, 3}};
+	const AdditionOptions prefix = {.kind = PREFIX, .prefix = {addition.size, 0, 3}};
+	bool is_prefix = addition.kind == BR_ADDITION_PREFIX;
 	Trained *trained = &served->trained;
-	BrContext *context = &trained->open.context;
-	BrTrainSet set;
 
 	*served = (Served){.compared = 0};
 	if (pruned)
@@ -163,26 +161,11 @@ served_open(Served *served, const char *name, bool pruned, BrAddition addition)
 	else
 		trained_open(trained, name, (BrTrainHead){0}, &options);
 	served->expected = calloc(TEXTS * (size_t) trained->dim, sizeof(double));
-	if (addition.kind == BR_ADDITION_BOTTLENECK)
-	{
-		assert_int_equal(br_train_bottleneck_create(context, trained->model, &bottleneck,
-													&served->bottleneck),
-						 BR_OK);
-		set = br_train_bottleneck_set(served->bottleneck);
-		move_set(set, 0.2);
-		br_train_bottleneck_push(served->bottleneck);
-	}
-	else
-	{
-		assert_int_equal(br_train_prefix_create(context, trained->model, options.backend, &prefix,
-												&served->prefix),
-						 BR_OK);
-		set = br_train_prefix_set(served->prefix);
-		move_set(set, 1);
-		br_train_prefix_push(served->prefix);
-	}
+	addition_create(&served->addition, trained, options.backend, is_prefix ? &prefix : &bottleneck);
+	move_set(served->addition.set, is_prefix ? 1 : 0.2);
+	addition_push(&served->addition);
 	embed_trained(served, served->expected);
-	make_image(served, addition, set);
+	make_image(served, addition, served->addition.set);
 }
 
 static void
@@ -190,8 +173,7 @@ served_close(Served *served)
 {
 	br_encoder_close(served->encoder);
 	br_base_free(&served->trained.open.context, served->image);
-	br_train_bottleneck_destroy(served->bottleneck);
-	br_train_prefix_destroy(served->prefix);
+	addition_destroy(&served->addition);
 	free(served->expected);
 	trained_close(&served->trained);
 }

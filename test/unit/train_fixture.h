@@ -57,4 +57,30 @@ trained_close(Trained *trained)
 	model_close(&trained->open);
 }
 
+static inline size_t
+tensor_numbers(const BrTrainTensor *tensor)
+{
+	return (size_t) tensor->rows * (size_t) (tensor->columns > 0 ? tensor->columns : 1);
+}
+
+/* To be freed. */
+static inline void *
+copied(const void *from, size_t size)
+{
+	return memcpy(malloc(size), from, size);
+}
+
+/* Copies that are to be freed of all that a model has learned, and of its gradient. */
+static inline BrReal *
+copy_parameters(BrTrainModel *model)
+{
+	return copied(br_train_parameters(model), br_train_count(model) * sizeof(BrReal));
+}
+
+static inline BrReal *
+copy_gradient(BrTrainModel *model)
+{
+	return copied(br_train_gradient(model), br_train_count(model) * sizeof(BrReal));
+}
+
 #endif /* TRAIN_FIXTURE_H */
