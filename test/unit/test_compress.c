@@ -496,26 +496,29 @@ wrong_arguments_are_refused(void **state)
 	BrCompressOptions options = {.backend = br_math_portable_backend(), .draws = 1};
 	double heads[LAYERS * HEADS] = {0};
 	double neurons[LAYERS * NEURONS] = {0};
-	static const int wrong[][2] = {{0, 1}, {1, 0}, {HEADS + 1, 1}, {1, NEURONS + 1}, {-1, 1}};
+	static const int wrong_layers[] = {0, -1, LAYERS + 1};
+	static const int wrong[][2] = {{0, 1},			 {1, 0},  {HEADS + 1, 1},
+								   {1, NEURONS + 1}, {-1, 1}, {1, -1}};
 	OpenModel open;
 	void *image;
 	size_t size;
 
 	(void) state;
 	model_open_golden(&open, "tiny-bert-cls");
-	for (int i = 0; i < LENGTH(wrong) - 1; i++)
+	for (int i = 0; i < LENGTH(wrong); i++)
 	{
 		assert_int_equal(br_compress_structure(&open.context, open.image, open.image_size, heads,
 											   neurons, wrong[i][0], wrong[i][1], &image, &size),
 						 BR_ERR_ARGUMENT);
 		assert_null(image);
 	}
-	assert_int_equal(br_compress_layers(&open.context, open.image, open.image_size, 0, &image,
-										&size),
-					 BR_ERR_ARGUMENT);
-	assert_int_equal(br_compress_layers(&open.context, open.image, open.image_size, LAYERS + 1,
-										&image, &size),
-					 BR_ERR_ARGUMENT);
+	for (int i = 0; i < LENGTH(wrong_layers); i++)
+	{
+		assert_int_equal(br_compress_layers(&open.context, open.image, open.image_size,
+											wrong_layers[i], &image, &size),
+						 BR_ERR_ARGUMENT);
+		assert_null(image);
+	}
 	assert_non_null(strstr(open.context.detail, "2 layers"));
 	neurons[5] = NAN;
 	assert_int_equal(br_compress_structure(&open.context, open.image, open.image_size, heads,

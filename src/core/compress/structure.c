@@ -12,8 +12,6 @@
 
 #include "core/compress/br_compress.h"
 
-#define ALL (-1)
-
 /* What stays of a model. */
 typedef struct Selection
 {
@@ -218,24 +216,27 @@ typedef struct Shrinking
 	Selection selection;
 } Shrinking;
 
-/* How many layers, heads and neurons stay, or ALL of them. */
 static BrStatus
-begin(Shrinking *shrinking, int layers, int heads, int neurons)
+open_image(Shrinking *shrinking)
+{
+	BrStatus status = br_encoder_open(shrinking->context, shrinking->image, shrinking->image_size,
+									  &shrinking->encoder);
+
+	if (status == BR_OK)
+		br_encoder_tell_shape(shrinking->encoder, &shrinking->selection.from);
+	return status;
+}
+
+/* How many layers, heads and neurons stay. */
+static BrStatus
+plan_copy(Shrinking *shrinking, int layers, int heads, int neurons)
 {
 	BrContext *context = shrinking->context;
 	Selection *selection = &shrinking->selection;
 	const BrModelShape *to = &selection->to;
 	BrStatus status =
-		br_encoder_open(context, shrinking->image, shrinking->image_size, &shrinking->encoder);
+		br_encoder_reshape(shrinking->encoder, context, layers, heads, neurons, &selection->to);
 
-	if (status != BR_OK)
-		return status;
-	br_encoder_tell_shape(shrinking->encoder, &selection->from);
-	status =
-		br_encoder_reshape(shrinking->encoder, context,
-						   layers == ALL ? selection->from.layers : layers,
-						   heads == ALL ? selection->from.heads : heads,
-						   neurons == ALL ? selection->from.intermediate : neurons, &selection->to);
 	if (status != BR_OK)
 		return status;
 	selection->layers = br_base_alloc_array(context, (size_t) to->layers, sizeof(int));
@@ -283,10 +284,12 @@ br_compress_structure(BrContext *context, const void *image, size_t image_size, 
 	Shrinking shrinking = {.context = context, .image = image, .image_size = image_size};
 	const Selection *selection = &shrinking.selection;
 	const BrModelShape *from = &selection->from;
-	BrStatus status = begin(&shrinking, ALL, heads_kept, neurons_kept);
+	BrStatus status = open_image(&shrinking);
 
 	*copy = NULL;
 	*copy_size = 0;
+	if (status == BR_OK)
+		status = plan_copy(&shrinking, from->layers, heads_kept, neurons_kept);
 	if (status == BR_OK)
 	{
 		count_from_zero(selection->layers, 1, from->layers);
@@ -308,17 +311,19 @@ br_compress_layers(BrContext *context, const void *image, size_t image_size, int
 {
 	Shrinking shrinking = {.context = context, .image = image, .image_size = image_size};
 	const Selection *selection = &shrinking.selection;
+	const BrModelShape *from = &selection->from;
 	const BrModelShape *to = &selection->to;
-	BrStatus status = begin(&shrinking, layers, ALL, ALL);
+	BrStatus status = open_image(&shrinking);
 
 	*copy = NULL;
 	*copy_size = 0;
 	if (status == BR_OK)
+		status = plan_copy(&shrinking, layers, from->heads, from->intermediate);
+	if (status == BR_OK)
 	{
 		/* rounded to the nearest of those there are */
 		for (int i = 1; i < layers; i++)
-			selection->layers[i] =
-				(2 * i * (selection->from.layers - 1) + layers - 1) / (2 * (layers - 1));
+			selection->layers[i] = (2 * i * (from->layers - 1) + layers - 1) / (2 * (layers - 1));
 		count_from_zero(selection->heads, to->layers, to->heads);
 		count_from_zero(selection->neurons, to->layers, to->intermediate);
 		status = write_copy(&shrinking, copy, copy_size);
