@@ -260,6 +260,31 @@ slopes_are_differences(void **state)
 
 /* ---- what is known without torch ---- */
 
+/*
+ * Anchors {1,0} and {0,1}, candidates {.6,.8} and {1,0}, the second none of the first
+ * anchor's. At a temperature of .0005 that leaves losses of 0 and of 1600; what is
+ * excluded is nearer by 800, of which an exponential leaves nothing.
+ */
+static void
+excluded_candidates_may_be_nearest(void **state)
+{
+	static const uint8_t excluded[4] = {0, 1, 0, 0};
+	const BrTrainContrastive options = {br_math_portable_backend(), 0.0005, 0, false, 0, excluded};
+	const double embeddings[] = {1, 0, 0, 1, 0.6, 0.8, 1, 0};
+	double slope[8] = {0};
+	double loss;
+	BrContext context;
+
+	(void) state;
+	br_base_context_init(&context);
+	assert_int_equal(br_train_contrastive(&options, &context, embeddings, 4, 2, &loss, slope),
+					 BR_OK);
+	assert_true(fabs(loss - 800) < 1e-9);
+	for (int i = 0; i < 8; i++)
+		assert_true(isfinite(slope[i]));
+	assert_true(slope[0] == 0 && slope[1] == 0);
+}
+
 /* An excluded candidate may be anything: it has no slope, and the loss does not see it. */
 static void
 excluded_candidates_do_not_count(void **state)
@@ -398,6 +423,7 @@ main(void)
 		cmocka_unit_test(losses_match_torch),
 		cmocka_unit_test(slopes_are_differences),
 		cmocka_unit_test(excluded_candidates_do_not_count),
+		cmocka_unit_test(excluded_candidates_may_be_nearest),
 		cmocka_unit_test(wrong_options_are_refused),
 		cmocka_unit_test(dropout_drops_its_share),
 	};

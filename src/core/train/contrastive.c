@@ -33,6 +33,13 @@ is_candidate(const Contrast *contrast, int anchor, int candidate)
 		!excluded[(size_t) anchor * (size_t) contrast->m + (size_t) candidate];
 }
 
+/* Whether softmax number own sees score i. */
+static bool
+counts_for(const Contrast *contrast, int own, int i, bool across)
+{
+	return across ? is_candidate(contrast, i, own) : is_candidate(contrast, own, i);
+}
+
 /*
  * Cross-entropy of one softmax over count scores, step apart, whose target is
  * at own; adds share times its slope. across: the scores are those of one
@@ -51,10 +58,11 @@ cross_entropy(Contrast *contrast, int own, int count, bool across, double share)
 	int candidates = 0;
 
 	for (int i = 0; i < count; i++)
-		largest = fmax(largest, (double) scores[(size_t) i * step]);
+		if (counts_for(contrast, own, i, across))
+			largest = fmax(largest, (double) scores[(size_t) i * step]);
 	for (int i = 0; i < count; i++)
 	{
-		bool counts = across ? is_candidate(contrast, i, own) : is_candidate(contrast, own, i);
+		bool counts = counts_for(contrast, own, i, across);
 		double score = (double) scores[(size_t) i * step];
 
 		contrast->weights[i] = counts ? br_math_exp(score - largest) : 0;
@@ -64,7 +72,7 @@ cross_entropy(Contrast *contrast, int own, int count, bool across, double share)
 	}
 	for (int i = 0; i < count; i++)
 	{
-		bool counts = across ? is_candidate(contrast, i, own) : is_candidate(contrast, own, i);
+		bool counts = counts_for(contrast, own, i, across);
 		double target = (i == own ? 1 - smoothing : 0) + smoothing / candidates;
 
 		if (counts)
