@@ -5,6 +5,8 @@
  */
 #include "unit/tune_fixture.h"
 
+#include <math.h>
+
 /* Everything that has a state is on. */
 static void
 busy_shop(Shop *shop, BrTuneMethod method)
@@ -201,6 +203,44 @@ loss_that_is_not_finite_changes_nothing(void **state)
 	shop_close(&shop);
 }
 
+/* Where the step itself succeeds, the validation after it tells; no figure is made of NaN. */
+static void
+validation_that_is_not_finite_is_told(void **state)
+{
+	static const BrTuneObjective objectives[] = {BR_TUNE_CONTRASTIVE, BR_TUNE_TRIPLET,
+												 BR_TUNE_SCORE, BR_TUNE_TEXT_CLASSES,
+												 BR_TUNE_DISTILLATION};
+
+	(void) state;
+	for (size_t i = 0; i < sizeof(objectives) / sizeof(objectives[0]); i++)
+	{
+		static float teacher[TEXTS * 32];
+		Shop shop;
+		BrTune *tune;
+		BrTuneProgress progress;
+
+		shop_open(&shop, objectives[i], BR_TUNE_FULL);
+		for (int j = 0; j < EXAMPLES; j++)
+			shop.examples[j].third = shop_text(0, j % OF_KIND);
+		for (int j = 0; j < TEXTS * 32; j++)
+			teacher[j] = (float) cos(j);
+		shop.data.teacher = teacher;
+		shop.data.teacher_dimensions = 32;
+		shop.options.rate = 1e30;
+		shop.options.warm_up = 0;
+		shop.options.validate_every = 1;
+		tune = shop_tune(&shop);
+		for (int again = 0; again < 2; again++)
+		{
+			assert_int_equal(br_tune_step(tune, &progress), BR_ERR_NUMERIC);
+			assert_non_null(strstr(shop.open.context.detail, "Validation after step 1"));
+			assert_int_equal(progress.step, 1);
+		}
+		br_tune_close(tune);
+		shop_close(&shop);
+	}
+}
+
 /* Cancelled later and later, each step at last succeeds, and has the bits of one that never was. */
 static void
 cancelled_steps_can_be_taken_again(BrTuneMethod method)
@@ -298,6 +338,7 @@ main(void)
 		cmocka_unit_test(states_of_others_are_refused),
 		cmocka_unit_test(damaged_states_are_refused),
 		cmocka_unit_test(loss_that_is_not_finite_changes_nothing),
+		cmocka_unit_test(validation_that_is_not_finite_is_told),
 		cmocka_unit_test(cancelled_steps_change_nothing),
 		cmocka_unit_test(lack_of_memory_is_told),
 	};

@@ -275,7 +275,8 @@ make_ranks(double *values, int n, Ranked *ranked)
 	qsort(ranked, (size_t) n, sizeof(Ranked), compare_ranked);
 	for (int begin = 0, end; begin < n; begin = end)
 	{
-		end = begin;
+		/* one at least, also of what is not a number */
+		end = begin + 1;
 		while (end < n && ranked[end].value <= ranked[begin].value)
 			end++;
 		for (int i = begin; i < end; i++)
