@@ -488,6 +488,33 @@ likeness_is_as_by_hand(void **state)
 					 BR_ERR_ARGUMENT);
 }
 
+/* Neighbours that there are not take no memory; sorting many of them can be cancelled, too. */
+static void
+many_neighbours_are_compared(void **state)
+{
+	static float vectors[200];
+	BrCompressLikeness likeness;
+	Countdown countdown = {.checks = 1000};
+	Ledger ledger = {.allowed = -1};
+	BrContext context;
+
+	(void) state;
+	for (int i = 0; i < 200; i++)
+		vectors[i] = (float) (i + 1);
+	ledger_context(&context, &ledger);
+	context.cancel = (BrCancel){count_down, &countdown};
+	assert_int_equal(br_compress_compare(&context, vectors, vectors, 200, 1, 10000000, &likeness),
+					 BR_OK);
+	assert_true(isnan(likeness.recall));
+	assert_true(ledger.peak < 20000);
+	assert_int_equal(countdown.made, 0);
+	/* of 199 neighbours each of 200 texts is worth 2 * 200 * (1 + 199) + 199 * 199 steps */
+	assert_int_equal(br_compress_compare(&context, vectors, vectors, 200, 1, 199, &likeness),
+					 BR_OK);
+	assert_true(likeness.recall == 1);
+	assert_true(countdown.made >= 4);
+}
+
 /* ---- what goes wrong ---- */
 
 static void
@@ -603,6 +630,7 @@ main(void)
 		cmocka_unit_test(importance_is_a_mean_over_texts),
 		cmocka_unit_test(layers_are_spread_evenly),
 		cmocka_unit_test(likeness_is_as_by_hand),
+		cmocka_unit_test(many_neighbours_are_compared),
 		cmocka_unit_test(wrong_arguments_are_refused),
 		cmocka_unit_test(failures_leave_nothing),
 	};

@@ -11,7 +11,7 @@
 
 #include "core/compress/br_compress.h"
 
-/* Products between two questions whether to stop: some milliseconds. */
+/* Steps between two questions whether to stop: some milliseconds. */
 #define CANCEL_WORK 4000000
 
 /* One set of embeddings. */
@@ -20,7 +20,7 @@ typedef struct Vectors
 	const float *rows; /* (n, dim) */
 	double *scales;	   /* (n): 1 / length, 0 of a row of length 0 */
 	double *cosines;   /* (n): of one row with all */
-	int *nearest;	   /* (k) */
+	int *nearest;	   /* (k, or n where there are fewer) */
 } Vectors;
 
 static double
@@ -39,7 +39,7 @@ prepare(BrContext *context, const float *rows, int n, int dim, int k, Vectors *v
 	vectors->rows = rows;
 	vectors->scales = br_base_alloc_array(context, (size_t) n, sizeof(double));
 	vectors->cosines = br_base_alloc_array(context, (size_t) n, sizeof(double));
-	vectors->nearest = br_base_alloc_array(context, (size_t) k, sizeof(int));
+	vectors->nearest = br_base_alloc_array(context, (size_t) (k < n ? k : n), sizeof(int));
 	if (vectors->scales == NULL || vectors->cosines == NULL || vectors->nearest == NULL)
 		return BR_ERR_MEMORY;
 	for (int i = 0; i < n; i++)
@@ -106,7 +106,7 @@ compare_nearest(BrContext *context, Vectors *before, Vectors *after, int n, int 
 		find_nearest(before, n, dim, text, k);
 		find_nearest(after, n, dim, text, k);
 		common += count_common(before->nearest, after->nearest, k);
-		work += 2 * (int64_t) n * dim;
+		work += 2 * (int64_t) n * (dim + k) + (int64_t) k * k;
 		if (work < CANCEL_WORK)
 			continue;
 		work = 0;
