@@ -209,6 +209,28 @@ given_negatives_come_first(void **state)
 	shop_close(&shop);
 }
 
+/* Four texts of 2^30 tokens are 2^32, which 32 bits have no room for. */
+static void
+too_many_tokens_are_refused(void **state)
+{
+	const int32_t numbers[] = {0, 1};
+	Shop shop;
+	BrTune *tune;
+	BrTuneBatch batch;
+
+	(void) state;
+	shop_open(&shop, BR_TUNE_CONTRASTIVE, BR_TUNE_FULL);
+	tune = shop_tune(&shop);
+	for (int i = 0; i < 2; i++)
+		shop.examples[i].first = shop.examples[i].second = 0;
+	tune->texts.offsets[1] = 1 << 30;
+	assert_int_equal(br_tune_gather(tune, numbers, 2, true, &batch), BR_ERR_LIMIT);
+	assert_non_null(strstr(shop.open.context.detail, "4294967296 tokens"));
+	br_tune_free_batch(&shop.open.context, &batch);
+	br_tune_close(tune);
+	shop_close(&shop);
+}
+
 /* ---- hard negatives ---- */
 
 /* Cosines of all texts by the encoder's own embeddings, in double. */
@@ -435,6 +457,7 @@ main(void)
 		cmocka_unit_test(batches_have_a_text_once),
 		cmocka_unit_test(false_negatives_are_masked),
 		cmocka_unit_test(given_negatives_come_first),
+		cmocka_unit_test(too_many_tokens_are_refused),
 		cmocka_unit_test(negatives_have_the_ranks),
 		cmocka_unit_test(patience_ends_where_the_curve_says),
 		cmocka_unit_test(patience_ends_a_tuning),

@@ -223,19 +223,22 @@ copy_tokens(const BrTune *tune, BrTuneBatch *batch)
 {
 	const BrTuneTexts *texts = &tune->texts;
 	BrContext *context = tune->context;
-	int32_t n = 0;
+	int64_t tokens = 0;
 
 	for (int i = 0; i < batch->n_texts; i++)
-		n += texts->offsets[batch->texts[i] + 1] - texts->offsets[batch->texts[i]];
+		tokens += texts->offsets[batch->texts[i] + 1] - texts->offsets[batch->texts[i]];
+	if (tokens > INT32_MAX)
+		return br_base_fail(context, BR_ERR_LIMIT, "A batch of %lld tokens; it has at most %d.",
+							(long long) tokens, INT32_MAX);
 	batch->offsets = br_base_alloc_array(context, (size_t) batch->n_texts + 1, sizeof(int32_t));
-	batch->ids = br_base_alloc_array(context, (size_t) n, sizeof(int32_t));
+	batch->ids = br_base_alloc_array(context, (size_t) tokens, sizeof(int32_t));
 	if (batch->offsets == NULL || batch->ids == NULL)
 		return BR_ERR_MEMORY;
 	for (int i = 0; i < batch->n_texts; i++)
 	{
 		int32_t begin = texts->offsets[batch->texts[i]];
+		int32_t n = texts->offsets[batch->texts[i] + 1] - begin;
 
-		n = texts->offsets[batch->texts[i] + 1] - begin;
 		memcpy(batch->ids + batch->offsets[i], texts->ids + begin, (size_t) n * sizeof(int32_t));
 		batch->offsets[i + 1] = batch->offsets[i] + n;
 	}

@@ -368,8 +368,9 @@ typedef struct BrTuneProgress
  * the validation after it was cancelled, the next call is that validation alone.
  * BR_ERR_NUMERIC: the loss or its gradient is not finite; the detail tells step
  * and rate; nothing has changed. BR_ERR_LIMIT: the batch does not fit into
- * options.memory. Of a device all that br_device.h has besides, and nothing has changed:
- * after BR_ERR_DEVICE it is of no use, and br_tune_leave_device goes on without it.
+ * options.memory, or has more than 2^31 - 1 tokens. Of a device all that br_device.h
+ * has besides, and nothing has changed: after BR_ERR_DEVICE it is of no use, and
+ * br_tune_leave_device goes on without it.
  */
 extern BrStatus br_tune_step(BrTune *tune, BrTuneProgress *progress);
 
