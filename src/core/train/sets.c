@@ -73,7 +73,7 @@ complete(Completion *completion, int target, int others)
 	for (int i = 0; i < completion->n; i++)
 		if (completes(completion, target, i))
 			slopes[i] = (BrReal) ((br_math_exp(scores[i] - largest) / total - (i == target)) /
-								  (completion->targets * others * temperature));
+								  ((double) completion->targets * others * temperature));
 	return (largest + br_math_log(total) - scores[target]) / completion->targets;
 }
 
