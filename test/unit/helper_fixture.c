@@ -42,14 +42,16 @@ helper_folder(void)
 	return folder;
 }
 
-void
-helper_remove_folder(void)
+int
+helper_clean_up(void **state)
 {
 	char command[HELPER_PATH + 20];
 
+	(void) state;
 	snprintf(command, sizeof(command), "rm -rf '%s'", folder);
 	assert_true(folder[0] == '\0' || system(command) == 0);
 	folder[0] = '\0';
+	return 0;
 }
 
 void

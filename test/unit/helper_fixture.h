@@ -18,7 +18,9 @@
 
 /* A folder of the test, with what models and faults are read from. */
 extern const char *helper_folder(void);
-extern void helper_remove_folder(void);
+
+/* Removes it at the end of all tests of a program. */
+extern int helper_clean_up(void **state);
 
 /* What the device for tests does from its next call on; "" for nothing. */
 extern void helper_set_faults(const char *faults);

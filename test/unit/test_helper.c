@@ -345,14 +345,6 @@ vectors_go_to_their_nearest_centroids(void **state)
 	}
 }
 
-static int
-clean_up(void **state)
-{
-	(void) state;
-	helper_remove_folder();
-	return 0;
-}
-
 int
 main(void)
 {
@@ -366,5 +358,5 @@ main(void)
 		cmocka_unit_test(vectors_go_to_their_nearest_centroids),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, clean_up);
+	return cmocka_run_group_tests(tests, NULL, helper_clean_up);
 }

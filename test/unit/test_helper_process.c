@@ -441,14 +441,6 @@ a_record_of_another_size_ends_it(void **state)
 	}
 }
 
-static int
-clean_up(void **state)
-{
-	(void) state;
-	helper_remove_folder();
-	return 0;
-}
-
 int
 main(void)
 {
@@ -467,5 +459,5 @@ main(void)
 		cmocka_unit_test(a_record_of_another_size_ends_it),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, clean_up);
+	return cmocka_run_group_tests(tests, NULL, helper_clean_up);
 }

@@ -247,14 +247,6 @@ wrong_files_are_refused(void **state)
 	stored_close(&stored);
 }
 
-static int
-clean_up(void **state)
-{
-	(void) state;
-	helper_remove_folder();
-	return 0;
-}
-
 int
 main(void)
 {
@@ -265,5 +257,5 @@ main(void)
 		cmocka_unit_test(wrong_files_are_refused),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, clean_up);
+	return cmocka_run_group_tests(tests, NULL, helper_clean_up);
 }

@@ -244,14 +244,6 @@ the_processor_is_no_device(void **state)
 	close_training(&training);
 }
 
-static int
-clean_up(void **state)
-{
-	(void) state;
-	helper_remove_folder();
-	return 0;
-}
-
 int
 main(void)
 {
@@ -262,5 +254,5 @@ main(void)
 		cmocka_unit_test(the_processor_is_no_device),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, clean_up);
+	return cmocka_run_group_tests(tests, NULL, helper_clean_up);
 }
