@@ -67,19 +67,25 @@ adapted_loss(void *arg)
 	return loss;
 }
 
-/* The recipe's steps more than halve the loss. */
+/* So many steps of AdamW more than halve the loss. */
 static inline void
-expect_adapted_to_learn(Adapted *adapted, const BrTrainRecipe *recipe)
+expect_adapted_to_learn(Adapted *adapted, double rate, int64_t steps, double decay)
 {
+	const BrTrainRecipe recipe = {.rate = rate,
+								  .steps = steps,
+								  .beta1 = 0.9,
+								  .beta2 = 0.999,
+								  .epsilon = 1e-8,
+								  .decay = decay};
 	double first = adapted_loss(adapted);
 	BrTrainOptimiser *optimiser;
 	double length;
 
 	br_train_zero_gradient(adapted->model);
 	assert_int_equal(br_train_optimiser_create(&adapted->trained.open.context, &adapted->set,
-											   recipe, NULL, &optimiser),
+											   &recipe, NULL, &optimiser),
 					 BR_OK);
-	for (int64_t step = 0; step < recipe->steps; step++)
+	for (int64_t step = 0; step < steps; step++)
 	{
 		adapted_loss(adapted);
 		addition_pull(&adapted->addition);

@@ -108,11 +108,6 @@ empty_bottlenecks_change_nothing(void **state)
 static void
 steps_move_what_is_lent(void **state)
 {
-	const BrTrainRecipe recipe = {.rate = 0.02,
-								  .steps = 20,
-								  .beta1 = 0.9,
-								  .beta2 = 0.999,
-								  .epsilon = 1e-8};
 	Adapted adapted;
 	double *before;
 	int changed = 0;
@@ -120,7 +115,7 @@ steps_move_what_is_lent(void **state)
 	(void) state;
 	adapted_open(&adapted, "tiny-bert-cls", &usual, (BrTrainOptions){.seed = 0});
 	before = copy_parameters(adapted.model);
-	expect_adapted_to_learn(&adapted, &recipe);
+	expect_adapted_to_learn(&adapted, 0.02, 20, 0);
 	for (int t = 0; t < adapted.model->n_tensors; t++)
 	{
 		const BrTrainTensor *tensor = &adapted.model->tensors[t];

@@ -142,8 +142,6 @@ steps_move_what_was_chosen(void **state)
 	const AdditionOptions options =
 		{.kind = LORA,
 		 .lora = {2, 4, BR_TRAIN_LORA_QUERY | BR_TRAIN_LORA_VALUE | BR_TRAIN_LORA_UP, 1}};
-	const BrTrainRecipe recipe =
-		{.rate = 0.02, .steps = 20, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .decay = 0.01};
 	Adapted adapted;
 	double *before;
 	int changed = 0;
@@ -153,7 +151,7 @@ steps_move_what_was_chosen(void **state)
 	before = copy_parameters(adapted.model);
 	adapted_loss(&adapted);
 	assert_memory_equal(before, adapted.model->parameters, adapted.model->n * sizeof(double));
-	expect_adapted_to_learn(&adapted, &recipe);
+	expect_adapted_to_learn(&adapted, 0.02, 20, 0.01);
 	for (int t = 0; t < adapted.model->n_tensors; t++)
 	{
 		const BrTrainTensor *tensor = &adapted.model->tensors[t];

@@ -287,12 +287,6 @@ network_makes_the_prefix(void **state)
 static void
 steps_move_the_head_alone(void **state)
 {
-	const BrTrainRecipe recipe = {.rate = 0.05,
-								  .steps = 30,
-								  .beta1 = 0.9,
-								  .beta2 = 0.999,
-								  .epsilon = 1e-8};
-
 	(void) state;
 	for (int width = 0; width <= WIDTH; width += WIDTH)
 	{
@@ -302,7 +296,7 @@ steps_move_the_head_alone(void **state)
 
 		prefixed_open(&adapted, "tiny-bert-cls", width, (BrTrainOptions){.seed = 0});
 		before = copy_parameters(adapted.model);
-		expect_adapted_to_learn(&adapted, &recipe);
+		expect_adapted_to_learn(&adapted, 0.05, 30, 0);
 		own = adapted.model->shape.map.total;
 		assert_memory_equal(before, adapted.model->parameters, own * sizeof(double));
 		assert_memory_not_equal(before + own, adapted.model->parameters + own,
