@@ -26,6 +26,7 @@
 
 #include "pg/bulk.h"
 #include "pg/schedule/schedule_int.h"
+#include "pg/worker/job.h"
 
 /* the schedule whose task is being done; 0: none */
 static int64 at_work = 0;
@@ -100,18 +101,6 @@ is_running(int64 schedule)
 
 /* ---- the row ---- */
 
-static uint64
-execute(const char *sql, int n, const Oid *types, const Datum *values)
-{
-	BrPgRights rights;
-	uint64 rows;
-
-	br_pg_enter_owner(&rights);
-	rows = br_pg_execute_now(sql, n, types, values);
-	br_pg_leave(&rights);
-	return rows;
-}
-
 bool
 br_pg_schedule_is_interrupted(int64 schedule, TimestampTz started_at)
 {
@@ -122,9 +111,9 @@ br_pg_schedule_is_interrupted(int64 schedule, TimestampTz started_at)
 	if (RecoveryInProgress() || is_running(schedule))
 		return false;
 	/* unless it has just ended, or another one has just begun */
-	return execute("SELECT FROM bundle_rec.stored_schedule WHERE schedule = $1"
-				   " AND state = 'running' AND started_at = $2",
-				   lengthof(types), types, values) > 0;
+	return br_pg_job_execute("SELECT FROM bundle_rec.stored_schedule WHERE schedule = $1"
+							 " AND state = 'running' AND started_at = $2",
+							 lengthof(types), types, values) > 0;
 }
 
 /* Whether there is such a schedule; raises 42501. */
@@ -136,11 +125,11 @@ read_row(BrPgRun *run, char **interrupted)
 	int32 number;
 	bool is_null;
 
-	if (execute("SELECT s.role, c.catalog, c.name, s.tasks, s.parameters,"
-				" CASE s.state WHEN 'running' THEN s.task END"
-				" FROM bundle_rec.stored_schedule s JOIN bundle_rec.catalog c USING (catalog)"
-				" WHERE s.schedule = $1",
-				1, types, values) == 0)
+	if (br_pg_job_execute("SELECT s.role, c.catalog, c.name, s.tasks, s.parameters,"
+						  " CASE s.state WHEN 'running' THEN s.task END"
+						  " FROM bundle_rec.stored_schedule s JOIN bundle_rec.catalog c USING (catalog)"
+						  " WHERE s.schedule = $1",
+						  1, types, values) == 0)
 		return false;
 	run->role = br_pg_column_text(0, 1);
 	number = DatumGetInt32(br_pg_column(0, 2, &is_null));
@@ -161,12 +150,13 @@ begin_task(BrPgRun *run, int task)
 	Datum values[] = {Int64GetDatum(run->schedule), CStringGetTextDatum(run->tasks[task])};
 
 	run->begun = false;
-	return execute(task == 0 ? "UPDATE bundle_rec.stored_schedule SET state = 'running', task = $2,"
-							   " runs = runs + 1, finished_at = NULL, message = NULL,"
-							   " started_at = pg_catalog.clock_timestamp() WHERE schedule = $1"
-							 : "UPDATE bundle_rec.stored_schedule SET task = $2"
-							   " WHERE schedule = $1",
-				   lengthof(types), types, values) > 0;
+	return br_pg_job_execute(task == 0
+								 ? "UPDATE bundle_rec.stored_schedule SET state = 'running', task = $2,"
+								   " runs = runs + 1, finished_at = NULL, message = NULL,"
+								   " started_at = pg_catalog.clock_timestamp() WHERE schedule = $1"
+								 : "UPDATE bundle_rec.stored_schedule SET task = $2"
+								   " WHERE schedule = $1",
+							 lengthof(types), types, values) > 0;
 }
 
 static void
@@ -176,10 +166,10 @@ end_run(const BrPgRun *run, const char *task, const char *message)
 	Datum values[] = {Int64GetDatum(run->schedule), CStringGetTextDatum(task),
 					  CStringGetTextDatum(message)};
 
-	execute("UPDATE bundle_rec.stored_schedule SET task = NULLIF($2, ''),"
-			" message = NULLIF($3, ''), finished_at = pg_catalog.clock_timestamp(),"
-			" state = CASE $3 WHEN '' THEN 'done' ELSE 'failed' END WHERE schedule = $1",
-			lengthof(types), types, values);
+	br_pg_job_execute("UPDATE bundle_rec.stored_schedule SET task = NULLIF($2, ''),"
+					  " message = NULLIF($3, ''), finished_at = pg_catalog.clock_timestamp(),"
+					  " state = CASE $3 WHEN '' THEN 'done' ELSE 'failed' END WHERE schedule = $1",
+					  lengthof(types), types, values);
 }
 
 static void
@@ -290,10 +280,10 @@ skip(const BrPgRun *run)
 	Datum values[] = {Int64GetDatum(run->schedule)};
 
 	/* a run in a transaction block keeps the row */
-	execute("UPDATE bundle_rec.stored_schedule SET skipped = skipped + 1 WHERE schedule ="
-			" (SELECT schedule FROM bundle_rec.stored_schedule WHERE schedule = $1"
-			"  FOR UPDATE SKIP LOCKED)",
-			1, types, values);
+	br_pg_job_execute("UPDATE bundle_rec.stored_schedule SET skipped = skipped + 1 WHERE schedule ="
+					  " (SELECT schedule FROM bundle_rec.stored_schedule WHERE schedule = $1"
+					  "  FOR UPDATE SKIP LOCKED)",
+					  1, types, values);
 	ereport(WARNING,
 			(errcode(ERRCODE_OBJECT_IN_USE),
 			 errmsg("schedule %lld is still at work: this run is skipped",
