@@ -189,6 +189,9 @@ extern bool br_pg_is_number(Oid type);
 /* A number of such a type: of float4 what its shortest decimal says; infinite out of range. */
 extern double br_pg_number(Datum value, Oid type);
 
+/* For qsort of doubles, of which none is NaN: ascending. */
+extern int br_pg_compare_doubles(const void *left, const void *right);
+
 /*
  * A hash table whose key, the first member of its entries, is a const char *
  * that the caller keeps; entry: size of one in bytes. Freed with memory.

@@ -146,6 +146,15 @@ br_pg_number(Datum value, Oid type)
 	elog(ERROR, "type %u is not a number", type);
 }
 
+int
+br_pg_compare_doubles(const void *left, const void *right)
+{
+	double a = *(const double *) left;
+	double b = *(const double *) right;
+
+	return a < b ? -1 : a > b;
+}
+
 /* ---- tables ---- */
 
 static uint32

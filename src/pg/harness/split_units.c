@@ -70,15 +70,6 @@ refuse_shared_users(const BrPgLearnData *data)
 	pfree(basket);
 }
 
-static int
-compare_times(const void *left, const void *right)
-{
-	double a = *(const double *) left;
-	double b = *(const double *) right;
-
-	return a < b ? -1 : a > b;
-}
-
 /* the moment at which the last fifth of the events begins */
 static double
 find_moment(const BrPgLearnData *data)
@@ -92,7 +83,7 @@ find_moment(const BrPgLearnData *data)
 			times[n++] = data->events[i].at;
 	if (n < PARTS)
 		refuse("The events say no time.", "Name occurred_at in add_event_source.");
-	qsort(times, n, sizeof(double), compare_times);
+	qsort(times, n, sizeof(double), br_pg_compare_doubles);
 	moment = times[n - n / PARTS];
 	if (n == data->n_events && times[0] == moment)
 		refuse("All events happened at one time.", "Name occurred_at in add_event_source.");

@@ -184,15 +184,6 @@ br_pg_side_fill(BrPgSide *side, const BrPgLearnData *data)
 
 /* ---- how long one takes ---- */
 
-static int
-compare_times(const void *left, const void *right)
-{
-	double a = *(const double *) left;
-	double b = *(const double *) right;
-
-	return a < b ? -1 : a > b;
-}
-
 static double
 embed_one(const BrPgSide *side, char *text)
 {
@@ -245,7 +236,7 @@ br_pg_sides_time(const BrPgSide sides[2], const BrPgLearnData *data, double mill
 		}
 	for (int side = 0; side < 2; side++)
 	{
-		qsort(times[side], timed, sizeof(double), compare_times);
+		qsort(times[side], timed, sizeof(double), br_pg_compare_doubles);
 		milliseconds[side] = times[side][timed / 2];
 	}
 }
