@@ -45,8 +45,9 @@ prune_vocabulary(Work *work)
 {
 	br_pg_check(br_compress_vocabulary(&work->context, work->image, work->size, work->learned.texts,
 									   work->learned.sizes, work->learned.n,
-									   (int64_t) work->parameters.least_uses, &work->made,
-									   &work->made_size),
+									   (int64_t)
+										   work->parameters.numbers[BR_PG_VOCABULARY_LEAST_USES],
+									   &work->made, &work->made_size),
 				&work->context, FAILURE, NULL);
 }
 
@@ -67,12 +68,12 @@ static void
 prune_structure(Work *work)
 {
 	BrContext *context = &work->context;
-	const BrPgCompressParameters *parameters = &work->parameters;
+	const double *numbers = work->parameters.numbers;
 	BrCompressOptions options = {.backend = work->backend,
 								 .pool = br_pg_session_pool(),
-								 .draws = (int) parameters->draws,
-								 .seed = (uint64_t) parameters->seed};
-	int texts = (int) Min(parameters->texts, work->learned.n);
+								 .draws = (int) numbers[BR_PG_STRUCTURE_DRAWS],
+								 .seed = (uint64_t) numbers[BR_PG_COMPRESS_SEED]};
+	int texts = (int) Min(numbers[BR_PG_STRUCTURE_TEXTS], work->learned.n);
 	BrEncoder *encoder;
 	BrModelShape shape;
 	int32_t *ids;
@@ -85,8 +86,8 @@ prune_structure(Work *work)
 	br_pg_check(br_encoder_open(context, work->image, work->size, &encoder), context, FAILURE,
 				NULL);
 	br_encoder_tell_shape(encoder, &shape);
-	heads_kept = left_of(shape.heads, parameters->heads_removed);
-	neurons_kept = left_of(shape.intermediate, parameters->neurons_removed);
+	heads_kept = left_of(shape.heads, numbers[BR_PG_STRUCTURE_HEADS_REMOVED]);
+	neurons_kept = left_of(shape.intermediate, numbers[BR_PG_STRUCTURE_NEURONS_REMOVED]);
 	if (heads_kept == shape.heads && neurons_kept == shape.intermediate)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -151,7 +152,7 @@ store(const Work *work, const BrPgCompressed *rows, int n)
 						   .objective = "compress",
 						   .method = work->compression->method,
 						   .parameters = br_pg_compress_parameters_json(&work->parameters),
-						   .seed = (int64) work->parameters.seed,
+						   .seed = (int64) work->parameters.numbers[BR_PG_COMPRESS_SEED],
 						   .data = data_json(work),
 						   .learned_until = DT_NOBEGIN,
 						   .figures = figures_json(rows, n),
@@ -198,8 +199,9 @@ br_pg_compress(const BrPgCompression *compression, BrPgCompressed rows[BR_PG_COM
 	work.backend = br_pg_session_backend();
 	work.threads = br_base_pool_threads(br_pg_session_pool());
 	work.model = br_pg_model_number(compression->model);
-	br_pg_compress_texts(catalog, (int) work.parameters.sample, (uint64) work.parameters.seed,
-						 &work.learned, &work.sample);
+	br_pg_compress_texts(catalog, (int) work.parameters.numbers[BR_PG_COMPRESS_SAMPLE],
+						 (uint64) work.parameters.numbers[BR_PG_COMPRESS_SEED], &work.learned,
+						 &work.sample);
 
 	work.image = br_pg_model_image(work.model, &work.size);
 	make(&work);

@@ -11,6 +11,7 @@
 #include "pg/compress/compress.h"
 #include "pg/embedding.h"
 #include "pg/model/packed_file.h"
+#include "pg/parameters.h"
 
 /* ---- parameters.c ---- */
 
@@ -20,21 +21,33 @@ typedef enum BrPgCompressMethod
 	BR_PG_COMPRESS_STRUCTURE
 } BrPgCompressMethod;
 
-#define BR_PG_COMPRESS_METHODS 2
+#define BR_PG_COMPRESS_METHODS (BR_PG_COMPRESS_STRUCTURE + 1)
+
+/* Places of numbers, first those of all methods; names, defaults and ranges stand in parameters.c. */
+enum
+{
+	BR_PG_COMPRESS_SAMPLE, /* texts that are left out, at most */
+	BR_PG_COMPRESS_SEED,
+	BR_PG_COMPRESS_OWN
+};
+enum
+{
+	BR_PG_VOCABULARY_LEAST_USES = BR_PG_COMPRESS_OWN
+};
+enum
+{
+	BR_PG_STRUCTURE_HEADS_REMOVED = BR_PG_COMPRESS_OWN, /* shares of a layer's */
+	BR_PG_STRUCTURE_NEURONS_REMOVED,
+	BR_PG_STRUCTURE_TEXTS, /* to weigh with, at most */
+	BR_PG_STRUCTURE_DRAWS
+};
+
+#define BR_PG_COMPRESS_MOST_PARAMETERS 10
 
 typedef struct BrPgCompressParameters
 {
 	BrPgCompressMethod method;
-	double sample; /* texts that are left out, at most */
-	double seed;
-
-	double least_uses; /* of vocabulary */
-
-	/* of structure */
-	double heads_removed; /* shares of a layer's */
-	double neurons_removed;
-	double texts; /* to weigh with, at most */
-	double draws;
+	double numbers[BR_PG_COMPRESS_MOST_PARAMETERS];
 } BrPgCompressParameters;
 
 extern void br_pg_read_compress_parameters(const BrPgCompression *compression,

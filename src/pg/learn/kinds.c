@@ -174,6 +174,13 @@ br_pg_kind_parameters(BrPgKindNumber kind)
 	return kinds[kind].parameters;
 }
 
+void
+br_pg_read_fit_parameters(BrPgKindNumber kind, Jsonb *given, double *parameters)
+{
+	br_pg_read_parameters(kinds[kind].parameters, psprintf("\"%s\"", kinds[kind].name),
+						  "{\"lambda\": 100}", given, parameters);
+}
+
 int
 br_pg_kind_reads(BrPgKindNumber kind)
 {

@@ -9,6 +9,7 @@
 
 #include "pg/learn/data.h"
 #include "pg/learn/learn.h"
+#include "pg/parameters.h"
 
 /* ---- kinds.c: the learners ---- */
 
@@ -34,16 +35,6 @@ typedef enum BrPgKindNumber
 } BrPgKindNumber;
 
 #define BR_PG_MOST_PARAMETERS 10
-
-/* A number that a learner takes. */
-typedef struct BrPgParameter
-{
-	const char *name; /* NULL: the end */
-	double fallback;
-	double least;
-	double most;
-	bool whole;
-} BrPgParameter;
 
 typedef struct BrPgSet
 {

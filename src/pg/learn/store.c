@@ -11,7 +11,6 @@
 #include <math.h>
 
 #include "catalog/pg_type.h"
-#include "common/shortest_dec.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -201,24 +200,6 @@ write_sets(const BrPgLearnData *data, const BrPgLearned *learned, int32 version)
 
 /* ---- rows of learned_version ---- */
 
-static Datum
-parameters_of(const BrPgLearned *learned)
-{
-	const BrPgParameter *rule = br_pg_kind_parameters(learned->kind);
-	StringInfoData json;
-	char number[DOUBLE_SHORTEST_DECIMAL_LEN];
-
-	initStringInfo(&json);
-	appendStringInfoChar(&json, '{');
-	for (int i = 0; rule[i].name != NULL; i++)
-	{
-		double_to_shortest_decimal_buf(learned->parameters[i], number);
-		appendStringInfo(&json, "%s\"%s\": %s", i > 0 ? ", " : "", rule[i].name, number);
-	}
-	appendStringInfoChar(&json, '}');
-	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
-}
-
 static void
 delete_version(int32 catalog, int32 version)
 {
@@ -282,7 +263,8 @@ insert_version(const BrPgLearnData *data, const BrPgLearned *learned, Datum figu
 								FLOAT8ARRAYOID, FLOAT8OID, INT8OID};
 	Datum values[] = {Int32GetDatum(data->catalog->number),
 					  CStringGetTextDatum(br_pg_fit_kind_name(learned->kind)),
-					  parameters_of(learned),
+					  JsonbPGetDatum(br_pg_parameters_json(br_pg_kind_parameters(learned->kind),
+														   learned->parameters)),
 					  figures,
 					  br_pg_float8_array(learned->weights, learned->n_weights),
 					  Float8GetDatum(learned->seconds),

@@ -1,15 +1,17 @@
 /*
  * parameters.c
- *	  Numbers by name, as fit takes them.
+ *	  Numbers by name, out of JSON by rules, and into it again.
  */
 #include "postgres.h"
 
 #include <math.h>
 
+#include "common/shortest_dec.h"
+#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
-#include "pg/learn/learn_int.h"
+#include "pg/parameters.h"
 
 static char *
 list_names(const BrPgParameter *rules)
@@ -23,16 +25,14 @@ list_names(const BrPgParameter *rules)
 }
 
 static int
-find_rule(BrPgKindNumber kind, const char *key)
+find_rule(const BrPgParameter *rules, const char *taker, const char *key)
 {
-	const BrPgParameter *rules = br_pg_kind_parameters(kind);
-
 	for (int i = 0; rules[i].name != NULL; i++)
 		if (strcmp(rules[i].name, key) == 0)
 			return i;
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("\"%s\" takes no parameter \"%s\"", br_pg_fit_kind_name(kind), key),
+			 errmsg("%s takes no parameter \"%s\"", taker, key),
 			 rules[0].name == NULL ? errhint("It takes none.")
 								   : errhint("It takes %s.", list_names(rules))));
 }
@@ -57,27 +57,44 @@ read_number(const BrPgParameter *rule, const JsonbValue *value)
 }
 
 void
-br_pg_read_fit_parameters(BrPgKindNumber kind, Jsonb *given, double *parameters)
+br_pg_read_parameters(const BrPgParameter *rules, const char *taker, const char *example,
+					  Jsonb *given, double *numbers)
 {
-	const BrPgParameter *rules = br_pg_kind_parameters(kind);
 	JsonbIterator *iterator;
 	JsonbIteratorToken token;
 	JsonbValue value;
-	int rule = -1;
+	int rule = 0;
 
 	for (int i = 0; rules[i].name != NULL; i++)
-		parameters[i] = rules[i].fallback;
+		numbers[i] = rules[i].fallback;
 	if (given == NULL)
 		return;
 	if (!JB_ROOT_IS_OBJECT(given))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"parameters\" is not a JSON object"),
-				 errhint("Name numbers, as in '{\"lambda\": 100}'.")));
+				 errhint("Name numbers, as in '%s'.", example)));
 	iterator = JsonbIteratorInit(&given->root);
 	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
 		if (token == WJB_KEY)
-			rule = find_rule(kind, pnstrdup(value.val.string.val, value.val.string.len));
+			rule = find_rule(rules, taker, pnstrdup(value.val.string.val, value.val.string.len));
 		else if (token == WJB_VALUE)
-			parameters[rule] = read_number(&rules[rule], &value);
+			numbers[rule] = read_number(&rules[rule], &value);
+}
+
+Jsonb *
+br_pg_parameters_json(const BrPgParameter *rules, const double *numbers)
+{
+	StringInfoData json;
+	char number[DOUBLE_SHORTEST_DECIMAL_LEN];
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	for (int i = 0; rules[i].name != NULL; i++)
+	{
+		double_to_shortest_decimal_buf(numbers[i], number);
+		appendStringInfo(&json, "%s\"%s\": %s", i > 0 ? ", " : "", rules[i].name, number);
+	}
+	appendStringInfoChar(&json, '}');
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));
 }
