@@ -6,7 +6,7 @@
 --    Smaller models out of larger ones, beside the models that they were made of,
 --    whose tokens, sizes and embeddings are counted and compared here in SQL.
 --
-SELECT plan(47);
+SELECT plan(62);
 SET client_min_messages = warning;
 DROP ROLE IF EXISTS br_test_owner, br_test_other;
 CREATE ROLE br_test_owner;
@@ -89,6 +89,31 @@ INSERT INTO told SELECT 'bert_twice', c.* FROM compress_model('bert_narrow', 'be
 SELECT results_eq($$SELECT quantity, after FROM told WHERE model = 'bert_twice' AND quantity IN ('heads', 'vocabulary') ORDER BY 1$$,
     $$VALUES ('heads', 3::float8), ('vocabulary', pg_temp.told('bert_words', 'vocabulary'))$$, 'one after another');
 
+---- fewer layers ----
+
+-- texts that no catalog has
+CREATE TEMP TABLE unseen AS SELECT split_part(title, ' ', 3) || ' ' || split_part(title, ' ', 2) || ' ' || split_part(title, ' ', 1) AS title FROM product WHERE title IS NOT NULL;
+CREATE FUNCTION pg_temp.unlikeness(one text, other text) RETURNS float8 LANGUAGE sql AS
+$$SELECT avg(bundle_rec.embed(title, one) OPERATOR(bundle_rec.<=>) bundle_rec.embed(title, other)) FROM unseen$$;
+INSERT INTO told SELECT m || '_flat', c.* FROM unnest('{bert,mpnet}'::text[]) m, compress_model(m, m || '_flat', 'shop', 'layers', '{"epochs": 60, "batch": 16, "rate": 0.002, "sample": 12}') c;
+-- by such a rate weights stay what they were
+INSERT INTO told SELECT m || '_raw', c.* FROM unnest('{bert,mpnet}'::text[]) m, compress_model(m, m || '_raw', 'shop', 'layers', '{"layers": 1, "epochs": 1, "rate": 1e-9, "sample": 12}') c;
+-- a layer: query, key, value and output of 32 inputs and a bias, two norms, 64 neurons
+SELECT results_eq($$SELECT model, quantity, before - after FROM told WHERE model ~ '_(flat|raw)' AND quantity IN ('layers', 'parameters', 'heads', 'neurons', 'vocabulary') AND before <> after ORDER BY 1, 2$$,
+    $$SELECT m, q.quantity, q.fewer::float8 FROM unnest('{bert_flat,bert_raw,mpnet_flat,mpnet_raw}'::text[]) m,
+      (VALUES ('layers', 1), ('parameters', 4 * 32 * 33 + 4 * 32 + 64 * 33 + 32 * 65)) q(quantity, fewer)$$, 'half of the layers go, and nothing else');
+SELECT ok(pg_temp.unlikeness(m, m || '_flat') < pg_temp.unlikeness(m, m || '_raw') / 4, 'the others learn to embed what they have never seen: ' || m) FROM unnest('{bert,mpnet}'::text[]) m;
+SELECT ok(pg_temp.told(m || '_flat', 'mean_cosine') > pg_temp.told(m || '_raw', 'mean_cosine') AND pg_temp.told(m || '_flat', 'least_cosine') > pg_temp.told(m || '_raw', 'least_cosine')
+          AND pg_temp.told(m || '_flat', 'mean_cosine') BETWEEN (SELECT min(c) - .001 FROM pg_temp.cosines(m, m || '_flat') c) AND (SELECT max(c) + .001 FROM pg_temp.cosines(m, m || '_flat') c),
+          'as is told: ' || m) FROM unnest('{bert,mpnet}'::text[]) m;
+SELECT lives_ok($$SELECT compress_model('bert', 'bert_once', 'shop', 'layers', '{"epochs": 2}'), compress_model('bert', 'bert_anew', 'shop', 'layers', '{"epochs": 2}'),
+                         compress_model('bert', 'bert_other', 'shop', 'layers', '{"epochs": 2, "seed": 2}'), compress_model('bert', 'bert_some', 'shop', 'layers', '{"epochs": 2, "texts": 20}')$$, 'with a few epochs');
+SELECT is((SELECT hash FROM model WHERE name = 'bert_anew'), (SELECT hash FROM model WHERE name = 'bert_once'), 'the same seed gives the same model');
+SELECT is((SELECT count(DISTINCT hash) FROM model WHERE name IN ('bert_once', 'bert_other', 'bert_some')), 3::bigint, 'another seed or fewer texts another one');
+SELECT results_eq($$SELECT made_by, parent, method, parameters, seed, data - 'sha256' FROM lineage WHERE model = 'bert_flat'$$,
+    $$VALUES ('compress'::text, 'bert'::text, 'layers'::text, '{"layers": 1, "texts": 10000, "epochs": 60, "batch": 16, "rate": 0.002, "sample": 12, "seed": 1}'::jsonb, 1::bigint, '{"texts": 48, "sample": 12}'::jsonb)$$,
+    'lineage tells how many layers the default was');
+
 ---- where it comes from, and what for ----
 
 SELECT results_eq($$SELECT made_by, parent, catalog, objective, method, parameters, seed, data - 'sha256', (figures ->> 'parameters')::float8, learned_until, job FROM lineage WHERE model = 'bert_narrow'$$,
@@ -113,6 +138,12 @@ SELECT throws_ok($$SELECT compress_model('bert', 'x', 'shop', 'structure', '{"ne
 SELECT throws_ok($$SELECT compress_model('bert', 'x', 'shop', 'structure', '{"neurons_removed": "half"}')$$, '22023', 'parameter "neurons_removed" is not a number', 'no number');
 SELECT throws_ok($$SELECT compress_model('bert', 'x', 'shop', 'structure', '[1]')$$, '22023', '"parameters" is not a JSON object', 'no object');
 SELECT throws_ok($$SELECT compress_model('bert', 'x', 'shop', 'structure', '{"neurons_removed": 0}')$$, '22023', 'nothing would be removed from model "bert"', 'nothing to remove');
+SELECT throws_ok($$SELECT compress_model('bert', 'x', 'shop', 'layers', '{"layers": 2}')$$, '22023', 'nothing would be removed from model "bert"', 'all layers');
+SELECT throws_ok($$SELECT compress_model('bert_flat', 'x', 'shop', 'layers')$$, '22023', 'nothing would be removed from model "bert_flat"', 'the only layer');
+SELECT throws_ok($$SELECT compress_model('bert', 'x', 'shop', 'layers', '{"layers": 0}')$$, '22023', 'parameter "layers" is out of range: 0', 'no layer');
+SELECT throws_ok($$SELECT compress_model('bert', 'x', 'shop', 'layers', '{"epochs": 1.5}')$$, '22023', 'parameter "epochs" is out of range: 1.5', 'a part of an epoch');
+SELECT throws_ok($$SELECT compress_model('bert', 'x', 'shop', 'layers', '{"rate": 0}')$$, '22023', 'parameter "rate" is out of range: 0', 'no learning');
+SELECT throws_ok($$SELECT compress_model('bert', 'x', 'shop', 'layers', '{"neurons_removed": 0.5}')$$, '22023', 'method "layers" takes no parameter "neurons_removed"', 'a parameter of structure');
 SELECT throws_ok($$SELECT compress_model('none', 'x', 'shop', 'vocabulary')$$, '42704', 'model "none" does not exist', 'an unknown model');
 SELECT throws_ok($$SELECT compress_model('bert', 'mpnet', 'shop', 'vocabulary')$$, '42710', 'model "mpnet" already exists', 'a name that is taken');
 SELECT throws_ok($$SELECT compress_model('bert', '', 'shop', 'vocabulary')$$, '22023', NULL, 'an empty name');
@@ -130,17 +161,18 @@ RESET ROLE;
 BEGIN READ ONLY;
 SELECT throws_ok($$SELECT compress_model('bert', 'x', 'shop', 'vocabulary')$$, '25006', NULL, 'a read-only transaction');
 ROLLBACK;
-CREATE FUNCTION pg_temp.cancel() RETURNS interval LANGUAGE plpgsql AS $$
+CREATE FUNCTION pg_temp.cancel(method text, parameters jsonb) RETURNS interval LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM bundle_rec.compress_model('bert', 'x', 'shop', 'structure', '{"draws": 1000}');
+    PERFORM bundle_rec.compress_model('bert', 'x', 'shop', method, parameters);
     RETURN NULL;
 EXCEPTION WHEN query_canceled THEN
     RETURN clock_timestamp() - statement_timestamp();
 END $$;
 SET statement_timeout = '200ms';
-SELECT pg_temp.cancel() AS cancelled \gset
+SELECT pg_temp.cancel('structure', '{"draws": 1000}') AS structure \gset
+SELECT pg_temp.cancel('layers', '{"epochs": 10000}') AS layers \gset
 RESET statement_timeout;
-SELECT ok(:'cancelled'::interval < '1 second', 'it can be cancelled');
+SELECT ok(:'structure'::interval < '1 second' AND :'layers'::interval < '1 second', 'it can be cancelled');
 SELECT is((SELECT count(*) FROM model), :models::bigint, 'nothing was stored by any of these');
 
 GRANT EXECUTE ON FUNCTION compress_model(text, text, text, text, jsonb) TO br_test_owner;

@@ -19,29 +19,21 @@
 #include "pg/model/lineage.h"
 #include "pg/model/model.h"
 
-#define FAILURE "could not compress the model"
-
-/* One call. */
-typedef struct Work
-{
-	const BrPgCompression *compression;
-	BrContext context;
-	BrPgCompressParameters parameters;
-	int32 model;
-	const void *image;
-	size_t size;
-	BrPgCompressTexts learned;
-	BrPgCompressTexts sample;
-	void *made;
-	size_t made_size;
-	const BrBackend *backend; /* that made it */
-	int threads;
-} Work;
+#define FAILURE BR_PG_COMPRESS_FAILURE
 
 /* ---- methods ---- */
 
+void
+br_pg_compress_refuse_whole(const BrPgCompressWork *work, const char *detail, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("nothing would be removed from model \"%s\"", work->compression->model),
+			 errdetail("%s", detail), errhint("%s", hint)));
+}
+
 static void
-prune_vocabulary(Work *work)
+prune_vocabulary(BrPgCompressWork *work)
 {
 	br_pg_check(br_compress_vocabulary(&work->context, work->image, work->size, work->learned.texts,
 									   work->learned.sizes, work->learned.n,
@@ -65,7 +57,7 @@ allocate_weights(int layers, int n)
 }
 
 static void
-prune_structure(Work *work)
+prune_structure(BrPgCompressWork *work)
 {
 	BrContext *context = &work->context;
 	const double *numbers = work->parameters.numbers;
@@ -89,20 +81,17 @@ prune_structure(Work *work)
 	heads_kept = left_of(shape.heads, numbers[BR_PG_STRUCTURE_HEADS_REMOVED]);
 	neurons_kept = left_of(shape.intermediate, numbers[BR_PG_STRUCTURE_NEURONS_REMOVED]);
 	if (heads_kept == shape.heads && neurons_kept == shape.intermediate)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("nothing would be removed from model \"%s\"", work->compression->model),
-				 errdetail("Each of its layers has %d heads and %d neurons.", shape.heads,
-						   shape.intermediate),
-				 errhint("Raise \"heads_removed\" or \"neurons_removed\".")));
+		br_pg_compress_refuse_whole(work,
+									psprintf("Each of its layers has %d heads and %d neurons.",
+											 shape.heads, shape.intermediate),
+									"Raise \"heads_removed\" or \"neurons_removed\".");
 	heads = allocate_weights(shape.layers, shape.heads);
 	neurons = allocate_weights(shape.layers, shape.intermediate);
 	br_pg_check(br_encoder_encode(encoder, context, work->learned.texts, work->learned.sizes, texts,
 								  false, &ids, &offsets),
 				context, FAILURE, NULL);
 	br_pg_check(br_compress_weigh(context, encoder, &options, ids, offsets, texts, heads, neurons),
-				context, FAILURE,
-				"Set bundle_rec.backend to one that trains, such as openblas or portable.");
+				context, FAILURE, BR_PG_COMPRESS_BACKENDS);
 	br_pg_check(br_compress_structure(context, work->image, work->size, heads, neurons, heads_kept,
 									  neurons_kept, &work->made, &work->made_size),
 				context, FAILURE, NULL);
@@ -118,7 +107,7 @@ parse_json(const char *json)
 }
 
 static Jsonb *
-data_json(const Work *work)
+data_json(const BrPgCompressWork *work)
 {
 	return parse_json(psprintf("{\"texts\": %d, \"sample\": %d, \"sha256\": \"%s\"}",
 							   work->learned.n, work->sample.n,
@@ -144,7 +133,7 @@ figures_json(const BrPgCompressed *rows, int n)
 }
 
 static void
-store(const Work *work, const BrPgCompressed *rows, int n)
+store(const BrPgCompressWork *work, const BrPgCompressed *rows, int n)
 {
 	BrPgLineage lineage = {.made_by = "compress",
 						   .parent = work->model,
@@ -165,7 +154,7 @@ store(const Work *work, const BrPgCompressed *rows, int n)
 /* ---- the whole ---- */
 
 static void
-make(Work *work)
+make(BrPgCompressWork *work)
 {
 	switch (work->parameters.method)
 	{
@@ -174,6 +163,9 @@ make(Work *work)
 			break;
 		case BR_PG_COMPRESS_STRUCTURE:
 			prune_structure(work);
+			break;
+		case BR_PG_COMPRESS_LAYERS:
+			br_pg_compress_layers(work);
 			break;
 	}
 }
@@ -184,7 +176,7 @@ br_pg_compress(const BrPgCompression *compression, BrPgCompressed rows[BR_PG_COM
 	MemoryContext memory =
 		AllocSetContextCreate(CurrentMemoryContext, "bundle_rec compress", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext outer = MemoryContextSwitchTo(memory);
-	Work work = {.compression = compression};
+	BrPgCompressWork work = {.compression = compression};
 	BrPgCompressMeasured before;
 	BrPgCompressMeasured after;
 	BrPgCatalog *catalog;

@@ -18,10 +18,11 @@
 typedef enum BrPgCompressMethod
 {
 	BR_PG_COMPRESS_VOCABULARY,
-	BR_PG_COMPRESS_STRUCTURE
+	BR_PG_COMPRESS_STRUCTURE,
+	BR_PG_COMPRESS_LAYERS
 } BrPgCompressMethod;
 
-#define BR_PG_COMPRESS_METHODS (BR_PG_COMPRESS_STRUCTURE + 1)
+#define BR_PG_COMPRESS_METHODS (BR_PG_COMPRESS_LAYERS + 1)
 
 /* Places of numbers, first those of all methods; names, defaults and ranges stand in parameters.c. */
 enum
@@ -40,6 +41,14 @@ enum
 	BR_PG_STRUCTURE_NEURONS_REMOVED,
 	BR_PG_STRUCTURE_TEXTS, /* to weigh with, at most */
 	BR_PG_STRUCTURE_DRAWS
+};
+enum
+{
+	BR_PG_LAYERS_LAYERS = BR_PG_COMPRESS_OWN, /* that stay; 0: half of them, rounded up */
+	BR_PG_LAYERS_TEXTS,						  /* to learn from, at most */
+	BR_PG_LAYERS_EPOCHS,
+	BR_PG_LAYERS_BATCH,
+	BR_PG_LAYERS_RATE
 };
 
 #define BR_PG_COMPRESS_MOST_PARAMETERS 10
@@ -77,7 +86,45 @@ extern void br_pg_compress_texts(const BrPgCatalog *catalog, int most_sample, ui
 /* SHA-256 of texts and where they end, in hexadecimal, palloc'd. */
 extern char *br_pg_compress_texts_hash(const BrPgCompressTexts *texts);
 
+/* ---- compress.c ---- */
+
+/* One call. What a method makes is of its context's memory. */
+typedef struct BrPgCompressWork
+{
+	const BrPgCompression *compression;
+	BrContext context; /* of the call's memory */
+	BrPgCompressParameters parameters;
+	int32 model;
+	const void *image; /* of the model */
+	size_t size;
+	BrPgCompressTexts learned;
+	BrPgCompressTexts sample;
+	void *made; /* the new image */
+	size_t made_size;
+	const BrBackend *backend; /* that makes it */
+	int threads;
+} BrPgCompressWork;
+
+#define BR_PG_COMPRESS_FAILURE "could not compress the model"
+#define BR_PG_COMPRESS_BACKENDS \
+	"Set bundle_rec.backend to one that trains, such as openblas or portable."
+
+/* Raises 22023: the parameters would leave the model as it is. */
+extern void br_pg_compress_refuse_whole(const BrPgCompressWork *work, const char *detail,
+										const char *hint) pg_attribute_noreturn();
+
+/* ---- distil.c ---- */
+
+/*
+ * Sets what is made to the model with fewer layers, trained on the learned texts to
+ * embed as the whole one does. Tells in NOTICEs how far it is, where it takes long.
+ */
+extern void br_pg_compress_layers(BrPgCompressWork *work);
+
 /* ---- measure.c ---- */
+
+/* With what this session computes in 32 bits; weights are packed into the context's memory. */
+extern BrCompute br_pg_compress_compute(BrContext *context, const BrEncoder *encoder);
 
 typedef struct BrPgCompressMeasured
 {

@@ -22,23 +22,26 @@
 
 #define FAILURE "could not measure a model"
 
-/* Aligned to a cache line, as packed weights must be. */
-static void *
-pack(BrContext *context, const BrEncoder *encoder, const BrBackend *backend)
+BrCompute
+br_pg_compress_compute(BrContext *context, const BrEncoder *encoder)
 {
-	size_t size =
-		backend->packs == NULL ? 0 : br_encoder_packed_size(encoder, backend, BR_PRECISION_F32);
+	BrCompute compute = {.backend = br_pg_session_backend(), .pool = br_pg_session_pool()};
+	size_t size = compute.backend->packs == NULL
+		? 0
+		: br_encoder_packed_size(encoder, compute.backend, BR_PRECISION_F32);
 	void *packed;
 
 	if (size == 0)
-		return NULL;
+		return compute;
 	packed = br_base_alloc(context, size + 64);
 	if (packed == NULL)
 		br_pg_check(BR_ERR_MEMORY, context, FAILURE, NULL);
+	/* to a cache line, as packed weights must be */
 	packed = (void *) TYPEALIGN(64, packed);
-	br_pg_check(br_encoder_pack(encoder, context, backend, BR_PRECISION_F32, packed), context,
-				FAILURE, NULL);
-	return packed;
+	br_pg_check(br_encoder_pack(encoder, context, compute.backend, BR_PRECISION_F32, packed),
+				context, FAILURE, NULL);
+	compute.packed = packed;
+	return compute;
 }
 
 static void
@@ -54,12 +57,12 @@ void
 br_pg_compress_measure(BrContext *context, const void *image, size_t size,
 					   const BrPgCompressTexts *sample, BrPgCompressMeasured *measured)
 {
-	BrCompute compute = {.backend = br_pg_session_backend(), .pool = br_pg_session_pool()};
 	MemoryContext outer = CurrentMemoryContext;
 	MemoryContext work =
 		AllocSetContextCreate(outer, "bundle_rec measuring", ALLOCSET_DEFAULT_SIZES);
 	BrContext own;
 	BrEncoder *encoder;
+	BrCompute compute;
 	instr_time begun;
 	instr_time ended;
 
@@ -71,7 +74,7 @@ br_pg_compress_measure(BrContext *context, const void *image, size_t size,
 	measured->embeddings =
 		palloc_extended(sizeof(float) * sample->n * (Size) measured->info.dimensions,
 						MCXT_ALLOC_HUGE);
-	compute.packed = pack(&own, encoder, compute.backend);
+	compute = br_pg_compress_compute(&own, encoder);
 	embed(&own, encoder, &compute, sample, Min(sample->n, WARM_TEXTS), measured->embeddings);
 	INSTR_TIME_SET_CURRENT(begun);
 	embed(&own, encoder, &compute, sample, sample->n, measured->embeddings);

@@ -33,9 +33,20 @@ static const BrPgParameter structure_parameters[] = {
 	{NULL},
 };
 
+static const BrPgParameter layers_parameters[] = {
+	OF_ALL,
+	[BR_PG_LAYERS_LAYERS] = {"layers", 0, 1, 1000, true},
+	[BR_PG_LAYERS_TEXTS] = {"texts", 10000, 1, 1000000, true},
+	[BR_PG_LAYERS_EPOCHS] = {"epochs", 5, 1, 10000, true},
+	[BR_PG_LAYERS_BATCH] = {"batch", 32, 1, 65536, true},
+	[BR_PG_LAYERS_RATE] = {"rate", 6e-4, 1e-9, 1, false},
+	{NULL},
+};
+
 static const Method methods[BR_PG_COMPRESS_METHODS] = {
 	[BR_PG_COMPRESS_VOCABULARY] = {"vocabulary", vocabulary_parameters},
 	[BR_PG_COMPRESS_STRUCTURE] = {"structure", structure_parameters},
+	[BR_PG_COMPRESS_LAYERS] = {"layers", layers_parameters},
 };
 
 static BrPgCompressMethod
