@@ -426,4 +426,36 @@ extern BrStatus br_encoder_with_tokens(BrContext *context, const void *image, si
 									   uint8_t *kept /* (vocabulary) */, void **copy,
 									   size_t *copy_size);
 
+/*
+ * Images whose weights are bytes: every row of a matrix or table is a scale times
+ * whole numbers from -127 to 127. They are computed as all others are; what they
+ * are good for is their short form, about a quarter of the size, for storing.
+ */
+
+/*
+ * A copy of an image with each row rounded to such numbers, its largest one to
+ * 127; rows that then would not be finite stay. Vectors stay as they are.
+ * *copy: image_size bytes, owned by the caller (br_base_free); NULL after a failure.
+ * BR_ERR_FORMAT: not an image; BR_ERR_NUMERIC: NaN or infinite weight;
+ * BR_ERR_UNSUPPORTED: the model has an addition.
+ */
+extern BrStatus br_encoder_round_weights(BrContext *context, const void *image, size_t image_size,
+										 void **copy);
+
+/*
+ * The short form of an image, of which br_encoder_restore makes the same bytes.
+ * *shortened: *size bytes, owned by the caller (br_base_free); NULL and 0 where
+ * the image's weights are no such bytes, and after a failure. BR_ERR_FORMAT: not an image.
+ */
+extern BrStatus br_encoder_shorten(BrContext *context, const void *image, size_t image_size,
+								   void **shortened, size_t *size);
+
+/*
+ * Writes the image of a short form. image: of the size that it had, aligned to 8.
+ * BR_ERR_FORMAT: not a short form of an image of that size, of another version, or
+ * damaged; the image is of no use then.
+ */
+extern BrStatus br_encoder_restore(BrContext *context, const void *shortened, size_t size,
+								   void *image, size_t image_size);
+
 #endif /* BR_ENCODER_H */
