@@ -11,6 +11,7 @@ CREATE TABLE stored_model (
     hash bytea NOT NULL CHECK (octet_length(hash) = 32),
     layout int NOT NULL,
     bytes bigint NOT NULL CHECK (bytes > 0),
+    weights text NOT NULL DEFAULT 'f32' CHECK (weights IN ('f32', 'int8')),
     architecture text NOT NULL,
     tokenizer text NOT NULL,
     pooling text NOT NULL,
@@ -21,7 +22,7 @@ CREATE TABLE stored_model (
     loaded_at timestamptz NOT NULL DEFAULT now(),
     loaded_by name NOT NULL
 );
-COMMENT ON TABLE stored_model IS 'One row per model; hash is the SHA-256 of its image, whose bytes stand in model_chunk';
+COMMENT ON TABLE stored_model IS 'One row per model; hash is the SHA-256 of its image of so many bytes, which stand in model_chunk; where its weights are int8, numbers of a byte with a scale for each row, a shorter form of it does';
 
 CREATE TABLE model_chunk (
     model int NOT NULL,
@@ -30,7 +31,7 @@ CREATE TABLE model_chunk (
     PRIMARY KEY (model, part)
 );
 ALTER TABLE model_chunk ALTER COLUMN data SET STORAGE EXTERNAL;
-COMMENT ON TABLE model_chunk IS 'The image of each model (configuration, tokenizer, weights) in parts of at most 4 MiB, in order';
+COMMENT ON TABLE model_chunk IS 'The image of each model (configuration, tokenizer, weights), or its short form, in parts of at most 4 MiB, in order';
 
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.model_number', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.stored_model', '');
@@ -93,7 +94,7 @@ COMMENT ON FUNCTION model_used_by(int) IS
 
 CREATE FUNCTION model_info(name text DEFAULT NULL, OUT model text, OUT architecture text, OUT tokenizer text,
                            OUT pooling text, OUT "normalize" boolean, OUT dimensions int, OUT max_tokens int,
-                           OUT parameters bigint, OUT bytes bigint, OUT hash text, OUT loaded_at timestamptz,
+                           OUT parameters bigint, OUT bytes bigint, OUT weights text, OUT stored_bytes bigint, OUT hash text, OUT loaded_at timestamptz,
                            OUT loaded_by name, OUT used_by text[], OUT embedded jsonb, OUT backend text,
                            OUT instruction_set text, OUT precision_class text, OUT packed_file text, OUT packed_bytes bigint,
                            OUT weights_file text, OUT weights_bytes bigint, OUT bytes_by_precision jsonb,
@@ -135,7 +136,9 @@ COMMENT ON FUNCTION backends() IS
 
 CREATE VIEW model AS
 SELECT s.name, s.architecture, s.tokenizer, s.pooling, s.normalize, s.dimensions, s.max_tokens,
-       s.parameters, s.bytes, pg_catalog.encode(s.hash, 'hex') AS hash, s.loaded_at, s.loaded_by,
+       s.parameters, s.bytes, s.weights,
+       (SELECT sum(octet_length(c.data))::bigint FROM @extschema@.model_chunk c WHERE c.model = s.model) AS stored_bytes,
+       pg_catalog.encode(s.hash, 'hex') AS hash, s.loaded_at, s.loaded_by,
        @extschema@.model_used_by(s.model) AS used_by
 FROM @extschema@.stored_model s;
 COMMENT ON VIEW model IS 'The models that are loaded; load_model and drop_model change them';
@@ -147,8 +150,10 @@ COMMENT ON COLUMN model.normalize IS 'Whether embeddings have length 1';
 COMMENT ON COLUMN model.dimensions IS 'Components of an embedding';
 COMMENT ON COLUMN model.max_tokens IS 'Longest text in tokens, special tokens included; longer ones are cut';
 COMMENT ON COLUMN model.parameters IS 'Number of weights';
-COMMENT ON COLUMN model.bytes IS 'Size of the stored image, in bytes';
-COMMENT ON COLUMN model.hash IS 'SHA-256 of the stored image, hexadecimal';
+COMMENT ON COLUMN model.bytes IS 'Size of the image, in bytes, as sessions map it';
+COMMENT ON COLUMN model.weights IS 'What weights are in the tables: f32, or int8, numbers of a byte with a scale for each row';
+COMMENT ON COLUMN model.stored_bytes IS 'What the image takes in the tables, and so in backups and on standbys, in bytes';
+COMMENT ON COLUMN model.hash IS 'SHA-256 of the image, hexadecimal';
 COMMENT ON COLUMN model.loaded_at IS 'Start of the transaction that loaded the model';
 COMMENT ON COLUMN model.loaded_by IS 'Role that loaded the model';
 COMMENT ON COLUMN model.used_by IS 'Names of the catalogs that use the model, are moving to it, or hold embeddings of it, of those whose source the reader may SELECT from';

@@ -73,7 +73,7 @@ SELECT is((SELECT parameters FROM model), pg_temp.weights(cls || '/model.safeten
           'parameters as the file of weights has, without the pooler that is not used') FROM place;
 SELECT is((SELECT hash FROM model), (SELECT encode(sha256(string_agg(data, '' ORDER BY part)), 'hex') FROM model_chunk),
           'hash is the SHA-256 of the stored parts');
-SELECT is((SELECT bytes FROM model), (SELECT sum(octet_length(data)) FROM model_chunk)::bigint,
+SELECT results_eq('SELECT bytes, stored_bytes, weights FROM model', $$SELECT sum(octet_length(data))::bigint, sum(octet_length(data))::bigint, 'f32' FROM model_chunk$$,
           'bytes is their size');
 
 SELECT throws_ok($$SELECT load_model('cls', cls) FROM place$$, '42710', 'model "cls" already exists',
@@ -262,8 +262,8 @@ RESET bundle_rec.backend;
 
 -- all about one model
 
-SELECT results_eq($$SELECT model, architecture, tokenizer, pooling, normalize, dimensions, max_tokens, parameters, bytes, hash, loaded_at, loaded_by, used_by
-                    FROM model_info('dense')$$, $$SELECT * FROM model WHERE name = 'dense'$$, 'model_info says what the view says');
+SELECT results_eq($$SELECT model, architecture, tokenizer, pooling, normalize, dimensions, max_tokens, parameters, bytes, weights, stored_bytes, hash, loaded_at,
+                    loaded_by, used_by FROM model_info('dense')$$, $$SELECT * FROM model WHERE name = 'dense'$$, 'model_info says what the view says');
 SELECT results_eq($$SELECT backend, instruction_set FROM model_info('dense')$$, $$SELECT name, instruction_set FROM backends() WHERE in_use$$,
                   'and what computes it here');
 SET bundle_rec.backend = portable;

@@ -22,7 +22,7 @@
 #include "pg/model/model_int.h"
 
 /* the columns of stored_model that come first, in the order of the function's */
-#define STORED 12
+#define STORED 14
 
 typedef enum Column
 {
@@ -61,8 +61,9 @@ read_stored(int32 model, Info *info, BrPgPackedKey *key)
 {
 	static const char sql[] =
 		"SELECT name, architecture, tokenizer, pooling, normalize, dimensions, max_tokens,"
-		" parameters, bytes, pg_catalog.encode(hash, 'hex'), loaded_at, loaded_by, hash, layout"
-		" FROM bundle_rec.stored_model WHERE model = $1";
+		" parameters, bytes, weights, (SELECT pg_catalog.sum(pg_catalog.octet_length(c.data))::bigint"
+		" FROM bundle_rec.model_chunk c WHERE c.model = s.model), pg_catalog.encode(hash, 'hex'),"
+		" loaded_at, loaded_by, hash, layout FROM bundle_rec.stored_model s WHERE model = $1";
 	Oid type = INT4OID;
 	Datum value = Int32GetDatum(model);
 	BrPgRights rights;

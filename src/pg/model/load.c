@@ -235,17 +235,17 @@ make_bytea(const void *data, size_t size)
 
 /* Number of the new row of stored_model. */
 static int32
-insert_model(const char *name, const char *loader, const BrPgPackedKey *key,
+insert_model(const char *name, const char *loader, const BrPgPackedKey *key, const char *weights,
 			 const BrModelInfo *info)
 {
 	static const char sql[] =
 		"INSERT INTO bundle_rec.stored_model (name, hash, layout, bytes, architecture, tokenizer, "
-		"pooling, normalize, dimensions, max_tokens, parameters, loaded_by) "
-		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::name) "
+		"pooling, normalize, dimensions, max_tokens, parameters, loaded_by, weights) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::name, $13) "
 		"ON CONFLICT (name) DO NOTHING RETURNING model";
-	Oid types[12] = {TEXTOID, BYTEAOID, INT4OID, INT8OID, TEXTOID, TEXTOID,
-					 TEXTOID, BOOLOID,	INT4OID, INT4OID, INT8OID, TEXTOID};
-	Datum values[12] = {
+	Oid types[13] = {TEXTOID, BYTEAOID, INT4OID, INT8OID, TEXTOID, TEXTOID, TEXTOID,
+					 BOOLOID, INT4OID,	INT4OID, INT8OID, TEXTOID, TEXTOID};
+	Datum values[13] = {
 		CStringGetTextDatum(name),
 		PointerGetDatum(make_bytea(key->hash, BR_PG_HASH_SIZE)),
 		Int32GetDatum(key->layout),
@@ -258,31 +258,13 @@ insert_model(const char *name, const char *loader, const BrPgPackedKey *key,
 		Int32GetDatum(info->max_tokens),
 		Int64GetDatum(info->parameters),
 		CStringGetTextDatum(loader),
+		CStringGetTextDatum(weights),
 	};
 	bool is_null;
 
 	if (br_pg_execute(sql, lengthof(types), types, values, NULL, false, 0) != 1)
 		name_taken(name);
 	return DatumGetInt32(br_pg_column(0, 1, &is_null));
-}
-
-static void
-insert_chunks(int32 model, const char *image, size_t size)
-{
-	static const char sql[] =
-		"INSERT INTO bundle_rec.model_chunk (model, part, data) VALUES ($1, $2, $3)";
-	Oid types[3] = {INT4OID, INT4OID, BYTEAOID};
-	int part = 0;
-
-	for (size_t at = 0; at < size; at += CHUNK)
-	{
-		bytea *data = make_bytea(image + at, Min(CHUNK, size - at));
-		Datum values[3] = {Int32GetDatum(model), Int32GetDatum(part++), PointerGetDatum(data)};
-
-		CHECK_FOR_INTERRUPTS();
-		br_pg_execute(sql, lengthof(types), types, values, NULL, false, 0);
-		pfree(data);
-	}
 }
 
 /* Whether another model has the same image, and so the same packed file. */
@@ -302,6 +284,7 @@ br_pg_model_insert(const char *name, const void *image, size_t size, BrContext *
 {
 	char *loader = GetUserNameFromId(GetUserId(), false);
 	BrPgPackedKey key = {.layout = BR_ENCODER_LAYOUT_VERSION, .size = size};
+	BrPgStoredForm form;
 	BrPgRights saved;
 	BrEncoder *encoder;
 	int32 model;
@@ -309,9 +292,10 @@ br_pg_model_insert(const char *name, const void *image, size_t size, BrContext *
 	br_pg_check(br_encoder_open(context, image, size, &encoder), context,
 				"could not open the model that was read", NULL);
 	br_pg_sha256(image, size, key.hash);
+	form = br_pg_chunks_form(image, size, context);
 	br_pg_enter_owner(&saved);
-	model = insert_model(name, loader, &key, br_encoder_info(encoder));
-	insert_chunks(model, image, size);
+	model = insert_model(name, loader, &key, form.weights, br_encoder_info(encoder));
+	br_pg_chunks_insert(model, &form);
 	if (!image_shared(model, &key))
 		br_pg_packed_remove_at_end(key.hash, false);
 	br_pg_leave(&saved);

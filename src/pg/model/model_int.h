@@ -36,6 +36,24 @@ extern void br_pg_model_require_size(const char *path, int64 size);
  */
 extern BrModelFile *br_pg_given_needed(BrPgGiven *given, BrContext *context, int *n);
 
+/* chunks.c: what the database keeps of an image */
+
+typedef struct BrPgStoredForm
+{
+	const char *weights; /* stored_model's column */
+	const void *data;
+	size_t size;
+} BrPgStoredForm;
+
+/* The form that an image is stored in: itself, or memory of the context. */
+extern BrPgStoredForm br_pg_chunks_form(const void *image, size_t size, BrContext *context);
+
+/* Of a model whose row is there, with the rights of the extension's owner. */
+extern void br_pg_chunks_insert(int32 model, const BrPgStoredForm *form);
+
+/* Where the image's file comes from; *model must stay as long as the source. */
+extern BrPgPackedSource br_pg_chunks_source(int32 *model);
+
 /* store.c: models in use */
 
 /* Packed weights that are mapped; weights.c knows what is in it. */

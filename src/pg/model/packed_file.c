@@ -264,6 +264,16 @@ reserve_space(int fd, const char *name, off_t size)
 	}
 }
 
+void
+br_pg_packed_report_damage(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED), errmsg("a stored model is damaged"),
+			 errdetail("The parts in bundle_rec.model_chunk do not give an image of the size and"
+					   " the SHA-256 that bundle_rec.stored_model states."),
+			 errhint("Drop the model and load it again.")));
+}
+
 /* Returns the checksum of what was written. */
 static pg_crc32c
 write_parts(int fd, const char *name, const BrPgPackedKey *key, const BrPgPackedSource *source)
@@ -289,12 +299,7 @@ write_parts(int fd, const char *name, const BrPgPackedKey *key, const BrPgPacked
 	FIN_CRC32C(crc);
 	end_sha256(sha, hash);
 	if (part != NULL || size != key->size || memcmp(hash, key->hash, sizeof(hash)) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED), errmsg("a stored model is damaged"),
-				 errdetail(
-					 "The parts in bundle_rec.model_chunk do not have the size and the SHA-256 "
-					 "that bundle_rec.stored_model states."),
-				 errhint("Drop the model and load it again.")));
+		br_pg_packed_report_damage();
 	return crc;
 }
 

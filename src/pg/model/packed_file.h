@@ -60,6 +60,9 @@ extern void br_pg_packed_map(const BrPgPackedKey *key, const BrPgPackedSource *s
 							 BrPgPacked *packed);
 extern void br_pg_packed_unmap(BrPgPacked *packed);
 
+/* Raises XX001: what the tables have of an image is not what was stored. */
+extern void br_pg_packed_report_damage(void) pg_attribute_noreturn();
+
 /*
  * Removes all files of the image with this hash when the current transaction
  * commits, or when it aborts; in either case when it is prepared.

@@ -182,26 +182,6 @@ br_pg_model_key(int32 model, BrPgPackedKey *key)
 				 errhint("Drop the model and load it again.")));
 }
 
-/* BrPgPackedSource: the chunks of a model, one at a time. */
-static bytea *
-read_chunk(void *arg, int part)
-{
-	static const char sql[] =
-		"SELECT data FROM bundle_rec.model_chunk WHERE model = $1 AND part = $2";
-	Oid types[2] = {INT4OID, INT4OID};
-	Datum values[2] = {Int32GetDatum(*(int32 *) arg), Int32GetDatum(part)};
-	BrPgRights saved;
-	bytea *data = NULL;
-	bool is_null;
-
-	br_pg_enter_owner(&saved);
-	if (br_pg_execute(sql, 2, types, values, NULL, true, 1) == 1)
-		data = DatumGetByteaPCopy(br_pg_column(0, 1, &is_null));
-	br_pg_leave(&saved);
-	SPI_freetuptable(SPI_tuptable);
-	return data;
-}
-
 /* Lets go of what this transaction has not used, from the least recently used on. */
 static void
 close_unused(void)
@@ -228,7 +208,7 @@ close_unused(void)
 static BrPgOpenModel *
 open_model(int32 number, const BrPgPackedKey *key)
 {
-	BrPgPackedSource source = {.part = read_chunk, .arg = &number};
+	BrPgPackedSource source = br_pg_chunks_source(&number);
 	BrContext context;
 	BrPgOpenModel *model;
 	BrStatus status;
