@@ -6,7 +6,7 @@
 --    Smaller models out of larger ones, beside the models that they were made of,
 --    whose tokens, sizes and embeddings are counted and compared here in SQL.
 --
-SELECT plan(62);
+SELECT plan(79);
 SET client_min_messages = warning;
 DROP ROLE IF EXISTS br_test_owner, br_test_other;
 CREATE ROLE br_test_owner;
@@ -114,6 +114,34 @@ SELECT results_eq($$SELECT made_by, parent, method, parameters, seed, data - 'sh
     $$VALUES ('compress'::text, 'bert'::text, 'layers'::text, '{"layers": 1, "texts": 10000, "epochs": 60, "batch": 16, "rate": 0.002, "sample": 12, "seed": 1}'::jsonb, 1::bigint, '{"texts": 48, "sample": 12}'::jsonb)$$,
     'lineage tells how many layers the default was');
 
+---- weights as bytes ----
+
+INSERT INTO told SELECT m || '_int8', c.* FROM unnest('{bert,mpnet,roberta,xlmr}'::text[]) m, compress_model(m, m || '_int8', 'shop', 'int8', '{"sample": 12}') c;
+SELECT results_eq($$SELECT o.name, n.weights, n.bytes = o.bytes, t.after::bigint, t.before::bigint FROM model o JOIN model n ON n.name = o.name || '_int8' JOIN told t ON t.model = n.name AND quantity = 'bytes' ORDER BY 1$$,
+    $$SELECT o.name, 'int8'::text, true, n.stored_bytes, o.stored_bytes FROM model o JOIN model n ON n.name = o.name || '_int8' ORDER BY 1$$, 'the tables keep another form of an image as large');
+-- three of four bytes of a weight go, but 4 come with each row of at least 32, and vectors stay
+SELECT is((SELECT count(*) FROM told t JOIN told p USING (model) WHERE t.model LIKE '%int8' AND t.quantity = 'bytes' AND p.quantity = 'parameters'
+           AND t.before - t.after BETWEEN 2.6 * p.after AND 3 * p.after), 4::bigint, 'of some three quarters of its weights'' size');
+SELECT is((SELECT count(*) FROM told WHERE model LIKE '%int8' AND quantity IN ('parameters', 'vocabulary', 'layers', 'heads', 'neurons') AND before = after), 20::bigint, 'nothing else changes');
+SELECT throws_ok($$UPDATE model_chunk SET data = set_byte(data, octet_length(data) - 100, get_byte(data, octet_length(data) - 100) # 1)
+    WHERE model = (SELECT model FROM stored_model WHERE name = 'xlmr_int8'); SELECT embed('red lamp', 'xlmr_int8')$$, 'XX001', 'a stored model is damaged', 'a bit that was lost is found');
+SELECT throws_ok($$DELETE FROM model_chunk WHERE model = (SELECT model FROM stored_model WHERE name = 'xlmr_int8'); SELECT embed('red lamp', 'xlmr_int8')$$,
+    'XX001', 'a stored model is damaged', 'and parts that are missing');
+SELECT ok((SELECT min(c) > .999 AND min(c) < 1 FROM pg_temp.cosines(m, m || '_int8') c)
+          AND pg_temp.told(m || '_int8', 'mean_cosine') BETWEEN (SELECT min(c) - .001 FROM pg_temp.cosines(m, m || '_int8') c) AND (SELECT max(c) + .001 FROM pg_temp.cosines(m, m || '_int8') c),
+          'embeddings hardly change: ' || m) FROM unnest('{bert,mpnet,roberta,xlmr}'::text[]) m;
+INSERT INTO told SELECT 'bert_bytes', c.* FROM compress_model('bert_int8', 'bert_bytes', 'shop', 'vocabulary', '{"sample": 12}') c;
+SELECT results_eq($$SELECT weights, stored_bytes < bytes / 2 FROM model WHERE name = 'bert_bytes'$$, $$VALUES ('int8', true)$$, 'rows that stay are still bytes');
+SELECT is((SELECT count(*) FROM product WHERE title IS NOT NULL AND embed(title, 'bert_int8') IS DISTINCT FROM embed(title, 'bert_bytes')), 0::bigint, 'the same');
+SELECT results_eq($$SELECT quantity FROM told WHERE model = 'bert_int8' EXCEPT SELECT quantity FROM told WHERE model = 'bert_words' ORDER BY 1$$,
+    $$VALUES ('int8_mean_cosine'), ('int8_texts_per_second')$$, 'two quantities more');
+SELECT ok(bool_and(CASE WHEN 'int8' = ANY (b.precisions) THEN before > 0 AND after > 0 ELSE before IS NULL AND after IS NULL END), 'tell of computing in bytes, where the backend does')
+FROM told, backends() b WHERE b.in_use AND model LIKE '%int8' AND quantity LIKE 'int8%';
+SET bundle_rec.backend = portable;
+SELECT results_eq($$SELECT quantity FROM compress_model('bert', 'bert_plain', 'shop', 'int8') WHERE after IS NULL$$, $$VALUES ('int8_texts_per_second'), ('int8_mean_cosine')$$, 'or are NULL');
+RESET bundle_rec.backend;
+SELECT is((SELECT hash FROM model WHERE name = 'bert_plain'), (SELECT hash FROM model WHERE name = 'bert_int8'), 'whoever rounds comes to the same');
+
 ---- where it comes from, and what for ----
 
 SELECT results_eq($$SELECT made_by, parent, catalog, objective, method, parameters, seed, data - 'sha256', (figures ->> 'parameters')::float8, learned_until, job FROM lineage WHERE model = 'bert_narrow'$$,
@@ -144,6 +172,7 @@ SELECT throws_ok($$SELECT compress_model('bert', 'x', 'shop', 'layers', '{"layer
 SELECT throws_ok($$SELECT compress_model('bert', 'x', 'shop', 'layers', '{"epochs": 1.5}')$$, '22023', 'parameter "epochs" is out of range: 1.5', 'a part of an epoch');
 SELECT throws_ok($$SELECT compress_model('bert', 'x', 'shop', 'layers', '{"rate": 0}')$$, '22023', 'parameter "rate" is out of range: 0', 'no learning');
 SELECT throws_ok($$SELECT compress_model('bert', 'x', 'shop', 'layers', '{"neurons_removed": 0.5}')$$, '22023', 'method "layers" takes no parameter "neurons_removed"', 'a parameter of structure');
+SELECT throws_ok($$SELECT compress_model('bert_int8', 'x', 'shop', 'int8')$$, '22023', 'nothing would be removed from model "bert_int8"', 'bytes once more');
 SELECT throws_ok($$SELECT compress_model('none', 'x', 'shop', 'vocabulary')$$, '42704', 'model "none" does not exist', 'an unknown model');
 SELECT throws_ok($$SELECT compress_model('bert', 'mpnet', 'shop', 'vocabulary')$$, '42710', 'model "mpnet" already exists', 'a name that is taken');
 SELECT throws_ok($$SELECT compress_model('bert', '', 'shop', 'vocabulary')$$, '22023', NULL, 'an empty name');

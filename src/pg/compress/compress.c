@@ -43,6 +43,17 @@ prune_vocabulary(BrPgCompressWork *work)
 				&work->context, FAILURE, NULL);
 }
 
+static void
+round_weights(BrPgCompressWork *work)
+{
+	br_pg_check(br_encoder_round_weights(&work->context, work->image, work->size, &work->made),
+				&work->context, FAILURE, NULL);
+	work->made_size = work->size;
+	if (memcmp(work->made, work->image, work->size) == 0)
+		br_pg_compress_refuse_whole(work, "Its weights are bytes already.",
+									"Choose another method.");
+}
+
 /* How many of n stay where a share goes, at least one. */
 static int
 left_of(int n, double removed)
@@ -167,6 +178,9 @@ make(BrPgCompressWork *work)
 		case BR_PG_COMPRESS_LAYERS:
 			br_pg_compress_layers(work);
 			break;
+		case BR_PG_COMPRESS_INT8:
+			round_weights(work);
+			break;
 	}
 }
 
@@ -180,6 +194,7 @@ br_pg_compress(const BrPgCompression *compression, BrPgCompressed rows[BR_PG_COM
 	BrPgCompressMeasured before;
 	BrPgCompressMeasured after;
 	BrPgCatalog *catalog;
+	bool in_bytes;
 	int n;
 
 	br_pg_require_writes("compress_model()");
@@ -197,9 +212,11 @@ br_pg_compress(const BrPgCompression *compression, BrPgCompressed rows[BR_PG_COM
 
 	work.image = br_pg_model_image(work.model, &work.size);
 	make(&work);
-	br_pg_compress_measure(&work.context, work.image, work.size, &work.sample, &before);
-	br_pg_compress_measure(&work.context, work.made, work.made_size, &work.sample, &after);
-	n = br_pg_compress_rows(&work.context, &before, &after, work.sample.n, rows);
+	in_bytes = work.parameters.method == BR_PG_COMPRESS_INT8;
+	br_pg_compress_measure(&work.context, work.image, work.size, &work.sample, in_bytes, &before);
+	br_pg_compress_measure(&work.context, work.made, work.made_size, &work.sample, in_bytes,
+						   &after);
+	n = br_pg_compress_rows(&work.context, &before, &after, work.sample.n, in_bytes, rows);
 	store(&work, rows, n);
 	MemoryContextSwitchTo(outer);
 	MemoryContextDelete(memory);

@@ -19,10 +19,11 @@ typedef enum BrPgCompressMethod
 {
 	BR_PG_COMPRESS_VOCABULARY,
 	BR_PG_COMPRESS_STRUCTURE,
-	BR_PG_COMPRESS_LAYERS
+	BR_PG_COMPRESS_LAYERS,
+	BR_PG_COMPRESS_INT8
 } BrPgCompressMethod;
 
-#define BR_PG_COMPRESS_METHODS (BR_PG_COMPRESS_LAYERS + 1)
+#define BR_PG_COMPRESS_METHODS (BR_PG_COMPRESS_INT8 + 1)
 
 /* Places of numbers, first those of all methods; names, defaults and ranges stand in parameters.c. */
 enum
@@ -126,22 +127,31 @@ extern void br_pg_compress_layers(BrPgCompressWork *work);
 /* With what this session computes in 32 bits; weights are packed into the context's memory. */
 extern BrCompute br_pg_compress_compute(BrContext *context, const BrEncoder *encoder);
 
+/* A sample's embeddings. */
+typedef struct BrPgCompressEmbedded
+{
+	float
+		*embeddings; /* (sample, dimensions); NULL: they were not asked for, or are not to be had */
+	double texts_per_second;
+} BrPgCompressEmbedded;
+
 typedef struct BrPgCompressMeasured
 {
-	double bytes;
-	double texts_per_second;
+	double bytes; /* in the tables */
 	BrModelShape shape;
-	BrModelInfo info;  /* its strings are gone */
-	float *embeddings; /* (sample, dimensions) */
+	BrModelInfo info;			/* its strings are gone */
+	BrPgCompressEmbedded plain; /* in 32 bits */
+	BrPgCompressEmbedded int8;	/* with weights and inputs of bytes */
 } BrPgCompressMeasured;
 
-/* Embeds the sample as this session computes in 32 bits. */
+/* Embeds the sample as this session computes; in_bytes: in int8, too, where its backend does. */
 extern void br_pg_compress_measure(BrContext *context, const void *image, size_t size,
-								   const BrPgCompressTexts *sample, BrPgCompressMeasured *measured);
+								   const BrPgCompressTexts *sample, bool in_bytes,
+								   BrPgCompressMeasured *measured);
 
 /* Rows of the answer; of both models and what lies between them. */
 extern int br_pg_compress_rows(BrContext *context, const BrPgCompressMeasured *before,
-							   const BrPgCompressMeasured *after, int sample,
+							   const BrPgCompressMeasured *after, int sample, bool in_bytes,
 							   BrPgCompressed rows[BR_PG_COMPRESSED_MAX]);
 
 #endif /* BR_PG_COMPRESS_INT_H */

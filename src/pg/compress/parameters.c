@@ -43,10 +43,16 @@ static const BrPgParameter layers_parameters[] = {
 	{NULL},
 };
 
+static const BrPgParameter int8_parameters[] = {
+	OF_ALL,
+	{NULL},
+};
+
 static const Method methods[BR_PG_COMPRESS_METHODS] = {
 	[BR_PG_COMPRESS_VOCABULARY] = {"vocabulary", vocabulary_parameters},
 	[BR_PG_COMPRESS_STRUCTURE] = {"structure", structure_parameters},
 	[BR_PG_COMPRESS_LAYERS] = {"layers", layers_parameters},
+	[BR_PG_COMPRESS_INT8] = {"int8", int8_parameters},
 };
 
 static BrPgCompressMethod
