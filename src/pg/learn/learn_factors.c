@@ -172,7 +172,7 @@ br_pg_fit_complement(BrPgTraining *training, BrPgLearned *learned)
 	const BrSparse *sets = br_pg_training_sets(training);
 	BrComplementItems items = {.n = data->n_items,
 							   .dims = data->dims,
-							   .embeddings = data->embeddings};
+							   .embeddings = br_pg_training_embeddings(training)};
 	int32_t *category = palloc(sizeof(int32_t) * Max(data->n_items, 1));
 	BrComplementOptions options;
 	BrComplementPair *pairs;
@@ -180,7 +180,7 @@ br_pg_fit_complement(BrPgTraining *training, BrPgLearned *learned)
 	BrContext context;
 	int64 n;
 
-	if (data->embeddings == NULL)
+	if (items.embeddings == NULL)
 		return "The catalog has no model, or refresh has embedded none of its texts.";
 	pairs = pairs_of(sets, &n);
 	if (n < BR_PG_LEAST_PAIRS)

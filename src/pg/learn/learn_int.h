@@ -65,9 +65,23 @@ typedef struct BrPgLearned
 typedef struct BrPgLooks BrPgLooks;
 extern BrPgLooks *br_pg_looks_create(const BrPgLearnData *data);
 extern const BrLists *br_pg_looks_content(BrPgLooks *looks);
+extern const float *br_pg_looks_embeddings(const BrPgLooks *looks);
+
+/*
+ * The same with the embeddings of the model before it was trained, of the same
+ * memory; the looks themselves where br_pg_untrained_embeddings has none.
+ */
+extern BrPgLooks *br_pg_looks_untrained(BrPgLooks *looks);
 extern const BrSparse *br_pg_looks_words(BrPgLooks *looks);
 extern const BrSparse *br_pg_looks_phrases(BrPgLooks *looks);
 extern const BrSparse *br_pg_looks_parts(BrPgLooks *looks);
+
+/*
+ * untrained.c: as the data's embeddings, by the model from which the catalog's was
+ * fine-tuned, of the data's memory; NULL: it never was, that model is gone, or the
+ * items are too many to embed again.
+ */
+extern const float *br_pg_untrained_embeddings(const BrPgLearnData *data);
 
 /* What learners are given. Matrices are made on first use, of the events in use. */
 typedef struct BrPgTraining
@@ -96,6 +110,9 @@ extern const BrSparse *br_pg_training_sets(BrPgTraining *training);
 extern const BrSparse *br_pg_training_user_items(BrPgTraining *training);
 extern const BrSparse *br_pg_training_user_bundles(BrPgTraining *training);
 extern const BrSparse *br_pg_training_bundle_items(BrPgTraining *training);
+
+/* Embeddings (n_items, dims), of unit length, or 0; NULL: none. */
+extern const float *br_pg_training_embeddings(const BrPgTraining *training);
 
 /* Nearest items by embedding; empty where there are none. */
 extern const BrLists *br_pg_training_content(BrPgTraining *training);

@@ -25,6 +25,8 @@
 struct BrPgLooks
 {
 	const BrPgLearnData *data;
+	const float *embeddings; /* (n_items, dims); NULL: none */
+	BrPgLooks *untrained;	 /* NULL: not asked for yet */
 	bool has_content;
 	BrLists content;
 	bool has_words;
@@ -40,7 +42,36 @@ br_pg_looks_create(const BrPgLearnData *data)
 	BrPgLooks *looks = MemoryContextAllocZero(data->memory, sizeof(BrPgLooks));
 
 	looks->data = data;
+	looks->embeddings = data->embeddings;
 	return looks;
+}
+
+BrPgLooks *
+br_pg_looks_untrained(BrPgLooks *looks)
+{
+	const float *embeddings;
+
+	if (looks->untrained != NULL)
+		return looks->untrained;
+	looks->untrained = looks;
+	embeddings = br_pg_untrained_embeddings(looks->data);
+	if (embeddings != NULL)
+	{
+		/* of which only the embeddings are others */
+		(void) br_pg_looks_words(looks);
+		looks->untrained = MemoryContextAlloc(looks->data->memory, sizeof(BrPgLooks));
+		*looks->untrained = *looks;
+		looks->untrained->embeddings = embeddings;
+		looks->untrained->untrained = looks->untrained;
+		looks->untrained->has_content = false;
+	}
+	return looks->untrained;
+}
+
+const float *
+br_pg_looks_embeddings(const BrPgLooks *looks)
+{
+	return looks->embeddings;
 }
 
 /* a library that has products in double, where one can be loaded */
@@ -79,8 +110,8 @@ compare_all(BrPgLooks *looks)
 		int rows = Min(ROWS, data->n_items - first);
 
 		CHECK_FOR_INTERRUPTS();
-		backend->multiply_transposed(data->embeddings + (Size) first * data->dims, data->embeddings,
-									 rows, data->n_items, data->dims, products);
+		backend->multiply_transposed(looks->embeddings + (Size) first * data->dims,
+									 looks->embeddings, rows, data->n_items, data->dims, products);
 		for (int i = 0; status == BR_OK && i < rows; i++)
 			status = br_learn_lists_add(builder, products + (Size) i * data->n_items, data->n_items,
 										first + i, 0);
@@ -140,7 +171,7 @@ read_neighbours(BrPgLooks *looks)
 const BrLists *
 br_pg_looks_content(BrPgLooks *looks)
 {
-	if (!looks->has_content && looks->data->embeddings != NULL)
+	if (!looks->has_content && looks->embeddings != NULL)
 	{
 		if (looks->data->n_items <= MOST_COMPARED)
 			compare_all(looks);

@@ -7,7 +7,8 @@
  * each part the learners are fitted to all the others, and asked about sets of
  * this one with one thing taken out: the ranker learns to find it among all
  * things that could have been taken. Where there are many events one part is
- * enough.
+ * enough. A model that was trained has learned from all of them, so it is asked as
+ * it was before (untrained.c).
  */
 #include "postgres.h"
 
@@ -111,10 +112,9 @@ static void
 add_item_cases(BrPgTraining *training, int part, int cases, BrPgChoices *choices)
 {
 	const BrPgLearnData *data = training->data;
-	BrPgTraining *rest =
-		br_pg_training_create(data, mask_part(training, part, false), training->looks);
-	BrPgTraining *held_out =
-		br_pg_training_create(data, mask_part(training, part, true), training->looks);
+	BrPgLooks *looks = br_pg_looks_untrained(training->looks);
+	BrPgTraining *rest = br_pg_training_create(data, mask_part(training, part, false), looks);
+	BrPgTraining *held_out = br_pg_training_create(data, mask_part(training, part, true), looks);
 	BrPgModel *model;
 	const BrSparse *sets = br_pg_training_sets(held_out);
 	int stride = stride_of(sets, cases), met = 0;

@@ -23,6 +23,12 @@ br_pg_training_create(const BrPgLearnData *data, const bool *use, BrPgLooks *loo
 	return training;
 }
 
+const float *
+br_pg_training_embeddings(const BrPgTraining *training)
+{
+	return br_pg_looks_embeddings(training->looks);
+}
+
 const BrLists *
 br_pg_training_content(BrPgTraining *training)
 {

@@ -88,3 +88,31 @@ br_pg_model_image(int32 model, size_t *size)
 	*size = opened->key.size;
 	return opened->packed.contents;
 }
+
+int32
+br_pg_model_before_training(int32 model)
+{
+	/* numbers are never reused, so a parent that is gone is nobody else */
+	static const char sql[] =
+		"WITH RECURSIVE chain AS (SELECT l.made_by, l.parent, 1 AS depth"
+		" FROM bundle_rec.stored_lineage l WHERE l.model = $1 UNION ALL"
+		" SELECT l.made_by, l.parent, chain.depth + 1 FROM chain"
+		" JOIN bundle_rec.stored_lineage l ON l.model = chain.parent),"
+		" first AS (SELECT parent FROM chain WHERE made_by = 'train' ORDER BY depth DESC LIMIT 1),"
+		" last AS (SELECT parent FROM chain ORDER BY depth DESC LIMIT 1)"
+		" SELECT CASE WHEN NOT EXISTS (SELECT FROM chain) THEN $1"
+		" WHEN NOT EXISTS (SELECT FROM last JOIN bundle_rec.stored_model m ON m.model = last.parent) THEN 0"
+		" ELSE coalesce((SELECT parent FROM first), $1) END";
+	static const Oid types[] = {INT4OID};
+	Datum values[] = {Int32GetDatum(model)};
+	BrPgRights saved;
+	bool is_null;
+	int32 found;
+
+	br_pg_enter_owner(&saved);
+	br_pg_execute(sql, lengthof(types), types, values, NULL, true, 1);
+	found = DatumGetInt32(br_pg_column(0, 1, &is_null));
+	br_pg_leave(&saved);
+	SPI_freetuptable(SPI_tuptable);
+	return found;
+}

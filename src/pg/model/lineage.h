@@ -52,4 +52,11 @@ extern void br_pg_model_require_new_name(const char *name);
  */
 extern const void *br_pg_model_image(int32 model, size_t *size);
 
+/*
+ * The model from which the first of all trainings began that led to a model: an
+ * ancestor that has learned from nobody's data here. The model itself, where none
+ * did; 0 where it is gone, or a model on the way to it is.
+ */
+extern int32 br_pg_model_before_training(int32 model);
+
 #endif /* BR_PG_LINEAGE_H */
