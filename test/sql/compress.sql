@@ -6,7 +6,7 @@
 --    Smaller models out of larger ones, beside the models that they were made of,
 --    whose tokens, sizes and embeddings are counted and compared here in SQL.
 --
-SELECT plan(79);
+SELECT plan(78);
 SET client_min_messages = warning;
 DROP ROLE IF EXISTS br_test_owner, br_test_other;
 CREATE ROLE br_test_owner;
