@@ -49,7 +49,8 @@ forget_old(void)
 
 /*
  * Two trainings of a catalog would learn from the same sessions, and only one of
- * what comes of them could serve it. job: the one that asks; 0: a new one.
+ * what comes of them could serve it. job: the one that asks; 0: a new one. Returns
+ * where there is none, or it has just ended.
  */
 static void
 refuse_second_training(int32 catalog, int64 job)
@@ -102,21 +103,19 @@ queue(const char *name, const Datum given[4], const char given_nulls[4])
 					schedule == 0 ? 'n' : ' '};
 	BrPgJobTicket ticket;
 	BrPgRights rights;
-	uint64 queued;
 	bool is_null;
 
 	br_pg_catalog_require_owner(catalog);
 	br_pg_enter_owner(&rights);
 	br_pg_catalog_hold(catalog->number);
 	forget_old();
-	/* the one conflict that there can be is between trainings */
-	queued = br_pg_execute("INSERT INTO bundle_rec.stored_job (catalog, role, kind, max_texts,"
-						   " learner, parameters, schedule) VALUES ($1, $2, $3, $4, $5, $6, $7)"
-						   " ON CONFLICT DO NOTHING RETURNING job",
-						   lengthof(types), types, values, nulls, false, 0);
-	br_pg_leave(&rights);
-	if (queued == 0)
+	/* the one conflict that there can be is with another training, which may end meanwhile */
+	while (br_pg_execute("INSERT INTO bundle_rec.stored_job (catalog, role, kind, max_texts,"
+						 " learner, parameters, schedule) VALUES ($1, $2, $3, $4, $5, $6, $7)"
+						 " ON CONFLICT DO NOTHING RETURNING job",
+						 lengthof(types), types, values, nulls, false, 0) == 0)
 		refuse_second_training(catalog->number, 0);
+	br_pg_leave(&rights);
 	ticket = br_pg_job_ticket(DatumGetInt64(br_pg_column(0, 1, &is_null)), GetUserId());
 	br_pg_job_start_at_commit(&ticket);
 	return ticket.job;
