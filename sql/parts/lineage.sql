@@ -42,7 +42,7 @@ COMMENT ON COLUMN lineage.method IS 'Which of its weights were trained, or how i
 COMMENT ON COLUMN lineage.parameters IS 'All parameters, those by default too';
 COMMENT ON COLUMN lineage.seed IS 'Seed of all that was drawn';
 COMMENT ON COLUMN lineage.data IS 'What was learned from: counts, and the SHA-256 of the snapshot';
-COMMENT ON COLUMN lineage.learned_until IS 'Time of the latest event that it, or a model that it was made of, learned from; NULL: none did';
+COMMENT ON COLUMN lineage.learned_until IS 'Time of the latest event that it, a model that it was made of, or its teacher learned from; NULL: none did';
 COMMENT ON COLUMN lineage.figures IS 'What came of it, such as the validation figure of the weights kept';
 COMMENT ON COLUMN lineage.backend IS 'Backend, or device of the embedding service, that computed it; several, in their order, where it changed on the way';
 COMMENT ON COLUMN lineage.threads IS 'Threads that it was computed with; with the same backend, as many threads, data, parameters and seed the weights are the same bits';

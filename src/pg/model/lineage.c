@@ -80,6 +80,24 @@ br_pg_model_store(const char *name, const void *image, size_t size, const BrPgLi
 	return model;
 }
 
+TimestampTz
+br_pg_model_learned_until(int32 model)
+{
+	static const Oid types[] = {INT4OID};
+	Datum values[] = {Int32GetDatum(model)};
+	bool is_null;
+	Datum until;
+	BrPgRights saved;
+
+	br_pg_enter_owner(&saved);
+	br_pg_execute("SELECT pg_catalog.max(learned_until) FROM bundle_rec.stored_lineage"
+				  " WHERE model = $1",
+				  lengthof(types), types, values, NULL, true, 0);
+	br_pg_leave(&saved);
+	until = br_pg_column(0, 1, &is_null);
+	return is_null ? DT_NOBEGIN : DatumGetTimestampTz(until);
+}
+
 const void *
 br_pg_model_image(int32 model, size_t *size)
 {

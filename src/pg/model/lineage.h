@@ -46,6 +46,9 @@ extern int32 br_pg_model_store(const char *name, const void *image, size_t size,
 /* Raises 42710 and 22023 as above, before the work that the name is for. */
 extern void br_pg_model_require_new_name(const char *name);
 
+/* Time of the latest event that a model learned from, as its lineage has it; DT_NOBEGIN: none. */
+extern TimestampTz br_pg_model_learned_until(int32 model);
+
 /*
  * The image of a model, for br_encoder_with_weights; valid as long as
  * br_pg_model_encoder's. Raises 42704 if the model is gone.

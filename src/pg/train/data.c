@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #include "pg/catalog/catalog.h"
+#include "pg/model/lineage.h"
 #include "pg/model/model.h"
 #include "pg/train/train_int.h"
 #include "pg/worker/job.h"
@@ -137,9 +138,10 @@ read_catalog(const BrPgTrainPlan *plan, BrPgTrainTexts *texts, BrPgTrainExamples
 
 /* ---- the block ---- */
 
-/* (n, dimensions) */
+/* (n, dimensions); what the teacher learned its pupil does, too, which *counts then says */
 static float *
-ask_teacher(const BrPgTrainPlan *plan, const BrPgTrainTexts *texts, int *dimensions)
+ask_teacher(const BrPgTrainPlan *plan, const BrPgTrainTexts *texts, int *dimensions,
+			BrPgTrainCounts *counts)
 {
 	int n = br_pg_train_texts_count(texts);
 	char **strings;
@@ -152,6 +154,7 @@ ask_teacher(const BrPgTrainPlan *plan, const BrPgTrainTexts *texts, int *dimensi
 	strings = br_pg_train_texts_strings(texts);
 	br_pg_model_get(plan->choice.teacher, &teacher);
 	*dimensions = teacher.dimensions;
+	counts->learned_until = Max(counts->learned_until, br_pg_model_learned_until(teacher.number));
 	embeddings =
 		palloc_extended(sizeof(float) * (Size) Max(n, 1) * teacher.dimensions, MCXT_ALLOC_HUGE);
 	for (int i = 0; i < n; i += TEACHER_TEXTS)
@@ -245,7 +248,7 @@ br_pg_train_gather(const BrPgTrainPlan *plan, BrPgTrainCounts *counts)
 				 plan->query == NULL
 					 ? errhint("Name text columns in create_catalog, and refresh the catalog.")
 					 : errhint("Give a query that returns more rows.")));
-	teacher = ask_teacher(plan, texts, &dimensions);
+	teacher = ask_teacher(plan, texts, &dimensions, counts);
 	MemoryContextSwitchTo(outer);
 	data = build(texts, &examples, teacher, dimensions);
 	MemoryContextDelete(memory);
