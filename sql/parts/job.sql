@@ -63,7 +63,7 @@ CREATE FUNCTION run_jobs() RETURNS int
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'br_run_jobs';
 COMMENT ON FUNCTION run_jobs() IS
-'Starts a background worker for each job of this database that is queued or was interrupted, of those that the caller may cancel: after a restart, or where no worker was free. Returns how many were started';
+'Starts a background worker for each job of this database that is queued or was interrupted, of those that the caller may cancel: after a restart, or where no worker was free. Returns how many were started; a WARNING tells of those for which none is free now';
 
 CREATE FUNCTION job_worker(job bigint) RETURNS int
 LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 1000
@@ -76,18 +76,22 @@ AS 'MODULE_PATHNAME', 'br_job_interrupted';
 COMMENT ON FUNCTION job_interrupted(bigint, timestamptz) IS 'Whether a job that was seen running, when its row had that time, has lost its worker; always false on a standby; NULL if an argument is NULL';
 
 CREATE VIEW job WITH (security_barrier) AS
-SELECT j.job, j.kind, j.learner, c.name AS catalog,
-       CASE WHEN j.state = 'running' AND @extschema@.job_interrupted(j.job, j.updated_at) THEN 'interrupted'
-            ELSE j.state END AS state,
+SELECT j.job, j.kind, j.learner, c.name AS catalog, s.state,
        j.phase, j.done, j.total, j.rejected, j.rate, j.loss, j.learning_rate,
        CASE WHEN j.state = 'running' THEN j.eta END AS eta, j.model, j.max_texts,
        pg_catalog.pg_get_userbyid(j.role) AS created_by,
        j.created_at, j.started_at, j.updated_at, j.finished_at,
        CASE WHEN j.state = 'running' THEN @extschema@.job_worker(j.job) END AS pid,
-       j.message
-FROM @extschema@.stored_job j JOIN @extschema@.catalog c USING (catalog)
+       CASE s.state WHEN 'queued' THEN pg_catalog.format('no worker has begun it: run_jobs() starts one where max_worker_processes, which is %s, leaves room',
+                                                         pg_catalog.current_setting('max_worker_processes'))
+            WHEN 'interrupted' THEN pg_catalog.format('its worker ended without saying so: run_jobs() or resume_job(%s) goes on with it', j.job)
+            ELSE j.message END AS message
+FROM @extschema@.stored_job j JOIN @extschema@.catalog c USING (catalog),
+     -- asked once a row: state and message must not differ
+     LATERAL (SELECT CASE WHEN j.state = 'running' AND @extschema@.job_interrupted(j.job, j.updated_at) THEN 'interrupted' ELSE j.state END AS state
+              OFFSET 0) s
 WHERE pg_catalog.pg_has_role(j.role, 'USAGE')
-   OR EXISTS (SELECT FROM pg_catalog.pg_class s WHERE s.oid = c.items AND pg_catalog.pg_has_role(s.relowner, 'USAGE'));
+   OR EXISTS (SELECT FROM pg_catalog.pg_class i WHERE i.oid = c.items AND pg_catalog.pg_has_role(i.relowner, 'USAGE'));
 COMMENT ON VIEW job IS 'Jobs of the background worker, for those who queued them and the owners of their catalogs; refresh_async, fit_async, train, cancel_job, resume_job and run_jobs change them';
 COMMENT ON COLUMN job.job IS 'Number of the job, as refresh_async, fit_async or train returned it';
 COMMENT ON COLUMN job.kind IS 'What is done: refresh, fit or train';
@@ -110,5 +114,5 @@ COMMENT ON COLUMN job.started_at IS 'When a worker first began it; NULL: none ha
 COMMENT ON COLUMN job.updated_at IS 'When anything of this changed last';
 COMMENT ON COLUMN job.finished_at IS 'When it was done, failed or was cancelled; NULL: it was not';
 COMMENT ON COLUMN job.pid IS 'Process id of the worker; NULL where none is at work';
-COMMENT ON COLUMN job.message IS 'The error of a failed job, or what a job that is done left undone; NULL where there is nothing to say';
+COMMENT ON COLUMN job.message IS 'The error of a failed job, what a job that is done left undone, or why one that is queued or interrupted does not go on, and what starts it; NULL where there is nothing to say';
 GRANT SELECT ON job TO PUBLIC;

@@ -45,8 +45,9 @@ BEGIN;
 SET LOCAL ROLE br_test_keeper;
 SELECT refresh_async('shop', 5) AS job \gset
 SELECT results_eq(format('SELECT kind, catalog, state, phase, done, total, rejected, rate, max_texts, created_by, started_at, finished_at, pid, message FROM job WHERE job = %s', :job),
-    $$VALUES ('refresh', 'shop', 'queued', NULL::text, 0::bigint, NULL::bigint, 0::bigint, NULL::float8, 5, 'br_test_keeper'::name, NULL::timestamptz, NULL::timestamptz, NULL::int, NULL::text)$$,
-    'the view shows a queued job');
+    $$VALUES ('refresh', 'shop', 'queued', NULL::text, 0::bigint, NULL::bigint, 0::bigint, NULL::float8, 5, 'br_test_keeper'::name, NULL::timestamptz, NULL::timestamptz, NULL::int,
+              'no worker has begun it: run_jobs() starts one where max_worker_processes, which is ' || current_setting('max_worker_processes') || ', leaves room')$$,
+    'the view shows a queued job, and why it waits');
 SELECT is(run_jobs(), 0, 'which starts at commit and not before');
 SELECT is(cancel_job(:job), true, 'it can be cancelled before it began');
 SELECT is(resume_job(:job), true, 'and resumed');
@@ -72,7 +73,7 @@ ROLLBACK;
 BEGIN;
 SELECT results_eq($$SELECT resume_job(j) FROM generate_series(1001, 1005) j$$, $$VALUES (false), (true), (true), (true), (true)$$, 'all but what is done can be resumed');
 SELECT results_eq($$SELECT state, finished_at, message, done FROM job WHERE job > 1001 ORDER BY job$$,
-    $$SELECT 'queued', NULL::timestamptz, NULL::text, 7::bigint FROM generate_series(1, 4)$$, 'from where it was');
+    $$SELECT 'queued', NULL::timestamptz, 'no worker has begun it: run_jobs() starts one where max_worker_processes, which is ' || current_setting('max_worker_processes') || ', leaves room', 7::bigint FROM generate_series(1, 4)$$, 'from where it was');
 ROLLBACK;
 
 ---- rights ----

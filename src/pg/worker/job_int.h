@@ -23,6 +23,9 @@ extern BrPgJobTicket br_pg_job_ticket(int64 job, Oid role);
 /* Starts a worker now; false where none is free. */
 extern bool br_pg_job_start(const BrPgJobTicket *ticket);
 
+/* A WARNING that so many jobs have found no worker free; none of 0. */
+extern void br_pg_job_warn_of_waiting(int n);
+
 /* Starts one when the transaction commits; a WARNING tells where none is free. */
 extern void br_pg_job_start_at_commit(const BrPgJobTicket *ticket);
 extern bool br_pg_job_starts_at_commit(int64 job);

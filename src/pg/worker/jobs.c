@@ -288,7 +288,7 @@ br_pg_job_run_all(void)
 	BrPgRights rights;
 	uint64 n;
 	Job *jobs;
-	int started = 0;
+	int started = 0, waiting = 0;
 
 	br_pg_enter_owner(&rights);
 	n = br_pg_execute_now("SELECT job, catalog, role, state FROM bundle_rec.stored_job"
@@ -300,8 +300,9 @@ br_pg_job_run_all(void)
 		read_job(i, &jobs[i]);
 	for (uint64 i = 0; i < n; i++)
 		if (br_pg_job_worker(jobs[i].number) == 0 && !br_pg_job_starts_at_commit(jobs[i].number) &&
-			may_change(&jobs[i]) && !start(&jobs[i], &started))
-			break;
+			may_change(&jobs[i]) && (waiting > 0 || !start(&jobs[i], &started)))
+			waiting++;
+	br_pg_job_warn_of_waiting(waiting);
 	return started;
 }
 

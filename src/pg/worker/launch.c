@@ -64,22 +64,28 @@ br_pg_job_start(const BrPgJobTicket *ticket)
 	return RegisterDynamicBackgroundWorker(&worker, NULL);
 }
 
-static void
-start_queued(void)
+void
+br_pg_job_warn_of_waiting(int n)
 {
-	int idle = 0;
-	ListCell *cell;
-
-	foreach (cell, at_commit)
-		idle += !br_pg_job_start(lfirst(cell));
-	if (idle > 0)
+	if (n > 0)
 		ereport(WARNING,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg_plural("no background worker is free: %d job stays queued",
-							   "no background worker is free: %d jobs stay queued", idle, idle),
+							   "no background worker is free: %d jobs stay queued", n, n),
 				 errhint("SELECT bundle_rec.run_jobs() starts them later; max_worker_processes is"
 						 " %d.",
 						 max_worker_processes)));
+}
+
+static void
+start_queued(void)
+{
+	int waiting = 0;
+	ListCell *cell;
+
+	foreach (cell, at_commit)
+		waiting += !br_pg_job_start(lfirst(cell));
+	br_pg_job_warn_of_waiting(waiting);
 }
 
 static void
