@@ -41,7 +41,7 @@ CREATE TABLE stored_alert (
     acknowledged_at timestamptz,
     acknowledged_by name
 );
-COMMENT ON TABLE stored_alert IS 'One row per failed run of a schedule, or of a job that it queued; those that were acknowledged are forgotten after 90 days';
+COMMENT ON TABLE stored_alert IS 'One row per failed run of a schedule, or job that it queued, or interruption of either; those that were acknowledged are forgotten after 90 days';
 
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.schedule_number', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.alert_number', '');
@@ -116,13 +116,13 @@ SELECT a.alert, c.name AS catalog, a.schedule, a.job, a.task, a.sqlstate, a.mess
 FROM @extschema@.stored_alert a JOIN @extschema@.catalog c USING (catalog)
 WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = a.role AND pg_catalog.pg_has_role(r.oid, 'USAGE'))
    OR EXISTS (SELECT FROM pg_catalog.pg_class i WHERE i.oid = c.items AND pg_catalog.pg_has_role(i.relowner, 'USAGE'));
-COMMENT ON VIEW alert IS 'What failed of schedules, for those who made them and the owners of their catalogs; each comes with a NOTIFY bundle_rec_alert, whose payload is its number';
+COMMENT ON VIEW alert IS 'What failed or was interrupted of schedules and of the jobs that they queued, for those who made them and the owners of their catalogs; each comes with a NOTIFY bundle_rec_alert, whose payload is its number';
 COMMENT ON COLUMN alert.alert IS 'Number of the alert, for acknowledge_alert';
 COMMENT ON COLUMN alert.catalog IS 'Name of the catalog';
 COMMENT ON COLUMN alert.schedule IS 'Number of the schedule, which may have ended since';
-COMMENT ON COLUMN alert.job IS 'Number of the job that failed, which a run of the schedule had queued; NULL: the run itself did';
+COMMENT ON COLUMN alert.job IS 'Number of the job that failed or was interrupted, which a run of the schedule had queued; NULL: the run itself did';
 COMMENT ON COLUMN alert.task IS 'What failed: a task of the schedule, or the kind of the job';
-COMMENT ON COLUMN alert.sqlstate IS 'SQLSTATE of the error; NULL: a run was interrupted';
+COMMENT ON COLUMN alert.sqlstate IS 'SQLSTATE of the error; NULL: a run, or the job, was interrupted';
 COMMENT ON COLUMN alert.message IS 'The error';
 COMMENT ON COLUMN alert.raised_at IS 'When it was raised';
 COMMENT ON COLUMN alert.acknowledged_at IS 'When acknowledge_alert was called; NULL: it was not';

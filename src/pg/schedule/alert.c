@@ -19,18 +19,21 @@ static const char forget_old[] =
 	" WHERE acknowledged_at < pg_catalog.now() - '90 days'::pg_catalog.interval"
 	" FOR UPDATE SKIP LOCKED)";
 
-/* in an owner section; the statement inserts an alert and returns its number */
+/* in an owner section; the statement inserts alerts and returns their numbers; the last, or 0 */
 static int64
-raise_alert(const char *sql, int n, const Oid *types, const Datum *values, const char *nulls)
+raise_alerts(const char *sql, int n, const Oid *types, const Datum *values, const char *nulls)
 {
-	int64 alert;
+	int64 alert = 0;
+	uint64 raised;
 	bool is_null;
 
 	br_pg_execute(forget_old, 0, NULL, NULL, NULL, false, 0);
-	if (br_pg_execute(sql, n, types, values, nulls, false, 0) == 0)
-		return 0;
-	alert = DatumGetInt64(br_pg_column(0, 1, &is_null));
-	Async_Notify("bundle_rec_alert", psprintf("%lld", (long long) alert));
+	raised = br_pg_execute(sql, n, types, values, nulls, false, 0);
+	for (uint64 i = 0; i < raised; i++)
+	{
+		alert = DatumGetInt64(br_pg_column(i, 1, &is_null));
+		Async_Notify("bundle_rec_alert", psprintf("%lld", (long long) alert));
+	}
 	return alert;
 }
 
@@ -46,11 +49,11 @@ br_pg_alert_raise(int64 schedule, const char *task, const char *sqlstate, const 
 	int64 alert;
 
 	br_pg_enter_owner(&rights);
-	alert = raise_alert("INSERT INTO bundle_rec.stored_alert"
-						" (catalog, role, schedule, task, sqlstate, message)"
-						" SELECT catalog, role, schedule, $2, $3, $4"
-						" FROM bundle_rec.stored_schedule WHERE schedule = $1 RETURNING alert",
-						lengthof(types), types, values, nulls);
+	alert = raise_alerts("INSERT INTO bundle_rec.stored_alert"
+						 " (catalog, role, schedule, task, sqlstate, message)"
+						 " SELECT catalog, role, schedule, $2, $3, $4"
+						 " FROM bundle_rec.stored_schedule WHERE schedule = $1 RETURNING alert",
+						 lengthof(types), types, values, nulls);
 	br_pg_leave(&rights);
 	return alert;
 }
@@ -63,14 +66,14 @@ br_pg_schedule_job_failed(int64 job, const char *message)
 	BrPgRights rights;
 
 	br_pg_enter_owner(&rights);
-	if (raise_alert("INSERT INTO bundle_rec.stored_alert"
-					" (catalog, role, schedule, job, task, sqlstate, message)"
-					" SELECT catalog, pg_catalog.pg_get_userbyid(role), schedule, job, kind,"
-					" pg_catalog.split_part($2, ':', 1),"
-					" pg_catalog.substr($2, pg_catalog.strpos($2, ':') + 2)"
-					" FROM bundle_rec.stored_job WHERE job = $1 AND schedule IS NOT NULL"
-					" RETURNING alert",
-					lengthof(types), types, values, NULL) != 0)
+	if (raise_alerts("INSERT INTO bundle_rec.stored_alert"
+					 " (catalog, role, schedule, job, task, sqlstate, message)"
+					 " SELECT catalog, pg_catalog.pg_get_userbyid(role), schedule, job, kind,"
+					 " pg_catalog.split_part($2, ':', 1),"
+					 " pg_catalog.substr($2, pg_catalog.strpos($2, ':') + 2)"
+					 " FROM bundle_rec.stored_job WHERE job = $1 AND schedule IS NOT NULL"
+					 " RETURNING alert",
+					 lengthof(types), types, values, NULL) != 0)
 		/* a run that is at work meanwhile says what comes of itself */
 		br_pg_execute("UPDATE bundle_rec.stored_schedule s SET state = 'failed', task = j.kind,"
 					  " message = 'job ' || j.job || ': ' || $2,"
@@ -78,6 +81,25 @@ br_pg_schedule_job_failed(int64 job, const char *message)
 					  " FROM bundle_rec.stored_job j WHERE j.job = $1 AND s.schedule = j.schedule"
 					  " AND s.state <> 'running'",
 					  lengthof(types), types, values, NULL, false, 0);
+	br_pg_leave(&rights);
+}
+
+void
+br_pg_schedule_find_interrupted_jobs(void)
+{
+	BrPgRights rights;
+
+	br_pg_enter_owner(&rights);
+	/* the row of a job changes when a worker begins it, and while one is at work */
+	raise_alerts("INSERT INTO bundle_rec.stored_alert (catalog, role, schedule, job, task, message)"
+				 " SELECT j.catalog, pg_catalog.pg_get_userbyid(j.role), j.schedule, j.job, j.kind,"
+				 " pg_catalog.format('job %s was interrupted: its worker ended without saying so, in"
+				 " a crash or a restart; run_jobs() or resume_job(%1$s) goes on with it', j.job)"
+				 " FROM bundle_rec.stored_job j WHERE j.schedule IS NOT NULL AND j.state = 'running'"
+				 " AND bundle_rec.job_interrupted(j.job, j.updated_at)"
+				 " AND NOT EXISTS (SELECT FROM bundle_rec.stored_alert a WHERE a.job = j.job"
+				 "  AND a.sqlstate IS NULL AND a.raised_at > j.updated_at) RETURNING alert",
+				 0, NULL, NULL, NULL);
 	br_pg_leave(&rights);
 }
 

@@ -308,6 +308,7 @@ br_pg_schedule_run(int64 schedule, bool atomic)
 			br_pg_alert_raise(schedule, interrupted, NULL,
 							  "the run before ended without saying so: the server was stopped, or"
 							  " the connection lost");
+		br_pg_schedule_find_interrupted_jobs();
 		while (done < run.n_tasks && do_task(&run, done))
 			done++;
 		if (done == run.n_tasks)

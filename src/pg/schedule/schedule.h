@@ -51,6 +51,12 @@ extern bool br_pg_schedule_is_interrupted(int64 schedule, TimestampTz started_at
  */
 extern void br_pg_schedule_job_failed(int64 job, const char *message);
 
+/*
+ * Raises an alert of each job that a schedule had queued and that has lost its
+ * worker, one each time. Not in an owner section.
+ */
+extern void br_pg_schedule_find_interrupted_jobs(void);
+
 /* Whether the alert had not been acknowledged. Raises 42704, 42501. */
 extern bool br_pg_schedule_acknowledge(int64 alert);
 

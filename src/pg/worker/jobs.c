@@ -290,6 +290,7 @@ br_pg_job_run_all(void)
 	Job *jobs;
 	int started = 0, waiting = 0;
 
+	br_pg_schedule_find_interrupted_jobs();
 	br_pg_enter_owner(&rights);
 	n = br_pg_execute_now("SELECT job, catalog, role, state FROM bundle_rec.stored_job"
 						  " WHERE state IN ('queued', 'running') ORDER BY job",
