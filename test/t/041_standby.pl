@@ -1,6 +1,6 @@
 # 041_standby.pl
 #    A physical standby: what it answers, what it refuses and how it says so,
-#    and that all goes on when it is promoted.
+#    and that all goes on when it is promoted, a training that was under way, too.
 
 use strict;
 use warnings;
@@ -12,12 +12,20 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 use Shop;
+use Training qw(job_ends hash_of_model validations_of);
 
 my $primary = PostgreSQL::Test::Cluster->new('primary');
 $primary->init(allows_streaming => 1);
-$primary->append_conf('postgresql.conf', "fsync = off\nautovacuum = off\nmax_connections = 30\n");
+$primary->append_conf('postgresql.conf', "fsync = off\nautovacuum = off\nmax_connections = 30\nbundle_rec.worker_threads = 1\nbundle_rec.checkpoint_interval = 1s\n");
 $primary->start;
 make_shop($primary, 'postgres');
+# some seconds of training, by rows that nothing else changes
+my $train = q{SET ROLE keeper; SELECT bundle_rec.train('shop', 'contrastive', parameters => '{"epochs": 6000, "batch": 16, "dropout": 0.1, "validation": 0.2, "validate_every": 100, "patience": 0, "most_steps": 1600}',
+	query => $q$SELECT 'red lamp ' || i AS anchor, 'blue tent ' || i % 7 || ' ' || i AS positive, timestamptz '2025-01-01' AS occurred_at FROM generate_series(1, 60) i$q$)};
+my $trained = values_of($primary, 'postgres', $train);
+job_ends($primary, $trained, 'done', 'a model is trained on the primary');
+my $hash = hash_of_model($primary, $trained);
+$primary->safe_psql('postgres', q{ALTER DATABASE postgres SET bundle_rec.default_model = 'tiny'});
 $primary->safe_psql('postgres', q{SET ROLE keeper; SELECT bundle_rec.fit('shop', kind) FROM unnest(ARRAY['ease', 'als', 'itemsets']) kind});
 my $decision = values_of($primary, 'postgres', q{SET ROLE web; SELECT decision_id FROM bundle_rec.recommend('shop', basket => '{p9}') LIMIT 1});
 values_of($primary, 'postgres', "SET ROLE web; SELECT bundle_rec.feedback($decision, 2, 'click', 1, 'seen')");
@@ -56,10 +64,13 @@ is(sql($assigned), values_of($primary, 'postgres', $assigned), 'it assigns varia
 my $embed = q{SELECT bundle_rec.embed('a red lamp')::text || bundle_rec.tokenize('a red lamp')::text};
 is(sql($embed), values_of($primary, 'postgres', $embed), 'it embeds');
 is(packed_files($standby->data_dir), packed_files($primary->data_dir), 'and made its packed files, all of them, of replicated rows');
+my $learned = "SELECT string_agg(md5(bundle_rec.embed(title, model)::text), ' ' ORDER BY sku) FROM shop.product, bundle_rec.job WHERE job = $trained";
+is(sql($learned), values_of($primary, 'postgres', $learned), 'by a model that was trained, too');
+is(sql("SELECT (SELECT count(*) FROM bundle_rec.lineage WHERE job = $trained) || ' ' || (SELECT count(*) FROM bundle_rec.job_metric WHERE job = $trained AND validation IS NOT NULL)"), '1 16', 'of which it knows how it came');
 my $explain = "SET ROLE web; SELECT * FROM bundle_rec.explain_decision($decision)";
 like(sql($explain), qr/"event_id": "seen"/, 'it explains decisions of the primary with their feedback');
 is(sql($explain), values_of($primary, 'postgres', $explain), 'as the primary does');
-foreach my $view (qw(catalog_coverage rejected_row policy_state choice_log arm_state model lineage model_gate model_history learner leaderboard))
+foreach my $view (qw(catalog_coverage rejected_row policy_state choice_log arm_state model lineage job job_metric schedules alert model_gate model_history learner leaderboard))
 {
 	my $query = "SELECT * FROM bundle_rec.$view v";
 	is(sql($query), values_of($primary, 'postgres', $query), "the view $view is that of the primary");
@@ -155,9 +166,21 @@ is(sql(q{SELECT string_agg(proname, ' ' ORDER BY proname) FROM pg_proc WHERE pro
 
 # ---- promotion ----
 
+# in the middle of a training, which the standby has a checkpoint of
+my $job = values_of($primary, 'postgres', $train);
+$primary->poll_query_until('postgres', "SELECT count(*) > 0 FROM bundle_rec.job_checkpoint WHERE job = $job AND step > 100");
+$primary->wait_for_catchup($standby);
+is(sql("SELECT state, phase, pid, message FROM bundle_rec.job WHERE job = $job"), 'running|training||', 'a standby shows a training that is under way');
 $primary->stop('immediate');
 $standby->promote;
 ok($standby->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()'), 'the standby is promoted');
+is(sql("SELECT state FROM bundle_rec.job WHERE job = $job"), 'interrupted', 'for which the training was interrupted');
+my $moment = sql('SELECT clock_timestamp()');
+is(sql('SELECT bundle_rec.run_jobs()'), '1', 'and goes on');
+job_ends($standby, $job, 'done', 'to its end');
+is(hash_of_model($standby, $job), $hash, 'with the weights that it would have had on the primary');
+is(validations_of($standby, $job), validations_of($standby, $trained), 'by the same way');
+cmp_ok(sql("SELECT count(*) FROM bundle_rec.job_metric WHERE job = $job AND recorded_at < '$moment'"), '>', 0, 'some of which it went as a standby');
 like(sql($explain), qr/"event_id": "seen"/, 'decisions of before are there');
 is(sql("SET ROLE web; SELECT bundle_rec.feedback($decision, 2, 'click', 1, 'seen')"), 'f', 'and feedback that it received is not new');
 shop_goes_on($standby, 'postgres', 'promoted');

@@ -11,12 +11,13 @@ use Exporter 'import';
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw(make_goods partners_found train_job job_ends wait_for_step hash_of_model figures_of);
+our @EXPORT = qw(make_goods partners_found train_job job_ends wait_for_step hash_of_model validations_of);
 
-# 40 goods in pairs whose titles have no word in common, 600 baskets of one pair each.
+# 40 goods in pairs whose titles have no word in common, baskets (600) of one pair each, one an hour.
 sub make_goods
 {
-	my ($node) = @_;
+	my ($node, $baskets) = @_;
+	$baskets //= 600;
 	$node->safe_psql('postgres', <<SQL);
 CREATE ROLE keeper LOGIN;
 CREATE EXTENSION bundle_rec;
@@ -29,7 +30,7 @@ INSERT INTO goods.article SELECT kind || i, CASE kind WHEN 'a' THEN w[1 + i % 5]
 FROM generate_series(0, 19) i, (VALUES ('a'), ('b')) k (kind),
 	(VALUES ('{red,green,blue,black,white,house,book,water,music,old,young,small,large,new,city,river,school,family}'::text[])) v (w);
 INSERT INTO goods.sale SELECT b, kind || (b * 7) % 20, timestamptz '2025-01-01' + b * interval '1 hour'
-FROM generate_series(1, 600) b, (VALUES ('a'), ('b')) k (kind);
+FROM generate_series(1, $baskets) b, (VALUES ('a'), ('b')) k (kind);
 SELECT bundle_rec.create_catalog('goods', 'goods.article', 'sku', text => '{title}', model => 'tiny');
 SELECT bundle_rec.add_event_source('goods', 'goods.sale', item_id => 'sku', basket_id => 'basket', occurred_at => 'sold_at');
 SELECT bundle_rec.refresh('goods');
@@ -76,11 +77,11 @@ sub hash_of_model
 	return $node->safe_psql('postgres', "SELECT encode(m.hash, 'hex') FROM bundle_rec.stored_model m JOIN bundle_rec.job j ON j.model = m.name WHERE j.job = $job");
 }
 
-# Figures that do not depend on the time that they took.
-sub figures_of
+# What validation said at which steps, which does not depend on the time that they took.
+sub validations_of
 {
 	my ($node, $job) = @_;
-	return $node->safe_psql('postgres', "SELECT step, epoch, learning_rate, gradient, validation FROM bundle_rec.job_metric WHERE job = $job ORDER BY seed, step");
+	return $node->safe_psql('postgres', "SELECT string_agg(concat_ws(' ', seed, step, validation), ', ' ORDER BY seed, step) FROM bundle_rec.job_metric WHERE job = $job AND validation IS NOT NULL");
 }
 
 1;
