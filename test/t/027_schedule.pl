@@ -76,6 +76,8 @@ is(sql('SELECT count(*) FROM bundle_rec.schedules') . sql($entries), '00', 'and 
 sql(q{SET ROLE keeper; SELECT bundle_rec.fit('shop', 'popularity')});
 my $service = sql($serving);
 my $session = $node->background_psql('postgres', on_error_stop => 0);
+# it listens for longer than a query may take
+$session->set_query_timer_restart();
 $session->query_safe('LISTEN bundle_rec_alert');
 sql(q{CREATE FUNCTION break() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no more versions today' USING ERRCODE = 'BR001', DETAIL = 'kind ' || new.kind; END $$;
 	CREATE TRIGGER break BEFORE INSERT ON bundle_rec.learned_version FOR EACH ROW
@@ -131,6 +133,7 @@ is(sql(qq{SET application_name = 'mends'; SET ROLE keeper; CALL bundle_rec.run_s
 # ---- runs that meet, are cancelled and die ----
 
 my $blocker = $node->background_psql('postgres');
+$blocker->set_query_timer_restart();
 $blocker->query_safe('BEGIN; SELECT FROM bundle_rec.catalog_state FOR UPDATE');
 sub start_run
 {
