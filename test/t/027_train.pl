@@ -99,15 +99,72 @@ fails(q{'sets', query => $q$SELECT sku AS set, title AS text FROM goods.article$
 
 # ---- additions ----
 
-foreach my $addition (['adalora', 0.01, 1], ['bottleneck', 0.01, 2])
+my $differs = q{SELECT bool_and((bundle_rec.embed(title, 'tiny') OPERATOR(bundle_rec.<=>) bundle_rec.embed(title, '%s')) > .01) FROM goods.article};
+# Whether a model is another one than its parent, and known for what it is.
+sub is_added
+{
+	my ($method, $made_by) = @_;
+	is(sql(sprintf $differs, "by_$method"), 't', 'by embeddings that are others');
+	is(sql("SELECT method, parent, job FROM bundle_rec.lineage WHERE model = 'by_$method'"), "$method|tiny|$made_by", 'as its lineage says');
+	return;
+}
+foreach my $addition (['lora', 0.01, 1], ['adalora', 0.01, 1], ['bottleneck', 0.01, 2])
 {
 	my ($method, $rate, $seeds) = @$addition;
 	my $validation = $seeds > 1 ? 0.1 : 0;
 	$job = train_job($node, qq{'contrastive', '$method', model_name => 'by_$method', parameters => '{"epochs": 60, "rate": $rate, "batch": 16, "validation": $validation, "seeds": $seeds, "bottleneck_size": 16}'});
-	job_ends($node, $job, 'done', "a training by $method, with $seeds seeds");
+	job_ends($node, $job, 'done', "a training by $method, seeds: $seeds");
 	my $found = partners_found($node, "by_$method");
 	cmp_ok($found, '>=', 15, "finds $found of 20 partners");
+	is_added($method, $job);
 }
+# before a model that keeps its own weights a prefix learns little; each step has its row
+sql('ALTER DATABASE postgres SET bundle_rec.checkpoint_interval = 0');
+$job = train_job($node, q{'contrastive', 'prefix', model_name => 'by_prefix', parameters => '{"epochs": 3, "rate": 0.02, "batch": 16, "validation": 0}'});
+job_ends($node, $job, 'done', 'a training by prefix');
+sql('ALTER DATABASE postgres RESET bundle_rec.checkpoint_interval');
+is(sql("SELECT count(*) = max(step), avg(loss) FILTER (WHERE step > 80) < .95 * avg(loss) FILTER (WHERE step <= 10) FROM bundle_rec.job_metric WHERE job = $job"), 't|t', 'has a lower loss in the end');
+is_added('prefix', $job);
+foreach my $method ('bottleneck', 'prefix')
+{
+	sql("SET ROLE keeper; SELECT bundle_rec.alter_catalog('goods', model => 'by_$method'); SELECT bundle_rec.refresh('goods')");
+	my (undef, undef, $refused) = $node->psql('postgres', "SET ROLE keeper; SELECT bundle_rec.train('goods')");
+	like($refused, qr/ERROR:  the model of catalog "goods" cannot be trained further\nDETAIL:  It has bottlenecks or a prefix/, "a model with a $method is served, and not trained further");
+}
+
+# ---- until when it was learned ----
+
+# of a model that is trained again, what its parent learned counts, too; of a pupil what its teacher did
+sub learns_until
+{
+	my ($model, $arguments, $until, $what) = @_;
+	my $teacher = $arguments =~ /distillation/ ? ', "teacher": "later"' : '';
+	my $trains = train_job($node, qq{$arguments, model_name => '$model', parameters => '{"epochs": 1$teacher}'});
+	job_ends($node, $trains, 'done', "a training $what");
+	is(sql("SELECT learned_until AT TIME ZONE 'UTC' FROM bundle_rec.lineage WHERE model = '$model'"), $until, "learns until $until");
+	return;
+}
+sub dated
+{
+	my ($day) = @_;
+	return qq{'contrastive', query => \$q\$SELECT title AS anchor, 'the ' || title AS positive, timestamptz '$day 00:00 UTC' - length(sku) * interval '1 day' + interval '2 days' AS occurred_at FROM goods.article\$q\$};
+}
+sub serve
+{
+	my ($model) = @_;
+	sql("SET ROLE keeper; SELECT bundle_rec.alter_catalog('goods', model => '$model'); SELECT bundle_rec.refresh('goods')");
+	return;
+}
+serve('tiny');
+learns_until('earlier', dated('2025-01-10'), '2025-01-10 00:00:00', 'by rows with a time');
+learns_until('later', dated('2025-03-01'), '2025-03-01 00:00:00', 'by later ones');
+learns_until('taught', "'distillation'", '2025-03-01 00:00:00', 'by what a teacher says of texts');
+serve('earlier');
+learns_until('child', "'masked_words'", '2025-01-10 00:00:00', 'of its child by texts');
+learns_until('later child', dated('2025-02-01'), '2025-02-01 00:00:00', 'of its child by later rows');
+serve('later');
+learns_until('earlier child', dated('2025-02-01'), '2025-03-01 00:00:00', 'of a child by earlier rows');
+serve('tiny');
 
 # ---- long enough to be met at work ----
 
@@ -119,6 +176,7 @@ job_ends($node, $job, 'done', 'a longer training, undisturbed');
 my $hash = hash_of_model($node, $job);
 like($hash, qr/^[0-9a-f]{64}$/, 'has a result');
 is(sql("SELECT count(*) FROM bundle_rec.job_metric WHERE job = $job AND validation IS NOT NULL"), '48', 'and was validated every 50 steps');
+my $validations = validations_of($node, $job);
 
 # xmin, cancel
 $job = train_job($node, $long);
@@ -162,7 +220,7 @@ foreach my $kill (1 .. 4)
 }
 job_ends($node, $job, 'done', 'after all of them it gets done');
 is(hash_of_model($node, $job), $hash, 'with the same weights to the bit');
-is(sql("SELECT count(*) FROM bundle_rec.job_metric WHERE job = $job AND validation IS NOT NULL"), '48', 'and no figure twice');
+is(validations_of($node, $job), $validations, 'each figure once, and the same');
 
 # ---- the gate ----
 
