@@ -214,6 +214,7 @@ train(BrPgCompressWork *work, const void *image, size_t size, const Lessons *les
 					   .n_examples = lessons->n,
 					   .teacher = lessons->teacher,
 					   .teacher_dimensions = lessons->dimensions};
+	BrTuneCompute compute = {.backend = work->backend, .pool = br_pg_session_pool()};
 	BrEncoder *encoder;
 	BrTune *tune;
 
@@ -222,9 +223,7 @@ train(BrPgCompressWork *work, const void *image, size_t size, const Lessons *les
 	br_pg_check(br_encoder_open(context, image, size, &encoder), context, BR_PG_COMPRESS_FAILURE,
 				NULL);
 	CHECK_FOR_INTERRUPTS();
-	check_tune(br_tune_open(context, encoder, &data, &options, work->backend, br_pg_session_pool(),
-							&tune),
-			   context);
+	check_tune(br_tune_open(context, encoder, &data, &options, &compute, &tune), context);
 	br_encoder_close(encoder);
 	take_steps(tune, context);
 	check_tune(br_tune_image(tune, image, size, &work->made, &work->made_size), context);
