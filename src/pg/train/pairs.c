@@ -102,15 +102,6 @@ counts_here(const Gathering *gathering, const BrPgLearnEvent *event)
 	return event->basket >= 0;
 }
 
-static int
-compare_times(const void *left, const void *right)
-{
-	double a = *(const double *) left;
-	double b = *(const double *) right;
-
-	return a < b ? -1 : a > b;
-}
-
 /* the moment up to which sessions are learned from; those of one moment stay together */
 static double
 find_moment(const Gathering *gathering)
@@ -122,7 +113,7 @@ find_moment(const Gathering *gathering)
 	for (int i = 0; i < gathering->n_units; i++)
 		if (gathering->present[i] && isfinite(gathering->at[i]))
 			times[n++] = gathering->at[i];
-	qsort(times, n, sizeof(double), compare_times);
+	qsort(times, n, sizeof(double), br_pg_compare_doubles);
 	left = n - (int) (n * gathering->choice->holdout);
 	if (left < n)
 		moment = left == 0 ? -INFINITY : times[left - 1];
