@@ -26,7 +26,7 @@ AS $$SELECT ('x' || left(md5(session || seed), 8))::bit(32)::bigint % 5 = 0$$;
 
 -- the chance that a hidden member is among the first ten
 CREATE TABLE answer (seed int, model text, session text, bundle text, id text, hit float8);
-CREATE TABLE figure (seed int, model text, method text, value float8, error float8, cases bigint);
+CREATE TABLE figure (seed int, model text, method text, value float8, error float8, cases bigint, difference float8, difference_error float8);
 
 CREATE FUNCTION hits(of_model text, of_seed int)
 RETURNS TABLE (session text, bundle text, id text, hit float8) LANGUAGE sql VOLATILE SET work_mem = '256MB' AS $$
@@ -52,6 +52,7 @@ BEGIN
         PERFORM bundle_rec.alter_catalog('shop', model => of_model);
         PERFORM bundle_rec.refresh('shop');
     END IF;
-    INSERT INTO tuned.figure SELECT of_seed, CASE of_model WHEN 'minilm' THEN of_model ELSE 'trained' END, e.method, e.value, e.standard_error, e.cases
-    FROM bundle_rec.evaluate('shop', 'completion', 'user', seeds => 1, k => '{10}', first_seed => of_seed) e WHERE e.metric = 'hit_rate';
+    INSERT INTO tuned.figure SELECT of_seed, CASE of_model WHEN 'minilm' THEN of_model ELSE 'trained' END, e.method, e.value, e.standard_error, e.cases,
+        e.difference, e.difference_error
+    FROM bundle_rec.evaluate('shop', 'completion', 'user', seeds => 1, k => '{10}', baseline => 'tf_idf', first_seed => of_seed) e WHERE e.metric = 'hit_rate';
 END $$;
