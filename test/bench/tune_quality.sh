@@ -42,6 +42,8 @@ for seed in $(seq "$first" "$last"); do
 		query="SELECT p.title AS anchor, q.title AS positive FROM tuned.bundled a JOIN tuned.bundled b USING (bundle) JOIN tuned.product p ON p.id = a.id
 			JOIN tuned.product q ON q.id = b.id WHERE a.id < b.id AND NOT tuned.is_tested(a.session, $seed) ORDER BY bundle, a.id, b.id"
 	fi
+	# a training begins with the model that the catalog has: one of another split knows this one's tests
+	ask -c "CALL tuned.serve('minilm')"
 	job=$(ask -v query="$query" -v parameters="${PARAMETERS:-{\"validation\": 0\}}" <<-SQL
 		SELECT bundle_rec.train('shop', '$objective', query => :'query', model_name => 'tuned $seed', parameters => :'parameters')
 	SQL
@@ -49,6 +51,7 @@ for seed in $(seq "$first" "$last"); do
 	until [ "$(ask -c "SELECT state NOT IN ('queued', 'running') FROM bundle_rec.job WHERE job = $job")" = t ]; do sleep 2; done
 	ask -F ' ' -c "SELECT 'seed $seed:', j.state, j.message, j.done || ' steps', round((m.seconds)::numeric) || ' s', 'loss ' || round(m.loss::numeric, 3)
 		FROM bundle_rec.job j LEFT JOIN LATERAL (SELECT * FROM bundle_rec.job_metric m WHERE m.job = j.job ORDER BY step DESC LIMIT 1) m ON true WHERE j.job = $job" >&2
+	[ "$(ask -c "SELECT parent FROM bundle_rec.lineage WHERE model = 'tuned $seed'")" = minilm ] || { echo "tune_quality: seed $seed is not trained from minilm" >&2; exit 1; }
 	ask -c "CALL tuned.ask('tuned $seed', $seed)"
 	if [ "${EVALUATE:-1}" != 0 ]; then
 		ask -c "CALL tuned.evaluate('minilm', $seed)" -c "CALL tuned.evaluate('tuned $seed', $seed)"

@@ -46,12 +46,17 @@ CREATE PROCEDURE ask(model text, seed int) LANGUAGE sql AS $$
     INSERT INTO tuned.answer SELECT seed, 'minilm', h.* FROM tuned.hits('minilm', seed) h;
     INSERT INTO tuned.answer SELECT seed, 'trained', h.* FROM tuned.hits(model, seed) h $$;
 
-CREATE PROCEDURE evaluate(of_model text, of_seed int) LANGUAGE plpgsql AS $$
+CREATE PROCEDURE serve(of_model text) LANGUAGE plpgsql AS $$
 BEGIN
     IF (SELECT c.model FROM bundle_rec.catalog_coverage c WHERE c.catalog = 'shop') <> of_model THEN
         PERFORM bundle_rec.alter_catalog('shop', model => of_model);
         PERFORM bundle_rec.refresh('shop');
     END IF;
+END $$;
+
+CREATE PROCEDURE evaluate(of_model text, of_seed int) LANGUAGE plpgsql AS $$
+BEGIN
+    CALL tuned.serve(of_model);
     INSERT INTO tuned.figure SELECT of_seed, CASE of_model WHEN 'minilm' THEN of_model ELSE 'trained' END, e.method, e.value, e.standard_error, e.cases,
         e.difference, e.difference_error
     FROM bundle_rec.evaluate('shop', 'completion', 'user', seeds => 1, k => '{10}', baseline => 'tf_idf', first_seed => of_seed) e WHERE e.metric = 'hit_rate';
