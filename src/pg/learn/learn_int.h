@@ -61,6 +61,12 @@ typedef struct BrPgLearned
 	double seconds;
 } BrPgLearned;
 
+/*
+ * Of more items the neighbours that refresh stored are taken, which are fewer, and are
+ * those of the model in service; nor are so many embedded again by another one.
+ */
+#define BR_PG_MOST_COMPARED 20000
+
 /* looks.c: what no mask hides, texts and embeddings, each read on first use */
 typedef struct BrPgLooks BrPgLooks;
 extern BrPgLooks *br_pg_looks_create(const BrPgLearnData *data);

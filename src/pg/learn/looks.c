@@ -17,8 +17,6 @@
 
 /* nearest items that count */
 #define DEPTH 200
-/* of more items the stored neighbours are taken, which are fewer */
-#define MOST_COMPARED 20000
 /* rows whose products are taken together */
 #define ROWS 128
 
@@ -173,7 +171,7 @@ br_pg_looks_content(BrPgLooks *looks)
 {
 	if (!looks->has_content && looks->embeddings != NULL)
 	{
-		if (looks->data->n_items <= MOST_COMPARED)
+		if (looks->data->n_items <= BR_PG_MOST_COMPARED)
 			compare_all(looks);
 		else
 			read_neighbours(looks);

@@ -18,8 +18,6 @@
 #include "pg/model/lineage.h"
 #include "pg/model/model.h"
 
-/* of more items it takes too long */
-#define MOST_EMBEDDED 20000
 #define TEXTS_AT_ONCE 256
 
 /* Items that have an embedding now and a text, and rows for those of the other model. */
@@ -74,7 +72,7 @@ br_pg_untrained_embeddings(const BrPgLearnData *data)
 	int32 served = data->catalog->model;
 	Untrained untrained = {.data = data};
 
-	if (data->embeddings == NULL || data->n_items > MOST_EMBEDDED)
+	if (data->embeddings == NULL || data->n_items > BR_PG_MOST_COMPARED)
 		return NULL;
 	untrained.model = br_pg_model_before_training(served);
 	if (untrained.model == served || untrained.model == 0 ||
