@@ -52,14 +52,24 @@ br_pg_chunks_insert(int32 model, const BrPgStoredForm *form)
 
 /* ---- reading ---- */
 
-/* BrPgPackedSource's part: one chunk of a model; arg is its number. */
+static void
+pg_attribute_noreturn() report_damage(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED), errmsg("a stored model is damaged"),
+			 errdetail("The parts in bundle_rec.model_chunk do not give an image of the size and"
+					   " the SHA-256 that bundle_rec.stored_model states."),
+			 errhint("Drop the model and load it again.")));
+}
+
+/* One chunk, palloc'd; NULL after the last. */
 static bytea *
-read_chunk(void *arg, int part)
+read_chunk(int32 model, int part)
 {
 	static const char sql[] =
 		"SELECT data FROM bundle_rec.model_chunk WHERE model = $1 AND part = $2";
 	Oid types[2] = {INT4OID, INT4OID};
-	Datum values[2] = {Int32GetDatum(*(int32 *) arg), Int32GetDatum(part)};
+	Datum values[2] = {Int32GetDatum(model), Int32GetDatum(part)};
 	BrPgRights saved;
 	bytea *data = NULL;
 	bool is_null;
@@ -72,48 +82,25 @@ read_chunk(void *arg, int part)
 	return data;
 }
 
-/* All chunks behind each other, palloc'd; most: bytes that they may have. */
-static char *
-read_chunks(int32 model, size_t most, size_t *size)
+/* All chunks behind each other; returns how many bytes they have, at most as many as there is room. */
+static size_t
+read_chunks(int32 model, char *bytes, size_t room)
 {
-	char *bytes = palloc_extended(most, MCXT_ALLOC_HUGE);
+	size_t size = 0;
 	bytea *chunk;
 
-	*size = 0;
-	for (int part = 0; (chunk = read_chunk(&model, part)) != NULL; part++)
+	for (int part = 0; (chunk = read_chunk(model, part)) != NULL; part++)
 	{
 		size_t some = VARSIZE_ANY_EXHDR(chunk);
 
 		CHECK_FOR_INTERRUPTS();
-		if (some > most - *size)
-			br_pg_packed_report_damage();
-		memcpy(bytes + *size, VARDATA_ANY(chunk), some);
-		*size += some;
+		if (some > room - size)
+			report_damage();
+		memcpy(bytes + size, VARDATA_ANY(chunk), some);
+		size += some;
 		pfree(chunk);
 	}
-	return bytes;
-}
-
-/* BrPgPackedSource's fill: the image of a short form. */
-static void
-restore(void *arg, void *contents)
-{
-	int32 model = *(int32 *) arg;
-	BrPgPackedKey key;
-	BrContext context;
-	uint8 hash[BR_PG_HASH_SIZE];
-	char *bytes;
-	size_t size;
-
-	br_pg_model_key(model, &key);
-	bytes = read_chunks(model, key.size, &size);
-	br_pg_context(&context, CurrentMemoryContext);
-	if (br_encoder_restore(&context, bytes, size, contents, key.size) != BR_OK)
-		br_pg_packed_report_damage();
-	pfree(bytes);
-	br_pg_sha256(contents, key.size, hash);
-	if (memcmp(hash, key.hash, sizeof(hash)) != 0)
-		br_pg_packed_report_damage();
+	return size;
 }
 
 static bool
@@ -133,9 +120,33 @@ is_short(int32 model)
 	return found;
 }
 
-BrPgPackedSource
-br_pg_chunks_source(int32 *model)
+/* false: the chunks are no short form of an image of that size */
+static bool
+restore(int32 model, void *image, size_t image_size)
 {
-	return is_short(*model) ? (BrPgPackedSource){.fill = restore, .arg = model}
-							: (BrPgPackedSource){.part = read_chunk, .arg = model};
+	char *bytes = palloc_extended(image_size, MCXT_ALLOC_HUGE);
+	size_t size = read_chunks(model, bytes, image_size);
+	BrContext context;
+	bool restored;
+
+	br_pg_context(&context, CurrentMemoryContext);
+	restored = br_encoder_restore(&context, bytes, size, image, image_size) == BR_OK;
+	pfree(bytes);
+	return restored;
+}
+
+void
+br_pg_chunks_fill(void *arg, void *contents)
+{
+	int32 model = *(int32 *) arg;
+	BrPgPackedKey key;
+	uint8 hash[BR_PG_HASH_SIZE];
+
+	br_pg_model_key(model, &key);
+	if (is_short(model) ? !restore(model, contents, key.size)
+						: read_chunks(model, contents, key.size) != key.size)
+		report_damage();
+	br_pg_sha256(contents, key.size, hash);
+	if (memcmp(hash, key.hash, sizeof(hash)) != 0)
+		report_damage();
 }

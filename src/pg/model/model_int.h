@@ -51,8 +51,8 @@ extern BrPgStoredForm br_pg_chunks_form(const void *image, size_t size, BrContex
 /* Of a model whose row is there, with the rights of the extension's owner. */
 extern void br_pg_chunks_insert(int32 model, const BrPgStoredForm *form);
 
-/* Where the image's file comes from; *model must stay as long as the source. */
-extern BrPgPackedSource br_pg_chunks_source(int32 *model);
+/* BrPgPackedSource's fill: the image of the model whose number *arg is, an int32; raises XX001. */
+extern void br_pg_chunks_fill(void *arg, void *contents);
 
 /* store.c: models in use */
 

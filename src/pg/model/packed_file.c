@@ -179,42 +179,20 @@ br_pg_packed_unmap(BrPgPacked *packed)
 
 /* ---- writing ---- */
 
-static pg_cryptohash_ctx *
-begin_sha256(void)
-{
-	pg_cryptohash_ctx *sha = pg_cryptohash_create(PG_SHA256);
-
-	if (sha == NULL || pg_cryptohash_init(sha) < 0)
-		elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(sha));
-	return sha;
-}
-
-static void
-add_sha256(pg_cryptohash_ctx *sha, const void *data, size_t size)
-{
-	if (pg_cryptohash_update(sha, data, size) < 0)
-		elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(sha));
-}
-
-static void
-end_sha256(pg_cryptohash_ctx *sha, uint8 hash[BR_PG_HASH_SIZE])
-{
-	if (pg_cryptohash_final(sha, hash, BR_PG_HASH_SIZE) < 0)
-		elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(sha));
-	pg_cryptohash_free(sha);
-}
-
 void
 br_pg_sha256(const void *data, size_t size, uint8 hash[BR_PG_HASH_SIZE])
 {
-	pg_cryptohash_ctx *sha = begin_sha256();
+	pg_cryptohash_ctx *sha = pg_cryptohash_create(PG_SHA256);
+	bool done = sha != NULL && pg_cryptohash_init(sha) == 0;
 
-	for (size_t at = 0; at < size; at += PIECE)
+	for (size_t at = 0; done && at < size; at += PIECE)
 	{
 		CHECK_FOR_INTERRUPTS();
-		add_sha256(sha, (const char *) data + at, Min(PIECE, size - at));
+		done = pg_cryptohash_update(sha, (const uint8 *) data + at, Min(PIECE, size - at)) == 0;
 	}
-	end_sha256(sha, hash);
+	if (!done || pg_cryptohash_final(sha, hash, BR_PG_HASH_SIZE) != 0)
+		elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(sha));
+	pg_cryptohash_free(sha);
 }
 
 static void
@@ -264,46 +242,7 @@ reserve_space(int fd, const char *name, off_t size)
 	}
 }
 
-void
-br_pg_packed_report_damage(void)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_DATA_CORRUPTED), errmsg("a stored model is damaged"),
-			 errdetail("The parts in bundle_rec.model_chunk do not give an image of the size and"
-					   " the SHA-256 that bundle_rec.stored_model states."),
-			 errhint("Drop the model and load it again.")));
-}
-
-/* Returns the checksum of what was written. */
-static pg_crc32c
-write_parts(int fd, const char *name, const BrPgPackedKey *key, const BrPgPackedSource *source)
-{
-	pg_cryptohash_ctx *sha = begin_sha256();
-	uint8 hash[BR_PG_HASH_SIZE];
-	pg_crc32c crc;
-	uint64 size = 0;
-	bytea *part;
-
-	INIT_CRC32C(crc);
-	for (int i = 0; (part = source->part(source->arg, i)) != NULL; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (size + VARSIZE_ANY_EXHDR(part) > key->size)
-			break;
-		add_sha256(sha, VARDATA_ANY(part), VARSIZE_ANY_EXHDR(part));
-		COMP_CRC32C(crc, VARDATA_ANY(part), VARSIZE_ANY_EXHDR(part));
-		write_at(fd, name, VARDATA_ANY(part), VARSIZE_ANY_EXHDR(part), BR_PG_PACKED_HEADER + size);
-		size += VARSIZE_ANY_EXHDR(part);
-		pfree(part);
-	}
-	FIN_CRC32C(crc);
-	end_sha256(sha, hash);
-	if (part != NULL || size != key->size || memcmp(hash, key->hash, sizeof(hash)) != 0)
-		br_pg_packed_report_damage();
-	return crc;
-}
-
-/* The same through a mapping, so that contents of any size are nobody's private memory. */
+/* Through a mapping, so that contents of any size are nobody's private memory; their checksum. */
 static pg_crc32c
 write_filled(int fd, const char *name, const BrPgPackedKey *key, const BrPgPackedSource *source)
 {
@@ -333,8 +272,7 @@ write_file(int fd, const char *name, const BrPgPackedKey *key, const BrPgPackedS
 	pg_crc32c crc;
 
 	reserve_space(fd, name, BR_PG_PACKED_HEADER + key->size);
-	crc = source->part != NULL ? write_parts(fd, name, key, source)
-							   : write_filled(fd, name, key, source);
+	crc = write_filled(fd, name, key, source);
 	fill_header(key, crc, &header);
 	write_at(fd, name, &header, sizeof(header), 0);
 }

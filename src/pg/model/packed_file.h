@@ -38,14 +38,12 @@ typedef struct BrPgPacked
 } BrPgPacked;
 
 /*
- * Where contents come from: either an image in parts 0, 1, ... in order, each
- * palloc'd, NULL after the last; or fill, which writes all of them into memory
- * that is the file. Both may raise errors, and so may wrong, which says what is
- * wrong with contents that are undamaged, NULL where nothing is; it may be NULL.
+ * Where contents come from: fill writes all of them into memory that is the file. It
+ * may raise errors, and so may wrong, which says what is wrong with contents that are
+ * undamaged, NULL where nothing is; it may be NULL.
  */
 typedef struct BrPgPackedSource
 {
-	bytea *(*part)(void *arg, int part);
 	void (*fill)(void *arg, void *contents);
 	const char *(*wrong)(void *arg, const void *contents);
 	void *arg;
@@ -54,14 +52,11 @@ typedef struct BrPgPackedSource
 /*
  * Maps the packed file of key, written from source first where it is missing
  * or not usable; several backends may ask at once. Cancellable. Raises file
- * errors, and XX001 where the parts that source gives have not the key's hash.
+ * errors, and what source does.
  */
 extern void br_pg_packed_map(const BrPgPackedKey *key, const BrPgPackedSource *source,
 							 BrPgPacked *packed);
 extern void br_pg_packed_unmap(BrPgPacked *packed);
-
-/* Raises XX001: what the tables have of an image is not what was stored. */
-extern void br_pg_packed_report_damage(void) pg_attribute_noreturn();
 
 /*
  * Removes all files of the image with this hash when the current transaction

@@ -208,7 +208,7 @@ close_unused(void)
 static BrPgOpenModel *
 open_model(int32 number, const BrPgPackedKey *key)
 {
-	BrPgPackedSource source = br_pg_chunks_source(&number);
+	BrPgPackedSource source = {.fill = br_pg_chunks_fill, .arg = &number};
 	BrContext context;
 	BrPgOpenModel *model;
 	BrStatus status;
