@@ -44,6 +44,9 @@ extern void br_pg_embedding_check(BrStatus status, const BrContext *context);
 /* Cosine similarity in [-1, 1]; 0 where a vector is zero. Both of equal dims. */
 extern double br_pg_embedding_cosine(const BrEmbedding *left, const BrEmbedding *right);
 
+/* The components as floats of a vector of length 1; all 0 of a zero one. */
+extern void br_pg_embedding_direction(const BrEmbedding *embedding, float *direction /* (dims) */);
+
 /* Raises 22000 unless dims is what a column or cast declared; a negative typmod declares nothing. */
 extern void br_pg_embedding_check_typmod(int dims, int32 typmod);
 

@@ -212,10 +212,6 @@ read_texts(BrPgLearnData *data)
 static void
 take_embedding(BrPgLearnData *data, int index, const BrEmbedding *embedding)
 {
-	double square = br_math_half_dot(embedding->components, embedding->components, embedding->dims);
-	float scale = square > 0 ? (float) (1 / sqrt(square)) : 0;
-	float *row;
-
 	if (data->embeddings == NULL)
 	{
 		data->dims = embedding->dims;
@@ -225,12 +221,8 @@ take_embedding(BrPgLearnData *data, int index, const BrEmbedding *embedding)
 									   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	}
 	/* one of an earlier model waits for refresh */
-	if (embedding->dims != data->dims)
-		return;
-	row = data->embeddings + (Size) index * data->dims;
-	br_math_half_to_floats(embedding->components, data->dims, row);
-	for (int i = 0; i < data->dims; i++)
-		row[i] *= scale;
+	if (embedding->dims == data->dims)
+		br_pg_embedding_direction(embedding, data->embeddings + (Size) index * data->dims);
 }
 
 static void

@@ -34,12 +34,9 @@ typedef struct Session
 static const float *
 unit_vector(const BrEmbedding *embedding)
 {
-	double square = br_math_half_dot(embedding->components, embedding->components, embedding->dims);
 	float *vector = palloc(sizeof(float) * embedding->dims);
 
-	br_math_half_to_floats(embedding->components, embedding->dims, vector);
-	for (int d = 0; d < embedding->dims; d++)
-		vector[d] *= square > 0 ? (float) (1 / sqrt(square)) : 0;
+	br_pg_embedding_direction(embedding, vector);
 	return vector;
 }
 

@@ -10,10 +10,9 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "utils/memutils.h"
 
+#include "pg/embedding.h"
 #include "pg/learn/learn_int.h"
 #include "pg/model/lineage.h"
 #include "pg/model/model.h"
@@ -53,14 +52,11 @@ embed_waiting(Untrained *untrained)
 								 embeddings);
 	for (int i = 0; i < untrained->n; i++)
 	{
-		const float *embedding = embeddings + (Size) i * dims;
-		float *row = untrained->rows + (Size) untrained->index[i] * dims;
-		double square = 0;
+		/* rounded to halves, as what the catalog holds is */
+		BrEmbedding *embedding = br_pg_embedding_from_floats(embeddings + (Size) i * dims, dims);
 
-		for (int j = 0; j < dims; j++)
-			square += (double) embedding[j] * embedding[j];
-		for (int j = 0; square > 0 && j < dims; j++)
-			row[j] = (float) (embedding[j] / sqrt(square));
+		br_pg_embedding_direction(embedding, untrained->rows + (Size) untrained->index[i] * dims);
+		pfree(embedding);
 	}
 	pfree(embeddings);
 	untrained->n = 0;

@@ -15,7 +15,7 @@
 #include "portability/instr_time.h"
 #include "utils/memutils.h"
 
-#include "core/math/br_math.h"
+#include "pg/embedding.h"
 #include "pg/model/model.h"
 #include "pg/promote/promote_int.h"
 #include "pg/refresh/refresh.h"
@@ -28,13 +28,7 @@
 static void
 take(BrPgSide *side, int index, const BrEmbedding *embedding)
 {
-	double square = br_math_half_dot(embedding->components, embedding->components, embedding->dims);
-	float scale = square > 0 ? (float) (1 / sqrt(square)) : 0;
-	float *row = side->vectors + (Size) index * side->dims;
-
-	br_math_half_to_floats(embedding->components, side->dims, row);
-	for (int i = 0; i < side->dims; i++)
-		row[i] *= scale;
+	br_pg_embedding_direction(embedding, side->vectors + (Size) index * side->dims);
 	side->has_vector[index] = true;
 }
 

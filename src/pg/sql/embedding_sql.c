@@ -14,6 +14,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
@@ -22,6 +24,7 @@
 #include "utils/syscache.h"
 
 #include "core/ann/br_ann.h"
+#include "core/math/br_math.h"
 #include "pg/embedding.h"
 
 PG_FUNCTION_INFO_V1(br_embedding_typmod_in);
@@ -117,6 +120,17 @@ br_pg_embedding_cosine(const BrEmbedding *left, const BrEmbedding *right)
 {
 	return br_ann_cosine(left->components, br_ann_squared_norm(left->components, left->dims),
 						 right->components, left->dims);
+}
+
+void
+br_pg_embedding_direction(const BrEmbedding *embedding, float *direction)
+{
+	double square = br_math_half_dot(embedding->components, embedding->components, embedding->dims);
+	float scale = square > 0 ? (float) (1 / sqrt(square)) : 0;
+
+	br_math_half_to_floats(embedding->components, embedding->dims, direction);
+	for (int i = 0; i < embedding->dims; i++)
+		direction[i] *= scale;
 }
 
 void
