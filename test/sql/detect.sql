@@ -7,7 +7,7 @@
 --    SQL over the baskets; what detect_bundles finds in planted sessions, with
 --    scores by hand; the learner of detection and its evaluation.
 --
-SELECT plan(79);
+SELECT plan(81);
 SET client_min_messages = warning;
 SELECT load_model('tiny', :'golden_dir' || '/models/tiny-bert-cls') \g /dev/null
 CREATE ROLE br_test_reader;
@@ -238,6 +238,23 @@ SELECT throws_ok($$SELECT * FROM evaluate('den', 'detection', 'basket')$$, '5500
 SELECT drop_version('things', version) FROM learner WHERE kind = 'detector' \g /dev/null
 SELECT results_eq($$SELECT items, round(score::numeric, 6) FROM detect_bundles('things', '{a,b}')$$,
     format($$SELECT '{a,b}'::text[], round(den.expectation(%L, 1 / (1 + (1 + ln(1.5)) ^ 2), 0.5, 0)::numeric, 6)$$, :words_weights), 'then fixed weights serve again');
+
+-- a model that was trained may know these bundles: what the detector weighs are the embeddings that it began with
+SELECT compress_model('tiny', 'tuned', 'things', 'structure', '{"neurons_removed": 0.9, "heads_removed": 0.7}') \g /dev/null
+CREATE FUNCTION den.detector_weights() RETURNS float4[] LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM bundle_rec.fit('things', 'detector');
+    RETURN (SELECT weights FROM bundle_rec.learned_version v JOIN bundle_rec.catalog c USING (catalog) WHERE c.name = 'things' AND v.kind = 'detector' AND v.serving);
+END $$;
+CREATE FUNCTION den.apart(one float4[], other float4[]) RETURNS float8 LANGUAGE sql AS 'SELECT max(abs(a - b)) FROM unnest(one, other) u(a, b)';
+SELECT refresh('things') \g /dev/null
+SELECT den.detector_weights() AS before \gset
+SELECT alter_catalog('things', model => 'tuned') \g /dev/null
+SELECT refresh('things') \g /dev/null
+SELECT cmp_ok(den.apart(den.detector_weights(), :'before'), '>', .01::float8, 'other embeddings weigh otherwise');
+UPDATE stored_lineage SET made_by = 'train';
+SELECT cmp_ok(den.apart(den.detector_weights(), :'before'), '<', .0001::float8, 'of a trained model those weigh that it began with');
+
 SELECT drop_catalog('things'), drop_catalog('den') \g /dev/null
 DROP OWNED BY br_test_reader, br_test_stranger;
 DROP ROLE br_test_reader, br_test_stranger;

@@ -198,7 +198,8 @@ name_learned(const Naming *naming, const BrPgPurchases *purchases, const BrPgSes
 	BrSessionSets sets;
 	BrContext context;
 
-	br_pg_session_features(naming->training->data, purchases, session, features);
+	br_pg_session_features(naming->training->data, br_pg_training_embeddings(naming->training),
+						   purchases, session, features);
 	br_bundle_detect_pairs(&naming->detector, features, n, probability);
 	br_pg_context(&context, CurrentMemoryContext);
 	br_pg_check(br_bundle_detect_sets(&context, probability, n, &sets), &context,

@@ -6,7 +6,9 @@
  * In three steps, each over what the one before says: how probably two items
  * stand in one bundle; what Jaccard index to expect of a set with the bundle most
  * like it; and from which expectation on a set should be named. Bundles that are
- * the whole of their session say nothing about pairs: all would be together.
+ * the whole of their session say nothing about pairs: all would be together. A
+ * model that was trained may know these bundles, so that embeddings are those from
+ * before it was (untrained.c).
  */
 #include "postgres.h"
 
@@ -236,6 +238,7 @@ br_pg_fit_detector(BrPgTraining *training, BrPgLearned *learned)
 	int n_sessions, n;
 	BrPgSession *sessions = br_pg_sessions(training->data, training->use, &n_sessions);
 	BrPgPurchases *purchases;
+	const float *embeddings;
 	Example *examples;
 	const char *reason;
 
@@ -246,10 +249,11 @@ br_pg_fit_detector(BrPgTraining *training, BrPgLearned *learned)
 	examples = choose_examples(sessions, n_sessions,
 							   (int) learned->parameters[BR_PG_DETECTOR_SESSIONS], &n);
 	purchases = br_pg_purchases_create(training->data, training->use, sessions, n);
+	embeddings = br_pg_looks_embeddings(br_pg_looks_untrained(training->looks));
 	for (int e = 0; e < n; e++)
 	{
 		examples[e].features = palloc_extended(feature_bytes(examples[e].session), MCXT_ALLOC_HUGE);
-		br_pg_session_features(training->data, purchases, examples[e].session,
+		br_pg_session_features(training->data, embeddings, purchases, examples[e].session,
 							   examples[e].features);
 		CHECK_FOR_INTERRUPTS();
 	}

@@ -297,8 +297,8 @@ copurchase(const BrPgPurchases *purchases, const BrPgSession *session, int32_t a
 }
 
 void
-br_pg_session_features(const BrPgLearnData *data, const BrPgPurchases *purchases,
-					   const BrPgSession *session, float *features)
+br_pg_session_features(const BrPgLearnData *data, const float *embeddings,
+					   const BrPgPurchases *purchases, const BrPgSession *session, float *features)
 {
 	BrPgPairItem *items = palloc(sizeof(BrPgPairItem) * session->n);
 
@@ -309,9 +309,8 @@ br_pg_session_features(const BrPgLearnData *data, const BrPgPurchases *purchases
 		items[i] = (BrPgPairItem){
 			.text = item->text,
 			.category = item->category < 0 ? NULL : data->categories[item->category],
-			.embedding = data->embeddings == NULL
-				? NULL
-				: data->embeddings + (Size) session->items[i] * data->dims,
+			.embedding =
+				embeddings == NULL ? NULL : embeddings + (Size) session->items[i] * data->dims,
 			.dims = data->dims,
 		};
 	}

@@ -46,9 +46,12 @@ typedef struct BrPgPurchases BrPgPurchases;
 extern BrPgPurchases *br_pg_purchases_create(const BrPgLearnData *data, const bool *use,
 											 const BrPgSession *sessions, int n);
 
-/* All features of a session's pairs; what its own basket says of copurchase is left out. */
-extern void br_pg_session_features(const BrPgLearnData *data, const BrPgPurchases *purchases,
-								   const BrPgSession *session,
+/*
+ * All features of a session's pairs, by these embeddings of the data's items
+ * (n_items, dims; NULL: none); what its own basket says of copurchase is left out.
+ */
+extern void br_pg_session_features(const BrPgLearnData *data, const float *embeddings,
+								   const BrPgPurchases *purchases, const BrPgSession *session,
 								   float *features /* (n, n, BR_PAIR_COUNT) */);
 
 /* ---- how well sets name the bundles of a session ---- */

@@ -3,10 +3,10 @@
  *	  What items looked like before the catalog's model was trained.
  *
  * A model that was trained on a shop's bundles knows them: of these its embeddings
- * say more than they will of any that come. A ranker that weighed them by bundles
- * the model has seen would trust them too far. It asks about the embeddings of the
- * model that the training began with; what they say of a bundle the trained ones
- * say as well, or better, for then the weight is only too careful.
+ * say more than they will of any that come. A ranker or a detector that weighed
+ * them by bundles the model has seen would trust them too far. It asks about the
+ * embeddings of the model that the training began with; what they say of a bundle
+ * the trained ones say as well, or better, for then the weight is only too careful.
  */
 #include "postgres.h"
 
