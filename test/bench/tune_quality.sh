@@ -5,9 +5,10 @@
 # default model is trained on the bundles of the training sessions alone, by
 # train(), and then serves a catalog. Two tables at the end: how often the
 # encoder alone finds a member of a test bundle among all titles by its mean
-# cosine with the other members (every member is hidden in its turn; ties take
-# their expected place), and what evaluate says of all methods with it. Differences
-# from the model as it came are paired case by case, and clustered by session.
+# cosine with the other members, and how often it does so together with TF-IDF,
+# by the sum of their standard scores (every member is hidden in its turn; ties
+# take their expected place); and what evaluate says of all methods with it.
+# Differences are paired case by case, and clustered by session.
 #
 #   SEEDS=10            splits
 #   FIRST_SEED=0        the first of them

@@ -24,23 +24,42 @@ SELECT refresh('shop') \g /dev/null
 CREATE FUNCTION is_tested(session text, seed int) RETURNS boolean LANGUAGE sql IMMUTABLE
 AS $$SELECT ('x' || left(md5(session || seed), 8))::bit(32)::bigint % 5 = 0$$;
 
--- the chance that a hidden member is among the first ten
-CREATE TABLE answer (seed int, model text, session text, bundle text, id text, hit float8);
+-- TF-IDF as scikit-learn has it: words of two letters or more, counts times 1 + ln((1 + n) / (1 + df)), length 1
+CREATE TABLE word AS
+    WITH counted AS (SELECT id, w[1] AS word, count(*) AS times FROM product, regexp_matches(lower(title), '\w\w+', 'g') w GROUP BY 1, 2),
+    known AS (SELECT word, 1 + ln((1 + (SELECT count(*) FROM product)) / (1 + count(*))::float8) AS rarity FROM counted GROUP BY 1)
+    SELECT id, word, times * rarity / sqrt(sum((times * rarity) ^ 2) OVER (PARTITION BY id)) AS weight FROM counted JOIN known USING (word);
+CREATE INDEX ON word (word) INCLUDE (id, weight);
+ANALYZE word;
+
+-- the chance that a hidden member is among the first ten: by the encoder alone, by TF-IDF alone, by the sum of their standard scores
+CREATE TABLE answer (seed int, model text, session text, bundle text, id text, encoder float8, lexical float8, fused float8);
 CREATE TABLE figure (seed int, model text, method text, value float8, error float8, cases bigint, difference float8, difference_error float8);
 
+CREATE FUNCTION first_ten(better bigint, equal bigint) RETURNS float8 LANGUAGE sql IMMUTABLE
+AS $$SELECT least(greatest((10 - better) / equal::float8, 0), 1)$$;
+
 CREATE FUNCTION hits(of_model text, of_seed int)
-RETURNS TABLE (session text, bundle text, id text, hit float8) LANGUAGE sql VOLATILE SET work_mem = '256MB' AS $$
+RETURNS TABLE (session text, bundle text, id text, encoder float8, lexical float8, fused float8) LANGUAGE sql VOLATILE SET work_mem = '256MB' AS $$
     WITH e AS MATERIALIZED (SELECT p.id, bundle_rec.embed(p.title, of_model) AS v FROM tuned.product p),
     asked AS MATERIALIZED (SELECT session, bundle, id FROM tuned.bundled WHERE tuned.is_tested(session, of_seed)
                            AND bundle IN (SELECT bundle FROM tuned.bundled GROUP BY bundle HAVING count(*) > 1)),
-    rest AS (SELECT a.session, a.bundle, a.id, array_agg(b.id) AS others, array_agg(v) AS vs
-             FROM asked a JOIN tuned.member b ON b.bundle = a.bundle AND b.id <> a.id JOIN e ON e.id = b.id GROUP BY 1, 2, 3),
-    scored AS (SELECT r.session, r.bundle, r.id, e.id AS other, (SELECT sum(e.v OPERATOR(bundle_rec.<=>) x) FROM unnest(r.vs) x) AS distance
-               FROM rest r JOIN e ON e.id <> ALL (r.others)),
-    own AS (SELECT session, bundle, id, distance FROM scored WHERE other = id)
-    SELECT s.session, s.bundle, s.id,
-           least(greatest((10 - count(*) FILTER (WHERE s.distance < o.distance)) / count(*) FILTER (WHERE s.distance = o.distance)::float8, 0), 1)
-    FROM scored s JOIN own o USING (session, bundle, id) GROUP BY 1, 2, 3 $$;
+    rest AS MATERIALIZED (SELECT a.session, a.bundle, a.id, array_agg(b.id) AS others, array_agg(v) AS vs
+                          FROM asked a JOIN tuned.member b ON b.bundle = a.bundle AND b.id <> a.id JOIN e ON e.id = b.id GROUP BY 1, 2, 3),
+    shared AS (SELECT r.session, r.bundle, r.id, w.id AS other, sum(m.weight * w.weight) AS score
+               FROM rest r JOIN tuned.word m ON m.id = ANY (r.others) JOIN tuned.word w USING (word) GROUP BY 1, 2, 3, 4),
+    scored AS (SELECT r.session, r.bundle, r.id, e.id AS other, (SELECT -sum(e.v OPERATOR(bundle_rec.<=>) x) FROM unnest(r.vs) x) AS encoder,
+                      coalesce(s.score, 0) AS lexical
+               FROM rest r JOIN e ON e.id <> ALL (r.others) LEFT JOIN shared s ON s.session = r.session AND s.bundle = r.bundle AND s.id = r.id AND s.other = e.id),
+    standard AS (SELECT session, bundle, id, avg(encoder) AS e, stddev_pop(encoder) AS e_scale, avg(lexical) AS l, nullif(stddev_pop(lexical), 0) AS l_scale
+                 FROM scored GROUP BY 1, 2, 3),
+    fused AS (SELECT s.*, (encoder - e) / e_scale + coalesce((lexical - l) / l_scale, 0) AS fused FROM scored s JOIN standard USING (session, bundle, id)),
+    own AS (SELECT * FROM fused WHERE other = id)
+    SELECT f.session, f.bundle, f.id,
+           tuned.first_ten(count(*) FILTER (WHERE f.encoder > o.encoder), count(*) FILTER (WHERE f.encoder = o.encoder)),
+           tuned.first_ten(count(*) FILTER (WHERE f.lexical > o.lexical), count(*) FILTER (WHERE f.lexical = o.lexical)),
+           tuned.first_ten(count(*) FILTER (WHERE f.fused > o.fused), count(*) FILTER (WHERE f.fused = o.fused))
+    FROM fused f JOIN own o USING (session, bundle, id) GROUP BY 1, 2, 3 $$;
 
 CREATE PROCEDURE ask(model text, seed int) LANGUAGE sql AS $$
     INSERT INTO tuned.answer SELECT seed, 'minilm', h.* FROM tuned.hits('minilm', seed) h;
