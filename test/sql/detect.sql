@@ -1,6 +1,7 @@
 \unset ECHO
 \set QUIET 1
 \i test/sql/include/setup.sql
+\i test/sql/include/fitted.sql
 --
 -- detect.sql
 --    Bundles out of what a catalog has: what mine_bundles proposes, against plain
@@ -241,19 +242,13 @@ SELECT results_eq($$SELECT items, round(score::numeric, 6) FROM detect_bundles('
 
 -- a model that was trained may know these bundles: what the detector weighs are the embeddings that it began with
 SELECT compress_model('tiny', 'tuned', 'things', 'structure', '{"neurons_removed": 0.9, "heads_removed": 0.7}') \g /dev/null
-CREATE FUNCTION den.detector_weights() RETURNS float4[] LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM bundle_rec.fit('things', 'detector');
-    RETURN (SELECT weights FROM bundle_rec.learned_version v JOIN bundle_rec.catalog c USING (catalog) WHERE c.name = 'things' AND v.kind = 'detector' AND v.serving);
-END $$;
-CREATE FUNCTION den.apart(one float4[], other float4[]) RETURNS float8 LANGUAGE sql AS 'SELECT max(abs(a - b)) FROM unnest(one, other) u(a, b)';
 SELECT refresh('things') \g /dev/null
-SELECT den.detector_weights() AS before \gset
+SELECT fitted.weights('things', 'detector') AS before \gset
 SELECT alter_catalog('things', model => 'tuned') \g /dev/null
 SELECT refresh('things') \g /dev/null
-SELECT cmp_ok(den.apart(den.detector_weights(), :'before'), '>', .01::float8, 'other embeddings weigh otherwise');
+SELECT cmp_ok(fitted.apart(fitted.weights('things', 'detector'), :'before'), '>', .01::float8, 'other embeddings weigh otherwise');
 UPDATE stored_lineage SET made_by = 'train';
-SELECT cmp_ok(den.apart(den.detector_weights(), :'before'), '<', .0001::float8, 'of a trained model those weigh that it began with');
+SELECT cmp_ok(fitted.apart(fitted.weights('things', 'detector'), :'before'), '<', .0001::float8, 'of a trained model those weigh that it began with');
 
 SELECT drop_catalog('things'), drop_catalog('den') \g /dev/null
 DROP OWNED BY br_test_reader, br_test_stranger;

@@ -2,6 +2,7 @@
 \set QUIET 1
 \i test/sql/include/setup.sql
 \i test/sql/include/learning_shop.sql
+\i test/sql/include/fitted.sql
 --
 -- learn.sql
 --    What fit learns: every kind of learner beside values computed elsewhere, versions
@@ -370,18 +371,12 @@ SELECT cancel_job(job) FROM job WHERE job > :earlier \g /dev/null
 -- what a training makes of a model, here by a pruning that at first says what it is
 SELECT compress_model('tiny', 'tuned', 'shop', 'structure', '{"neurons_removed": 0.9, "heads_removed": 0.7}') \g /dev/null
 SET bundle_rec.refit_share = 0;
-CREATE FUNCTION shop.ranker_weights() RETURNS float4[] LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM bundle_rec.fit('shop', 'ranker');
-    RETURN (SELECT weights FROM bundle_rec.learned_version v JOIN bundle_rec.catalog c USING (catalog) WHERE c.name = 'shop' AND v.kind = 'ranker' AND v.serving);
-END $$;
-CREATE FUNCTION shop.apart(one float4[], other float4[]) RETURNS float8 LANGUAGE sql AS 'SELECT max(abs(a - b)) FROM unnest(one, other) u(a, b)';
-SELECT shop.ranker_weights() AS before \gset
+SELECT fitted.weights('shop', 'ranker') AS before \gset
 SELECT alter_catalog('shop', model => 'tuned') \g /dev/null
 SELECT refresh('shop') \g /dev/null
-SELECT cmp_ok(shop.apart(shop.ranker_weights(), :'before'), '>', .05::float8, 'other embeddings weigh otherwise');
+SELECT cmp_ok(fitted.apart(fitted.weights('shop', 'ranker'), :'before'), '>', .05::float8, 'other embeddings weigh otherwise');
 UPDATE stored_lineage SET made_by = 'train';
-SELECT cmp_ok(shop.apart(shop.ranker_weights(), :'before'), '<', .001::float8, 'of a trained model those weigh that it began with');
+SELECT cmp_ok(fitted.apart(fitted.weights('shop', 'ranker'), :'before'), '<', .001::float8, 'of a trained model those weigh that it began with');
 INSERT INTO stored_model (name, hash, layout, bytes, architecture, tokenizer, pooling, "normalize", dimensions, max_tokens, parameters, loaded_by)
     SELECT 'grown', hash, layout, bytes, architecture, tokenizer, pooling, "normalize", dimensions, max_tokens, parameters, loaded_by FROM stored_model WHERE name = 'tuned';
 INSERT INTO model_chunk SELECT g.model, part, data FROM model_chunk JOIN stored_model t USING (model), stored_model g WHERE t.name = 'tuned' AND g.name = 'grown';
@@ -389,9 +384,9 @@ INSERT INTO stored_lineage (model, made_by, parent, parent_name, objective, meth
     SELECT g.model, 'compress', t.model, t.name, 'compress', 'vocabulary', '{}', 1, '{}', '{}', 'portable', 1 FROM stored_model g, stored_model t WHERE g.name = 'grown' AND t.name = 'tuned';
 SELECT alter_catalog('shop', model => 'grown') \g /dev/null
 SELECT refresh('shop') \g /dev/null
-SELECT cmp_ok(shop.apart(shop.ranker_weights(), :'before'), '<', .001::float8, 'and of what was made of a trained one');
+SELECT cmp_ok(fitted.apart(fitted.weights('shop', 'ranker'), :'before'), '<', .001::float8, 'and of what was made of a trained one');
 DELETE FROM stored_lineage WHERE model = (SELECT model FROM stored_model WHERE name = 'tuned');
-SELECT cmp_ok(shop.apart(shop.ranker_weights(), :'before'), '>', .05::float8, 'unless nothing is known of it');
+SELECT cmp_ok(fitted.apart(fitted.weights('shop', 'ranker'), :'before'), '>', .05::float8, 'unless nothing is known of it');
 RESET bundle_rec.refit_share;
 
 ---- the end ----
