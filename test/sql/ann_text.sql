@@ -7,7 +7,7 @@
 --    Indexes of bundle_ann on texts. What must come first is computed from
 --    embed() by plain arithmetic in SQL.
 --
-SELECT plan(94);
+SELECT plan(95);
 
 SELECT :'golden_dir' || '/models/tiny-bert-cls' AS cls_dir,
        :'golden_dir' || '/models/tiny-bert-cased-max-dense' AS dense_dir \gset
@@ -263,6 +263,37 @@ SELECT is(ARRAY[pg_temp.pending('product_title'), pg_temp.pending('product_other
 DROP INDEX product_other;
 
 -- tables without WAL
+
+-- rows that a scan finds waiting, far away, and meets once more in the lists before it hands them out
+CREATE TABLE moved (id serial PRIMARY KEY, title text);
+CREATE INDEX moved_title ON moved USING bundle_ann (title) WITH (pending = 1000);
+CREATE TABLE far AS SELECT title, row_number() OVER (ORDER BY embed(title) <=> embed('a thing')) AS place FROM (SELECT 'thing ' || md5(i::text) FROM generate_series(1, 400) i) t (title);
+-- candidates are looked at 16 at a time: with one of these numbers of rows the last look begins at those that move
+CREATE FUNCTION pg_temp.while_they_move(near int, OUT waited bigint, OUT waiting bigint, OUT returned bigint, OUT ids bigint)
+LANGUAGE plpgsql SET bundle_rec.scan_order = relaxed AS $$
+DECLARE
+    scan CURSOR FOR SELECT id FROM moved ORDER BY title <=> 'a thing' LIMIT 1000;
+    found int[];
+BEGIN
+    TRUNCATE moved;
+    INSERT INTO moved (title) SELECT title FROM far WHERE place <= near;
+    PERFORM bundle_ann_flush('moved_title');
+    INSERT INTO moved (title) SELECT title FROM far WHERE place > 380;
+    waited := pg_temp.pending('moved_title');
+    PERFORM pg_temp.use('index');
+    FOR row IN scan LOOP
+        IF found IS NULL THEN
+            PERFORM bundle_ann_flush('moved_title');
+        END IF;
+        found := found || row.id;
+    END LOOP;
+    PERFORM pg_temp.use('any');
+    waiting := pg_temp.pending('moved_title');
+    returned := cardinality(found);
+    ids := (SELECT count(DISTINCT id) FROM unnest(found) id);
+END $$;
+SELECT results_eq('SELECT near, w.* FROM generate_series(365, 380) near, pg_temp.while_they_move(near) w', 'SELECT near, 20::bigint, 0::bigint, near + 20::bigint, near + 20::bigint FROM generate_series(365, 380) near',
+    'a scan during which they move returns each row once');
 
 CREATE UNLOGGED TABLE draft (id int, title text);
 CREATE INDEX draft_title ON draft USING bundle_ann (title);

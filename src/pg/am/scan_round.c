@@ -423,9 +423,12 @@ br_am_scan_rerank(BrAmScan *scan)
 	BrRowCandidate batch[RERANK_ROWS];
 	Buffer buffers[RERANK_ROWS];
 	int64 before = pgBufferUsage.shared_blks_read;
-	int n = take_batch(scan, batch);
 	int wrong = -1;
+	int n;
 
+	if (!br_ann_candidates_peek(scan->candidates, &batch[0]))
+		return false;
+	n = take_batch(scan, batch);
 	for (int i = 0; i < n; i++)
 		buffers[i] = pin_vector(scan, &batch[i]);
 	for (int i = 0; i < n; i++)
@@ -436,10 +439,11 @@ br_am_scan_rerank(BrAmScan *scan)
 	{
 		begin_anew(scan, batch[wrong].page, BR_AM_PAGE_EXACT, batch[wrong].list);
 		br_ann_candidates_reset(scan->candidates, scan->keep);
-		scan->visited = 0;
+		scan->visited = scan->n_lists;
 		scan->limit = -INFINITY;
 	}
-	return n > 0;
+	/* even if all were found before: they held back what is farther than their bounds */
+	return true;
 }
 
 /* ---- without an order ---- */
