@@ -297,6 +297,7 @@ weights_are_mixed(void **state)
 
 /* ---- what is refused ---- */
 
+/* Closes the shop. */
 static void
 refuse(Shop *shop, const char *words)
 {
@@ -305,6 +306,7 @@ refuse(Shop *shop, const char *words)
 	assert_int_equal(shop_open_tune(shop, &shop->open.context, &tune), BR_ERR_ARGUMENT);
 	assert_null(tune);
 	assert_non_null(strstr(shop->open.context.detail, words));
+	shop_close(shop);
 }
 
 static void
@@ -340,7 +342,6 @@ bad_sets_are_refused(void **state)
 	shop.data.n_examples = 2;
 	shop.data.n_validation = 0;
 	refuse(&shop, "at least two different");
-	shop_close(&shop);
 }
 
 int
