@@ -5,6 +5,8 @@ use strict;
 use warnings;
 
 use FindBin;
+# here, because INIT blocks of what is loaded later do not run
+use PostgreSQL::Test::Cluster;
 
 $ENV{BR_KILLS} //= 20;
 do "$FindBin::RealBin/070_reward.pl" or die $@ || $!;
