@@ -262,8 +262,6 @@ RESET client_min_messages;
 SELECT is(ARRAY[pg_temp.pending('product_title'), pg_temp.pending('product_other')], '{0,1}', 'on the others');
 DROP INDEX product_other;
 
--- tables without WAL
-
 -- rows that a scan finds waiting, far away, and meets once more in the lists before it hands them out
 CREATE TABLE moved (id serial PRIMARY KEY, title text);
 CREATE INDEX moved_title ON moved USING bundle_ann (title) WITH (pending = 1000);
@@ -294,6 +292,8 @@ BEGIN
 END $$;
 SELECT results_eq('SELECT near, w.* FROM generate_series(365, 380) near, pg_temp.while_they_move(near) w', 'SELECT near, 20::bigint, 0::bigint, near + 20::bigint, near + 20::bigint FROM generate_series(365, 380) near',
     'a scan during which they move returns each row once');
+
+-- tables without WAL
 
 CREATE UNLOGGED TABLE draft (id int, title text);
 CREATE INDEX draft_title ON draft USING bundle_ann (title);
