@@ -3,8 +3,10 @@
 #    runs that fail, meet, are cancelled or die, and entries that do not outlive
 #    what they call.
 #
-# pg_cron counts in minutes, so the test waits once for the next one, with
-# everything set up that is to run in it. What else it would run is run by hand.
+# pg_cron counts in minutes, so the test waits once for the next one. Entries are
+# made for a day that never comes and moved to every minute together, so that none
+# runs before all are there, and back once all have begun, so that none runs twice
+# while the test looks. What else pg_cron would run is run by hand.
 
 use strict;
 use warnings;
@@ -57,6 +59,7 @@ sub meets
 	return error_of($node, 'postgres', "SET ROLE keeper;\n$sql");
 }
 
+my $never = '0 3 30 2 *';
 my $entries = q{SELECT count(*) FROM cron.job};
 my $serving = q{SELECT string_agg(version || kind, ' ' ORDER BY version) FROM bundle_rec.learned_version WHERE serving};
 
@@ -87,23 +90,26 @@ sql(q{SET ROLE keeper; INSERT INTO shop.product VALUES ('n1', 'a new tent', 'kin
 my $version = q{SELECT version FROM bundle_rec.policy_state WHERE policy = 'at once'};
 my $before = sql($version);
 sql(q{SET ROLE web; SELECT count(bundle_rec.feedback(decision_id, 1)) FROM bundle_rec.recommend('shop', basket => '{p1}') WHERE rank = 1});
-my $good = sql(q{SET ROLE keeper; SELECT bundle_rec.schedule('shop', '* * * * *', '{refresh,fit,fold,evaluate}',
+my $good = sql(qq{SET ROLE keeper; SELECT bundle_rec.schedule('shop', '$never', '{refresh,fit,fold,evaluate}',
 	'{"fit": {"kind": "ease"}, "evaluate": {"seeds": 1}}')});
-my $bad = sql(q{SET ROLE keeper; SELECT bundle_rec.schedule('shop', '* * * * *', '{fit,evaluate}')});
-my $gone = sql(q{SET ROLE keeper; SELECT bundle_rec.schedule('shop', '* * * * *', '{refresh}')});
+my $bad = sql(qq{SET ROLE keeper; SELECT bundle_rec.schedule('shop', '$never', '{fit,evaluate}')});
+my $gone = sql(qq{SET ROLE keeper; SELECT bundle_rec.schedule('shop', '$never', '{refresh}')});
 sql("DELETE FROM bundle_rec.stored_schedule WHERE schedule = $gone");
 sql(qq{CREATE EXTENSION bundle_rec; CREATE SCHEMA shop AUTHORIZATION keeper; SET ROLE keeper; CREATE TABLE shop.product (sku text);
 	INSERT INTO shop.product VALUES ('a'), ('b'); SELECT bundle_rec.create_catalog('branch', 'shop.product', item_id => 'sku')}, 'branch');
-my ($warning) = (join ' ', $node->psql('branch', q{SET ROLE keeper; SELECT bundle_rec.schedule('branch', '* * * * *', '{refresh}')})) =~ /(WARNING.*)/s;
+my ($warning) = (join ' ', $node->psql('branch', qq{SET ROLE keeper; SELECT bundle_rec.schedule('branch', '$never', '{refresh}')})) =~ /(WARNING.*)/s;
 my $statement = sql('SELECT cron_statement FROM bundle_rec.schedules', 'branch');
 like($warning, qr/schedule 1 starts once pg_cron knows it, which is in database "postgres"\nHINT:  As a superuser run there: \Q$statement\E;/,
 	'where pg_cron is elsewhere a warning has the statement to be run there');
 sql($statement);
 is(sql(q{SELECT jobname, username, database FROM cron.job WHERE database = 'branch'}), 'bundle_rec schedule 1 of branch|keeper|branch', 'which does it');
 sql($statement =~ s/'branch', 'keeper'\)$/'template1', 'keeper')/r =~ s/schedule 1 of branch/leftover/r);
-is(sql($entries), '5', 'five entries wait for the minute');
+is(sql("$entries WHERE schedule = '$never'"), '5', 'five entries wait for a day that never comes');
 
-becomes("SELECT count(*) = 5 FROM (SELECT jobid FROM cron.job_run_details WHERE status IN ('succeeded', 'failed') GROUP BY jobid) r", 'pg_cron has run all of them');
+sql(q{UPDATE cron.job SET schedule = '* * * * *'});
+becomes('SELECT count(DISTINCT jobid) = 5 FROM cron.job_run_details', 'pg_cron has begun all of them in the next minute');
+sql("UPDATE cron.job SET schedule = '$never'");
+becomes("SELECT count(*) = 5 FROM (SELECT jobid FROM cron.job_run_details WHERE status IN ('succeeded', 'failed') GROUP BY jobid) r", 'and ended them');
 is(sql("SELECT jobname, status FROM cron.job JOIN cron.job_run_details USING (jobid) GROUP BY 1, 2 ORDER BY 1"),
 	"bundle_rec leftover|succeeded\nbundle_rec schedule 1 of branch|succeeded\nbundle_rec schedule $good of postgres|succeeded\nbundle_rec schedule $bad of postgres|failed",
 	'all but one were fine, and what found its schedule gone has removed its entry');
@@ -121,7 +127,6 @@ is(sql("SELECT catalog, schedule, job, task, sqlstate, message FROM bundle_rec.a
 like($session->query('SELECT 1'), qr/notification "bundle_rec_alert" with payload "$alert"/, 'and a notification has told who listens');
 like(sql("SELECT return_message FROM cron.job_run_details WHERE status = 'failed' LIMIT 1"), qr/schedule $bad failed at task "fit"/, 'pg_cron knows of it, too');
 is(sql("SELECT bundle_rec.acknowledge_alert($alert)"), 't', 'it is acknowledged');
-sql(q{UPDATE cron.job SET active = false});
 
 # ---- a failed run by hand ----
 
@@ -174,7 +179,7 @@ is(sql(qq{SET ROLE keeper; CALL bundle_rec.run_schedule($good); SELECT state FRO
 # ---- jobs ----
 
 # the refresh queues a fit, since enough is new, and that fails later
-my $plain = sql(q{SET ROLE keeper; SELECT bundle_rec.schedule('shop', '0 3 * * *', '{refresh}')});
+my $plain = sql(qq{SET ROLE keeper; SELECT bundle_rec.schedule('shop', '$never', '{refresh}')});
 sql(q{ALTER TABLE bundle_rec.learned_version DISABLE TRIGGER break;
 	CREATE TRIGGER break_all BEFORE INSERT ON bundle_rec.learned_version FOR EACH ROW EXECUTE FUNCTION break()});
 sql(qq{SET ROLE keeper; INSERT INTO shop.purchase (basket, shopper, sku) SELECT -10 - i, 'u1', 'p' || i % 100 FROM generate_series(1, 600) i;
@@ -194,7 +199,7 @@ becomes("SELECT state = 'done' FROM bundle_rec.job WHERE job = $job", 'and is do
 
 sql("SET ROLE keeper; SELECT bundle_rec.unschedule($plain)");
 is(sql("SELECT count(*) FROM cron.job WHERE jobname LIKE '% $plain of postgres'"), '0', 'unschedule removes the entry');
-my $of_root = sql(q{SELECT bundle_rec.schedule('shop', '0 3 * * *', '{refresh}')});
+my $of_root = sql(qq{SELECT bundle_rec.schedule('shop', '$never', '{refresh}')});
 (undef, undef, $said) = $node->psql('postgres', "SET ROLE keeper; SELECT bundle_rec.unschedule($of_root)");
 like($said, qr/WARNING:  the entry "bundle_rec schedule $of_root of postgres" of role "\w+" is left in pg_cron.*HINT:.*SELECT cron.unschedule\(jobid\) FROM cron.job WHERE jobname = 'bundle_rec schedule $of_root of postgres';/s,
 	'the entry of another role is left, which a warning tells');
@@ -222,7 +227,7 @@ $blocker->quit;
 
 sql(q{CREATE EXTENSION bundle_rec; CREATE SCHEMA shop AUTHORIZATION keeper; SET ROLE keeper; CREATE TABLE shop.product (sku text);
 	SELECT bundle_rec.create_catalog('small', 'shop.product', item_id => 'sku');
-	SELECT count(bundle_rec.schedule('small', '0 3 * * ' || d, '{refresh}')) FROM generate_series(0, 2) d});
+	SELECT count(bundle_rec.schedule('small', d || ' 3 30 2 *', '{refresh}')) FROM generate_series(0, 2) d});
 is(sql($entries), '3', 'a catalog with three schedules');
 sql(q{SET ROLE keeper; SELECT bundle_rec.drop_catalog('small')});
 is(sql($entries), '0', 'takes its entries with it');
