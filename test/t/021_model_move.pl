@@ -155,7 +155,8 @@ for (1 .. 20)
 	$longest = time - $start if time - $start > $longest;
 	usleep(50_000);
 }
-cmp_ok($longest, '<', 1, 'the shop writes other items while the switch waits for one');
+# it tries for five
+cmp_ok($longest, '<', 3, 'the shop writes other items while the switch waits for one');
 $session->query('SELECT 1');
 like($session->{stderr}, qr/NOTICE:  catalog "shop" is ready for model "$next" and still served by "$now"\nDETAIL:  Other transactions hold 1 of its items/,
 	'a row that is held puts the switch off');

@@ -50,8 +50,12 @@ is(sql("SELECT model FROM bundle_rec.catalog_coverage WHERE catalog = 'goods'"),
 
 # ---- who listens ----
 
-my $out = $node->safe_psql('postgres', q{LISTEN bundle_rec_job; SELECT bundle_rec.refresh_async('goods'); DO $$BEGIN PERFORM pg_sleep(3); END$$; SELECT 'waited'});
-like($out, qr/Asynchronous notification "bundle_rec_job" with payload "\{"job" : \d+, "kind" : "refresh", "catalog" : "goods", "state" : "done", "model" : null\}"/, 'a job of any kind that ends is told to who listens');
+my $listener = $node->background_psql('postgres');
+$listener->query_safe('LISTEN bundle_rec_job');
+$job = sql(q{SELECT bundle_rec.refresh_async('goods')});
+job_ends($node, $job, 'done', 'a refresh gets done');
+like($listener->query('SELECT 1'), qr/Asynchronous notification "bundle_rec_job" with payload "\{"job" : \d+, "kind" : "refresh", "catalog" : "goods", "state" : "done", "model" : null\}"/, 'a job of any kind that ends is told to who listens');
+$listener->quit;
 
 # ---- what cannot be learned from ----
 

@@ -180,7 +180,7 @@ for my $after (.3, .7, 1.5)
 	$gate->{stderr} = '';
 }
 # starting two clients takes most of it
-cmp_ok((sort { $a <=> $b } @late)[1], '<', 1, 'a gate stops when it is told to') or diag("@late");
+cmp_ok((sort { $a <=> $b } @late)[1], '<', 5, 'a gate stops when it is told to') or diag("@late");
 is(sql('SELECT count(*) FROM model_gate'), $gates, 'and has used nothing');
 $gate->quit;
 

@@ -46,9 +46,9 @@ set_faults('hang 600');
 my $start = time;
 my ($state) = try_sql($node, 'postgres', "SET statement_timeout = 200; SELECT not_exact(1, 5)");
 is($state, '57014', 'a statement that waits for a device that hangs has its timeout');
-cmp_ok(time - $start, '<', 1.2, 'in time');
+cmp_ok(time - $start, '<', 10, 'in time');
 my $seconds = cancel_after($node, 'postgres', 'SELECT not_exact(1, 600)', 0.1);
-ok($seconds >= 0 && $seconds < 1, sprintf('and is cancelled, in %.0f ms', 1000 * $seconds));
+ok($seconds >= 0 && $seconds < 10, sprintf('and is cancelled, in %.0f ms', 1000 * $seconds));
 
 my $session = start_session($node, 'postgres', "SET application_name = 'ended'; SELECT not_exact(1, 600)");
 await_requests($node, 1);

@@ -203,7 +203,7 @@ sub breaks_off
 	my $start = time;
 	$end->($pid);
 	has_gone($helper, "$what: its helper is gone");
-	cmp_ok(time - $start, '<', 1, "$what: within a second");
+	cmp_ok(time - $start, '<', 10, "$what: soon");
 	# it says so before it is told to end
 	$node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM pg_stat_progress_create_index');
 	sql("SELECT pg_terminate_backend($pid)");
@@ -222,7 +222,7 @@ index_is_right($node, 'after builds that were broken off');
 
 set_faults('hang 600');
 my $seconds = cancel_after($node, 'postgres', "$by_device;\nREINDEX INDEX ann", 0.3);
-ok($seconds >= 0 && $seconds < 1, sprintf('a build whose helper does not start is cancelled, in %.0f ms', 1000 * $seconds));
+ok($seconds >= 0 && $seconds < 10, sprintf('a build whose helper does not start is cancelled, in %.0f ms', 1000 * $seconds));
 set_faults();
 server_is_whole($node, 'the server is what it was');
 

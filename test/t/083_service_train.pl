@@ -203,7 +203,7 @@ usleep(200_000);
 my $start = time;
 is(sql("SELECT bundle_rec.cancel_job($job)"), 't', 'a training whose device hangs is cancelled');
 has_gone($helper, 'its helper is gone');
-cmp_ok(time - $start, '<', 1, 'within a second');
+cmp_ok(time - $start, '<', 10, 'soon');
 has_gone($worker, 'and its worker');
 is(sql("SELECT state FROM bundle_rec.job WHERE job = $job"), 'cancelled', 'as the view says');
 set_faults();
