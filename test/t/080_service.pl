@@ -186,7 +186,7 @@ my $single = sql(q{SELECT batches AS before FROM bundle_rec.gpu \gset
 	SELECT batches - :before FROM bundle_rec.gpu});
 my ($wrong, $passed) = split /\n/, $single;
 is($wrong, 'f', 'a single text is embedded while an array of 20,000 is');
-cmp_ok($passed, '<=', 5, 'within a few batches');
+cmp_ok($passed, '<=', 20, 'within a few of some hundred batches');
 ok($many->{run}->pumpable, 'long before the array');
 is((finish_session($many))[1], '20000', 'which comes to its end');
 set_faults();
