@@ -11,6 +11,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+use Ann;
 use Faults;
 
 my $node = PostgreSQL::Test::Cluster->new('vacuum');
@@ -24,14 +25,7 @@ sub sql
 	return $node->safe_psql('postgres', "SET search_path = public, bundle_rec;\n$sql") =~ s/^\n+//r;
 }
 
-sql('CREATE EXTENSION bundle_rec');
-sql(<<'SQL');
-SELECT setseed(.2);
-CREATE TABLE source AS SELECT i AS id, (SELECT array_agg((random() - .5 + sin(i % 20 * j))::real) FROM generate_series(1, 24) j WHERE i > 0)::bundle_rec.embedding AS embedding
-FROM generate_series(1, 20000) i;
-CREATE TABLE t AS SELECT * FROM source WHERE id <= 6000;
-CREATE INDEX i ON t USING bundle_ann (embedding embedding_l2_ops);
-SQL
+make_source($node, 20000);
 my $whole = "SELECT bundle_ann_check('i', true) = (SELECT count(*) FROM t)";
 
 # ---- a scan that began before ----

@@ -11,6 +11,8 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+use Ann;
+
 my $node = PostgreSQL::Test::Cluster->new('primary');
 $node->init(allows_streaming => 1);
 $node->append_conf('postgresql.conf', "fsync = off\nautovacuum = off\nclient_min_messages = error\n");
@@ -27,15 +29,8 @@ sub sql
 	return $node->safe_psql('postgres', "SET search_path = public, bundle_rec;\n$sql") =~ s/^\n+//r;
 }
 
-sql('CREATE EXTENSION bundle_rec');
-sql(<<'SQL');
-SELECT setseed(.2);
-CREATE TABLE source AS SELECT i AS id, (SELECT array_agg((random() - .5 + sin(i % 20 * j))::real) FROM generate_series(1, 24) j WHERE i > 0)::bundle_rec.embedding AS embedding
-FROM generate_series(1, 10000) i;
-CREATE TABLE t AS SELECT * FROM source WHERE id <= 6000;
-CREATE INDEX i ON t USING bundle_ann (embedding embedding_l2_ops);
-VACUUM t;
-SQL
+make_source($node, 10000);
+sql('VACUUM t');
 
 # Rows that were never committed fill the lists, which are written anew without them, and other rows take their
 # room. No row that the standby might see goes, so that its queries are in nobody's way.

@@ -11,7 +11,7 @@ use Exporter 'import';
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(make_vectors start_load stop_load index_is_right same_rows);
+our @EXPORT = qw(make_vectors make_source start_load stop_load index_is_right same_rows);
 
 my @scripts = (
 	insert => q{INSERT INTO vectors (embedding) SELECT near(c) FROM generate_series(1, 20) c;},
@@ -36,6 +36,22 @@ CREATE FUNCTION public.near(n bigint) RETURNS bundle_rec.embedding LANGUAGE sql 
 CREATE $persistence TABLE public.vectors (id bigserial PRIMARY KEY, embedding bundle_rec.embedding(32));
 INSERT INTO public.vectors (embedding) SELECT public.near(i) FROM generate_series(1, $n) i;
 CREATE INDEX ann ON public.vectors USING bundle_ann (embedding);
+SQL
+	return;
+}
+
+# n rows of 24 dimensions in 20 groups, the same each time; the first 6,000 of them as table t, and its index i
+sub make_source
+{
+	my ($node, $n) = @_;
+	$node->safe_psql('postgres', <<"SQL");
+CREATE EXTENSION bundle_rec;
+SET search_path = public, bundle_rec;
+SELECT setseed(.2);
+CREATE TABLE source AS SELECT i AS id, (SELECT array_agg((random() - .5 + sin(i % 20 * j))::real) FROM generate_series(1, 24) j WHERE i > 0)::bundle_rec.embedding AS embedding
+FROM generate_series(1, $n) i;
+CREATE TABLE t AS SELECT * FROM source WHERE id <= 6000;
+CREATE INDEX i ON t USING bundle_ann (embedding embedding_l2_ops);
 SQL
 	return;
 }
