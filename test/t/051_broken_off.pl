@@ -48,19 +48,21 @@ my @long = (
 	"UPDATE plain SET price = price + 7", "UPDATE part SET stock = stock + 1", "UPDATE plain_sale SET quantity = quantity + 1", "TRUNCATE plain_sale",
 	"DELETE FROM plain", "SELECT bundle_rec.create_catalog('more', 'plain', 'sku')", "SELECT bundle_rec.add_event_source('plain', 'base_sale', item_id => 'sku')",
 	"SELECT bundle_rec.drop_event_source('view', 'view_sale')", "INSERT INTO plain SELECT 'x' || sku, title, price, stock, active FROM plain");
-my (%slowest, $cancelled);
+my (%slowest, @late);
 foreach my $statement (@long)
 {
 	foreach my $seconds (.05, .4)
 	{
 		my $took = cancel_after($node, 'postgres', "BEGIN; $statement; ROLLBACK;", $seconds);
 		next if $took < 0;
-		$cancelled++;
 		$slowest{$statement} = $took if $took > ($slowest{$statement} // 0);
+		push @late, $took;
 	}
 }
+# half of them, because a machine that pauses does so in one or two
+cmp_ok((sort { $a <=> $b } @late)[ $#late / 2 ], '<', .5, 'they end at once');
 diag(sprintf('cancelled after %.0f ms: %s', $slowest{$_} * 1000, $_)) foreach sort keys %slowest;
-cmp_ok($cancelled, '>=', 12, 'statements were cancelled while they ran');
+cmp_ok(scalar(@late), '>=', 12, 'statements were cancelled while they ran');
 is(state_of($node, 'postgres'), $before, 'and nothing is half stored');
 foreach my $statement (@long[ 0 .. 4 ])
 {
